@@ -1,0 +1,1 @@
+"""Encoders, losses, samplers and the loop that train verifykit models; may import `verifykit`."""
