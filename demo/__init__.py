@@ -1,0 +1,1 @@
+"""Demonstrations on real pictures, run by ``make demo``; no part of the installed package."""

@@ -1,0 +1,35 @@
+"""Fixtures for every test: real portraits, and a model cache that is not the user's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from demo.portraits import portraits as fetch_portraits
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def portraits() -> Mapping[str, Path]:
+    """Name to path: ``person_a_1`` .. ``impostor_2``, ``obama`` .. ``32bit`` (see demo/portraits.py)."""
+    return fetch_portraits(CHECKOUT / ".cache" / "portraits")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def verifykit_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Every test, and every process that a test starts, has this model cache and not the user's."""
+    home = tmp_path_factory.mktemp("verifykit-home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VERIFYKIT_HOME", str(home))
+        yield home
+
+
+@pytest.fixture(scope="session")
+def face_model(verifykit_home: Path) -> Path:
+    """Path of the face model, built once in a session from the weights of the extra ``face``."""
+    from verifykit.models import resolve
+
+    return Path(resolve("face"))
