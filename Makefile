@@ -1,0 +1,46 @@
+# Needs Python 3.11, pip and make; everything else is installed into .venv by the first target that needs it.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+EXTRAS := cpu,face,dev
+BIN := .venv/bin
+WHEEL := .cache/wheel
+
+.PHONY: demo test slow check lint types imports wheel clean
+
+demo: .venv/installed
+	$(BIN)/python -m demo.faces
+
+test: .venv/installed
+	$(BIN)/python -m pytest
+
+slow: .venv/installed
+	$(BIN)/python -m pytest -m slow
+
+# `make test check` runs the suite once.
+check: lint types imports test wheel
+
+lint: .venv/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: .venv/installed
+	$(BIN)/mypy
+
+imports: .venv/installed
+	$(BIN)/lint-imports
+
+# The README's examples, with nothing but the wheel and the extras that the README names.
+wheel: .venv/installed
+	rm -rf $(WHEEL)
+	$(BIN)/python -m build --wheel --outdir $(WHEEL)/dist
+	$(PYTHON) -m venv $(WHEEL)/venv
+	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo $(WHEEL)/dist/*.whl)[cpu,face]"
+	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
+	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/e2e/readme.py ../../../README.md
+
+clean:
+	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+
+.venv/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	touch $@

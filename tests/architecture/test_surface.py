@@ -1,0 +1,108 @@
+"""The public surface: `__all__`, and docstrings that say what the signatures say."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import export
+import training
+import verifykit
+
+ENTRY = re.compile(r"^ {4}(\*{0,2}\w+)(?: \([^)]*\))?:")
+
+
+def _modules() -> Iterator[types.ModuleType]:
+    for package in (verifykit, training, export):
+        yield package
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            if not module.name.endswith("__main__"):
+                yield importlib.import_module(module.name)
+
+
+def _public() -> Iterator[tuple[str, Any]]:
+    """Every function, class and public method that some module's `__all__` names, once."""
+    seen: set[int] = set()
+    for module in _modules():
+        for name in getattr(module, "__all__", ()):
+            thing = getattr(module, name)
+            if id(thing) in seen or not (inspect.isclass(thing) or inspect.isfunction(thing)):
+                continue
+            seen.add(id(thing))
+            yield f"{thing.__module__}.{thing.__qualname__}", thing
+            if inspect.isclass(thing):
+                for member_name, member in vars(thing).items():
+                    function = inspect.unwrap(getattr(member, "__func__", member))
+                    if inspect.isfunction(function) and not member_name.startswith("_"):
+                        yield f"{thing.__module__}.{function.__qualname__}", function
+
+
+PUBLIC = dict(_public())
+FUNCTIONS = {name: thing for name, thing in PUBLIC.items() if inspect.isfunction(thing)}
+DATACLASSES = {name: thing for name, thing in PUBLIC.items() if dataclasses.is_dataclass(thing)}
+
+
+def _section(thing: object, title: str) -> list[str] | None:
+    """Names that a Google-style section lists, or None without such a section."""
+    doc = inspect.getdoc(thing) or ""
+    found = re.search(rf"^{title}:\n((?:    .*\n?|\n)+)", doc, re.MULTILINE)
+    if found is None:
+        return None
+    return [entry.group(1) for line in found.group(1).splitlines() if (entry := ENTRY.match(line))]
+
+
+def test_all_is_the_public_surface() -> None:
+    assert list(verifykit.__all__) == sorted(set(verifykit.__all__))
+    for name in verifykit.__all__:
+        assert getattr(verifykit, name) is not None
+    present = {
+        name
+        for name, value in vars(verifykit).items()
+        if not name.startswith("_") and not isinstance(value, types.ModuleType)
+    }
+    assert present - {"annotations"} <= set(verifykit.__all__)
+
+
+def test_every_error_is_public() -> None:
+    assert set(verifykit.errors.__all__) <= set(verifykit.__all__)
+
+
+@pytest.mark.parametrize("module", _modules(), ids=lambda module: module.__name__)
+def test_every_module_has_a_docstring_and_names_that_exist(module: types.ModuleType) -> None:
+    assert module.__doc__
+    names = getattr(module, "__all__", [])
+    assert len(names) == len(set(names))
+    assert all(hasattr(module, name) for name in names)
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_arguments_in_the_docstring_are_those_of_the_signature(name: str) -> None:
+    function: Callable[..., Any] = FUNCTIONS[name]
+    documented = _section(function, "Args")
+    parameters = inspect.signature(function).parameters.values()
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    real = [stars.get(parameter.kind, "") + parameter.name for parameter in parameters]
+    real = [parameter for parameter in real if parameter not in ("self", "cls")]
+    assert inspect.getdoc(function), f"{name} has no docstring"
+    if documented is not None:
+        assert documented == real
+    elif not name.startswith("verifykit.cli"):  # there typer shows the help of every option
+        assert len(real) <= 1, f"{name} takes {real} and documents none of them"
+
+
+@pytest.mark.parametrize("name", DATACLASSES)
+def test_attributes_in_the_docstring_are_the_fields(name: str) -> None:
+    documented = _section(DATACLASSES[name], "Attributes")
+    if documented is not None:
+        fields = [
+            f.name for f in dataclasses.fields(DATACLASSES[name]) if not f.name.startswith("_")
+        ]
+        assert documented == fields
