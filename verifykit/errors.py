@@ -1,0 +1,124 @@
+"""Every error that verifykit raises on purpose.
+
+::
+
+    VerifyKitError
+    ├ InputError(ValueError)      ImageError · AcquisitionError(reason)
+    ├ TemplateError               TemplateFormatError · TemplateMismatchError
+    ├ GalleryError                SubjectNotFoundError(KeyError) · GalleryFormatError · GalleryLockedError
+    ├ ModelError                  ModelNotFoundError · ModelIntegrityError · ModelContractError
+    ├ CalibrationError            not calibrated, or not down to that FMR
+    └ ProviderError(RuntimeError) asked for and not there
+
+A non-match is a result, never an exception; a sample that cannot be used is an exception, never a
+non-match.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "AcquisitionError",
+    "CalibrationError",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryLockedError",
+    "ImageError",
+    "InputError",
+    "ModelContractError",
+    "ModelError",
+    "ModelIntegrityError",
+    "ModelNotFoundError",
+    "ProviderError",
+    "SubjectNotFoundError",
+    "TemplateError",
+    "TemplateFormatError",
+    "TemplateMismatchError",
+    "VerifyKitError",
+]
+
+
+class VerifyKitError(Exception):
+    """The root: catch this to catch everything that verifykit raises on purpose."""
+
+
+class InputError(VerifyKitError, ValueError):
+    """An argument or a sample is not usable as it is."""
+
+
+class ImageError(InputError):
+    """These bytes, this path or this array is not a readable image within the limits."""
+
+
+class AcquisitionError(InputError):
+    """The image was read, but holds no usable sample: no face, several faces, a blank page.
+
+    Attributes:
+        reason: The reason code, for example ``"no_face"`` or ``"several_faces"``; stable, for
+            programs to branch on.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_acquisition_error, (str(self), self.reason))
+
+
+def _acquisition_error(message: str, reason: str) -> AcquisitionError:
+    return AcquisitionError(message, reason=reason)
+
+
+class TemplateError(VerifyKitError):
+    """Something is wrong with a template."""
+
+
+class TemplateFormatError(TemplateError, ValueError):
+    """The embedding has another length, another type, is not finite or is not of unit length."""
+
+
+class TemplateMismatchError(TemplateError):
+    """The template or the gallery was made by another model: never compared, enrol again."""
+
+
+class GalleryError(VerifyKitError):
+    """The gallery could not do what was asked."""
+
+
+class SubjectNotFoundError(GalleryError, KeyError):
+    """Nobody is enrolled under this subject id."""
+
+    def __str__(self) -> str:  # KeyError would print the message's repr
+        return Exception.__str__(self)
+
+
+class GalleryFormatError(GalleryError):
+    """The file is not a verifykit gallery, is damaged, or is of a newer schema."""
+
+
+class GalleryLockedError(GalleryError):
+    """Another process holds the gallery's write lock for longer than the time-out."""
+
+
+class ModelError(VerifyKitError):
+    """Something is wrong with a model."""
+
+
+class ModelNotFoundError(ModelError):
+    """No such model name or file, or what it takes to build it is not installed."""
+
+
+class ModelIntegrityError(ModelError):
+    """The file's bytes are not those that were written: damaged, cut short or exchanged."""
+
+
+class ModelContractError(ModelError):
+    """The model has no specification, or behaves otherwise than the specification says."""
+
+
+class CalibrationError(VerifyKitError):
+    """The model is not calibrated, or not down to the false match rate that was asked for."""
+
+
+class ProviderError(VerifyKitError, RuntimeError):
+    """An execution provider was asked for and is not there, or failed."""
