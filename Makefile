@@ -4,7 +4,7 @@ EXTRAS := cpu,face,dev
 BIN := .venv/bin
 WHEEL := .cache/wheel
 
-.PHONY: demo test slow check lint types imports wheel clean
+.PHONY: demo test slow check lint types imports wheel oldest clean
 
 demo: .venv/installed
 	$(BIN)/python -m demo.faces
@@ -36,6 +36,12 @@ wheel: .venv/installed
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo $(WHEEL)/dist/*.whl)[cpu,face]"
 	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
 	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/e2e/readme.py ../../../README.md
+
+# The suite again, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
+oldest:
+	$(PYTHON) -m venv .cache/oldest
+	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,dev]"
+	.cache/oldest/bin/python -m pytest
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
