@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.unit.specs import DETECTOR, FACE_CROP, FACE_INPUT, POINTS, face_spec, plain_spec
+from verifykit.errors import CalibrationError, ModelContractError
+from verifykit.spec import InputSpec, ModelSpec, OperatingPoint
+
+
+@pytest.mark.parametrize("spec", [face_spec(), plain_spec(), face_spec(default_fmr=None)])
+def test_json_there_and_back(spec: ModelSpec) -> None:
+    again = ModelSpec.from_json(spec.to_json())
+    assert again == spec
+    assert again.digest == spec.digest
+    assert again.to_json() == spec.to_json()
+
+
+@given(
+    scale=st.floats(1e-6, 10.0),
+    mean=st.tuples(*[st.floats(-300, 300)] * 3),
+    std=st.tuples(*[st.floats(0.01, 300)] * 3),
+)
+def test_every_float_survives_json(
+    scale: float, mean: tuple[float, ...], std: tuple[float, ...]
+) -> None:
+    spec = face_spec(input=replace(FACE_INPUT, scale=scale, mean=mean, std=std))
+    assert ModelSpec.from_json(spec.to_json()).digest == spec.digest
+
+
+def test_an_int_written_for_a_float_gives_the_same_digest() -> None:
+    assert face_spec(input=replace(FACE_INPUT, scale=1)).digest == face_spec().digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights_sha256": "c" * 64},
+        {"input": replace(FACE_INPUT, color="bgr")},
+        {"input": replace(FACE_INPUT, mirror=True)},
+        {"crop": replace(FACE_CROP, detector=replace(DETECTOR, score_threshold=0.9))},
+    ],
+)
+def test_digest_changes_with_weights_input_and_crop(changes: dict[str, object]) -> None:
+    assert face_spec(**changes).digest != face_spec().digest
+
+
+def test_digest_does_not_change_with_calibration() -> None:
+    recalibrated = face_spec(operating_points=POINTS[:1], default_fmr=1e-2, fusion="mean")
+    assert recalibrated.digest == face_spec().digest
+
+
+def _broken(**changes: object) -> str:
+    body = json.loads(face_spec().to_json())
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        target = body
+        for parent in parents:
+            target = target[parent]
+        if value is None:
+            del target[last]
+        else:
+            target[last] = value
+    return json.dumps(body)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
+        (_broken(schema=2), "schema 2"),
+        (_broken(colour="rgb"), "unknown key(s) colour"),
+        (_broken(licence=None), "missing key(s) licence"),
+        (_broken(licence=" "), "licence is empty"),
+        (_broken(input__color="hsv"), "spec.input.color"),
+        (_broken(input__height_px="112"), "spec.input.height_px"),
+        (_broken(input__height_px=True), "spec.input.height_px"),
+        (_broken(input__mean=[0.0]), "mean has 1"),
+        (_broken(input__std=[0.0, 1.0, 1.0]), "std not zero"),
+        (_broken(crop__kind="magic"), "unknown kind 'magic'"),
+        (_broken(crop__landmarks_px=[[1.0, 2.0]]), "five landmarks"),
+        (_broken(crop__landmarks_px=[[1.0]] * 5), "landmarks_px[0]"),
+        (_broken(crop__detector__long_sides_px=[]), "long_sides_px is empty"),
+        (_broken(crop__height_px=96), "crop is 96x112"),
+        (_broken(embedding_size=5), "embedding_size is 5"),
+        (_broken(operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
+    ],
+)
+def test_a_broken_specification_is_refused_and_the_key_is_named(text: str, named: str) -> None:
+    with pytest.raises(ModelContractError) as error:
+        ModelSpec.from_json(text)
+    assert named in str(error.value)
+
+
+def test_operating_point_needs_three_over_fmr_comparisons() -> None:
+    OperatingPoint(1e-6, 0.5, 3_000_000, 3)
+    with pytest.raises(ModelContractError, match="3000000 non-mated"):
+        OperatingPoint(1e-6, 0.5, 2_999_999, 3)
+    with pytest.raises(ModelContractError, match="fmr must be in"):
+        OperatingPoint(0.0, 0.5, 10, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "given"), [(None, 1e-4), (1e-4, 1e-4), (0.5, 1e-2), (5e-3, 1e-4), (1e-6, 1e-6)]
+)
+def test_the_point_accepts_no_more_than_was_asked_for(asked: float | None, given: float) -> None:
+    assert face_spec().operating_point(asked).fmr == given
+
+
+def test_calibration_errors_say_how_many_comparisons_it_takes() -> None:
+    with pytest.raises(
+        CalibrationError, match="down to FMR 1e-06.*FMR 1e-07 takes at least 3000000"
+    ):
+        face_spec().operating_point(1e-7)
+    with pytest.raises(CalibrationError, match="not calibrated for attack 'skilled_forgery'"):
+        face_spec().operating_point(1e-2, "skilled_forgery")
+    with pytest.raises(CalibrationError, match="no default"):
+        face_spec(default_fmr=None).operating_point()
+    with pytest.raises(ValueError, match="fmr must be in"):
+        face_spec().operating_point(0.0)
+
+
+def test_grey_input_has_one_channel() -> None:
+    assert InputSpec(28, 28, "grey", 1 / 255, (0.5,), (0.5,)).channels == 1
