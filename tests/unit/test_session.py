@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+import sys
+import types
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from verifykit import session
+from verifykit.errors import ModelContractError, ModelIntegrityError, ProviderError
+from verifykit.session import Session, available_providers, unit_rows
+
+
+@pytest.fixture(scope="module")
+def doubling() -> bytes:
+    """y = x + x, for (N, 1, 2, 2)."""
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 1, 2, 2]) for n in "xy")
+    graph = helper.make_graph([helper.make_node("Add", ["x", "x"], ["y"])], "doubling", [x], [y])
+    opset = [helper.make_opsetid("", 17)]
+    return helper.make_model(graph, opset_imports=opset, ir_version=8).SerializeToString()
+
+
+def test_runs_any_batch(doubling: bytes) -> None:
+    opened = Session(doubling, name="doubling", threads=1)
+    for count in (1, 7):
+        tensor = np.arange(count * 4, dtype=np.float32).reshape(count, 1, 2, 2)
+        (output,) = opened.run(tensor)
+        assert np.array_equal(output, 2 * tensor)
+    assert opened.output_names == ("y",)
+    assert opened.provider == "cpu"
+
+
+def test_cpu_is_always_there() -> None:
+    assert "cpu" in available_providers()
+
+
+@pytest.mark.parametrize("provider", ["cuda", "openvino"])
+def test_a_provider_that_is_not_built_in_is_refused(doubling: bytes, provider: Any) -> None:
+    if provider in available_providers():
+        pytest.skip(f"this onnxruntime has {provider}")
+    extra = {"cuda": "gpu", "openvino": "openvino"}[provider]
+    with pytest.raises(ProviderError, match=rf"verifykit\[{extra}\]"):
+        Session(doubling, name="doubling", providers=provider)
+
+
+class _FakeOrt(types.ModuleType):
+    """An onnxruntime-gpu as it behaves where CUDA's libraries are missing: it says CUDA, runs on CPU."""
+
+    class SessionOptions:
+        intra_op_num_threads = 0
+        log_severity_level = 2
+
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            pass
+
+    class InferenceSession:
+        def __init__(self, model: bytes, options: Any, providers: list[str]) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+        def disable_fallback(self) -> None:
+            pass
+
+        def get_inputs(self) -> list[Any]:
+            return [types.SimpleNamespace(name="x")]
+
+        get_outputs = get_inputs
+
+    @staticmethod
+    def get_available_providers() -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+def test_the_silent_fall_back_of_onnxruntime_is_an_error(
+    doubling: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", _FakeOrt("onnxruntime"))
+    with pytest.raises(ProviderError, match=r"fell back to CPUExecutionProvider.*CUDA and cuDNN"):
+        Session(doubling, name="doubling", providers="cuda")
+
+
+def test_auto_says_what_it_could_not_use(
+    doubling: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", _FakeOrt("onnxruntime"))
+    with caplog.at_level("INFO", logger="verifykit"):
+        assert Session(doubling, name="doubling", providers="auto").provider == "cpu"
+    assert "fell back to CPUExecutionProvider" in caplog.text
+    assert "doubling: runs on cpu" in caplog.text
+
+
+def test_without_onnxruntime_the_extras_are_named(
+    doubling: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(ProviderError, match=r"verifykit\[cpu\].*verifykit\[gpu\].*never two"):
+        Session(doubling, name="doubling")
+
+
+def test_a_half_removed_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
+    with pytest.raises(ProviderError, match="overwrite each other"):
+        available_providers()
+
+
+@pytest.mark.parametrize(("providers", "threads"), [("tpu", None), ("cpu", 0)])
+def test_nonsense_arguments(doubling: bytes, providers: Any, threads: int | None) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Session(doubling, name="doubling", providers=providers, threads=threads)
+
+
+def test_bytes_that_are_no_model() -> None:
+    with pytest.raises(ModelIntegrityError, match="cannot load"):
+        Session(b"not a model", name="junk")
+
+
+def test_a_tensor_of_another_shape(doubling: bytes) -> None:
+    with pytest.raises(ModelContractError, match=r"does not take \(1, 3, 2, 2\)"):
+        Session(doubling, name="doubling").run(np.zeros((1, 3, 2, 2), np.float32))
+
+
+def test_unit_rows() -> None:
+    rows = unit_rows([np.array([[3.0, 4.0], [0.0, -2.0]], np.float32)], "m", 2, 2)
+    assert np.allclose(rows, [[0.6, 0.8], [0.0, -1.0]])
+    assert rows.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [],
+        [np.ones((2, 3), np.float32)],
+        [np.ones((1, 2), np.float32)],
+        [np.ones((2, 2), np.float32)] * 2,
+        [np.array([[0.0, 0.0], [1.0, 0.0]], np.float32)],
+        [np.array([[np.nan, 0.0], [1.0, 0.0]], np.float32)],
+        [np.array([[np.inf, 0.0], [1.0, 0.0]], np.float32)],
+    ],
+)
+def test_rows_that_are_no_embeddings(outputs: list[np.ndarray]) -> None:
+    with pytest.raises(ModelContractError):
+        unit_rows(outputs, "m", 2, 2)
+
+
+def test_onnxruntime_is_imported_nowhere_else() -> None:
+    from pathlib import Path
+
+    package = Path(session.__file__).parent
+    importing = [
+        path.relative_to(package).as_posix()
+        for path in package.rglob("*.py")
+        if "import onnxruntime" in path.read_text("utf-8")
+    ]
+    assert importing == ["session.py"]
