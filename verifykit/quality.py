@@ -1,0 +1,160 @@
+"""Measured reasons to refuse a face, or to warn of it.
+
+Each limit stands where the false non-match rate of real faces, degraded step by step, has clearly
+risen: ``python -m benchmarks.quality`` measures that, and docs/explanation/quality.md shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.types import Detection, Image
+
+__all__ = ["QualityLimits", "face_reasons", "measure_face"]
+
+_CROP_PX = 112
+# The part of an aligned crop that is face whatever the hair: between brows, cheeks and chin.
+_FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
+_DARK, _BRIGHT = 20, 250
+
+# Right eye, left eye, nose tip, mouth corners in (right, down, away from the viewer), in distances
+# between the eyes. Affine factorisation with metric upgrade (Tomasi and Kanade, IJCV 9, 1992) of
+# YuNet's landmarks on the 3514 images of LFW's training people, made symmetric.
+_FACE_MODEL = np.array(
+    [
+        (-0.5, 0.0, 0.0),
+        (0.5, 0.0, 0.0),
+        (0.0, 0.499, -0.482),
+        (-0.428, 0.978, 0.0),
+        (0.428, 0.978, 0.0),
+    ]
+)
+_CENTRED_MODEL = _FACE_MODEL - _FACE_MODEL.mean(axis=0)
+_POSE_SOLVER = np.linalg.pinv(_CENTRED_MODEL)
+
+
+@dataclass(frozen=True)
+class QualityLimits:
+    """Where a face is refused; ``dataclasses.replace`` makes others.
+
+    Attributes:
+        min_eye_distance_px: Between the eyes, in the image's pixels, as if seen from the front.
+        min_sharpness: Share of the crop's contrast that is fine detail, in [0, 1].
+        min_brightness: Mean luma of the face, 0..255.
+        max_brightness: The same, above.
+        max_yaw_deg: Head turned to either side, degrees.
+        max_pitch_deg: Head raised or lowered, degrees.
+        min_visible_share: Share of the face box that lies inside the image, in [0, 1].
+    """
+
+    min_eye_distance_px: float = 12.0
+    min_sharpness: float = 0.02
+    min_brightness: float = 25.0
+    max_brightness: float = 235.0
+    max_yaw_deg: float = 50.0
+    max_pitch_deg: float = 40.0
+    min_visible_share: float = 0.7
+
+
+def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, float]:
+    """Measure what decides whether a face is worth comparing.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the whole image.
+        detection: The face in it.
+        crop: (h, w, 3) uint8 RGB, the face aligned by its landmarks to the ArcFace template.
+
+    Returns:
+        ``eye_distance_px`` (as if seen from the front), ``sharpness`` (fine detail's share of the
+        contrast, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
+        (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
+        ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``visible_share`` (of the
+        face box inside the image, 0..1).
+    """
+    import cv2
+
+    eye_distance_px, yaw, pitch, roll = _pose(np.asarray(detection.landmarks_px, dtype=np.float64))
+    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    if luma.shape != (_CROP_PX, _CROP_PX):
+        luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA)
+    face = luma[_FACE_ROWS, _FACE_COLUMNS]
+    return {
+        "eye_distance_px": eye_distance_px,
+        "sharpness": _sharpness(luma),
+        "brightness": float(face.mean()),
+        "dark_share": float((face < _DARK).mean()),
+        "bright_share": float((face > _BRIGHT).mean()),
+        "yaw_deg": yaw,
+        "pitch_deg": pitch,
+        "roll_deg": roll,
+        "visible_share": _visible_share(detection.box_px, image.shape[0], image.shape[1]),
+    }
+
+
+def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[str, ...]:
+    """The reason codes that apply to a face.
+
+    Args:
+        measures: From :func:`measure_face`.
+        limits: Where a face is refused.
+
+    Returns:
+        Of ``face_too_small``, ``clipped``, ``extreme_pose``, ``too_dark``, ``too_bright`` and
+        ``too_blurred`` those that apply, in this order; empty for a good face.
+    """
+    turned = (
+        abs(measures["yaw_deg"]) > limits.max_yaw_deg
+        or abs(measures["pitch_deg"]) > limits.max_pitch_deg
+    )
+    applies = {
+        "face_too_small": measures["eye_distance_px"] < limits.min_eye_distance_px,
+        "clipped": measures["visible_share"] < limits.min_visible_share,
+        "extreme_pose": turned,
+        "too_dark": measures["brightness"] < limits.min_brightness,
+        "too_bright": measures["brightness"] > limits.max_brightness,
+        "too_blurred": measures["sharpness"] < limits.min_sharpness,
+    }
+    return tuple(code for code, applied in applies.items() if applied)
+
+
+def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Eye distance in pixels, then yaw, pitch and roll in degrees, by scaled orthography.
+
+    The affine camera that best carries the model to the landmarks, and the rotation nearest to it.
+    """
+    camera = (_POSE_SOLVER @ (landmarks_px - landmarks_px.mean(axis=0))).T
+    left, scales, right = np.linalg.svd(camera, full_matrices=False)
+    rotation = left @ right
+    away = np.cross(rotation[0], rotation[1])
+    yaw = np.arctan2(-rotation[0, 2], away[2])
+    pitch = np.arctan2(rotation[1, 2], np.hypot(rotation[0, 2], away[2]))
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    degrees = np.degrees([yaw, pitch, roll])
+    return float(scales.mean()), float(degrees[0]), float(degrees[1]), float(degrees[2])
+
+
+def _sharpness(luma: NDArray[np.uint8]) -> float:
+    """Standard deviation of what a Gaussian blur takes away, over that of the whole face.
+
+    Relative, so that it does not change with light and contrast; the first blur keeps a sensor's
+    noise from passing as detail.
+    """
+    import cv2
+
+    smooth = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), 1.0)
+    coarse = cv2.GaussianBlur(smooth, (0, 0), 2.0)
+    face = (_FACE_ROWS, _FACE_COLUMNS)
+    contrast = float(smooth[face].std())
+    return float((smooth - coarse)[face].std()) / contrast if contrast > 0 else 0.0
+
+
+def _visible_share(box_px: tuple[float, float, float, float], height: int, width: int) -> float:
+    left, top, box_width, box_height = box_px
+    inside_x = min(left + box_width, width) - max(left, 0.0)
+    inside_y = min(top + box_height, height) - max(top, 0.0)
+    area = box_width * box_height
+    return float(max(inside_x, 0.0) * max(inside_y, 0.0) / area) if area > 0 else 0.0
