@@ -1,0 +1,273 @@
+"""Offline identification of a folder: one JSON line an image, resumable, deterministic.
+
+The first line of the output states everything that the answers depend on; then one line an image, in
+the order of the sorted paths. A run that was stopped, even in the middle of a line, is continued where
+it stopped, and gives the same bytes as one that was not.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from verifykit.criterion import Criterion
+from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
+from verifykit.gallery import Gallery, SqliteGallery
+from verifykit.identification import identify_each
+from verifykit.types import MultiFace, QualityGate
+from verifykit.verifier import Verifier
+
+__all__ = ["IMAGE_SUFFIXES", "BatchSummary", "find_images", "identify_folder"]
+
+FORMAT = 1
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif"}
+    | {".tiff", ".webp"}
+)
+
+
+@dataclass(frozen=True)
+class BatchSummary:
+    """What an output holds when the run is through.
+
+    Attributes:
+        images: Images of the folder, all of them with a line now.
+        resumed: How many of them had one from an earlier run.
+        faces: Faces that were searched for.
+        matched_faces: Faces with at least one candidate.
+        errors: Images that gave no answer, by error code.
+    """
+
+    images: int
+    resumed: int
+    faces: int
+    matched_faces: int
+    errors: dict[str, int] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready plain values."""
+        return asdict(self)
+
+
+def find_images(folder: Path) -> list[str]:
+    """Images below a folder, told by their suffix, as sorted paths relative to it.
+
+    Args:
+        folder: Where to look; links to folders are not followed.
+
+    Returns:
+        Paths with ``/`` between their parts, in the order of their parts.
+
+    Raises:
+        InputError: It is not a folder, or a folder in it cannot be read.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{str(folder)!r} is not a folder")
+    found = []
+    for parent, _, names in os.walk(folder, onerror=_unreadable):
+        paths = (Path(parent, name) for name in names)
+        found += [path for path in paths if path.suffix.lower() in IMAGE_SUFFIXES]
+    relative = sorted(path.relative_to(folder).parts for path in found)
+    return ["/".join(parts) for parts in relative]
+
+
+def identify_folder(
+    verifier: Verifier,
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    fmr: float | None = None,
+    threshold: float | None = None,
+    limit: int = 5,
+    multi_face: MultiFace = "all",
+    quality: QualityGate = "strict",
+    on_image: Callable[[int, int], None] | None = None,
+) -> BatchSummary:
+    """Identify every face in every image below a folder.
+
+    Each line holds ``image`` (relative path), ``faces`` (``box_px``, ``reasons``, ``candidates`` with
+    ``subject_id`` and ``score``), ``threshold``, ``fmr`` and ``model``; in place of ``faces``, an image
+    that could not be used has ``error`` (a code such as ``"no_face"`` or ``"unreadable"``) and
+    ``message``. One process may write to an output at a time.
+
+    Args:
+        verifier: The model and the gallery.
+        folder: Where the images lie.
+        out: The output, JSON lines; continued if it is there.
+        fmr: False match rate of one comparison, in (0, 1); None takes the model's default.
+        threshold: A bare cosine threshold in [-1, 1] instead.
+        limit: At most so many candidates for each face.
+        multi_face: What to do with several faces in an image.
+        quality: Whether a quality reason refuses or only warns.
+        on_image: Called with the number of images that are done and of all, also before the first.
+
+    Returns:
+        Counts over the whole output.
+
+    Raises:
+        InputError: ``folder`` is no folder, an option is not allowed, or ``out`` is not an output of
+            this run: of another folder, model, gallery or setting. Nothing was written to it then.
+        CalibrationError: The model does not go down to this ``fmr``.
+        GalleryError: The gallery was changed during the run, or cannot be read.
+        OSError: ``out`` cannot be written.
+    """
+    folder, out = Path(folder), Path(out)
+    criterion = Criterion.of(verifier.spec, fmr, threshold)
+    images = find_images(folder)
+    settings = {
+        "folder": str(folder.resolve()),
+        "model": verifier.spec.digest,
+        "gallery": _gallery_state(verifier.gallery),
+        "threshold": criterion.threshold,
+        "fmr": criterion.fmr,
+        "limit": limit,
+        "multi_face": multi_face,
+        "quality": quality,
+    }
+    with _open_output(out) as file:
+        done = _resume(file, out, {"verifykit_batch": FORMAT, **settings})
+        tally = Counter[str]()
+        for line in done.values():
+            _count(tally, line)
+        resumed = sum(name in done for name in images)
+        finished = resumed
+        if on_image:
+            on_image(finished, len(images))
+        for name in images:
+            if name in done:
+                continue
+            answer = _identify(verifier, folder / name, criterion, limit, multi_face, quality)
+            if _gallery_state(verifier.gallery) != settings["gallery"]:
+                raise GalleryError(
+                    f"the gallery was changed while {str(out)!r} was being written: the lines in it "
+                    "are sound, but the rest would mix two galleries; start again with a new output"
+                )
+            line = {"image": name, **answer, "model": verifier.spec.digest}
+            _write(file, line)
+            _count(tally, line)
+            finished += 1
+            if on_image:
+                on_image(finished, len(images))
+        os.fsync(file.fileno())
+    errors = {key[6:]: count for key, count in sorted(tally.items()) if key.startswith("error ")}
+    return BatchSummary(len(images), resumed, tally["faces"], tally["matched"], errors)
+
+
+def _identify(
+    verifier: Verifier,
+    path: Path,
+    criterion: Criterion,
+    limit: int,
+    multi_face: MultiFace,
+    quality: QualityGate,
+) -> dict[str, Any]:
+    answer: dict[str, Any] = {"threshold": criterion.threshold, "fmr": criterion.fmr}
+    try:
+        found = identify_each(
+            verifier.encoder,
+            verifier.gallery,
+            path,
+            criterion=criterion,
+            limit=limit,
+            multi_face=multi_face,
+            quality=quality,
+        )
+    except (AcquisitionError, ImageError) as error:
+        code = error.reason if isinstance(error, AcquisitionError) else "unreadable"
+        return {"error": code, "message": str(error), **answer}
+    faces = [
+        {
+            "box_px": face.detection.box_px if face.detection else None,
+            "reasons": face.reasons,
+            "candidates": [
+                {"subject_id": each.subject_id, "score": each.score} for each in face.candidates
+            ],
+        }
+        for face in found
+    ]
+    return {"faces": faces, **answer}
+
+
+def _gallery_state(gallery: Gallery) -> dict[str, Any]:
+    """What tells this gallery from another, and changes whenever it is written to."""
+    if not isinstance(gallery, SqliteGallery):
+        return {"subject_count": len(gallery)}
+    told = gallery.info()
+    return {name: told[name] for name in ("created", "revision", "subject_count")}
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
+
+
+def _open_output(out: Path) -> BinaryIO:
+    # "r+b" alone would not make it, and "a+b" could not cut a torn line.
+    return os.fdopen(os.open(out, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)), "r+b")
+
+
+def _resume(file: BinaryIO, out: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Cut a torn last line, check that the output is of this run, and leave the file at its end.
+
+    Returns:
+        The lines that are there, by image.
+    """
+    whole = file.read()
+    kept = whole[: whole.rfind(b"\n") + 1]
+    lines = list(_parsed(kept, out))
+    if not lines:
+        if len(whole) > 0 and not _dump(header).startswith(whole):
+            raise InputError(_not_ours(out))
+        file.seek(0)
+        file.truncate()
+        _write(file, header)
+        return {}
+    if "verifykit_batch" not in lines[0]:
+        raise InputError(_not_ours(out))
+    changed = [key for key in header if lines[0].get(key) != header[key]]
+    if changed:
+        was = ", ".join(f"{key} was {lines[0].get(key)!r}, is {header[key]!r}" for key in changed)
+        raise InputError(
+            f"{str(out)!r} was begun with other settings ({was}): its answers would be mixed; "
+            "give them again, or another output"
+        )
+    file.seek(len(kept))
+    file.truncate()
+    return {line["image"]: line for line in lines[1:]}
+
+
+def _parsed(text: bytes, out: Path) -> Iterator[dict[str, Any]]:
+    for number, line in enumerate(text.splitlines(), start=1):
+        try:
+            body = json.loads(line)
+        except ValueError as error:
+            raise InputError(f"{_not_ours(out)}: line {number} is not JSON") from error
+        if not isinstance(body, dict) or not (number == 1 or isinstance(body.get("image"), str)):
+            raise InputError(f"{_not_ours(out)}: line {number} names no image")
+        yield body
+
+
+def _not_ours(out: Path) -> str:
+    return f"{str(out)!r} exists and is not an output of identify-batch; nothing was written to it"
+
+
+def _dump(body: dict[str, Any]) -> bytes:
+    # ASCII, so that file names which are not UTF-8 survive too.
+    return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _write(file: BinaryIO, body: dict[str, Any]) -> None:
+    file.write(_dump(body))
+    file.flush()
+
+
+def _count(tally: Counter[str], line: dict[str, Any]) -> None:
+    if "error" in line:
+        tally[f"error {line['error']}"] += 1
+    for face in line.get("faces", ()):
+        tally["faces"] += 1
+        tally["matched"] += bool(face["candidates"])

@@ -1,0 +1,54 @@
+"""The verbs, put together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verifykit.cli import doctor, gallery, models
+from verifykit.cli.compare import compare
+from verifykit.cli.enroll import enroll
+from verifykit.cli.identify import identify
+from verifykit.cli.identify_batch import identify_batch
+from verifykit.cli.verify import verify
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help=(
+        "Verify and identify people by face or handwritten signature, offline. "
+        "Exit status: 0 match or done, 1 no match, 2 error."
+    ),
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(compare)
+app.command()(enroll)
+app.command()(verify)
+app.command()(identify)
+app.command("identify-batch")(identify_batch)
+app.add_typer(gallery.app, name="gallery")
+app.add_typer(models.app, name="models")
+app.command("doctor")(doctor.doctor)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        from verifykit import __version__
+
+        typer.echo(f"verifykit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Hold the options that belong to no verb."""

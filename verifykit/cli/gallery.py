@@ -1,0 +1,171 @@
+"""``verifykit gallery``: look into a gallery, move it, check it. No model is needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from verifykit.cli.options import DebugOption, GalleryOption, JsonOption, SubjectArgument
+from verifykit.cli.outcome import ERROR, emit, outcome
+from verifykit.gallery import (
+    OnExisting,
+    SqliteGallery,
+    export_gallery,
+    import_gallery,
+    read_export_header,
+)
+from verifykit.types import Subject
+
+__all__ = ["app"]
+
+app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
+
+
+@app.command()
+def info(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Print what a gallery holds: model, subjects, templates, size."""
+    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+        body = opened.info()
+        width = max(map(len, body))
+        text = "\n".join(f"{key:{width}}  {value}" for key, value in body.items())
+        emit(body, text, as_json=as_json)
+
+
+@app.command("list")
+def list_(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Print the ids of all subjects, one a line."""
+    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+        if as_json:
+            emit({"subject_ids": list(opened.subject_ids())}, "", as_json=True)
+            return
+        for subject_id in opened.subject_ids():
+            typer.echo(subject_id)
+
+
+@app.command()
+def show(
+    subject_id: SubjectArgument,
+    gallery: GalleryOption,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
+    ] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print what is stored of one subject; no embeddings unless asked."""
+    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+        subject = opened.get(subject_id)
+        emit(
+            _subject_body(subject, embeddings), _subject_text(subject, embeddings), as_json=as_json
+        )
+
+
+@app.command()
+def remove(
+    subject_id: SubjectArgument,
+    gallery: GalleryOption,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Erase a subject: all templates and metadata, from the file too."""
+    with (
+        outcome(as_json=as_json, debug=debug),
+        SqliteGallery.open_existing(gallery, read_only=False) as opened,
+    ):
+        count = opened.remove(subject_id)
+        body = {"subject_id": subject_id, "removed_templates": count}
+        emit(body, f"removed {subject_id}: {count} templates erased", as_json=as_json)
+
+
+@app.command("export")
+def export(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, to be made.")],
+    gallery: GalleryOption,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Write every subject to a file that another machine or engine can import."""
+    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+        report = export_gallery(opened, file, overwrite=overwrite)
+        body = {
+            "file": str(file),
+            "subject_count": report.subject_count,
+            "template_count": report.template_count,
+        }
+        text = (
+            f"exported {report.subject_count} subjects, {report.template_count} templates: {file}"
+        )
+        emit(body, text, as_json=as_json)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.")],
+    gallery: GalleryOption,
+    on_existing: Annotated[
+        OnExisting, typer.Option("--on-existing", help="For subjects who are enrolled already.")
+    ] = "error",
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Enrol every subject of an exported file, all or none; makes the gallery if it is not there."""
+    with outcome(as_json=as_json, debug=debug):
+        header = read_export_header(file)
+        with SqliteGallery(
+            gallery,
+            spec_digest=header.spec_digest,
+            embedding_size=header.embedding_size,
+            model=header.model,
+        ) as opened:
+            report = import_gallery(opened, file, on_existing=on_existing)
+        body = {
+            "gallery": str(gallery),
+            "subject_count": report.subject_count,
+            "template_count": report.template_count,
+            "skipped_count": report.skipped_count,
+        }
+        skipped = f", {report.skipped_count} skipped" if report.skipped_count else ""
+        text = (
+            f"imported {report.subject_count} subjects, {report.template_count} templates{skipped}"
+        )
+        emit(body, text, as_json=as_json)
+
+
+@app.command()
+def check(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+    """Read a gallery from end to end; status 2 when something is wrong with it."""
+    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+        problems = opened.check()
+        text = "\n".join(f"problem: {problem}" for problem in problems) or f"{gallery} is sound"
+        emit({"gallery": str(gallery), "problems": problems}, text, as_json=as_json)
+        if problems:
+            raise typer.Exit(ERROR)
+
+
+def _subject_body(subject: Subject, embeddings: bool) -> dict[str, Any]:
+    templates = []
+    for template in subject.templates:
+        body: dict[str, Any] = {"reasons": list(template.reasons)}
+        if embeddings:
+            body["embedding"] = template.embedding.tolist()
+        templates.append(body)
+    return {
+        "subject_id": subject.subject_id,
+        "metadata": dict(subject.metadata),
+        "templates": templates,
+    }
+
+
+def _subject_text(subject: Subject, embeddings: bool) -> str:
+    lines = [f"{subject.subject_id}: {len(subject.templates)} templates"]
+    lines += [f"{key}={value}" for key, value in subject.metadata.items()]
+    for number, template in enumerate(subject.templates, start=1):
+        reasons = f"warnings {', '.join(template.reasons)}" if template.reasons else "no warnings"
+        values = (
+            f"  {' '.join(f'{value:.6f}' for value in template.embedding)}" if embeddings else ""
+        )
+        lines.append(f"template {number}  {reasons}{values}")
+    return "\n".join(lines)

@@ -1,0 +1,76 @@
+"""``verifykit identify``: who in the gallery is this?"""
+
+from __future__ import annotations
+
+import typer
+
+from verifykit.cli.opening import open_reader
+from verifykit.cli.options import (
+    DebugOption,
+    FmrOption,
+    GalleryOption,
+    ImageArgument,
+    JsonOption,
+    LimitOption,
+    ModelOption,
+    MultiFaceOption,
+    ProvidersOption,
+    QualityOption,
+    SaveOption,
+    ThreadsOption,
+    ThresholdOption,
+)
+from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
+from verifykit.cli.wording import identification_text
+from verifykit.criterion import Criterion
+from verifykit.identification import identify_each
+
+__all__ = ["identify"]
+
+
+def identify(
+    image: ImageArgument,
+    gallery: GalleryOption,
+    limit: LimitOption = 5,
+    model: ModelOption = "face",
+    fmr: FmrOption = None,
+    threshold: ThresholdOption = None,
+    multi_face: MultiFaceOption = "error",
+    quality: QualityOption = "strict",
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    save: SaveOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Identify who is in an image: best first, only those over the threshold."""
+    with outcome(as_json=as_json, debug=debug):
+        if save is not None:
+            from verifykit.cli.drawing import require_writable
+
+            require_writable(save)
+        verifier = open_reader(model, gallery, providers=providers, threads=threads)
+        criterion = Criterion.of(verifier.spec, fmr, threshold)
+        answers = identify_each(
+            verifier.encoder,
+            verifier.gallery,
+            image,
+            criterion=criterion,
+            limit=limit,
+            multi_face=multi_face,
+            quality=quality,
+        )
+        if save is not None:
+            from verifykit.cli.drawing import draw_identification
+
+            draw_identification(save, image, answers)
+        body = {
+            "image": image,
+            "faces": [answer.to_dict() for answer in answers],
+            "threshold": criterion.threshold,
+            "fmr": criterion.fmr,
+            "model": verifier.spec.digest,
+        }
+        emit(body, identification_text(answers, criterion), as_json=as_json)
+        found = any(answer.candidates for answer in answers)
+        raise typer.Exit(MATCH if found else NO_MATCH)

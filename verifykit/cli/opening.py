@@ -1,0 +1,59 @@
+"""Opening model and gallery for the verbs that need both."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from verifykit.encoder import Encoder
+from verifykit.gallery import SqliteGallery
+from verifykit.models import resolve
+from verifykit.session import Provider
+from verifykit.types import MultiFace, QualityGate
+from verifykit.verifier import Verifier
+
+__all__ = ["open_reader"]
+
+
+def open_reader(
+    model: str,
+    gallery: Path,
+    *,
+    providers: Provider,
+    threads: int | None,
+    fmr: float | None = None,
+    threshold: float | None = None,
+    multi_face: MultiFace = "error",
+    quality: QualityGate = "strict",
+) -> Verifier:
+    """A verifier over a gallery that is there already and is not written to.
+
+    A mistyped path makes no new gallery, and none needs permission to write.
+
+    Args:
+        model: A registered name, or the path of a model file.
+        gallery: The gallery's file.
+        providers: As for :class:`~verifykit.verifier.Verifier`, like everything below.
+        threads: Threads within one network run.
+        fmr: False match rate for every decision.
+        threshold: A bare threshold instead.
+        multi_face: What to do with several faces in an image.
+        quality: Whether a quality reason refuses or only warns.
+
+    Raises:
+        VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too if there is no file.
+    """
+    # The gallery first: a wrong path is told at once, not after the model has been loaded.
+    SqliteGallery.open_existing(gallery).close()
+    encoder = Encoder.open(resolve(model), providers=providers, threads=threads)
+    opened = SqliteGallery(
+        gallery,
+        spec_digest=encoder.spec.digest,
+        embedding_size=encoder.spec.embedding_size,
+        fusion=encoder.spec.fusion,
+        model=encoder.spec.name,
+        create=False,
+        read_only=True,
+    )
+    return Verifier(
+        encoder, opened, fmr=fmr, threshold=threshold, multi_face=multi_face, quality=quality
+    )

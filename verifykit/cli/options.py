@@ -1,0 +1,82 @@
+"""Arguments and options that several verbs share, each written down once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from verifykit.errors import InputError
+from verifykit.session import Provider
+from verifykit.types import MultiFace, QualityGate
+
+__all__ = [
+    "DebugOption",
+    "FmrOption",
+    "GalleryOption",
+    "ImageArgument",
+    "JsonOption",
+    "LimitOption",
+    "ModelOption",
+    "MultiFaceOption",
+    "ProvidersOption",
+    "QualityOption",
+    "SaveOption",
+    "SubjectArgument",
+    "ThreadsOption",
+    "ThresholdOption",
+    "parse_metadata",
+]
+
+SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
+ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="Path of an image.")]
+GalleryOption = Annotated[
+    Path, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery's file.")
+]
+ModelOption = Annotated[
+    str,
+    typer.Option("--model", "-m", metavar="NAME|FILE", help="A registered model, or a model file."),
+]
+FmrOption = Annotated[
+    float | None,
+    typer.Option("--fmr", help="False match rate to decide at; the model's default if not given."),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option("--threshold", help="A bare cosine threshold instead; it stands for no rate."),
+]
+MultiFaceOption = Annotated[
+    MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")
+]
+QualityOption = Annotated[
+    QualityGate, typer.Option("--quality", help="Refuse weak samples, or take them and warn.")
+]
+ProvidersOption = Annotated[
+    Provider, typer.Option("--providers", help="Where the network runs; a named one or an error.")
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option("--threads", min=1, help="Threads of a network run; default all cores."),
+]
+LimitOption = Annotated[
+    int, typer.Option("--limit", "-n", min=1, help="At most so many candidates for each face.")
+]
+SaveOption = Annotated[
+    Path | None,
+    typer.Option("--save", metavar="PICTURE", help="Draw faces, names and scores into this file."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def parse_metadata(pairs: list[str]) -> dict[str, str] | None:
+    """``["team=blue"]`` as ``{"team": "blue"}``; None without any, which leaves what is stored.
+
+    Raises:
+        InputError: One of them is not ``KEY=VALUE``.
+    """
+    for pair in pairs:
+        if not pair.partition("=")[0] or "=" not in pair:
+            raise InputError(f"--metadata takes KEY=VALUE, got {pair!r}")
+    return dict(pair.split("=", 1) for pair in pairs) or None

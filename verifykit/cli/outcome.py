@@ -1,0 +1,80 @@
+"""How a verb ends: its result on standard output, or its error on standard error, and its status."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+import typer
+
+from verifykit.errors import VerifyKitError
+
+__all__ = ["ERROR", "INTERRUPTED", "MATCH", "NO_MATCH", "emit", "outcome"]
+
+MATCH = 0
+NO_MATCH = 1
+ERROR = 2
+INTERRUPTED = 130
+
+
+def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a verb's result.
+
+    Args:
+        body: What ``--json`` prints, as one object on one line.
+        text: What people read.
+        as_json: Which of the two.
+    """
+    typer.echo(json.dumps(body, ensure_ascii=False, allow_nan=False) if as_json else text)
+
+
+@contextmanager
+def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
+    """Run a verb's body: whatever goes wrong becomes one message and an exit status, no traceback.
+
+    Args:
+        as_json: Also print ``{"error": ...}`` on standard output, so that it always holds an object.
+        debug: Show the traceback before the message.
+
+    Raises:
+        typer.Exit: With the status.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except typer.Exit:
+        raise
+    except BrokenPipeError:
+        # Nobody reads any more; the interpreter must not try to flush again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end("BrokenPipe", None, "standard output was closed by its reader", as_json=False)
+    except KeyboardInterrupt:
+        typer.echo("verifykit: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    # The last line of defence: a traceback is no message.
+    except Exception as error:  # noqa: BLE001
+        if debug:
+            traceback.print_exc()
+        _end(type(error).__name__, getattr(error, "reason", None), _message(error), as_json=as_json)
+
+
+def _end(name: str, reason: object, message: str, *, as_json: bool) -> NoReturn:
+    code = f" ({reason})" if isinstance(reason, str) else ""
+    typer.echo(f"verifykit: {name}{code}: {message}", err=True)
+    if as_json:
+        body = {"name": name, "reason": reason if code else None, "message": message}
+        typer.echo(json.dumps({"error": body}, ensure_ascii=False))
+    raise typer.Exit(ERROR)
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, VerifyKitError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
+    return f"{error}; this was not expected, --debug shows where it happened"

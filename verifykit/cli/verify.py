@@ -1,0 +1,57 @@
+"""``verifykit verify``: is this the subject who is enrolled under this id?"""
+
+from __future__ import annotations
+
+import typer
+
+from verifykit.cli.opening import open_reader
+from verifykit.cli.options import (
+    DebugOption,
+    FmrOption,
+    GalleryOption,
+    ImageArgument,
+    JsonOption,
+    ModelOption,
+    MultiFaceOption,
+    ProvidersOption,
+    QualityOption,
+    SubjectArgument,
+    ThreadsOption,
+    ThresholdOption,
+)
+from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
+from verifykit.cli.wording import decision_text
+
+__all__ = ["verify"]
+
+
+def verify(
+    subject_id: SubjectArgument,
+    image: ImageArgument,
+    gallery: GalleryOption,
+    model: ModelOption = "face",
+    fmr: FmrOption = None,
+    threshold: ThresholdOption = None,
+    multi_face: MultiFaceOption = "error",
+    quality: QualityOption = "strict",
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Verify an image against the subject enrolled under an id."""
+    with outcome(as_json=as_json, debug=debug):
+        verifier = open_reader(
+            model,
+            gallery,
+            fmr=fmr,
+            threshold=threshold,
+            multi_face=multi_face,
+            quality=quality,
+            providers=providers,
+            threads=threads,
+        )
+        decision = verifier.verify(subject_id, image)
+        body = {"image": image, **decision.to_dict(), "model": verifier.spec.digest}
+        emit(body, decision_text(decision, f"{image} and {subject_id}"), as_json=as_json)
+        raise typer.Exit(MATCH if decision else NO_MATCH)

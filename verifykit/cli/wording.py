@@ -1,0 +1,53 @@
+"""Decisions and candidates in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from verifykit.criterion import Criterion
+from verifykit.types import Decision, Identification
+
+__all__ = ["decision_text", "identification_text", "rate_text"]
+
+
+def decision_text(decision: Decision, question: str) -> str:
+    """Several lines: the answer, the score, the threshold and what it stands for.
+
+    Args:
+        decision: The decision.
+        question: What was compared with what.
+    """
+    lines = [
+        f"{'match' if decision.match else 'no match'}: {question}",
+        f"score      {decision.score:.4f}",
+        f"threshold  {decision.threshold:.4f}",
+        f"FMR        {rate_text(decision.fmr, decision.attack)}",
+    ]
+    if decision.warnings:
+        lines.append(f"warnings   {', '.join(decision.warnings)}")
+    return "\n".join(lines)
+
+
+def rate_text(fmr: float | None, attack: str | None) -> str:
+    """What a false match rate means; None is a bare threshold's."""
+    if fmr is None:
+        return "unknown: a bare threshold stands for no false match rate"
+    others = "skilled forgeries" if attack == "skilled_forgery" else "pairs of different subjects"
+    return f"{fmr:g} (1 in {round(1 / fmr):,} {others} would match)"
+
+
+def identification_text(answers: Sequence[Identification], criterion: Criterion) -> str:
+    """A block for each face: who it is, best first, or nobody; then the threshold."""
+    blocks = []
+    for number, answer in enumerate(answers, start=1):
+        lines = [f"face {number} of {len(answers)}"] if len(answers) > 1 else []
+        if not answer.candidates:
+            lines.append("no match: nobody in the gallery reaches the threshold")
+        for rank, found in enumerate(answer.candidates, start=1):
+            lines.append(f"{rank}. {found.subject_id}  score {found.score:.4f}")
+        if answer.reasons:
+            lines.append(f"warnings   {', '.join(answer.reasons)}")
+        blocks.append("\n".join(lines))
+    blocks.append(f"threshold  {criterion.threshold:.4f}")
+    blocks.append(f"FMR        {rate_text(criterion.fmr, criterion.attack)}")
+    return "\n".join(blocks)
