@@ -1,0 +1,245 @@
+"""Exact search in memory: every row is compared, in tiles, with a float32 matrix product.
+
+The product only nominates: its last bits depend on the batch and on the machine. Rows whose product is
+within its error bound of being among the best are scored again by
+:func:`~verifykit.scoring.paired_scores`, which gives the same bits for a probe alone or among others.
+So ranking and scores are exact and stable, and ties are broken by subject id.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.scoring import paired_scores, unit_rows
+
+__all__ = ["ExactIndex", "IndexView"]
+
+_CHUNK_VALUES = 1 << 20  # at most 4 MB of float32 a chunk
+_CHUNK_ROWS = 8192  # and with 256 probes at most 8 MB of products
+_PROBE_TILE = 256
+
+_Rows = NDArray[np.float32]
+_Slots = NDArray[np.int64]
+
+
+class ExactIndex:
+    """Rows of subjects, growing and shrinking without being rebuilt.
+
+    Rows lie in chunks of a fixed size. Appending writes behind the last row and copies nothing;
+    removing moves the last rows into the holes, in copies of the chunks concerned. A :meth:`view` taken
+    before is therefore never disturbed. Calls that change the index, and ``view``, must not overlap:
+    the gallery holds its lock. Searching a view needs no lock.
+
+    Args:
+        embedding_size: D.
+    """
+
+    def __init__(self, embedding_size: int) -> None:
+        self.embedding_size = embedding_size
+        self._chunk_rows = min(_CHUNK_ROWS, max(64, _CHUNK_VALUES // embedding_size))
+        self._chunks: list[_Rows] = []
+        self._slots: list[_Slots] = []
+        self._count = 0
+        self._slot_of: dict[str, int] = {}
+        self._ids: list[str] = []
+
+    def __len__(self) -> int:
+        """Number of rows."""
+        return self._count
+
+    def append(self, subject_ids: Sequence[str], rows: _Rows) -> None:
+        """Add rows; a subject may have any number of them.
+
+        Args:
+            subject_ids: Whose row it is, one for each row.
+            rows: (R, D) float32, of :func:`~verifykit.scoring.reference_rows`.
+        """
+        slots = np.fromiter((self._slot(s) for s in subject_ids), dtype=np.int64, count=len(rows))
+        done = 0
+        while done < len(rows):
+            chunk, offset = divmod(self._count, self._chunk_rows)
+            if chunk == len(self._chunks):
+                self._chunks.append(np.empty((self._chunk_rows, self.embedding_size), np.float32))
+                self._slots.append(np.empty(self._chunk_rows, np.int64))
+            taken = min(len(rows) - done, self._chunk_rows - offset)
+            self._chunks[chunk][offset : offset + taken] = rows[done : done + taken]
+            self._slots[chunk][offset : offset + taken] = slots[done : done + taken]
+            self._count += taken
+            done += taken
+
+    def remove(self, subject_id: str) -> int:
+        """Take all rows of a subject out, and return how many there were."""
+        slot = self._slot_of.pop(subject_id, None)
+        if slot is None:
+            return 0
+        # A copy, as views still read the old list; the place is not used again, for the same reason.
+        self._ids = self._ids.copy()
+        self._ids[slot] = ""
+        found = [np.flatnonzero(slots == slot) + i * self._chunk_rows for i, slots in self._used()]
+        gone = np.concatenate(found) if found else np.empty(0, np.int64)
+        left = self._count - len(gone)
+        holes = gone[gone < left]
+        movers = np.setdiff1d(np.arange(left, self._count), gone, assume_unique=True)
+        last = left // self._chunk_rows
+        self._own({*(holes // self._chunk_rows).tolist(), last})
+        for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
+            (to, at), (of, place) = divmod(hole, self._chunk_rows), divmod(mover, self._chunk_rows)
+            self._chunks[to][at] = self._chunks[of][place]
+            self._slots[to][at] = self._slots[of][place]
+        self._count = left
+        keep = -(-left // self._chunk_rows)
+        del self._chunks[keep:], self._slots[keep:]
+        if left % self._chunk_rows:
+            self._chunks[last][left % self._chunk_rows :] = 0.0
+        return len(gone)
+
+    def view(self) -> IndexView:
+        """The rows as they are now, for searching."""
+        used = list(self._used())
+        return IndexView(
+            self.embedding_size,
+            self._chunk_rows,
+            tuple(self._chunks[i][: len(slots)] for i, slots in used),
+            tuple(slots for _, slots in used),
+            self._ids,
+        )
+
+    def _used(self) -> list[tuple[int, _Slots]]:
+        size = self._chunk_rows
+        return [(i, s[: max(0, self._count - i * size)]) for i, s in enumerate(self._slots)]
+
+    def _own(self, chunks: set[int]) -> None:
+        for i in chunks:
+            if i < len(self._chunks):
+                self._chunks[i] = self._chunks[i].copy()
+                self._slots[i] = self._slots[i].copy()
+
+    def _slot(self, subject_id: str) -> int:
+        slot = self._slot_of.get(subject_id)
+        if slot is None:
+            slot = self._slot_of[subject_id] = len(self._ids)
+            self._ids.append(subject_id)
+        return slot
+
+
+@dataclass(frozen=True, eq=False)
+class IndexView:
+    """An index at one moment.
+
+    Attributes:
+        embedding_size: D.
+        chunk_rows: Rows of every chunk but the last.
+        chunks: (R, D) float32 each.
+        slots: (R,) each: the place of the row's subject in ``ids``.
+        ids: Subject ids.
+    """
+
+    embedding_size: int
+    chunk_rows: int
+    chunks: tuple[_Rows, ...]
+    slots: tuple[_Slots, ...]
+    ids: Sequence[str]
+
+    def search(self, probes: _Rows, limit: int, threshold: float) -> list[list[tuple[str, float]]]:
+        """The best subjects of each probe; a subject's score is that of its best row.
+
+        Memory is bounded by one tile and, for each probe, the rows that may be among its best.
+
+        Args:
+            probes: (N, D) float32, of unit length.
+            limit: Most subjects to return a probe.
+            threshold: Only scores of at least this much.
+
+        Returns:
+            For each probe (subject_id, score), best first, equal scores by subject id.
+        """
+        results: list[list[tuple[str, float]]] = []
+        for start in range(0, len(probes), _PROBE_TILE):
+            tile = unit_rows(probes[start : start + _PROBE_TILE])
+            lists = self._nominate(tile, limit, threshold)
+            results += [
+                self._rank(probe, chosen, limit, threshold)
+                for probe, chosen in zip(tile, lists, strict=True)
+            ]
+        return results
+
+    def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[_Shortlist]:
+        # |fl(a.b) - a.b| <= D u |a||b| with u = 2^-24 in any order of summation (Higham, Accuracy and
+        # Stability of Numerical Algorithms, 2nd ed., 3.1); doubled, plus the rounding of the rows.
+        margin = (self.embedding_size + 8) * 2.0**-23
+        lists = [_Shortlist(limit, margin, threshold - margin) for _ in probes]
+        cuts = np.full(len(probes), threshold - margin)
+        for i, (rows, slots) in enumerate(zip(self.chunks, self.slots, strict=True)):
+            products = probes @ rows.T
+            for n in np.flatnonzero(products.max(axis=1) >= cuts).tolist():
+                hits = np.flatnonzero(products[n] >= cuts[n])
+                cuts[n] = lists[n].offer(hits + i * self.chunk_rows, slots[hits], products[n][hits])
+        return lists
+
+    def _rank(
+        self, probe: _Rows, chosen: _Shortlist, limit: int, threshold: float
+    ) -> list[tuple[str, float]]:
+        positions, slots = chosen.rows()
+        if not len(positions):
+            return []
+        scores = np.empty(len(positions), np.float32)
+        of_chunk = positions // self.chunk_rows
+        for i in np.unique(of_chunk).tolist():
+            here = of_chunk == i
+            scores[here] = paired_scores(probe, self.chunks[i][positions[here] % self.chunk_rows])
+        subjects, inverse = np.unique(slots, return_inverse=True)
+        best = np.full(len(subjects), -np.inf, np.float32)
+        np.maximum.at(best, inverse, scores)
+        pairs = zip(subjects.tolist(), best.tolist(), strict=True)
+        hits = [(self.ids[slot], score) for slot, score in pairs if score >= threshold]
+        return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+
+class _Shortlist:
+    """The rows that may still be among one probe's best subjects."""
+
+    def __init__(self, limit: int, margin: float, cut: float) -> None:
+        self._limit, self._margin, self._cut = limit, margin, cut
+        self._positions: list[NDArray[np.int64]] = []
+        self._slots: list[_Slots] = []
+        self._products: list[_Rows] = []
+        self._pending = 0
+        self._room = 4 * limit + 256
+
+    def offer(self, positions: NDArray[np.int64], slots: _Slots, products: _Rows) -> float:
+        """Take rows, and return the product below which no further row matters."""
+        self._positions.append(positions)
+        self._slots.append(slots)
+        self._products.append(products)
+        self._pending += len(positions)
+        if self._pending > self._room:
+            self._compact()
+        return self._cut
+
+    def rows(self) -> tuple[NDArray[np.int64], _Slots]:
+        """Positions and slots of the rows that are left."""
+        if not self._positions:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        self._compact()
+        return self._positions[0], self._slots[0]
+
+    def _compact(self) -> None:
+        positions, slots = np.concatenate(self._positions), np.concatenate(self._slots)
+        products = np.concatenate(self._products)
+        subjects, inverse = np.unique(slots, return_inverse=True)
+        best = np.full(len(subjects), -np.inf, np.float32)
+        np.maximum.at(best, inverse, products)
+        if len(subjects) > self._limit:
+            # At least `limit` subjects have a score of this or more, less the margin; a row whose own
+            # is more than two margins below it belongs to none of the best.
+            nth = float(np.partition(best, -self._limit)[-self._limit])
+            self._cut = max(self._cut, nth - 2 * self._margin)
+        keep = (products >= self._cut) & (products >= best[inverse] - 2 * self._margin)
+        self._positions, self._slots = [positions[keep]], [slots[keep]]
+        self._products = [products[keep]]
+        self._pending = int(keep.sum())
+        self._room = 2 * self._pending + 4 * self._limit + 256

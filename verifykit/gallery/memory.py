@@ -1,0 +1,152 @@
+"""A gallery in memory: gone with the process."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from verifykit.errors import GalleryError, SubjectNotFoundError
+from verifykit.gallery.index import ExactIndex
+from verifykit.gallery.intake import (
+    Entry,
+    checked_entry,
+    checked_identity,
+    checked_question,
+    metadata_from_json,
+)
+from verifykit.gallery.protocol import OnExisting, TransferReport
+from verifykit.gallery.subject_id import checked_subject_id
+from verifykit.scoring import checked_embeddings, checked_fusion, reference_rows
+from verifykit.spec import Fusion
+from verifykit.types import Candidate, Embeddings, Subject, Template
+
+__all__ = ["MemoryGallery"]
+
+
+class MemoryGallery:
+    """A :class:`~verifykit.gallery.Gallery` without a file.
+
+    Args:
+        spec_digest: Digest of the model whose templates it holds.
+        embedding_size: D.
+        fusion: How the scores of a subject's templates become one.
+        model: Name of the model, for people.
+
+    Raises:
+        TemplateMismatchError: ``spec_digest`` is empty.
+        TemplateFormatError: ``embedding_size`` is not positive.
+        InputError: No such fusion.
+    """
+
+    def __init__(
+        self, *, spec_digest: str, embedding_size: int, fusion: Fusion = "max", model: str = ""
+    ) -> None:
+        checked_identity(spec_digest, embedding_size)
+        self.spec_digest = spec_digest
+        self.embedding_size = embedding_size
+        self.fusion = checked_fusion(fusion)
+        self.model = model
+        self._lock = threading.RLock()
+        self._entries: dict[str, Entry] = {}
+        self._index = ExactIndex(embedding_size)
+
+    def add(
+        self,
+        subject_id: str,
+        templates: Sequence[Template],
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """See :meth:`Gallery.add`."""
+        entry = checked_entry(
+            subject_id,
+            templates,
+            metadata,
+            spec_digest=self.spec_digest,
+            embedding_size=self.embedding_size,
+        )
+        self.add_entries([entry], "append")
+
+    def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
+        """See :meth:`PortableGallery.add_entries`."""
+        with self._lock:
+            accepted, skipped = [], 0
+            for entry in entries:
+                if on_existing != "append" and entry.subject_id in self._entries:
+                    if on_existing == "error":
+                        raise GalleryError(
+                            f"subject {entry.subject_id!r} is already enrolled; nothing was stored"
+                        )
+                    skipped += 1
+                else:
+                    accepted.append(entry)
+            for entry in accepted:
+                self._store(entry)
+            return TransferReport(
+                len(accepted), sum(len(entry.embeddings) for entry in accepted), skipped
+            )
+
+    def _store(self, entry: Entry) -> None:
+        old = self._entries.get(entry.subject_id)
+        new = entry
+        if old is not None:
+            new = Entry(
+                entry.subject_id,
+                np.concatenate([old.embeddings, entry.embeddings]),
+                old.reasons + entry.reasons,
+                old.metadata if entry.metadata is None else entry.metadata,
+            )
+        self._entries[entry.subject_id] = new
+        if self.fusion == "max":
+            rows = reference_rows(entry.embeddings, self.fusion)
+        else:
+            self._index.remove(entry.subject_id)
+            rows = reference_rows(new.embeddings, self.fusion)
+        self._index.append([entry.subject_id] * len(rows), rows)
+
+    def get(self, subject_id: str) -> Subject:
+        """See :meth:`Gallery.get`."""
+        subject_id = checked_subject_id(subject_id)
+        with self._lock:
+            entry = self._entries.get(subject_id)
+        if entry is None:
+            raise SubjectNotFoundError(f"nobody is enrolled as {subject_id!r}")
+        templates = tuple(
+            Template(embedding, self.spec_digest, reasons=reasons)
+            for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
+        )
+        return Subject(subject_id, templates, metadata_from_json(entry.metadata or "{}"))
+
+    def remove(self, subject_id: str) -> int:
+        """See :meth:`Gallery.remove`."""
+        subject_id = checked_subject_id(subject_id)
+        with self._lock:
+            entry = self._entries.pop(subject_id, None)
+            if entry is None:
+                raise SubjectNotFoundError(f"nobody is enrolled as {subject_id!r}")
+            self._index.remove(subject_id)
+        return len(entry.embeddings)
+
+    def search(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
+        """See :meth:`Gallery.search`."""
+        rows = checked_embeddings(probes, self.embedding_size)
+        limit, threshold = checked_question(limit, threshold)
+        with self._lock:
+            view = self._index.view()
+        hits = view.search(rows, limit, threshold)
+        return [[self._candidate(s, score, threshold) for s, score in found] for found in hits]
+
+    def _candidate(self, subject_id: str, score: float, threshold: float) -> Candidate:
+        entry = self._entries.get(subject_id)  # None: removed while the search ran
+        text = (entry.metadata if entry else None) or "{}"
+        return Candidate(subject_id, score, threshold, metadata=metadata_from_json(text))
+
+    def subject_ids(self) -> Iterator[str]:
+        """See :meth:`Gallery.subject_ids`."""
+        with self._lock:
+            return iter(sorted(self._entries))
+
+    def __len__(self) -> int:
+        return len(self._entries)

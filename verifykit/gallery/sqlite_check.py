@@ -1,0 +1,86 @@
+"""Reading a gallery file from end to end, to find what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from verifykit.errors import InputError, TemplateFormatError
+from verifykit.gallery.intake import metadata_from_json
+from verifykit.gallery.sqlite_index import embedding_from_blob
+from verifykit.gallery.subject_id import checked_subject_id
+from verifykit.scoring import checked_embeddings
+
+__all__ = ["problems"]
+
+_MOST = 100
+
+
+def problems(file: sqlite3.Connection, embedding_size: int) -> list[str]:
+    """What is wrong: SQLite's own check, then every subject and every template.
+
+    Args:
+        file: In a read transaction.
+        embedding_size: D.
+
+    Returns:
+        A sentence a problem, the first 100 of them; empty for a sound file.
+    """
+    found: list[str] = []
+    try:
+        found += [
+            f"file structure: {text}"
+            for (text,) in file.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
+            if text != "ok"
+        ]
+        found += [
+            f"{table} row {row}: its {parent} does not exist"
+            for table, row, parent, _ in file.execute("PRAGMA foreign_key_check").fetchall()
+        ]
+        found += _subject_problems(file)
+        found += _template_problems(file, embedding_size)
+    except sqlite3.DatabaseError as error:
+        found.append(f"file structure: {error}; what lies behind it was not checked")
+    return found[:_MOST]
+
+
+def _subject_problems(file: sqlite3.Connection) -> list[str]:
+    found = []
+    newest = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
+    query = (
+        "SELECT subject_id, metadata, revision, "
+        "(SELECT count(*) FROM template WHERE subject = subject.row) FROM subject"
+    )
+    for subject_id, metadata, revision, templates in file.execute(query):
+        try:
+            checked_subject_id(subject_id)
+            metadata_from_json(metadata)
+        except (InputError, ValueError, TypeError) as error:
+            found.append(f"subject {subject_id!r}: {error}")
+        if not templates:
+            found.append(f"subject {subject_id!r}: it has no template")
+        if not 0 < revision <= newest:
+            found.append(f"subject {subject_id!r}: revision {revision}, the file is at {newest}")
+    return found
+
+
+def _template_problems(file: sqlite3.Connection, embedding_size: int) -> list[str]:
+    found = []
+    query = (
+        "SELECT t.row, s.subject_id, t.embedding, t.reasons FROM template t "
+        "LEFT JOIN subject s ON s.row = t.subject ORDER BY t.row"
+    )
+    for row, subject_id, blob, reasons in file.execute(query):
+        problem = _template_problem(blob, reasons, embedding_size)
+        if problem:
+            found.append(f"subject {subject_id!r}, template row {row}: {problem}")
+    return found
+
+
+def _template_problem(blob: object, reasons: str, embedding_size: int) -> str | None:
+    try:
+        checked_embeddings(embedding_from_blob(blob, embedding_size)[None, :], embedding_size)
+        listed = json.loads(reasons)
+    except (TemplateFormatError, ValueError, TypeError) as error:
+        return str(error)
+    return None if isinstance(listed, list) else f"its reasons are not a list: {reasons!r}"

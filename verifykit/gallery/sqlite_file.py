@@ -1,0 +1,161 @@
+"""Opening a gallery file, and saying in words what SQLite reports."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError, InputError
+
+__all__ = [
+    "checked_timeout",
+    "connect",
+    "is_empty_file",
+    "log_bytes",
+    "require_file",
+    "signature",
+    "translated",
+]
+
+# SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
+_REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
+    (
+        "is locked",
+        GalleryLockedError,
+        "another process is writing to it: try again, or wait longer",
+    ),
+    ("not a database", GalleryFormatError, "it is not a verifykit gallery: give another path"),
+    (
+        "malformed",
+        GalleryFormatError,
+        "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy",
+    ),
+    ("is full", GalleryError, "the disk is full, nothing was stored: free space and try again"),
+    (
+        "readonly",
+        GalleryError,
+        "the file or its folder cannot be written, nothing was stored: change the permissions or copy it",
+    ),
+    (
+        "unable to open",
+        GalleryError,
+        "the file, or the -wal and -shm files beside it, cannot be opened: check the folder's permissions",
+    ),
+    (
+        "disk I/O error",
+        GalleryError,
+        "the disk refused to read or to write, nothing was stored: check its space and its health",
+    ),
+)
+
+
+@contextlib.contextmanager
+def translated(path: Path) -> Iterator[None]:
+    """Turn SQLite's errors into ours.
+
+    Raises:
+        GalleryLockedError: The write lock was not free within the time-out.
+        GalleryFormatError: Not a database, or damaged.
+        GalleryError: Anything else: a full disk, a read-only folder, ...
+    """
+    try:
+        yield
+    except sqlite3.Error as error:
+        for text, kind, advice in _REASONS:
+            if text in str(error):
+                raise kind(f"gallery {path}: {error}; {advice}") from error
+        raise GalleryError(f"gallery {path}: {error}") from error
+
+
+def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:
+    """A connection that commits durably and leaves no copy of what it deletes in the file.
+
+    Where the folder cannot be written and there is no write-ahead log to read, a read-only connection
+    takes the file as unchanging, as SQLite needs a writable folder even to read a log. Its user opens it
+    again when :func:`signature` changes.
+
+    Raises:
+        GalleryError: Missing, a folder, or not to be opened; see :func:`translated`.
+    """
+    require_file(path)
+    uri = path.absolute().as_uri()
+    with translated(path):
+        try:
+            return _opened(f"{uri}?mode={'ro' if read_only else 'rw'}", timeout_s)
+        except sqlite3.OperationalError:
+            if not read_only or os.access(path.parent, os.W_OK) or log_bytes(path):
+                raise
+            return _opened(f"{uri}?mode=ro&immutable=1", timeout_s)
+
+
+def require_file(path: Path) -> None:
+    """Raise :class:`GalleryError` when there is no file at this path."""
+    if path.is_dir():
+        raise GalleryError(f"gallery {path}: this is a folder; give the path of a file in it")
+    if not path.exists():
+        raise GalleryError(f"gallery {path}: there is no such file; check the path")
+
+
+def signature(path: Path) -> tuple[int, ...]:
+    """What changes when the file is exchanged (the first two numbers) or written to.
+
+    Raises:
+        GalleryError: The file is gone.
+    """
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise GalleryError(
+            f"gallery {path}: the file is gone while it was open ({error.strerror}): put it back, and "
+            "open it again"
+        ) from error
+    return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, log_bytes(path))
+
+
+def log_bytes(path: Path) -> int:
+    """Size of the write-ahead log, 0 when there is none."""
+    try:
+        return path.with_name(path.name + "-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _opened(uri: str, timeout_s: float) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
+    )
+    try:
+        # fullfsync: on macOS fsync alone does not reach the disk. temp_store: no copy in a temporary file.
+        for setting in (
+            "synchronous=FULL",
+            "fullfsync=ON",
+            "secure_delete=ON",
+            "foreign_keys=ON",
+            "trusted_schema=OFF",
+            "temp_store=MEMORY",
+        ):
+            connection.execute(f"PRAGMA {setting}").fetchall()
+        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def checked_timeout(timeout_s: float) -> float:
+    """The time-out, if it is one.
+
+    Raises:
+        InputError: Negative or not a number.
+    """
+    if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
+        raise InputError(f"timeout_s must be 0 or more, got {timeout_s!r}")
+    return float(timeout_s)
+
+
+def is_empty_file(path: Path) -> bool:
+    """Whether this was left by a process that died between making the file and writing to it."""
+    return path.is_file() and path.stat().st_size == 0

@@ -1,0 +1,195 @@
+"""The schema of a gallery file: making one, and reading what one says about itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
+from verifykit.gallery.sqlite_file import connect, translated
+
+__all__ = ["SCHEMA_VERSION", "FileIdentity", "create_file", "read_identity", "require_model"]
+
+APPLICATION_ID = 0x564B4701
+SCHEMA_VERSION = 1
+
+# AUTOINCREMENT: a row number is never given twice, so a reader that knows the last one knows what is
+# new. `removal` tells it what has gone, and holds nothing but the number of a row that is no more.
+_SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE subject (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        subject_id TEXT NOT NULL UNIQUE,
+        metadata TEXT NOT NULL,
+        revision INTEGER NOT NULL)""",
+    "CREATE INDEX subject_revision ON subject (revision)",
+    """CREATE TABLE template (
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        subject INTEGER NOT NULL REFERENCES subject (row),
+        embedding BLOB NOT NULL,
+        reasons TEXT NOT NULL)""",
+    "CREATE INDEX template_subject ON template (subject)",
+    "CREATE TABLE removal (revision INTEGER PRIMARY KEY, subject INTEGER NOT NULL)",
+)
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What a gallery file says about itself.
+
+    Attributes:
+        spec_digest: Digest of the model whose templates it holds.
+        embedding_size: D.
+        model: That model's name, for people; may be empty.
+        created: ISO 8601, UTC.
+    """
+
+    spec_digest: str
+    embedding_size: int
+    model: str
+    created: str
+
+
+def create_file(path: Path, identity: FileIdentity, timeout_s: float) -> None:
+    """Make the file if there is none, or if it is empty; safe when two processes do it at once.
+
+    Only its owner can read and write it: embeddings are biometric data.
+
+    Raises:
+        GalleryError: The folder is missing or cannot be written, or the disk is full.
+        GalleryFormatError: There is a file, and it is not an SQLite database.
+        GalleryLockedError: Another process held it for longer than the time-out.
+    """
+    if not path.parent.is_dir():
+        raise GalleryError(f"gallery {path}: folder {path.parent} does not exist; make it first")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        _sync_folder(path.parent)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise GalleryError(
+            f"gallery {path}: it cannot be made in this folder: {error.strerror}; choose another "
+            "folder or change its permissions"
+        ) from error
+    connection = connect(path, read_only=False, timeout_s=timeout_s)
+    with contextlib.closing(connection), translated(path):
+        if not _is_fresh(connection):
+            return
+        connection.execute("PRAGMA page_size=8192").fetchall()
+        _set_wal(connection, timeout_s)
+        connection.execute("BEGIN IMMEDIATE")
+        if _is_fresh(connection):  # another process may have been quicker
+            for statement in _SCHEMA:
+                connection.execute(statement)
+            values = {
+                "spec_digest": identity.spec_digest,
+                "embedding_size": identity.embedding_size,
+                "model": identity.model,
+                "created": identity.created or _now(),
+                "revision": 0,
+            }
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+
+
+def _set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    # SQLite does not wait for the lock here, whatever the time-out.
+    end = time.monotonic() + timeout_s
+    while not _wal_is_set(connection, last_try=time.monotonic() > end):
+        time.sleep(0.01)
+
+
+def _wal_is_set(connection: sqlite3.Connection, *, last_try: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    except sqlite3.OperationalError as error:
+        if last_try or "is locked" not in str(error):
+            raise
+        return False
+    return True
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable; systems that cannot open a folder do it by themselves."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _is_fresh(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and not _pragma(connection, "application_id")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
+    """What the file says about itself.
+
+    Raises:
+        GalleryFormatError: Not a gallery, not finished, damaged, or of a newer schema.
+    """
+    with translated(path):
+        if _pragma(connection, "application_id") != APPLICATION_ID:
+            raise GalleryFormatError(
+                f"gallery {path}: this is not a verifykit gallery; give another path"
+            )
+        version = _pragma(connection, "user_version")
+        if version != SCHEMA_VERSION:
+            raise GalleryFormatError(
+                f"gallery {path}: it has schema {version}, this verifykit reads {SCHEMA_VERSION}: "
+                "install the verifykit that wrote it"
+            )
+        values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    try:
+        identity = FileIdentity(
+            str(values["spec_digest"]),
+            int(values["embedding_size"]),
+            str(values["model"]),
+            str(values["created"]),
+        )
+    except (KeyError, ValueError) as error:
+        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
+    if identity.embedding_size < 1 or not identity.spec_digest:
+        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
+    return identity
+
+
+def require_model(
+    path: Path, identity: FileIdentity, spec_digest: str, embedding_size: int, model: str
+) -> None:
+    """Whether a file was made with this model.
+
+    Raises:
+        TemplateMismatchError: It was made with another.
+        GalleryFormatError: The digest agrees but the length of an embedding does not.
+    """
+    if identity.spec_digest != spec_digest:
+        raise TemplateMismatchError(
+            f"gallery {path} holds templates of model {identity.model or 'without a name'} "
+            f"({identity.spec_digest[:12]}), not of {model or 'this one'} ({spec_digest[:12]}), and the "
+            "two cannot be compared: open it with that model, or enrol the subjects again into a new "
+            "gallery"
+        )
+    if identity.embedding_size != embedding_size:
+        raise GalleryFormatError(
+            f"gallery {path} holds embeddings of {identity.embedding_size} values, the model makes "
+            f"{embedding_size}: the file is damaged"
+        )

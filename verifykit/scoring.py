@@ -1,0 +1,186 @@
+"""Cosine similarity, and how several templates of one subject become one score.
+
+A score is computed in one way everywhere, so that ``verify`` and ``identify`` give the same number for
+the same probe and subject, whatever else is in the gallery or in the batch: rows are brought to unit
+length, products are summed row by row in float64 in a fixed order, and the sum is rounded to float32.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verifykit.errors import InputError, TemplateFormatError
+from verifykit.spec import Fusion
+from verifykit.types import UNIT_TOLERANCE
+
+__all__ = [
+    "FUSIONS",
+    "checked_embeddings",
+    "checked_fusion",
+    "cosine",
+    "paired_scores",
+    "reference_rows",
+    "subject_score",
+    "unit_rows",
+]
+
+FUSIONS: tuple[Fusion, ...] = ("max", "mean", "centroid")
+
+# Bounds the float64 copies that one call makes.
+_BLOCK_ROWS = 4096
+
+
+def checked_fusion(fusion: str) -> Fusion:
+    """The fusion of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    for known in FUSIONS:
+        if fusion == known:
+            return known
+    raise InputError(f"unknown fusion {fusion!r}: one of {', '.join(FUSIONS)}")
+
+
+def checked_embeddings(values: ArrayLike, embedding_size: int | None = None) -> NDArray[np.float32]:
+    """Embeddings that can be compared.
+
+    Args:
+        values: (N, D) real numbers, rows of unit length; N may be 0.
+        embedding_size: D that is wanted, if known.
+
+    Returns:
+        (N, D) float32, C-contiguous; a copy only where one is needed.
+
+    Raises:
+        TemplateFormatError: Another shape, not real numbers, NaN or infinite, or not of unit length.
+    """
+    raw: NDArray[Any] = np.asarray(values)
+    if raw.dtype.kind != "f":
+        raise TemplateFormatError(f"embeddings are float32, got {raw.dtype}")
+    wanted = "D" if embedding_size is None else embedding_size
+    if raw.ndim != 2 or raw.shape[1] != (
+        raw.shape[1] if embedding_size is None else embedding_size
+    ):
+        raise TemplateFormatError(f"embeddings have shape (N, {wanted}), got {raw.shape}")
+    rows = np.ascontiguousarray(raw, dtype=np.float32)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        lengths = _lengths(rows[start : start + _BLOCK_ROWS].astype(np.float64))
+        bad = np.flatnonzero(~(np.abs(lengths - 1.0) <= UNIT_TOLERANCE))
+        if bad.size:
+            raise TemplateFormatError(
+                f"embeddings have unit length, row {start + int(bad[0])} has {lengths[bad[0]]}"
+            )
+    return rows
+
+
+def unit_rows(rows: ArrayLike) -> NDArray[np.float32]:
+    """Rows brought to unit length, each by itself: the result does not depend on its neighbours.
+
+    Args:
+        rows: (N, D) float32, none of length zero.
+
+    Returns:
+        (N, D) float32, of length 1 within float32's precision.
+    """
+    source = np.ascontiguousarray(rows, dtype=np.float32)
+    result = np.empty_like(source)
+    for start in range(0, len(source), _BLOCK_ROWS):
+        wide = source[start : start + _BLOCK_ROWS].astype(np.float64)
+        result[start : start + _BLOCK_ROWS] = wide / _lengths(wide)[:, None]
+    return result
+
+
+def paired_scores(probe: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The exact score of one probe against each row; bit-equal whatever the number of rows.
+
+    Args:
+        probe: (D,) float32, of :func:`unit_rows`.
+        rows: (R, D) float32, of :func:`reference_rows`.
+
+    Returns:
+        (R,) float32 in [-1, 1].
+    """
+    scores = np.empty(len(rows), dtype=np.float32)
+    wide_probe = probe.astype(np.float64)
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        products = np.ascontiguousarray(rows[start : start + _BLOCK_ROWS]) * wide_probe
+        scores[start : start + _BLOCK_ROWS] = products.sum(axis=1)
+    return np.clip(scores, -1.0, 1.0)
+
+
+def cosine(a: ArrayLike, b: ArrayLike) -> float:
+    """Cosine similarity of two embeddings.
+
+    Args:
+        a: (D,) float32 of unit length.
+        b: (D,) float32 of unit length.
+
+    Returns:
+        The score in [-1, 1], higher is more alike; ``cosine(a, b) == cosine(b, a)``.
+
+    Raises:
+        TemplateFormatError: One is no embedding, or their lengths differ.
+    """
+    return subject_score(a, np.asarray(b)[None, ...], "max")
+
+
+def reference_rows(templates: ArrayLike, fusion: Fusion) -> NDArray[np.float32]:
+    """The rows that stand for a subject: its score is the best of the probe's with each of them.
+
+    The mean of the scores with T templates is the score with the mean of the templates, so ``mean``
+    and ``centroid`` are one row each.
+
+    Args:
+        templates: (T, D) float32, T at least 1, rows of unit length, in the order of enrolment.
+        fusion: ``"max"`` keeps every template, ``"mean"`` is their mean, ``"centroid"`` their mean
+            brought to unit length.
+
+    Returns:
+        (T, D) for ``max``, else (1, D); float32. Templates that cancel each other out have no
+        centroid: that row is zero, and its score 0.
+    """
+    units = unit_rows(templates)
+    if fusion == "max":
+        return units
+    total = np.zeros(units.shape[1], dtype=np.float64)
+    for row in units:  # one after the other: a sum over axis 0 does not promise an order
+        total += row
+    mean = total / len(units)
+    length = math.sqrt(float(np.square(mean).sum()))
+    if fusion == "centroid" and length > 0.0:
+        mean /= length
+    return mean.astype(np.float32)[None, :]
+
+
+def subject_score(probe: ArrayLike, templates: ArrayLike, fusion: Fusion) -> float:
+    """The score of a probe against a subject, the same number that a gallery's search gives.
+
+    Args:
+        probe: (D,) float32 of unit length.
+        templates: (T, D) float32 of unit length, T at least 1, in the order of enrolment.
+        fusion: How T scores become one; see :func:`reference_rows`.
+
+    Returns:
+        The score in [-1, 1].
+
+    Raises:
+        TemplateFormatError: A shape does not fit, or values are not finite or not of unit length.
+        InputError: No such fusion.
+    """
+    single = checked_embeddings(np.asarray(probe)[None, ...])
+    several = checked_embeddings(templates, single.shape[1])
+    if not len(several):
+        raise TemplateFormatError("a subject's score takes at least one template, got none")
+    rows = reference_rows(several, checked_fusion(fusion))
+    return float(paired_scores(unit_rows(single)[0], rows).max())
+
+
+def _lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Euclidean length of each row, summed row by row."""
+    lengths: NDArray[np.float64] = np.sqrt(np.square(wide).sum(axis=1))
+    return lengths
