@@ -1,0 +1,183 @@
+"""How often a threshold is wrong: FMR, FNMR, EER and the DET curve, exact on ties.
+
+Terms after ISO/IEC 19795-1; a score matches when ``score >= threshold``. FMR(t) is the share of
+non-mated scores that match at t, FNMR(t) the share of mated scores that do not.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verifykit.errors import InputError
+
+__all__ = [
+    "DetCurve",
+    "EqualErrorRate",
+    "det_curve",
+    "equal_error_rate",
+    "fmr_at",
+    "fnmr_at",
+    "fnmr_at_fmr",
+    "threshold_at_fmr",
+]
+
+
+@dataclass(frozen=True)
+class EqualErrorRate:
+    """Where FMR and FNMR meet; with finitely many scores they may cross without being equal.
+
+    Attributes:
+        eer: Midpoint of ``low`` and ``high``, in [0, 1].
+        low: The lesser of FMR and FNMR at the threshold, in [0, 1].
+        high: The greater of them, in [0, 1].
+        threshold: Where they lie closest together.
+    """
+
+    eer: float
+    low: float
+    high: float
+    threshold: float
+
+
+@dataclass(frozen=True, eq=False)
+class DetCurve:
+    """Both error rates at every threshold where one of them changes.
+
+    Attributes:
+        thresholds: (T,) float64, ascending: every distinct score, then infinity.
+        fmr: (T,) float64, not increasing, the last 0.
+        fnmr: (T,) float64, not decreasing, the last 1.
+    """
+
+    thresholds: NDArray[np.float64]
+    fmr: NDArray[np.float64]
+    fnmr: NDArray[np.float64]
+
+
+def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
+    """The share of non-mated scores at or above a threshold.
+
+    Args:
+        non_mated: (N,) scores.
+        threshold: Match is ``score >= threshold``.
+
+    Raises:
+        InputError: There are no scores, or one is NaN.
+    """
+    return float((_scores("non_mated", non_mated) >= threshold).mean())
+
+
+def fnmr_at(mated: ArrayLike, threshold: float) -> float:
+    """The share of mated scores below a threshold.
+
+    Args:
+        mated: (M,) scores.
+        threshold: Match is ``score >= threshold``.
+
+    Raises:
+        InputError: There are no scores, or one is NaN.
+    """
+    return float((_scores("mated", mated) < threshold).mean())
+
+
+def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
+    """The smallest threshold whose false match rate is not above ``fmr``.
+
+    Args:
+        non_mated: (N,) scores.
+        fmr: The rate asked for, in [0, 1].
+
+    Returns:
+        The float64 next above the largest score that may not match; -inf if all of them may. Equal
+        scores match together or not at all, so the rate reached can be below the rate asked for.
+
+    Raises:
+        InputError: There are no scores, one is NaN, or ``fmr`` is outside [0, 1].
+    """
+    scores = _scores("non_mated", non_mated)
+    if not 0.0 <= fmr <= 1.0:
+        raise InputError(f"fmr must be in [0, 1], got {fmr}")
+    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
+    allowed = math.floor(fmr * scores.size)
+    allowed += (allowed + 1) / scores.size <= fmr
+    allowed -= allowed / scores.size > fmr
+    if allowed >= scores.size:
+        return -math.inf
+    refused = scores.size - 1 - allowed
+    return float(np.nextafter(np.partition(scores, refused)[refused], math.inf))
+
+
+def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[float, float]:
+    """The false non-match rate at the threshold that a false match rate asks for.
+
+    Args:
+        mated: (M,) scores.
+        non_mated: (N,) scores.
+        fmr: The rate asked for, in [0, 1].
+
+    Returns:
+        FNMR in [0, 1], and the threshold of :func:`threshold_at_fmr`.
+
+    Raises:
+        InputError: There are no scores, one is NaN, or ``fmr`` is outside [0, 1].
+    """
+    threshold = threshold_at_fmr(non_mated, fmr)
+    return fnmr_at(mated, threshold), threshold
+
+
+def det_curve(mated: ArrayLike, non_mated: ArrayLike) -> DetCurve:
+    """Both error rates at every distinct score, and above all of them.
+
+    Args:
+        mated: (M,) scores.
+        non_mated: (N,) scores.
+
+    Raises:
+        InputError: There are no scores, or one is NaN.
+    """
+    mates = np.sort(_scores("mated", mated))
+    others = np.sort(_scores("non_mated", non_mated))
+    thresholds = np.append(np.unique(np.concatenate([mates, others])), math.inf)
+    return DetCurve(
+        thresholds,
+        1.0 - np.searchsorted(others, thresholds, side="left") / others.size,
+        np.searchsorted(mates, thresholds, side="left") / mates.size,
+    )
+
+
+def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
+    """The equal error rate as the midpoint of the interval in which the two rates cross.
+
+    Maio et al., "FVC2000: Fingerprint Verification Competition", IEEE TPAMI 24(3), 2002, section 5:
+    of the last threshold with FNMR <= FMR and the first with FNMR >= FMR, the one where they are less
+    far apart in sum gives the interval.
+
+    Args:
+        mated: (M,) scores.
+        non_mated: (N,) scores.
+
+    Raises:
+        InputError: There are no scores, or one is NaN.
+    """
+    curve = det_curve(mated, non_mated)
+    after = int(np.argmax(curve.fnmr >= curve.fmr))
+    # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
+    # the rates are equal at the first score already.
+    before = int(np.flatnonzero(curve.fnmr <= curve.fmr)[-1])
+    sums = curve.fmr + curve.fnmr
+    at = before if sums[before] <= sums[after] else after
+    low, high = sorted((float(curve.fmr[at]), float(curve.fnmr[at])))
+    return EqualErrorRate((low + high) / 2.0, low, high, float(curve.thresholds[at]))
+
+
+def _scores(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    scores = np.asarray(values, np.float64).ravel()
+    if scores.size == 0:
+        raise InputError(f"{name}: there are no scores, so there is no rate")
+    if np.isnan(scores).any():
+        raise InputError(f"{name}: {int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
+    return scores
