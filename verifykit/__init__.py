@@ -1,3 +1,83 @@
-"""Is this the same person's face, or signature, as the one enrolled?"""
+"""Is this the same person's face, or signature, as the one enrolled?
+
+::
+
+    import verifykit as vk
+
+    verifier = vk.Verifier("face", gallery="staff.db")
+    verifier.enroll("alice", ["a1.jpg", "a2.jpg"])
+    if verifier.verify("alice", "door.jpg"): ...
+"""
+
+from __future__ import annotations
+
+from verifykit.errors import (
+    AcquisitionError,
+    CalibrationError,
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    ImageError,
+    InputError,
+    ModelContractError,
+    ModelError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    ProviderError,
+    SubjectNotFoundError,
+    TemplateError,
+    TemplateFormatError,
+    TemplateMismatchError,
+    VerifyKitError,
+)
+from verifykit.gallery import Gallery, MemoryGallery, SqliteGallery
+from verifykit.image import load_image
+from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.types import (
+    Candidate,
+    Decision,
+    Detection,
+    EnrollmentReport,
+    Identification,
+    RefusedImage,
+    Subject,
+    Template,
+)
+from verifykit.verifier import Verifier
+
+__all__ = [
+    "AcquisitionError",
+    "CalibrationError",
+    "Candidate",
+    "Decision",
+    "Detection",
+    "EnrollmentReport",
+    "Gallery",
+    "GalleryError",
+    "GalleryFormatError",
+    "GalleryLockedError",
+    "Identification",
+    "ImageError",
+    "InputError",
+    "MemoryGallery",
+    "ModelContractError",
+    "ModelError",
+    "ModelIntegrityError",
+    "ModelNotFoundError",
+    "ModelSpec",
+    "OperatingPoint",
+    "ProviderError",
+    "RefusedImage",
+    "SqliteGallery",
+    "Subject",
+    "SubjectNotFoundError",
+    "Template",
+    "TemplateError",
+    "TemplateFormatError",
+    "TemplateMismatchError",
+    "Verifier",
+    "VerifyKitError",
+    "load_image",
+]
 
 __version__ = "0.1.0"

@@ -1,0 +1,122 @@
+"""From an image to the crops that a model takes: find, choose, judge, cut.
+
+The runtime, training and calibration all come through here, so that they see the same crops.
+"""
+
+from __future__ import annotations
+
+from verifykit.detect import FaceDetector
+from verifykit.errors import AcquisitionError, InputError, ModelContractError
+from verifykit.image import load_image
+from verifykit.preprocess import crop
+from verifykit.quality import QualityLimits, face_reasons, measure_face
+from verifykit.spec import CropSpec, FivePointCrop
+from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
+
+__all__ = ["Acquisition"]
+
+_MULTI_FACE = ("error", "largest", "all")
+_QUALITY = ("strict", "warn")
+
+
+class Acquisition:
+    """Turns images into samples; safe to share between threads.
+
+    Attributes:
+        spec: The model's crop.
+        limits: Below or above which a face is refused.
+    """
+
+    def __init__(
+        self,
+        spec: CropSpec,
+        detector: FaceDetector | None = None,
+        *,
+        limits: QualityLimits | None = None,
+    ) -> None:
+        """Pair a crop with what it needs.
+
+        Args:
+            spec: The model's crop.
+            detector: Required by ``five_point``.
+            limits: Quality limits; None takes the measured defaults.
+
+        Raises:
+            ModelContractError: ``five_point`` without a detector.
+        """
+        if isinstance(spec, FivePointCrop) and detector is None:
+            raise ModelContractError("a five_point crop needs a detector, and the model has none")
+        self.spec = spec
+        self.limits = limits or QualityLimits()
+        self._detector = detector
+
+    def samples(
+        self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
+    ) -> list[Sample]:
+        """The usable samples in an image.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+            multi_face: What to do with several faces: refuse, take the largest, or take them all.
+            quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` only records it.
+
+        Returns:
+            At least one sample, largest face first. With ``multi_face="all"`` and ``"strict"``, those
+            faces that pass.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it; ``reason`` is ``"no_face"``, ``"several_faces"`` or
+                the first quality reason.
+            InputError: Unknown ``multi_face`` or ``quality``.
+        """
+        if multi_face not in _MULTI_FACE:
+            raise InputError(f"multi_face must be one of {_MULTI_FACE}, got {multi_face!r}")
+        if quality not in _QUALITY:
+            raise InputError(f"quality must be one of {_QUALITY}, got {quality!r}")
+        pixels = load_image(image)
+        if self._detector is None or not isinstance(self.spec, FivePointCrop):
+            return [Sample(crop(pixels, self.spec))]
+        samples = self._faces(pixels, self.spec, self._detector, multi_face)
+        if quality == "warn":
+            return samples
+        usable = [sample for sample in samples if not sample.reasons]
+        if not usable:
+            raise _refusal(samples[0], self.limits)
+        return usable
+
+    def _faces(
+        self, image: Image, spec: FivePointCrop, detector: FaceDetector, multi_face: MultiFace
+    ) -> list[Sample]:
+        detections = detector.detect(image)
+        height, width = image.shape[:2]
+        if not detections:
+            raise AcquisitionError(
+                f"no face was found in this image of {height}x{width} px; it may be too small, turned "
+                "away, covered or badly lit",
+                reason="no_face",
+            )
+        if len(detections) > 1 and multi_face == "error":
+            raise AcquisitionError(
+                f"{len(detections)} faces were found and one is wanted: crop the image, or say "
+                "multi_face='largest' or 'all'",
+                reason="several_faces",
+            )
+        if multi_face == "largest":
+            detections = detections[:1]
+        samples = []
+        for detection in detections:
+            face = crop(image, spec, landmarks_px=detection.landmarks_px)
+            measures = measure_face(image, detection, face)
+            reasons = face_reasons(measures, self.limits)
+            samples.append(Sample(face, detection, measures, reasons))
+        return samples
+
+
+def _refusal(sample: Sample, limits: QualityLimits) -> AcquisitionError:
+    measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
+    return AcquisitionError(
+        f"the face is not usable ({', '.join(sample.reasons)}); measured: {measured}; limits: {limits}; "
+        "take another picture, or accept it with quality='warn'",
+        reason=sample.reasons[0],
+    )

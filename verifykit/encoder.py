@@ -1,0 +1,148 @@
+"""Images to embeddings: one model file, opened and proved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from verifykit import modelfile
+from verifykit.acquisition import Acquisition
+from verifykit.detect import FaceDetector
+from verifykit.errors import ModelContractError
+from verifykit.preprocess import golden_image, to_tensor
+from verifykit.session import Provider, Session, unit_rows
+from verifykit.spec import FivePointCrop, ModelSpec
+from verifykit.types import Embeddings, Image, ImageLike, MultiFace, QualityGate, Template
+
+__all__ = ["Encode", "Encoder"]
+
+Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
+"""N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one seam that a test replaces."""
+
+BATCH_SIZE = 32
+
+
+class Encoder:
+    """A model, ready to run; safe to share between threads.
+
+    Attributes:
+        spec: What the model says about itself.
+        encode: Crops to (N, D) float32 unit rows, in batches.
+        acquisition: Images to crops.
+        provider: What it runs on.
+    """
+
+    def __init__(
+        self, spec: ModelSpec, encode: Encode, acquisition: Acquisition, provider: str = "cpu"
+    ) -> None:
+        """Put together an encoder; :meth:`open` does it from a file.
+
+        Args:
+            spec: What the model says about itself.
+            encode: Crops to unit rows.
+            acquisition: Images to crops.
+            provider: What ``encode`` runs on, for people.
+        """
+        self.spec = spec
+        self.encode = encode
+        self.acquisition = acquisition
+        self.provider = provider
+
+    @classmethod
+    def open(
+        cls,
+        model: modelfile.ModelFile | str | os.PathLike[str],
+        *,
+        providers: Provider = "auto",
+        threads: int | None = None,
+    ) -> Encoder:
+        """Open a model file and prove that it does here what it did where it was made.
+
+        Args:
+            model: A model file that was read, or the path of one.
+            providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``.
+            threads: Threads within one run; None takes every core.
+
+        Returns:
+            An encoder whose golden embedding was reproduced.
+
+        Raises:
+            ModelNotFoundError: No such file.
+            ModelIntegrityError: The file is damaged.
+            ModelContractError: No specification, one that contradicts the network, or the golden
+                embedding is not reproduced.
+            ProviderError: The provider is not there or did not start.
+        """
+        file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
+        spec = file.spec
+        session = Session(
+            file.data, name=f"model {spec.name}", providers=providers, threads=threads
+        )
+        detector = None
+        if file.detector is not None and isinstance(spec.crop, FivePointCrop):
+            detector = FaceDetector(
+                file.detector, spec.crop.detector, providers=providers, threads=threads
+            )
+
+        def encode(crops: Sequence[Image]) -> Embeddings:
+            return _encode(session, spec, crops)
+
+        _prove(spec, encode, session.provider)
+        return cls(spec, encode, Acquisition(spec.crop, detector), session.provider)
+
+    def templates(
+        self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
+    ) -> list[Template]:
+        """Templates of the samples in an image.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+            multi_face: What to do with several faces.
+            quality: Whether a quality reason refuses or only warns.
+
+        Returns:
+            At least one template, largest face first.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it.
+            ModelContractError: The network returned a row that is zero or not finite.
+            ProviderError: The provider failed.
+        """
+        samples = self.acquisition.samples(image, multi_face=multi_face, quality=quality)
+        embeddings = self.encode([sample.crop for sample in samples])
+        return [
+            Template(embedding, self.spec.digest, sample.detection, sample.reasons)
+            for embedding, sample in zip(embeddings, samples, strict=True)
+        ]
+
+
+def _encode(session: Session, spec: ModelSpec, crops: Sequence[Image]) -> Embeddings:
+    embeddings = np.empty((len(crops), spec.embedding_size), dtype=np.float32)
+    for start in range(0, len(crops), BATCH_SIZE):
+        batch = crops[start : start + BATCH_SIZE]
+        found = _run(session, spec, batch)
+        if spec.input.mirror:
+            found = found + _run(session, spec, [crop[:, ::-1] for crop in batch])
+            found = unit_rows([found], spec.name, len(batch), spec.embedding_size)
+        embeddings[start : start + len(batch)] = found
+    return embeddings
+
+
+def _run(session: Session, spec: ModelSpec, crops: Sequence[Image]) -> Embeddings:
+    outputs = session.run(to_tensor(crops, spec.input))
+    return unit_rows(outputs, spec.name, len(crops), spec.embedding_size)
+
+
+def _prove(spec: ModelSpec, encode: Encode, provider: str) -> None:
+    golden = golden_image(spec.input.height_px, spec.input.width_px)
+    cosine = float(encode([golden])[0] @ np.asarray(spec.golden_embedding, dtype=np.float32))
+    if not cosine >= spec.golden_tolerance:
+        raise ModelContractError(
+            f"model {spec.name!r} does not reproduce its golden embedding on {provider!r}: cosine "
+            f"{cosine:.6f}, wanted {spec.golden_tolerance}; the provider computes wrong results, or "
+            "the file's specification is not that of its network"
+        )

@@ -1,0 +1,70 @@
+"""Identification: the faces of one image against everybody in a gallery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from verifykit.criterion import Criterion
+from verifykit.encoder import Encoder
+from verifykit.errors import InputError
+from verifykit.gallery import Gallery
+from verifykit.types import Identification, ImageLike, MultiFace, QualityGate
+
+__all__ = ["identify_each"]
+
+
+def identify_each(
+    encoder: Encoder,
+    gallery: Gallery,
+    image: ImageLike,
+    *,
+    criterion: Criterion,
+    limit: int,
+    multi_face: MultiFace,
+    quality: QualityGate,
+) -> list[Identification]:
+    """Search for every face of an image, and answer also for those whom nobody matches.
+
+    Args:
+        encoder: Image to templates.
+        gallery: Who may be found.
+        image: The probe.
+        criterion: From which score on a subject is a candidate.
+        limit: At most so many candidates for each face.
+        multi_face: What to do with several faces.
+        quality: Whether a quality reason refuses or only warns.
+
+    Returns:
+        One answer a face, largest face first.
+
+    Raises:
+        AcquisitionError: Nothing usable in the image.
+        ImageError: The image cannot be read.
+        InputError: ``limit`` is below 1.
+        GalleryError: The gallery cannot be read.
+    """
+    if limit < 1:
+        raise InputError(f"limit must be at least 1, got {limit}")
+    probes = encoder.templates(image, multi_face=multi_face, quality=quality)
+    embeddings = np.stack([probe.embedding for probe in probes])
+    found = gallery.search(embeddings, limit=limit, threshold=criterion.threshold)
+    return [
+        Identification(
+            detection=probe.detection,
+            reasons=probe.reasons,
+            candidates=tuple(
+                replace(
+                    candidate,
+                    threshold=criterion.threshold,
+                    fmr=criterion.fmr,
+                    detection=probe.detection,
+                )
+                for candidate in candidates
+            ),
+            threshold=criterion.threshold,
+            fmr=criterion.fmr,
+        )
+        for probe, candidates in zip(probes, found, strict=True)
+    ]
