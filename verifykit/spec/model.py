@@ -85,13 +85,14 @@ class ModelSpec:
         embedding_size: D, the length of an embedding.
         weights_sha256: Digest of the network's graph and weights.
         golden_embedding: (D,) unit embedding of the golden image, reproduced at every load.
-        golden_tolerance: Least cosine to it: 0.999, for int8 0.99.
+        licence: SPDX identifier; required.
+        provenance: Where it comes from.
         operating_points: Calibrated thresholds, may be empty.
         default_fmr: The false match rate used when none is asked for; None without calibration.
         default_attack: Which operating points the default takes.
         fusion: How scores against several templates of one subject become one.
-        licence: SPDX identifier; required.
-        provenance: Where it comes from.
+        golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
+        digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
 
     name: str
