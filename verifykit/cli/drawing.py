@@ -61,7 +61,7 @@ def draw_comparison(target: Path, probe: str, reference: str, decision: Decision
         scale = _PANEL_PX / picture.height
         panel = _scaled(picture, scale)
         if detection is not None:
-            _draw_face(panel, detection, scale, "", color)
+            _draw_face(panel, detection, scale, color)
         panels.append(panel)
     gap = 8
     width = sum(panel.width for panel in panels) + gap
@@ -89,11 +89,13 @@ def draw_identification(target: Path, image: str, answers: Sequence[Identificati
     unplaced = []
     for answer in answers:
         best = answer.candidates[0] if answer.candidates else None
-        label = f"{best.subject_id}  {best.score:.2f}" if best else "unknown"
+        name, score = (best.subject_id, f"  {best.score:.2f}") if best else ("unknown", "")
         if answer.detection is None:
-            unplaced.append(label)
-        else:
-            _draw_face(canvas, answer.detection, scale, label, _MATCH if best else _NO_MATCH)
+            unplaced.append(name + score)
+            continue
+        color = _MATCH if best else _NO_MATCH
+        _draw_face(canvas, answer.detection, scale, color)
+        _draw_label(canvas, answer.detection, scale, color, name, score)
     threshold = f"threshold {answers[0].threshold:.2f}"
     _captioned(canvas, "   ".join([*unplaced, threshold]), _NEUTRAL).save(target, quality=_QUALITY)
 
@@ -114,29 +116,29 @@ def _text_px(canvas: Image.Image) -> int:
     return max(16, round(max(canvas.size) / 36))
 
 
-def _draw_face(
-    canvas: Image.Image, detection: Detection, scale: float, label: str, color: Color
-) -> None:
+def _draw_face(canvas: Image.Image, detection: Detection, scale: float, color: Color) -> None:
     draw = ImageDraw.Draw(canvas)
-    line_px = max(2, round(max(canvas.size) / 300))
+    line_px = max(2, round(max(canvas.size) / 250))
     left, top, width, height = (value * scale for value in detection.box_px)
     draw.rectangle((left, top, left + width, top + height), outline=color, width=line_px)
-    radius = line_px * 1.2
+    radius = line_px * 1.5
     for x, y in ((x * scale, y * scale) for x, y in detection.landmarks_px):
         spot = (x - radius, y - radius, x + radius, y + radius)
         draw.ellipse(spot, fill=_WHITE, outline=color, width=max(1, line_px // 2))
-    if label:
-        _draw_label(canvas, (left, top), label, color)
 
 
-def _draw_label(canvas: Image.Image, corner: tuple[float, float], label: str, color: Color) -> None:
-    """White on the colour, above the box's corner, moved so that all of it lies in the picture."""
+def _draw_label(
+    canvas: Image.Image, detection: Detection, scale: float, color: Color, name: str, score: str
+) -> None:
+    """White on the colour, above the box, moved so that all of it lies in the picture."""
     draw = ImageDraw.Draw(canvas)
-    text, font = font_for(label, _text_px(canvas), canvas.width - 12)
+    left, top, box_width, _ = (value * scale for value in detection.box_px)
+    room = min(canvas.width, max(1.5 * box_width, 0.3 * canvas.width))
+    text, font = font_for(name, _text_px(canvas), room, score)
     width, height = _measure(draw, text, font)
     pad = max(3, height // 6)
-    left = min(max(0.0, corner[0]), max(0.0, canvas.width - width - 2 * pad))
-    top = max(0.0, corner[1] - height - 2 * pad)
+    left = min(max(0.0, left), max(0.0, canvas.width - width - 2 * pad))
+    top = max(0.0, top - height - 2 * pad)
     draw.rectangle((left, top, left + width + 2 * pad, top + height + 2 * pad), fill=color)
     draw.text((left + pad, top + pad), text, fill=_WHITE, font=font, anchor="la")
 

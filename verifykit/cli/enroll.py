@@ -21,6 +21,7 @@ from verifykit.cli.options import (
     parse_metadata,
 )
 from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.wording import counted
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
 
@@ -68,8 +69,10 @@ def enroll(
 
 
 def _report_text(report: EnrollmentReport, count: int) -> str:
-    taken = f"{len(report.accepted)} of {count} images taken"
-    lines = [f"enrolled {report.subject_id}: {taken}, {report.template_count} templates now"]
+    taken = f"{len(report.accepted)} of {counted(count, 'image')} taken"
+    lines = [
+        f"enrolled {report.subject_id}: {taken}, {counted(report.template_count, 'template')} now"
+    ]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]
     return "\n".join(lines)

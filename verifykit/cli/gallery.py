@@ -9,9 +9,11 @@ import typer
 
 from verifykit.cli.options import DebugOption, GalleryOption, JsonOption, SubjectArgument
 from verifykit.cli.outcome import ERROR, emit, outcome
+from verifykit.cli.wording import counted
 from verifykit.gallery import (
     OnExisting,
     SqliteGallery,
+    TransferReport,
     export_gallery,
     import_gallery,
     read_export_header,
@@ -76,7 +78,7 @@ def remove(
     ):
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
-        emit(body, f"removed {subject_id}: {count} templates erased", as_json=as_json)
+        emit(body, f"removed {subject_id}: {counted(count, 'template')} erased", as_json=as_json)
 
 
 @app.command("export")
@@ -145,6 +147,11 @@ def check(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOptio
             raise typer.Exit(ERROR)
 
 
+def _contents(report: TransferReport) -> str:
+    subjects = counted(report.subject_count, "subject")
+    return f"{subjects}, {counted(report.template_count, 'template')}"
+
+
 def _subject_body(subject: Subject, embeddings: bool) -> dict[str, Any]:
     templates = []
     for template in subject.templates:
@@ -160,7 +167,7 @@ def _subject_body(subject: Subject, embeddings: bool) -> dict[str, Any]:
 
 
 def _subject_text(subject: Subject, embeddings: bool) -> str:
-    lines = [f"{subject.subject_id}: {len(subject.templates)} templates"]
+    lines = [f"{subject.subject_id}: {counted(len(subject.templates), 'template')}"]
     lines += [f"{key}={value}" for key, value in subject.metadata.items()]
     for number, template in enumerate(subject.templates, start=1):
         reasons = f"warnings {', '.join(template.reasons)}" if template.reasons else "no warnings"

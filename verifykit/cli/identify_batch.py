@@ -25,6 +25,7 @@ from verifykit.cli.options import (
     ThresholdOption,
 )
 from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.wording import counted
 
 __all__ = ["identify_batch"]
 
@@ -87,8 +88,10 @@ def _progress() -> Iterator[Callable[[int, int], None]]:
 def _summary_text(summary: BatchSummary, out: Path) -> str:
     before = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
     lines = [
-        f"{summary.images} images{before}",
-        f"{summary.faces} faces, {summary.matched_faces} of them with a match",
+        f"{counted(summary.images, 'image')}{before}",
+        f"{counted(summary.faces, 'face')}, {summary.matched_faces} of them with a match",
     ]
-    lines += [f"{count} images not usable: {code}" for code, count in summary.errors.items()]
+    lines += [
+        f"{counted(count, 'image')} not usable: {code}" for code, count in summary.errors.items()
+    ]
     return "\n".join([*lines, f"written to {out}"])

@@ -32,28 +32,33 @@ _SYSTEM_FONTS = (
     "PingFang.ttc",
     "Hiragino Sans GB.ttc",
 )
-_LEAST_PX = 10
+_LEAST_PX = 12
 _UNASSIGNED = "\U0010ffff"
 
 
-def font_for(text: str, size_px: int, width_px: int) -> tuple[str, Font]:
+def font_for(text: str, size_px: int, width_px: float, tail: str = "") -> tuple[str, Font]:
     """The text as it can be drawn, and a font for it.
 
     Args:
         text: One line.
         size_px: Height of the letters that is wanted.
-        width_px: What the text must fit into: the letters are made smaller, then the text is cut.
+        width_px: What the text must fit into: the letters are made smaller, by a third at the most,
+            then the text is cut.
+        tail: What follows the text and is never cut.
 
     Returns:
-        The text, with ``?`` for letters that no font has, and the font.
+        Text and tail, with ``?`` for letters that no font has, and the font.
     """
     text, name = _drawable(text)
+    least_px = max(_LEAST_PX, size_px * 2 // 3)
     font = _load(name, size_px)
-    while font.getlength(text) > width_px and font.size > _LEAST_PX:
-        font = _load(name, max(_LEAST_PX, int(font.size * 0.9)))
-    while font.getlength(text) > width_px and len(text) > 1:
-        text = text.removesuffix("...")[:-1] + "..." if len(text) > 4 else text[:-1]
-    return text, font
+    while font.getlength(text + tail) > width_px and font.size > least_px:
+        font = _load(name, max(least_px, int(font.size * 0.9)))
+    if font.getlength(text + tail) > width_px:
+        while text and font.getlength(f"{text}...{tail}") > width_px:
+            text = text[:-1]
+        text = f"{text.rstrip()}..."
+    return text + tail, font
 
 
 def _drawable(text: str) -> tuple[str, str]:

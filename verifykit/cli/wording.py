@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from verifykit.criterion import Criterion
 from verifykit.types import Decision, Identification
 
-__all__ = ["decision_text", "identification_text", "rate_text"]
+__all__ = ["counted", "decision_text", "identification_text", "rate_text"]
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 template``, ``2 templates``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def decision_text(decision: Decision, question: str) -> str:
