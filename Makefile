@@ -1,35 +1,34 @@
 # Needs Python 3.11, pip and make; everything else is installed into .venv by the first target that needs it.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-EXTRAS := cpu,face,dev
 BIN := .venv/bin
 WHEEL := .cache/wheel
 
 .PHONY: demo test slow check lint types imports wheel oldest clean
 
-demo: .venv/installed
+demo: .venv/user
 	$(BIN)/python -m demo.faces
 
-test: .venv/installed
+test: .venv/developer
 	$(BIN)/python -m pytest
 
-slow: .venv/installed
+slow: .venv/developer
 	$(BIN)/python -m pytest -m slow
 
 # `make test check` runs the suite once.
 check: lint types imports test wheel
 
-lint: .venv/installed
+lint: .venv/developer
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: .venv/installed
+types: .venv/developer
 	$(BIN)/mypy
 
-imports: .venv/installed
+imports: .venv/developer
 	$(BIN)/lint-imports
 
 # The README's examples, with nothing but the wheel and the extras that the README names.
-wheel: .venv/installed
+wheel: .venv/developer
 	rm -rf $(WHEEL)
 	$(BIN)/python -m build --wheel --outdir $(WHEEL)/dist
 	$(PYTHON) -m venv $(WHEEL)/venv
@@ -46,7 +45,11 @@ oldest:
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/installed: pyproject.toml constraints.txt
+.venv/user: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face]"
+	touch $@
+
+.venv/developer: .venv/user
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,dev]"
 	touch $@
