@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
@@ -73,10 +72,7 @@ class Network:
             name,
             self.inputs,
             self.outputs,
-            [
-                numpy_helper.from_array(np.ascontiguousarray(value), key)
-                for key, value in sorted(self.constants.items())
-            ],
+            [numpy_helper.from_array(value, key) for key, value in sorted(self.constants.items())],
         )
         model = helper.make_model(
             graph,
