@@ -20,6 +20,7 @@ _CROP_PX = 112
 # The part of an aligned crop that is face whatever the hair: between brows, cheeks and chin.
 _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
 _DARK, _BRIGHT = 20, 250
+_BLUR_PX = 9
 
 # Right eye, left eye, nose tip, mouth corners in (right, down, away from the viewer), in distances
 # between the eyes. Affine factorisation with metric upgrade (Tomasi and Kanade, IJCV 9, 1992) of
@@ -43,7 +44,7 @@ class QualityLimits:
 
     Attributes:
         min_eye_distance_px: Between the eyes, in the image's pixels, as if seen from the front.
-        min_sharpness: Share of the crop's contrast that is fine detail, in [0, 1].
+        min_sharpness: One minus the blur effect of the crop, in [0, 1]; noise raises it.
         min_brightness: Mean luma of the face, 0..255.
         max_brightness: The same, above.
         max_yaw_deg: Head turned to either side, degrees.
@@ -52,7 +53,7 @@ class QualityLimits:
     """
 
     min_eye_distance_px: float = 12.0
-    min_sharpness: float = 0.02
+    min_sharpness: float = 0.28
     min_brightness: float = 25.0
     max_brightness: float = 235.0
     max_yaw_deg: float = 50.0
@@ -69,8 +70,8 @@ def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, f
         crop: (h, w, 3) uint8 RGB, the face aligned by its landmarks to the ArcFace template.
 
     Returns:
-        ``eye_distance_px`` (as if seen from the front), ``sharpness`` (fine detail's share of the
-        contrast, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
+        ``eye_distance_px`` (as if seen from the front), ``sharpness`` (one minus
+        the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
         (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
         ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``visible_share`` (of the
         face box inside the image, 0..1).
@@ -78,9 +79,9 @@ def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, f
     import cv2
 
     eye_distance_px, yaw, pitch, roll = _pose(np.asarray(detection.landmarks_px, dtype=np.float64))
-    luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
+    luma: Image = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     if luma.shape != (_CROP_PX, _CROP_PX):
-        luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA)
+        luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
     face = luma[_FACE_ROWS, _FACE_COLUMNS]
     return {
         "eye_distance_px": eye_distance_px,
@@ -137,19 +138,23 @@ def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float
     return float(scales.mean()), float(degrees[0]), float(degrees[1]), float(degrees[2])
 
 
-def _sharpness(luma: NDArray[np.uint8]) -> float:
-    """Standard deviation of what a Gaussian blur takes away, over that of the whole face.
+def _sharpness(luma: Image) -> float:
+    """One minus the blur effect of Crete et al., SPIE Human Vision and Electronic Imaging, 2007.
 
-    Relative, so that it does not change with light and contrast; the first blur keeps a sensor's
-    noise from passing as detail.
+    The share of the change between neighbouring pixels that a strong blur takes away: a picture that
+    is blurred already loses little. The worse of the two directions counts, which finds motion.
     """
     import cv2
 
-    smooth = cv2.GaussianBlur(luma.astype(np.float32), (0, 0), 1.0)
-    coarse = cv2.GaussianBlur(smooth, (0, 0), 2.0)
-    face = (_FACE_ROWS, _FACE_COLUMNS)
-    contrast = float(smooth[face].std())
-    return float((smooth - coarse)[face].std()) / contrast if contrast > 0 else 0.0
+    grey = luma.astype(np.float32)
+    shares = []
+    for axis in (0, 1):
+        blurred = cv2.blur(grey, (1, _BLUR_PX) if axis == 0 else (_BLUR_PX, 1))
+        change = np.abs(np.diff(grey, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
+        left = np.abs(np.diff(blurred, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
+        whole = float(change.sum())
+        shares.append(float(np.maximum(change - left, 0.0).sum()) / whole if whole > 0 else 0.0)
+    return min(shares)
 
 
 def _visible_share(box_px: tuple[float, float, float, float], height: int, width: int) -> float:
