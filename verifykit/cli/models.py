@@ -78,7 +78,7 @@ def verify(
     """Check a model's file: checksum, registered digests, and that it computes what it should."""
     with outcome(as_json=as_json, debug=debug):
         file = models.verify(model)
-        encoder = Encoder.open(file.path, providers=providers, threads=threads)
+        encoder = Encoder.open(file, providers=providers, threads=threads)
         body = {
             "model": model,
             "path": str(file.path),

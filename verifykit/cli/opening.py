@@ -6,7 +6,7 @@ from pathlib import Path
 
 from verifykit.encoder import Encoder
 from verifykit.gallery import SqliteGallery
-from verifykit.models import resolve
+from verifykit.models import load
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier
@@ -44,7 +44,7 @@ def open_reader(
     """
     # The gallery first: a wrong path is told at once, not after the model has been loaded.
     SqliteGallery.open_existing(gallery).close()
-    encoder = Encoder.open(resolve(model), providers=providers, threads=threads)
+    encoder = Encoder.open(load(model), providers=providers, threads=threads)
     opened = SqliteGallery(
         gallery,
         spec_digest=encoder.spec.digest,

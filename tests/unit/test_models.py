@@ -1,0 +1,337 @@
+"""From a name to a model file, with a real builder behind a real entry point."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.unit.specs import POINTS, plain_spec
+from verifykit import models
+from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
+from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
+from verifykit.models import cache, registry
+from verifykit.spec import ModelSpec
+
+SPEC = plain_spec()
+REGISTRY = """
+[{name}]
+modality = "plain"
+licence = "Apache-2.0"
+summary = "For tests."
+spec_digest = "{spec_digest}"
+calibration_digest = "{calibration_digest}"
+"""
+BUILT = 'builder = "tiny"\ncarrier = "somebody==1.0"\nextra = "tiny"\n'
+BUILDER = """
+    from pathlib import Path
+    def build(target):
+        target.write_bytes(Path(__file__).with_name("product.onnx").read_bytes())
+"""
+
+
+def model_bytes(spec: ModelSpec = SPEC) -> bytes:
+    return append_checksum(metadata_entry(SPEC_KEY, spec.to_json()))
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    home = tmp_path / "home"
+    monkeypatch.setenv("VERIFYKIT_HOME", str(home))
+    return home
+
+
+@pytest.fixture
+def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a registry of two models: one that is built, and one that is shipped."""
+    folder = tmp_path / "shipped"
+    folder.mkdir()
+    digests = {
+        "spec_digest": SPEC.digest,
+        "calibration_digest": models.calibration_digest(SPEC),
+    }
+    text = REGISTRY.format(name="tiny", **digests) + BUILT
+    text += REGISTRY.format(name="ready", **digests) + 'file = "ready.onnx"\n'
+    (folder / "registry.toml").write_text(text)
+    (folder / "ready.onnx").write_bytes(model_bytes())
+    for module in (registry, models):
+        monkeypatch.setattr(module, "model_folder", lambda: folder)
+    registry.registered.cache_clear()
+    yield folder
+    registry.registered.cache_clear()
+
+
+@pytest.fixture
+def product(tmp_path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """What the installed builder builds."""
+    site = tmp_path / "site"
+    info = site / "tiny_builder-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-builder\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[{models.BUILDERS}]\ntiny = tiny_builder:build\n")
+    (site / "tiny_builder.py").write_text(textwrap.dedent(BUILDER))
+    (site / "product.onnx").write_bytes(model_bytes())
+    monkeypatch.syspath_prepend(site)
+    monkeypatch.delitem(sys.modules, "tiny_builder", raising=False)
+    return site / "product.onnx"
+
+
+def leftovers(home: Path) -> list[Path]:
+    return [path for path in (home / "models").iterdir() if path.name != "tiny.onnx"]
+
+
+def test_the_first_use_builds_and_says_so(
+    product: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = models.resolve("tiny")
+    assert path == home / "models" / "tiny.onnx"
+    assert path.read_bytes() == model_bytes()
+    assert leftovers(home) == []
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert str(path) in caplog.text
+
+
+def test_the_second_use_reads_what_is_there(
+    product: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    models.resolve("tiny")
+    caplog.clear()
+    product.unlink()
+    assert models.load("tiny").spec == SPEC
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    "stale",
+    [
+        model_bytes()[:-1],
+        b"",
+        model_bytes().replace(b"Apache", b"apache"),
+        model_bytes(plain_spec(weights_sha256="f" * 64)),
+        model_bytes(plain_spec(operating_points=(replace(POINTS[1], threshold=0.1),))),
+        model_bytes(plain_spec(licence="MIT")),
+    ],
+    ids=["cut", "empty", "changed", "other weights", "older thresholds", "other licence"],
+)
+def test_a_cached_file_that_is_not_the_registered_model_is_replaced(
+    product: Path, home: Path, caplog: pytest.LogCaptureFixture, stale: bytes
+) -> None:
+    path = home / "models" / "tiny.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(stale)
+    with pytest.raises(ModelIntegrityError):
+        models.verify("tiny")
+    assert path.read_bytes() == stale
+    assert models.load("tiny").data == model_bytes()
+    assert path.read_bytes() == model_bytes()
+    assert "is not used" in caplog.text
+
+
+def test_a_bad_cached_file_that_cannot_be_replaced_is_an_error(shipped: Path, home: Path) -> None:
+    path = home / "models" / "tiny.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"nothing")
+    with pytest.raises(ModelIntegrityError, match="cannot be replaced"):
+        models.load("tiny")
+    assert path.read_bytes() == b"nothing"
+
+
+def test_a_builder_that_builds_something_else_is_refused(product: Path, home: Path) -> None:
+    product.write_bytes(model_bytes(plain_spec(weights_sha256="f" * 64)))
+    with pytest.raises(ModelIntegrityError, match="spec digest"):
+        models.load("tiny")
+    assert not (home / "models" / "tiny.onnx").exists()
+    assert leftovers(home) == []
+
+
+def test_without_a_builder_the_error_says_what_to_install(shipped: Path, home: Path) -> None:
+    with pytest.raises(ModelNotFoundError) as caught:
+        models.load("tiny")
+    for part in ('pip install "verifykit[tiny]"', "somebody==1.0", str(home / "models")):
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize("where", ["at the top", "inside"])
+def test_a_builder_whose_package_is_missing(product: Path, where: str) -> None:
+    code = "import not_installed_here\n"
+    if where == "inside":
+        code = f"def build(target):\n    {code}"
+    product.with_name("tiny_builder.py").write_text(code)
+    with pytest.raises(ModelNotFoundError, match=r"not_installed_here.*verifykit\[tiny\]"):
+        models.load("tiny")
+
+
+def test_a_cache_that_cannot_be_written(
+    product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path / "file"))
+    with pytest.raises(ModelNotFoundError, match="VERIFYKIT_HOME"):
+        models.load("tiny")
+
+
+def test_a_full_disk_leaves_nothing(product: Path, home: Path) -> None:
+    code = "import errno\ndef build(target):\n    target.write_bytes(b'half')\n"
+    code += "    raise OSError(errno.ENOSPC, 'No space left on device', str(target))\n"
+    product.with_name("tiny_builder.py").write_text(code)
+    with pytest.raises(ModelNotFoundError, match="No space left on device"):
+        models.load("tiny")
+    assert list((home / "models").iterdir()) == []
+
+
+def test_what_killed_builds_left_is_swept(product: Path, home: Path) -> None:
+    for name, age_s in (("old", 2 * 3600), ("running", 60)):
+        folder = home / "models" / f".building-{name}"
+        folder.mkdir(parents=True)
+        then = time.time() - age_s
+        os.utime(folder, (then, then))
+    models.resolve("tiny")
+    assert [path.name for path in leftovers(home)] == [".building-running"]
+
+
+def test_a_shipped_model(shipped: Path) -> None:
+    assert models.load("ready").spec == SPEC
+    assert models.resolve("ready") == shipped / "ready.onnx"
+    (shipped / "ready.onnx").write_bytes(model_bytes(plain_spec(weights_sha256="f" * 64)))
+    with pytest.raises(ModelIntegrityError, match="not the registered model"):
+        models.load("ready")
+
+
+def test_paths(shipped: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine.onnx", "mine", "ready"):
+        Path(name).write_bytes(model_bytes(replace(SPEC, name="mine")))
+    asked = ["mine.onnx", "mine", "./ready", Path("ready"), tmp_path / "mine"]
+    assert [models.load(path).spec.name for path in asked] == ["mine"] * len(asked)
+    assert models.load("ready").spec.name == SPEC.name  # the registered one
+    with pytest.raises(ModelNotFoundError, match="gone"):
+        models.load("gone.onnx")
+    with pytest.raises(ModelNotFoundError, match="only registered models"):
+        models.pull("mine.onnx")
+
+
+def test_an_unknown_name_gets_a_suggestion(shipped: Path) -> None:
+    with pytest.raises(ModelNotFoundError, match=r"did you mean 'ready'\?.*tiny, ready"):
+        models.load("Redy")
+    with pytest.raises(ModelNotFoundError, match="registered are") as caught:
+        models.load("xyz")
+    assert "did you mean" not in str(caught.value)
+
+
+def test_list_and_pull(product: Path) -> None:
+    assert [(s.entry.name, s.present) for s in models.list_models()] == [
+        ("tiny", False),
+        ("ready", True),
+    ]
+    with pytest.raises(ModelNotFoundError, match="models pull tiny"):
+        models.verify("tiny")
+    path = models.pull("tiny")
+    assert models.list_models()[0].present
+    before = path.stat().st_mtime_ns, path.stat().st_ino
+    assert models.pull("tiny") == path
+    assert (path.stat().st_mtime_ns, path.stat().st_ino) == before
+    models.pull("tiny", again=True)
+    assert path.stat().st_ino != before[1]
+    assert models.verify("tiny").spec == SPEC
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text + "wrong = 1\n", "unknown key.*wrong"),
+        (lambda text: text.replace('licence = "Apache-2.0"\n', ""), "missing key.*licence"),
+        (lambda text: text + 'builder = "tiny"\n', "either file or builder"),
+        (lambda text: text.replace('"plain"', '"smell"'), "smell"),
+    ],
+)
+def test_the_registry_is_read_strictly(
+    shipped: Path, change: Callable[[str], str], message: str
+) -> None:
+    path = shipped / "registry.toml"
+    path.write_text(change(path.read_text()))
+    with pytest.raises(ModelContractError, match=message):
+        registry.registered(path)
+
+
+def test_the_calibration_digest_covers_what_decides_and_nothing_else() -> None:
+    digest = models.calibration_digest(SPEC)
+    others = [
+        plain_spec(operating_points=POINTS[:2]),
+        plain_spec(default_fmr=1e-2),
+        plain_spec(fusion="mean"),
+        plain_spec(operating_points=POINTS[:2], default_fmr=1e-2),
+    ]
+    assert len({digest, *map(models.calibration_digest, others)}) == len(others) + 1
+    assert models.calibration_digest(plain_spec(weights_sha256="f" * 64)) == digest
+
+
+@pytest.mark.parametrize(
+    ("platform", "environment", "wanted"),
+    [
+        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/verifykit"),
+        ("linux", {}, "/me/.cache/verifykit"),
+        ("darwin", {}, "/me/Library/Caches/verifykit"),
+        ("win32", {"LOCALAPPDATA": "/l"}, "/l/verifykit"),
+        ("linux", {"VERIFYKIT_HOME": "~/here"}, "/me/here"),
+    ],
+)
+def test_the_cache_lies_where_the_platform_keeps_caches(
+    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], wanted: str
+) -> None:
+    for name in ("VERIFYKIT_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "/me")
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(cache.sys, "platform", platform)
+    assert models.cache_folder() == Path(wanted)
+
+
+def test_the_card_states_licence_data_and_operating_points(shipped: Path) -> None:
+    text = models.card("ready")
+    for part in ("Apache-2.0", SPEC.digest, "8 x 8 px", "FMR 1e-06", "(default)"):
+        assert part in text
+    rows = [line for line in text.splitlines() if line.startswith("| random_forgery")]
+    assert rows[1] == "| random_forgery | 0.0001 (default) | 0.4000 | 300 | 3000000 |"
+    uncalibrated = plain_spec(operating_points=(), default_fmr=None)
+    assert "not calibrated" in models.render_card(uncalibrated)
+
+
+def test_two_processes_build_the_face_model_at_once(home: Path) -> None:
+    code = """
+import export.face
+from verifykit.models import load
+print("ready", flush=True)
+input()
+print(load("face").spec.digest)
+"""
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", code],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    assert [run.stdout.readline() for run in runs if run.stdout] == ["ready\n"] * 2
+    for run in runs:
+        assert run.stdin
+        run.stdin.write("\n")
+        run.stdin.flush()
+    said = [run.communicate() for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    digest = models.registered()["face"].spec_digest
+    assert [out.strip() for out, _ in said] == [digest, digest]
+    assert all("building model 'face'" in err for _, err in said)
+    assert [path.name for path in (home / "models").iterdir()] == ["face.onnx"]
+    assert models.verify("face").spec.digest == digest
