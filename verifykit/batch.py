@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, get_args
 
 from verifykit.criterion import Criterion
 from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
@@ -117,6 +117,7 @@ def identify_folder(
         OSError: ``out`` cannot be written.
     """
     folder, out = Path(folder), Path(out)
+    _require_options(limit, multi_face, quality)
     criterion = Criterion.of(verifier.spec, fmr, threshold)
     images = find_images(folder)
     settings = {
@@ -156,6 +157,17 @@ def identify_folder(
         os.fsync(file.fileno())
     errors = {key[6:]: count for key, count in sorted(tally.items()) if key.startswith("error ")}
     return BatchSummary(len(images), resumed, tally["faces"], tally["matched"], errors)
+
+
+def _require_options(limit: int, multi_face: MultiFace, quality: QualityGate) -> None:
+    if limit < 1:
+        raise InputError(f"limit must be at least 1, got {limit}")
+    for name, value, allowed in (
+        ("multi_face", multi_face, get_args(MultiFace)),
+        ("quality", quality, get_args(QualityGate)),
+    ):
+        if value not in allowed:
+            raise InputError(f"{name} is one of {', '.join(allowed)}, got {value!r}")
 
 
 def _identify(
