@@ -84,8 +84,8 @@ def batch_all(
     # the sum of the terms themselves, which loses no digits to cancellation.
     slope = (weights * distances).sum()
     total = hinges + (slope - slope.detach())
-    divisor = {"nonzero": active.clamp_min(1), "mean": valid, "sum": 1}[reduction]
-    return LossOutput(total / divisor, statistics)
+    divisors = {"nonzero": active.clamp_min(1), "mean": valid, "sum": torch.ones_like(valid)}
+    return LossOutput(total / divisors[reduction], statistics)
 
 
 def _active_triplets(

@@ -23,7 +23,8 @@ def unit_rows(embeddings: Tensor) -> Tensor:
     (``functional.normalize`` gives it a gradient 1e12 times too large.)
     """
     norm = torch.linalg.vector_norm(embeddings, dim=1, keepdim=True)
-    return embeddings / norm.clamp_min(_NO_DIRECTION) * (norm > _NO_DIRECTION)
+    direction: Tensor = embeddings / norm.clamp_min(_NO_DIRECTION) * (norm > _NO_DIRECTION)
+    return direction
 
 
 def paired_distances(left: Tensor, right: Tensor, metric: Metric) -> Tensor:
@@ -45,7 +46,8 @@ def paired_distances(left: Tensor, right: Tensor, metric: Metric) -> Tensor:
         InputError: Another metric.
     """
     if metric == "l2":
-        return torch.linalg.vector_norm(left - right, dim=1)
+        length: Tensor = torch.linalg.vector_norm(left - right, dim=1)
+        return length
     if metric == "squared_l2":
         return (left - right).square().sum(dim=1)
     _require_metric(metric)
