@@ -8,11 +8,11 @@ import sys
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NoReturn
+from typing import Any
 
 import typer
 
-from verifykit.errors import VerifyKitError
+from verifykit.errors import AcquisitionError, VerifyKitError
 
 __all__ = ["ERROR", "INTERRUPTED", "MATCH", "NO_MATCH", "emit", "outcome"]
 
@@ -49,10 +49,6 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
         sys.stdout.flush()
     except typer.Exit:
         raise
-    except BrokenPipeError:
-        # Nobody reads any more; the interpreter must not try to flush again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        _end("BrokenPipe", None, "standard output was closed by its reader", as_json=False)
     except KeyboardInterrupt:
         typer.echo("verifykit: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -60,16 +56,22 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         if debug:
             traceback.print_exc()
-        _end(type(error).__name__, getattr(error, "reason", None), _message(error), as_json=as_json)
+        _report(error, as_json=as_json)
+        raise typer.Exit(ERROR) from None
 
 
-def _end(name: str, reason: object, message: str, *, as_json: bool) -> NoReturn:
-    code = f" ({reason})" if isinstance(reason, str) else ""
-    typer.echo(f"verifykit: {name}{code}: {message}", err=True)
-    if as_json:
-        body = {"name": name, "reason": reason if code else None, "message": message}
-        typer.echo(json.dumps({"error": body}, ensure_ascii=False))
-    raise typer.Exit(ERROR)
+def _report(error: Exception, *, as_json: bool) -> None:
+    name, reason = type(error).__name__, getattr(error, "reason", None)
+    code = f" ({reason})" if isinstance(error, AcquisitionError) else ""
+    typer.echo(f"verifykit: {name}{code}: {_message(error)}", err=True)
+    body = {"name": name, "reason": reason if code else None, "message": _message(error)}
+    try:
+        if as_json:
+            typer.echo(json.dumps({"error": body}, ensure_ascii=False))
+        sys.stdout.flush()
+    except OSError:
+        # The reader is gone or the disk is full: the interpreter must not try again when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _message(error: Exception) -> str:

@@ -1,0 +1,314 @@
+"""The command line on real portraits, in this process; see test_cli_process.py for real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+from typer.testing import CliRunner, Result
+
+import verifykit as vk
+from verifykit.cli.app import app
+from verifykit.encoder import Encoder
+from verifykit.modelfile import ModelFile
+from verifykit.verifier import Verifier
+
+Invoke = Callable[..., Result]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def opened_once(face_model: Path) -> Iterator[None]:
+    """The real model, but opened once for all commands here: it is most of their time."""
+    opened = Encoder.open(face_model, threads=2)
+    really_open = Encoder.open
+
+    def open_(model: ModelFile, **options: Any) -> Encoder:
+        usual = model.path == face_model and options["providers"] == "auto"
+        return opened if usual else really_open(model, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "open", open_)
+        yield
+
+
+@pytest.fixture
+def invoke(
+    face_model: Path, portraits: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Invoke:
+    """Run a command in a folder where the portraits lie by name."""
+    for name, path in portraits.items():
+        (tmp_path / f"{name}{path.suffix}").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, status: int) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def gallery(invoke: Invoke) -> str:
+    invoke("enroll", "Ada 🙂/1", "person_a_1.jpg", "-g", "g.db", "--metadata", "team=a=b", status=0)
+    invoke("enroll", "bea", "person_b_1.jpg", "-g", "g.db", status=0)
+    return "g.db"
+
+
+def body(result: Result) -> dict[str, Any]:
+    (line,) = result.stdout.splitlines()
+    loaded = json.loads(line)
+    assert isinstance(loaded, dict)
+    return loaded
+
+
+def test_compare_says_score_threshold_rate_and_decision_in_words(invoke: Invoke) -> None:
+    said = invoke("compare", "person_a_1.jpg", "person_a_2.jpg", status=0).stdout.splitlines()
+    decision = Verifier("face").compare("person_a_1.jpg", "person_a_2.jpg")
+    assert said == [
+        "match: person_a_1.jpg and person_a_2.jpg",
+        f"score      {decision.score:.4f}",
+        f"threshold  {decision.threshold:.4f}",
+        "FMR        0.0001 (1 in 10,000 pairs of different subjects would match)",
+    ]
+    other = invoke("compare", "person_a_1.jpg", "impostor_1.jpg", "--fmr", "1e-3", status=1)
+    assert other.stdout.startswith("no match: person_a_1.jpg and impostor_1.jpg\n")
+    assert "FMR        0.001 (1 in 1,000 " in other.stdout
+
+
+def test_compare_as_json_is_the_decision(invoke: Invoke) -> None:
+    told = body(invoke("compare", "person_a_1.jpg", "impostor_2.jpg", "--json", status=1))
+    decision = Verifier("face").compare("person_a_1.jpg", "impostor_2.jpg")
+    wanted = {"probe": "person_a_1.jpg", "reference": "impostor_2.jpg", **decision.to_dict()}
+    assert told == json.loads(json.dumps(wanted | {"model": Verifier("face").spec.digest}))
+
+
+def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
+    result = invoke("compare", "person_a_1.jpg", "person_a_2.jpg", "--threshold", "0.0", status=0)
+    assert "threshold  0.0000\nFMR        unknown" in result.stdout
+    invoke("compare", "person_a_1.jpg", "person_a_2.jpg", "--threshold", "0.99", status=1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "told"),
+    [
+        (["missing.jpg", "biden.jpg"], "ImageError", "missing.jpg"),
+        (["wall.png", "biden.jpg"], "AcquisitionError (no_face)", "face"),
+        (["two.png", "biden.jpg"], "AcquisitionError (several_faces)", "2"),
+        (
+            ["biden.jpg", "biden.jpg", "--model", "fase"],
+            "ModelNotFoundError",
+            "did you mean 'face'",
+        ),
+        (["biden.jpg", "biden.jpg", "--model", "biden.jpg"], "ModelIntegrityError", "biden.jpg"),
+        (["biden.jpg", "biden.jpg", "--fmr", "1e-9"], "CalibrationError", "1e-09"),
+        (["biden.jpg", "biden.jpg", "--fmr", "2"], "InputError", "2"),
+        (["biden.jpg", "biden.jpg", "--fmr", ".1", "--threshold", ".4"], "InputError", "one of"),
+        (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit[gpu]"),
+        (["biden.jpg", "biden.jpg", "--save", "x.pdf"], "InputError", "x.pdf"),
+        (["biden.jpg", "biden.jpg", "--save", "no/x.png"], "InputError", "no folder"),
+    ],
+)
+def test_errors_are_one_message_on_standard_error(
+    invoke: Invoke, arguments: list[str], name: str, told: str
+) -> None:
+    with Picture.open("person_b_1.jpg") as portrait:
+        portrait.crop((0, 0, 120, 120)).save("wall.png")
+        pair = Picture.new("RGB", (2 * portrait.width, portrait.height))
+        for left in (0, portrait.width):
+            pair.paste(portrait, (left, 0))
+        pair.save("two.png")
+    result = invoke("compare", *arguments, status=2)
+    assert result.stdout == ""
+    assert result.stderr.startswith(f"verifykit: {name}: ")
+    assert told in result.stderr
+    told_json = body(invoke("compare", *arguments, "--json", status=2))["error"]
+    reason = name.partition("(")[2].rstrip(")") or None
+    assert (told_json["name"], told_json["reason"]) == (name.partition(" ")[0], reason)
+
+
+def test_debug_shows_the_traceback(invoke: Invoke) -> None:
+    result = CliRunner().invoke(app, ["compare", "no.jpg", "no.jpg", "--debug"])
+    assert result.exit_code == 2
+    assert "Traceback" in result.stderr
+    assert "verifykit: ImageError" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["compare", "biden.jpg"],
+        ["compare", "biden.jpg", "biden.jpg", "--multi-face", "some"],
+        ["compare", "biden.jpg", "biden.jpg", "--threads", "0"],
+        ["compare", "biden.jpg", "biden.jpg", "--fmr", "low"],
+        ["frobnicate"],
+        ["identify", "biden.jpg"],
+    ],
+)
+def test_wrong_usage_is_status_two(invoke: Invoke, arguments: list[str]) -> None:
+    assert invoke(*arguments, status=2).stderr
+
+
+def test_an_unexpected_error_has_no_traceback(
+    invoke: Invoke, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("odd")
+
+    monkeypatch.setattr(Verifier, "compare", fail)
+    result = invoke("compare", "a.jpg", "b.jpg", status=2)
+    assert result.stderr.startswith("verifykit: ZeroDivisionError: odd; this was not expected")
+
+
+def test_enroll_reports_image_by_image(invoke: Invoke) -> None:
+    Path("text.jpg").write_text("not a picture")
+    result = invoke("enroll", "ada", "person_a_1.jpg", "text.jpg", "-g", "g.db", status=0)
+    assert result.stdout.startswith("enrolled ada: 1 of 2 images taken, 1 template now\n")
+    assert "refused  text.jpg (unreadable): " in result.stdout
+    told = body(invoke("enroll", "ada", "impostor_1.jpg", "-g", "g.db", "--json", status=0))
+    assert (told["accepted"], told["template_count"]) == (["impostor_1.jpg"], 2)
+    assert "does not look like" in told["warnings"][0]
+    assert (
+        "unreadable" in invoke("enroll", "bob", "text.jpg", "no.jpg", "-g", "g.db", status=2).stderr
+    )
+    assert invoke("gallery", "list", "-g", "g.db", status=0).stdout == "ada\n"
+    wrong = invoke("enroll", "x", "biden.jpg", "-g", "g.db", "--metadata", "team", status=2)
+    assert "KEY=VALUE" in wrong.stderr
+
+
+def test_verify_and_identify(invoke: Invoke, gallery: str) -> None:
+    result = invoke("verify", "Ada 🙂/1", "person_a_2.jpg", "-g", gallery, status=0)
+    assert result.stdout.startswith("match: person_a_2.jpg and Ada 🙂/1\n")
+    assert not body(invoke("verify", "bea", "person_a_2.jpg", "-g", gallery, "--json", status=1))[
+        "match"
+    ]
+    assert "zoe" in invoke("verify", "zoe", "biden.jpg", "-g", gallery, status=2).stderr
+    found = invoke("identify", "person_b_2.jpg", "-g", gallery, status=0).stdout
+    assert found.startswith("1. bea  score 0.")
+    nobody = invoke("identify", "biden.jpg", "-g", gallery, status=1).stdout
+    assert nobody.startswith("no match: nobody in the gallery reaches the threshold\n")
+    everybody = ["--threshold", "-1", "--limit", "1", "--json"]
+    told = body(invoke("identify", "person_b_2.jpg", "-g", gallery, *everybody, status=0))
+    assert [c["subject_id"] for c in told["faces"][0]["candidates"]] == ["bea"]
+
+
+@pytest.mark.parametrize("verb", ["verify", "identify", "identify-batch"])
+def test_a_mistyped_gallery_is_not_made(invoke: Invoke, verb: str) -> None:
+    arguments = {"verify": ["ada", "biden.jpg"], "identify-batch": [".", "--out", "o"]}
+    result = invoke(verb, *arguments.get(verb, ["biden.jpg"]), "-g", "no.db", status=2)
+    assert "GalleryError" in result.stderr
+    assert not Path("no.db").exists()
+    assert not Path("o").exists()
+
+
+def test_identify_batch_prints_a_summary(invoke: Invoke, gallery: str) -> None:
+    Path("in").mkdir()
+    for name in ("person_a_2", "biden"):
+        Path("in", f"{name}.jpg").symlink_to(Path(f"{name}.jpg").resolve())
+    command = ["identify-batch", "in", "-g", gallery, "-o", "out.jsonl"]
+    assert invoke(*command, status=0).stdout == (
+        "2 images\n2 faces, 1 of them with a match\nwritten to out.jsonl\n"
+    )
+    told = body(invoke(*command, "--json", status=0))
+    assert told == {
+        "out": "out.jsonl",
+        "images": 2,
+        "resumed": 2,
+        "faces": 2,
+        "matched_faces": 1,
+        "errors": {},
+    }
+    assert "limit was 5, is 3" in invoke(*command, "--limit", "3", status=2).stderr
+
+
+def test_gallery_verbs(invoke: Invoke, gallery: str) -> None:
+    told = body(invoke("gallery", "info", "-g", gallery, "--json", status=0))
+    assert (told["subject_count"], told["model"]) == (2, "face")
+    assert "subject_count   2" in invoke("gallery", "info", "-g", gallery, status=0).stdout
+    listed = body(invoke("gallery", "list", "-g", gallery, "--json", status=0))
+    assert listed == {"subject_ids": ["Ada 🙂/1", "bea"]}
+    shown = invoke("gallery", "show", "Ada 🙂/1", "-g", gallery, status=0).stdout
+    assert shown == "Ada 🙂/1: 1 template\nteam=a=b\ntemplate 1  no warnings\n"
+    plain = body(invoke("gallery", "show", "bea", "-g", gallery, "--json", status=0))
+    assert plain["templates"] == [{"reasons": []}]
+    asked = ["gallery", "show", "bea", "-g", gallery, "--embeddings", "--json"]
+    (template,) = body(invoke(*asked, status=0))["templates"]
+    assert np.linalg.norm(template["embedding"]) == pytest.approx(1.0, abs=1e-5)
+    assert "sound" in invoke("gallery", "check", "-g", gallery, status=0).stdout
+
+    invoke("gallery", "export", "e.jsonl", "-g", gallery, status=0)
+    invoke("gallery", "export", "e.jsonl", "-g", gallery, status=2)
+    invoke("gallery", "export", "e.jsonl", "-g", gallery, "--overwrite", status=0)
+    said = invoke("gallery", "import", "e.jsonl", "-g", "copy.db", status=0).stdout
+    assert said == "imported 2 subjects, 2 templates\n"
+    invoke("gallery", "import", "e.jsonl", "-g", "copy.db", status=2)
+    again = ["gallery", "import", "e.jsonl", "-g", "copy.db", "--on-existing", "skip", "--json"]
+    assert body(invoke(*again, status=0))["skipped_count"] == 2
+    invoke("verify", "bea", "person_b_2.jpg", "-g", "copy.db", status=0)
+
+    assert (
+        "1 template erased" in invoke("gallery", "remove", "bea", "-g", "copy.db", status=0).stdout
+    )
+    invoke("gallery", "remove", "bea", "-g", "copy.db", status=2)
+    assert invoke("gallery", "list", "-g", "copy.db", status=0).stdout == "Ada 🙂/1\n"
+
+
+def test_gallery_verbs_on_what_is_no_gallery(invoke: Invoke) -> None:
+    Path("text.db").write_text("x" * 5000)
+    for verb in ("info", "list", "check"):
+        assert "GalleryFormatError" in invoke("gallery", verb, "-g", "text.db", status=2).stderr
+    assert Path("text.db").read_text() == "x" * 5000
+
+
+def test_gallery_check_finds_damage(invoke: Invoke, gallery: str) -> None:
+    data = bytearray(Path(gallery).read_bytes())
+    at = data.index(np.float32(Verifier("face").extract("person_a_1.jpg").embedding[0]).tobytes())
+    data[at : at + 4] = np.float32(7.0).tobytes()
+    Path(gallery).write_bytes(data)
+    result = invoke("gallery", "check", "-g", gallery, status=2)
+    assert "problem: subject 'Ada" in result.stdout
+
+
+def test_models_verbs(invoke: Invoke, face_model: Path) -> None:
+    (listed,) = (
+        m
+        for m in body(invoke("models", "list", "--json", status=0))["models"]
+        if m["name"] == "face"
+    )
+    assert (listed["present"], listed["path"]) == (True, str(face_model))
+    assert f"ready  {face_model}" in invoke("models", "list", status=0).stdout
+    assert invoke("models", "path", "face", status=0).stdout == f"{face_model}\n"
+    assert body(invoke("models", "pull", "face", "--json", status=0))["path"] == str(face_model)
+    told = body(invoke("models", "verify", face_model, "--json", status=0))
+    assert told["spec_digest"] == Verifier("face").spec.digest
+    assert invoke("models", "card", "face", status=0).stdout.startswith("# face\n")
+
+
+def test_a_model_file_with_one_flipped_byte(invoke: Invoke, face_model: Path) -> None:
+    data = bytearray(face_model.read_bytes())
+    data[len(data) // 2] ^= 1
+    Path("bad.onnx").write_bytes(data)
+    result = invoke("compare", "biden.jpg", "biden.jpg", "--model", "bad.onnx", status=2)
+    assert result.stderr.startswith("verifykit: ModelIntegrityError: ")
+    invoke("models", "verify", "bad.onnx", status=2)
+
+
+def test_every_verb_takes_json_and_debug(invoke: Invoke) -> None:
+    groups = {"gallery": ["info", "list", "show", "remove", "export", "import", "check"]}
+    groups["models"] = ["list", "pull", "path", "verify", "card"]
+    verbs = [[group, verb] for group, names in groups.items() for verb in names]
+    verbs += [[v] for v in ("compare", "enroll", "verify", "identify", "identify-batch", "doctor")]
+    for verb in verbs:
+        said = invoke(*verb, "--help", status=0).stdout
+        assert "--json" in said, verb
+        assert "--debug" in said, verb
+
+
+def test_the_version(invoke: Invoke) -> None:
+    assert invoke("--version", status=0).stdout == f"verifykit {vk.__version__}\n"
