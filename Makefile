@@ -36,11 +36,11 @@ wheel: .venv/developer
 	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
 	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/e2e/readme.py ../../../README.md
 
-# The suite again, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
+# The runtime's tests again, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:
 	$(PYTHON) -m venv .cache/oldest
 	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,dev]"
-	.cache/oldest/bin/python -m pytest
+	.cache/oldest/bin/python -m pytest --ignore tests/architecture --ignore-glob "*/training/*"
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
@@ -51,5 +51,5 @@ clean:
 	touch $@
 
 .venv/developer: .venv/user
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,train,export,dev]"
 	touch $@

@@ -6,8 +6,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from demo.portraits import portraits as fetch_portraits
+
+# No test is timed, and a run can be repeated: the machine may be busy, the examples stay the same.
+settings.register_profile("verifykit", deadline=None, derandomize=True)
+settings.load_profile("verifykit")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
