@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.preprocess.face import ARCFACE_112_PX
+from verifykit.preprocess.ops import similarity_transform
 from verifykit.types import Detection, Image
 
 __all__ = ["QualityLimits", "face_reasons", "measure_face"]
@@ -19,6 +21,8 @@ __all__ = ["QualityLimits", "face_reasons", "measure_face"]
 _CROP_PX = 112
 # The part of an aligned crop that is face whatever the hair: between brows, cheeks and chin.
 _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
+# Points (x, y) of an aligned crop, 4 px apart, on the head with brow and chin.
+_HEAD = np.stack(np.meshgrid(np.arange(16, 96, 4), np.arange(10, 112, 4)), axis=-1).reshape(-1, 2)
 _DARK, _BRIGHT = 20, 250
 _BLUR_PX = 9
 
@@ -46,19 +50,19 @@ class QualityLimits:
         min_eye_distance_px: Between the eyes, in the image's pixels, as if seen from the front.
         min_sharpness: One minus the blur effect of the crop, in [0, 1]; noise raises it.
         min_brightness: Mean luma of the face, 0..255.
-        max_brightness: The same, above.
+        max_bright_share: Share of the face that is white without drawing, in [0, 1].
         max_yaw_deg: Head turned to either side, degrees.
         max_pitch_deg: Head raised or lowered, degrees.
-        min_visible_share: Share of the face box that lies inside the image, in [0, 1].
+        min_visible_share: Share of the head that lies inside the image, in [0, 1].
     """
 
     min_eye_distance_px: float = 12.0
     min_sharpness: float = 0.28
     min_brightness: float = 25.0
-    max_brightness: float = 235.0
+    max_bright_share: float = 0.3
     max_yaw_deg: float = 50.0
     max_pitch_deg: float = 40.0
-    min_visible_share: float = 0.7
+    min_visible_share: float = 0.8
 
 
 def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, float]:
@@ -74,11 +78,12 @@ def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, f
         the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
         (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
         ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``visible_share`` (of the
-        face box inside the image, 0..1).
+        head inside the image, 0..1).
     """
     import cv2
 
-    eye_distance_px, yaw, pitch, roll = _pose(np.asarray(detection.landmarks_px, dtype=np.float64))
+    landmarks_px = np.asarray(detection.landmarks_px, dtype=np.float64)
+    eye_distance_px, yaw, pitch, roll = _pose(landmarks_px)
     luma: Image = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     if luma.shape != (_CROP_PX, _CROP_PX):
         luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -92,7 +97,7 @@ def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, f
         "yaw_deg": yaw,
         "pitch_deg": pitch,
         "roll_deg": roll,
-        "visible_share": _visible_share(detection.box_px, image.shape[0], image.shape[1]),
+        "visible_share": _visible_share(landmarks_px, image.shape[0], image.shape[1]),
     }
 
 
@@ -116,7 +121,7 @@ def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[
         "clipped": measures["visible_share"] < limits.min_visible_share,
         "extreme_pose": turned,
         "too_dark": measures["brightness"] < limits.min_brightness,
-        "too_bright": measures["brightness"] > limits.max_brightness,
+        "too_bright": measures["bright_share"] > limits.max_bright_share,
         "too_blurred": measures["sharpness"] < limits.min_sharpness,
     }
     return tuple(code for code, applied in applies.items() if applied)
@@ -157,9 +162,12 @@ def _sharpness(luma: Image) -> float:
     return min(shares)
 
 
-def _visible_share(box_px: tuple[float, float, float, float], height: int, width: int) -> float:
-    left, top, box_width, box_height = box_px
-    inside_x = min(left + box_width, width) - max(left, 0.0)
-    inside_y = min(top + box_height, height) - max(top, 0.0)
-    area = box_width * box_height
-    return float(max(inside_x, 0.0) * max(inside_y, 0.0) / area) if area > 0 else 0.0
+def _visible_share(landmarks_px: NDArray[np.float64], height: int, width: int) -> float:
+    """Share of the head, as the landmarks place it, that lies inside the image.
+
+    Not the detector's box: cut at the picture's edge, a face gets a box of what is left of it.
+    """
+    matrix = similarity_transform(landmarks_px, ARCFACE_112_PX)
+    head_px = (_HEAD - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    inside = (head_px >= 0.0) & (head_px <= (width - 1, height - 1))
+    return float(inside.all(axis=1).mean())
