@@ -84,7 +84,8 @@ def _model(status: models.ModelStatus, problems: list[str]) -> dict[str, Any]:
             models.verify(entry.name)
         except VerifyKitError as error:
             state = "unusable"
-            problems.append(str(error))
+            advice = f"; `verifykit models pull {entry.name}` replaces it" if entry.builder else ""
+            problems.append(f"{error}{advice}")
     return {
         "name": entry.name,
         "modality": entry.modality,

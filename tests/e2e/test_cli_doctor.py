@@ -1,0 +1,87 @@
+"""``verifykit doctor`` on sound and on broken installations."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from verifykit.cli.app import app
+from verifykit.cli.doctor import diagnose
+
+
+@pytest.fixture
+def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend that a module is brought by these packages."""
+    real = dict(importlib.metadata.packages_distributions())
+    version = importlib.metadata.version
+
+    def pretend(module: str, *packages: str) -> None:
+        brought = {**real, module: list(packages)}
+        monkeypatch.setattr(importlib.metadata, "packages_distributions", lambda: brought)
+        monkeypatch.setattr(
+            importlib.metadata, "version", lambda name: "1.0" if name in packages else version(name)
+        )
+
+    return pretend
+
+
+def test_a_sound_installation(face_model: Path) -> None:
+    result = CliRunner().invoke(app, ["doctor", "--threads", "2", "--json"])
+    report = json.loads(result.stdout)
+    assert (result.exit_code, report["problems"]) == (0, [])
+    for package in ("verifykit", "python", "numpy", "opencv-python-headless", "onnxruntime"):
+        assert report["versions"][package]
+    (face,) = (model for model in report["models"] if model["name"] == "face")
+    assert (face["licence"], face["state"]) == ("Apache-2.0", "ready")
+    (cpu,) = (provider for provider in report["providers"] if provider["name"] == "cpu")
+    assert cpu["works"]
+    assert 0.1 < cpu["embedding_ms"] < 10_000
+    text = CliRunner().invoke(app, ["doctor", "--threads", "2"]).stdout
+    assert "no problems found" in text
+    assert "one face embedding takes " in text
+
+
+@pytest.mark.parametrize(
+    ("module", "packages"),
+    [
+        ("onnxruntime", ("onnxruntime", "onnxruntime-gpu")),
+        ("cv2", ("opencv-python", "opencv-python-headless")),
+    ],
+)
+def test_packages_that_overwrite_each_other(
+    bring: Callable[..., None], module: str, packages: tuple[str, str], face_model: Path
+) -> None:
+    bring(module, *packages, packages[0])
+    report = diagnose(threads=2)
+    assert set(packages) <= set(report["versions"])
+    (problem,) = report["problems"]
+    assert problem.startswith(f"{packages[0]} and {packages[1]} both bring the module {module}")
+    assert CliRunner().invoke(app, ["doctor", "--threads", "2"]).exit_code == 2
+
+
+def test_without_a_model_nothing_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path / "empty"))
+    report = diagnose()
+    assert report["problems"] == []
+    (face,) = (model for model in report["models"] if model["name"] == "face")
+    assert face["state"] == "not built yet"
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_damaged_model_is_a_problem(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_model: Path
+) -> None:
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path))
+    (tmp_path / "models").mkdir()
+    data = bytearray(face_model.read_bytes())
+    data[1000] ^= 1
+    (tmp_path / "models" / "face.onnx").write_bytes(data)
+    report = diagnose()
+    (face,) = (model for model in report["models"] if model["name"] == "face")
+    assert face["state"] == "unusable"
+    assert "damaged" in report["problems"][0]

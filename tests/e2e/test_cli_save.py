@@ -1,0 +1,151 @@
+"""The pictures that ``--save`` draws, looked at pixel by pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from verifykit.cli import drawing, lettering
+from verifykit.errors import InputError
+from verifykit.image import load_image
+from verifykit.types import Candidate, Decision, Detection, Identification
+from verifykit.verifier import Verifier
+
+GREEN, RED = drawing._MATCH, drawing._NO_MATCH
+
+
+def opened(path: Path) -> Picture.Image:
+    with Picture.open(path) as picture:
+        return picture.convert("RGB")
+
+
+def box_of(picture: Picture.Image, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom of what has a colour, within JPEG's accuracy."""
+    near = np.abs(np.asarray(picture, dtype=int) - color).max(axis=2) < 12
+    rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
+    return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
+
+
+def found(*names: str, threshold: float = 0.4) -> list[Identification]:
+    detections = [
+        Detection(
+            (100.0 + 300 * i, 120.0, 80.0, 100.0),
+            tuple((120.0 + 300 * i + 8 * k, 160.0 + 8 * k) for k in range(5)),
+            0.9,
+        )
+        for i in range(len(names))
+    ]
+    return [
+        Identification(
+            detection,
+            (),
+            (Candidate(name, 0.75, threshold, detection=detection),) if name else (),
+            threshold,
+            1e-4,
+        )
+        for name, detection in zip(names, detections, strict=True)
+    ]
+
+
+@pytest.fixture
+def black(tmp_path: Path) -> Path:
+    path = tmp_path / "black.png"
+    Picture.new("RGB", (1000, 500)).save(path)
+    return path
+
+
+def test_a_box_a_label_and_landmarks_where_the_face_is(black: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.png"
+    drawing.draw_identification(target, str(black), found("ada"))
+    picture = opened(target)
+    left, top, right, bottom = box_of(picture, GREEN)
+    assert (left, bottom) == (100, 220)
+    assert right >= 180
+    assert 60 < top < 120  # the label lies above the box
+    for x, y in found("ada")[0].detection.landmarks_px:  # type: ignore[union-attr]
+        assert picture.getpixel((round(x), round(y))) == (255, 255, 255)
+
+
+def test_an_unknown_face_is_red_and_a_known_one_green(black: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.png"
+    drawing.draw_identification(target, str(black), found("ada", ""))
+    picture = opened(target)
+    assert box_of(picture, GREEN)[2] < 400 <= box_of(picture, RED)[0]
+
+
+@pytest.mark.parametrize("size", [(60, 40), (320, 240), (2400, 1800)])
+def test_letters_are_readable_at_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
+    image, target = tmp_path / "in.png", tmp_path / "out.png"
+    Picture.new("RGB", size).save(image)
+    width, height = size
+    face = Detection((width / 4, height / 2, width / 4, height / 4), ((1.0, 1.0),) * 5, 0.9)
+    answer = Identification(face, (), (Candidate("ada", 0.75, 0.4),), 0.4, None)
+    drawing.draw_identification(target, str(image), [answer])
+    picture = opened(target)
+    assert max(picture.size) >= 800
+    left, top, right, bottom = box_of(picture, GREEN)
+    assert 0 <= left < right < picture.width
+    box_height = picture.width / size[0] * height / 4
+    assert (bottom - top) - box_height > max(picture.size) / 40
+
+
+def test_a_long_name_keeps_its_score_and_stays_in_the_picture(black: Path, tmp_path: Path) -> None:
+    text, font = lettering.font_for("Maximilian " * 20, 28, 300, "  0.75")
+    assert text.startswith("Maximilian")
+    assert text.endswith("...  0.75")
+    assert font.getlength(text) <= 300
+    target = tmp_path / "out.png"
+    drawing.draw_identification(target, str(black), found("", "", "Maximilian " * 20))
+    assert box_of(opened(target), GREEN)[2] < 1000
+
+
+def test_every_letter_is_drawn_or_is_a_question_mark() -> None:
+    for name in ("Zoë Łukasiewicz", "Ελένη", "李雷", "x\U0010ffff"):
+        text, font = lettering.font_for(name, 24, 10_000)
+        assert len(text) == len(name)
+        unknown = bytes(font.getmask("\U0010ffff"))
+        assert all(c.isspace() or bytes(font.getmask(c)) != unknown for c in text)
+        changed = [(a, b) for a, b in zip(name, text, strict=True) if a != b]
+        assert all(b == "?" for _, b in changed)
+    assert lettering.font_for("Zoë", 24, 10_000)[0] == "Zoë"
+    assert lettering.font_for("x\U0010ffff", 24, 10_000)[0] == "x?"
+
+
+def test_a_comparison_of_real_portraits(
+    face_model: Path, portraits: Mapping[str, Path], tmp_path: Path
+) -> None:
+    verifier = Verifier(face_model, threads=2)
+    one, two, other = (portraits[n] for n in ("person_a_1", "person_a_2", "impostor_1"))
+    for reference, color, name in ((two, GREEN, "yes.png"), (other, RED, "no.jpg")):
+        decision = verifier.compare(one, reference)
+        target = tmp_path / name
+        drawing.draw_comparison(target, str(one), str(reference), decision)
+        picture = opened(target)
+        left_height, left_width = load_image(one).shape[:2]
+        scale = 720 / left_height
+        panel = picture.crop((0, 0, round(left_width * scale), 720))
+        left, top, width, height = (v * scale for v in decision.detections[0].box_px)
+        wanted = (left, top, left + width, top + height)
+        assert box_of(panel, color) == pytest.approx(wanted, abs=4)
+        assert picture.height > 720  # the caption
+        assert np.abs(np.subtract(picture.getpixel((3, picture.height - 3)), color)).max() < 12
+
+
+def test_a_modality_without_boxes_is_drawn_too(black: Path, tmp_path: Path) -> None:
+    target = tmp_path / "out.webp"
+    drawing.draw_comparison(target, str(black), str(black), Decision(True, 0.5, 0.4, None))
+    assert opened(target).width == 2 * 1440 + 8
+    answer = Identification(None, (), (Candidate("ada", 0.75, 0.4),), 0.4, None)
+    drawing.draw_identification(target, str(black), [answer])
+    assert opened(target).width == 1000
+
+
+def test_a_name_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
+    drawing.require_writable(tmp_path / "a.JPG")
+    for target in (tmp_path / "a.pdf", tmp_path / "a", tmp_path / "no" / "a.png"):
+        with pytest.raises(InputError, match="--save"):
+            drawing.require_writable(target)
