@@ -16,6 +16,7 @@ import verifykit as vk
 from demo.portraits import portraits
 
 ENROLLED = {"Emmanuel": "person_a_1", "Jacinda": "person_b_1"}
+TAKEN_IN = {"person_a_1": 2014, "person_a_2": 2025, "person_b_1": 2018, "person_b_2": 2022}
 # What is asked: the claimed subject, the picture, and whether it shows that subject.
 CLAIMS = (
     ("Emmanuel", "person_a_2", True),
@@ -47,7 +48,7 @@ def main() -> int:
         verifier = vk.Verifier("face", gallery=Path(folder) / "people.db")
         for subject_id, name in ENROLLED.items():
             report = verifier.enroll(subject_id, [pictures[name]])
-            console.print(f"enrolled {subject_id} with {len(report.accepted)} picture, {name}.jpg")
+            console.print(f"enrolled {subject_id}, {len(report.accepted)} picture: {_label(name)}")
         right = _verify(console, verifier, pictures) + _identify(console, verifier, pictures)
     asked = len(CLAIMS) + len(UNKNOWN)
     console.print(f"{right} of {asked} answers are right")
@@ -56,7 +57,7 @@ def main() -> int:
 
 def _verify(console: Console, verifier: vk.Verifier, pictures: dict[str, Path]) -> int:
     table = Table(title="Verify: is it who they claim to be?", title_justify="left")
-    for column in ("claimed", "picture", "score", "threshold", "false match rate", "decision", ""):
+    for column in ("claimed", "picture", "score", "threshold", "FMR", "decision", ""):
         table.add_column(column)
     right = 0
     for subject_id, name, expected in CLAIMS:
@@ -64,7 +65,7 @@ def _verify(console: Console, verifier: vk.Verifier, pictures: dict[str, Path]) 
         right += decision.match is expected
         table.add_row(
             subject_id,
-            f"{name}.jpg",
+            _label(name),
             f"{decision.score:.3f}",
             f"{decision.threshold:.3f}",
             f"{decision.fmr:g}",
@@ -86,13 +87,17 @@ def _identify(console: Console, verifier: vk.Verifier, pictures: dict[str, Path]
         is_right = found == ([] if expected is None else [expected])
         right += is_right
         table.add_row(
-            f"{name}.jpg",
+            _label(name),
             ", ".join(found) or "nobody enrolled here",
             f"{candidates[0].score:.3f}" if candidates else "",
             _mark(is_right),
         )
     console.print(table)
     return right
+
+
+def _label(name: str) -> str:
+    return f"{name} ({TAKEN_IN[name]})" if name in TAKEN_IN else name
 
 
 def _mark(right: bool) -> str:
