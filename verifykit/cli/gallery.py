@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from verifykit.cli.options import DebugOption, GalleryOption, JsonOption, SubjectArgument
+from verifykit.cli.options import DebugOption, JsonOption, SubjectArgument
 from verifykit.cli.outcome import ERROR, emit, outcome
 from verifykit.cli.wording import counted
 from verifykit.gallery import (
@@ -22,11 +22,13 @@ from verifykit.types import Subject
 
 __all__ = ["app"]
 
+GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's file.")]
+
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 
 
 @app.command()
-def info(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def info(gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Print what a gallery holds: model, subjects, templates, size."""
     with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
         body = opened.info()
@@ -36,7 +38,9 @@ def info(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption
 
 
 @app.command("list")
-def list_(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def list_(
+    gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
     """Print the ids of all subjects, one a line."""
     with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
         if as_json:
@@ -48,8 +52,8 @@ def list_(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOptio
 
 @app.command()
 def show(
+    gallery: GalleryArgument,
     subject_id: SubjectArgument,
-    gallery: GalleryOption,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
     ] = False,
@@ -66,8 +70,8 @@ def show(
 
 @app.command()
 def remove(
+    gallery: GalleryArgument,
     subject_id: SubjectArgument,
-    gallery: GalleryOption,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -83,8 +87,8 @@ def remove(
 
 @app.command("export")
 def export(
+    gallery: GalleryArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, to be made.")],
-    gallery: GalleryOption,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -105,8 +109,8 @@ def export(
 
 @app.command("import")
 def import_(
+    gallery: GalleryArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.")],
-    gallery: GalleryOption,
     on_existing: Annotated[
         OnExisting, typer.Option("--on-existing", help="For subjects who are enrolled already.")
     ] = "error",
@@ -137,7 +141,9 @@ def import_(
 
 
 @app.command()
-def check(gallery: GalleryOption, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def check(
+    gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
+) -> None:
     """Read a gallery from end to end; status 2 when something is wrong with it."""
     with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
         problems = opened.check()
