@@ -17,6 +17,8 @@ from verifykit.types import Template
 
 __all__ = ["Entry", "checked_entry", "checked_identity", "checked_question", "metadata_from_json"]
 
+MAX_METADATA_BYTES = 1 << 20
+
 
 @dataclass(frozen=True, eq=False)
 class Entry:
@@ -107,11 +109,17 @@ def _metadata_to_json(metadata: Mapping[str, Any], subject_id: str) -> str:
         )
     try:
         _require_string_keys(metadata)
-        return json.dumps(dict(metadata), allow_nan=False, separators=(",", ":"))
+        text = json.dumps(dict(metadata), allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"subject {subject_id!r}: metadata is not a JSON object: {error}"
         ) from error
+    if len(text) > MAX_METADATA_BYTES:
+        raise InputError(
+            f"subject {subject_id!r}: metadata is {len(text)} bytes of JSON, at most "
+            f"{MAX_METADATA_BYTES} are kept: keep the rest elsewhere, under the subject id"
+        )
+    return text
 
 
 def _require_string_keys(value: Any) -> None:

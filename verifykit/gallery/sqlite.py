@@ -34,7 +34,7 @@ from verifykit.gallery.sqlite_file import (
     require_file,
 )
 from verifykit.gallery.sqlite_index import FileIndex, embedding_from_blob
-from verifykit.gallery.sqlite_rows import erase, next_revision, read_subject, row_of, store
+from verifykit.gallery.sqlite_rows import erase, find_row, next_revision, read_subject, store
 from verifykit.gallery.sqlite_schema import (
     SCHEMA_VERSION,
     FileIdentity,
@@ -49,15 +49,15 @@ from verifykit.types import Candidate, Embeddings, Subject, Template
 
 __all__ = ["SqliteGallery"]
 
-_PAGE = 1000
-
 
 class SqliteGallery:
     """A :class:`~verifykit.gallery.Gallery` in an SQLite file with a write-ahead log.
 
     May be shared between threads, and opened by any number of processes, of which one writes at a time.
-    The file must lie on a local disk. The first search reads all templates into memory, later ones only
-    what has changed since; the other calls read what they need.
+    The file must lie on a local disk. Removing writes zeros over a subject; the space is not given back
+    (an export and an import make a new file), and a keyed hash of the id may stay behind. The first
+    search reads all templates into memory, later ones only what has changed since; the other calls
+    read what they need.
 
     Args:
         path: The file.
@@ -168,7 +168,7 @@ class SqliteGallery:
         with self._connections.writing() as file:
             revision = next_revision(file)
             for entry in entries:
-                row = row_of(file, entry.subject_id)
+                row = find_row(file, entry.subject_id)
                 if row is not None and on_existing == "error":
                     raise GalleryError(
                         f"gallery {self.path}: subject {entry.subject_id!r} is already enrolled; "
@@ -239,18 +239,10 @@ class SqliteGallery:
         ]
 
     def subject_ids(self) -> Iterator[str]:
-        """See :meth:`Gallery.subject_ids`. Read page by page: what is added meanwhile may be missed."""
-        last = ""
-        while True:
-            with self._connections.reading() as file:
-                page = file.execute(
-                    "SELECT subject_id FROM subject WHERE subject_id > ? ORDER BY subject_id LIMIT ?",
-                    (last, _PAGE),
-                ).fetchall()
-            yield from (subject_id for (subject_id,) in page)
-            if len(page) < _PAGE:
-                return
-            last = page[-1][0]
+        """See :meth:`Gallery.subject_ids`; as they were at the call."""
+        with self._connections.reading() as file:
+            found = file.execute("SELECT subject_id FROM enrolled").fetchall()
+        return iter(sorted(subject_id for (subject_id,) in found))
 
     def __len__(self) -> int:
         with self._connections.reading() as file:
@@ -260,7 +252,8 @@ class SqliteGallery:
         """What ``verifykit gallery info`` shows, JSON-ready."""
         with self._connections.reading() as file:
             subjects, templates, revision = file.execute(
-                "SELECT (SELECT count(*) FROM subject), (SELECT count(*) FROM template), "
+                "SELECT (SELECT count(*) FROM subject), "
+                "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
                 "(SELECT value FROM meta WHERE key = 'revision')"
             ).fetchone()
         return {
@@ -292,7 +285,7 @@ class SqliteGallery:
         self.close()
 
     def _required_row(self, file: sqlite3.Connection, subject_id: str) -> int:
-        row = row_of(file, subject_id)
+        row = find_row(file, subject_id)
         if row is None:
             raise SubjectNotFoundError(f"gallery {self.path}: nobody is enrolled as {subject_id!r}")
         return row

@@ -8,6 +8,7 @@ import sqlite3
 from verifykit.errors import InputError, TemplateFormatError
 from verifykit.gallery.intake import metadata_from_json
 from verifykit.gallery.sqlite_index import embedding_from_blob
+from verifykit.gallery.sqlite_rows import find_row
 from verifykit.gallery.subject_id import checked_subject_id
 from verifykit.scoring import checked_embeddings
 
@@ -33,10 +34,6 @@ def problems(file: sqlite3.Connection, embedding_size: int) -> list[str]:
             for (text,) in file.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
             if text != "ok"
         ]
-        found += [
-            f"{table} row {row}: its {parent} does not exist"
-            for table, row, parent, _ in file.execute("PRAGMA foreign_key_check").fetchall()
-        ]
         found += _subject_problems(file)
         found += _template_problems(file, embedding_size)
     except sqlite3.DatabaseError as error:
@@ -47,37 +44,47 @@ def problems(file: sqlite3.Connection, embedding_size: int) -> list[str]:
 def _subject_problems(file: sqlite3.Connection) -> list[str]:
     found = []
     newest = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
+    rows = file.execute("SELECT count(*) FROM subject").fetchone()[0]
     query = (
-        "SELECT subject_id, metadata, revision, "
-        "(SELECT count(*) FROM template WHERE subject = subject.row) FROM subject"
+        "SELECT row, subject_id, metadata, revision, "
+        "(SELECT count(*) FROM template WHERE subject = enrolled.row) FROM enrolled"
     )
-    for subject_id, metadata, revision, templates in file.execute(query):
+    seen: set[str] = set()
+    for row, subject_id, metadata, revision, templates in file.execute(query):
         try:
             checked_subject_id(subject_id)
             metadata_from_json(metadata)
         except (InputError, ValueError, TypeError) as error:
             found.append(f"subject {subject_id!r}: {error}")
+        if subject_id in seen or find_row(file, subject_id) != row:
+            found.append(f"subject {subject_id!r}: it is there twice, or cannot be found by its id")
         if not templates:
             found.append(f"subject {subject_id!r}: it has no template")
         if not 0 < revision <= newest:
             found.append(f"subject {subject_id!r}: revision {revision}, the file is at {newest}")
-    return found
+        seen.add(subject_id)
+        rows -= 1
+    return found + ([f"{rows} subjects have lost their id or their metadata"] if rows else [])
 
 
 def _template_problems(file: sqlite3.Connection, embedding_size: int) -> list[str]:
     found = []
     query = (
-        "SELECT t.row, s.subject_id, t.embedding, t.reasons FROM template t "
-        "LEFT JOIN subject s ON s.row = t.subject ORDER BY t.row"
+        "SELECT t.row, e.row, e.subject_id, t.embedding, t.reasons FROM template t "
+        "LEFT JOIN enrolled e ON e.row = t.subject ORDER BY t.row"
     )
-    for row, subject_id, blob, reasons in file.execute(query):
+    for row, subject, subject_id, blob, reasons in file.execute(query):
+        if subject is None:
+            if any(blob):
+                found.append(f"template row {row}: its subject is removed, but it is not erased")
+            continue
         problem = _template_problem(blob, reasons, embedding_size)
         if problem:
             found.append(f"subject {subject_id!r}, template row {row}: {problem}")
     return found
 
 
-def _template_problem(blob: object, reasons: str, embedding_size: int) -> str | None:
+def _template_problem(blob: object, reasons: bytes, embedding_size: int) -> str | None:
     try:
         checked_embeddings(embedding_from_blob(blob, embedding_size)[None, :], embedding_size)
         listed = json.loads(reasons)

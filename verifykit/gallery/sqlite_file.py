@@ -133,7 +133,6 @@ def _opened(uri: str, timeout_s: float) -> sqlite3.Connection:
             "synchronous=FULL",
             "fullfsync=ON",
             "secure_delete=ON",
-            "foreign_keys=ON",
             "trusted_schema=OFF",
             "temp_store=MEMORY",
         ):

@@ -90,7 +90,7 @@ class FileIndex:
                 self._metadata.pop(subject_id, None)
 
     def _take_subjects(self, file: sqlite3.Connection) -> None:
-        query = "SELECT row, subject_id, metadata FROM subject WHERE revision > ?"
+        query = "SELECT row, subject_id, metadata FROM enrolled WHERE revision > ?"
         for row, subject_id, metadata in file.execute(query, (self._revision,)):
             if self._fusion != "max" and row in self._known:
                 self._index.remove(subject_id)  # its one row stands for all its templates
@@ -103,7 +103,8 @@ class FileIndex:
     def _take_templates(self, file: sqlite3.Connection) -> None:
         if self._fusion == "max":
             rows = file.execute(
-                "SELECT row, subject, embedding FROM template WHERE row > ? ORDER BY row",
+                "SELECT t.row, t.subject, t.embedding FROM template t "
+                "JOIN subject s ON s.row = t.subject WHERE t.row > ? ORDER BY t.row",
                 (self._last_template,),
             )
             while batch := rows.fetchmany(_BATCH):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sqlite3
 
@@ -10,7 +11,13 @@ from numpy.typing import NDArray
 
 from verifykit.gallery.intake import Entry
 
-__all__ = ["erase", "next_revision", "read_subject", "row_of", "store"]
+__all__ = ["erase", "find_row", "next_revision", "read_subject", "store"]
+
+_ERASE = "UPDATE content SET body = zeroblob(length(body)) WHERE row = ?"
+_ERASE_TEMPLATES = (
+    "UPDATE template SET embedding = zeroblob(length(embedding)), "
+    "reasons = zeroblob(length(reasons)) WHERE subject = ?"
+)
 
 
 def next_revision(file: sqlite3.Connection) -> int:
@@ -19,41 +26,72 @@ def next_revision(file: sqlite3.Connection) -> int:
     return int(file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
 
-def row_of(file: sqlite3.Connection, subject_id: str) -> int | None:
+def find_row(file: sqlite3.Connection, subject_id: str) -> int | None:
     """A subject's row number, None when nobody is enrolled under this id."""
-    found = file.execute("SELECT row FROM subject WHERE subject_id = ?", (subject_id,)).fetchone()
+    found = file.execute(
+        "SELECT s.row FROM subject s JOIN content i ON i.row = s.id_content "
+        "WHERE s.id_key = ? AND i.body = ?",
+        (_id_key(file, subject_id), subject_id.encode()),
+    ).fetchone()
     return None if found is None else int(found[0])
+
+
+def _id_key(file: sqlite3.Connection, subject_id: str) -> int:
+    # What an index of the ids themselves would spread over the file, a hash does not give away.
+    salt = file.execute("SELECT value FROM meta WHERE key = 'id_salt'").fetchone()[0]
+    digest = hashlib.blake2b(subject_id.encode(), digest_size=8, key=salt).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
 
 def store(file: sqlite3.Connection, row: int | None, entry: Entry, revision: int) -> None:
     """Add an entry: to the subject in this row, or with None as a new subject."""
     if row is None:
         row = file.execute(
-            "INSERT INTO subject (subject_id, metadata, revision) VALUES (?, ?, ?)",
-            (entry.subject_id, entry.metadata or "{}", revision),
+            "INSERT INTO subject (id_key, id_content, metadata_content, revision) VALUES (?, ?, ?, ?)",
+            (
+                _id_key(file, entry.subject_id),
+                _keep(file, entry.subject_id),
+                _keep(file, entry.metadata or "{}"),
+                revision,
+            ),
         ).lastrowid
     else:
-        file.execute(
-            "UPDATE subject SET revision = ?, metadata = coalesce(?, metadata) WHERE row = ?",
-            (revision, entry.metadata, row),
-        )
+        file.execute("UPDATE subject SET revision = ? WHERE row = ?", (revision, row))
+        if entry.metadata is not None:
+            query = "SELECT metadata_content FROM subject WHERE row = ?"
+            file.execute(_ERASE, file.execute(query, (row,)).fetchone())
+            file.execute(
+                "UPDATE subject SET metadata_content = ? WHERE row = ?",
+                (_keep(file, entry.metadata), row),
+            )
     little: NDArray[np.float32] = entry.embeddings.astype("<f4")
     file.executemany(
         "INSERT INTO template (subject, embedding, reasons) VALUES (?, ?, ?)",
-        [(row, e.tobytes(), json.dumps(r)) for e, r in zip(little, entry.reasons, strict=True)],
+        [
+            (row, embedding.tobytes(), json.dumps(reasons).encode())
+            for embedding, reasons in zip(little, entry.reasons, strict=True)
+        ],
     )
 
 
+def _keep(file: sqlite3.Connection, text: str) -> int | None:
+    return file.execute("INSERT INTO content (body) VALUES (?)", (text.encode(),)).lastrowid
+
+
 def erase(file: sqlite3.Connection, row: int, revision: int) -> int:
-    """Delete a subject, leave its row number for readers, and return how many templates it had."""
-    count = file.execute("DELETE FROM template WHERE subject = ?", (row,)).rowcount
+    """Write zeros over a subject, leave its row number for readers, and return its template count."""
+    contents = file.execute(
+        "SELECT id_content, metadata_content FROM subject WHERE row = ?", (row,)
+    ).fetchone()
+    file.executemany(_ERASE, [(content,) for content in contents])
+    count = file.execute(_ERASE_TEMPLATES, (row,)).rowcount
     file.execute("DELETE FROM subject WHERE row = ?", (row,))
     file.execute("INSERT INTO removal VALUES (?, ?)", (revision, row))
     return count
 
 
-def read_subject(file: sqlite3.Connection, row: int) -> tuple[str, list[tuple[object, str]]]:
+def read_subject(file: sqlite3.Connection, row: int) -> tuple[str, list[tuple[object, bytes]]]:
     """Metadata as JSON text, and (embedding, reasons) of each template in the order of enrolment."""
-    metadata = file.execute("SELECT metadata FROM subject WHERE row = ?", (row,)).fetchone()[0]
+    metadata = file.execute("SELECT metadata FROM enrolled WHERE row = ?", (row,)).fetchone()[0]
     query = "SELECT embedding, reasons FROM template WHERE subject = ? ORDER BY row"
     return metadata, file.execute(query, (row,)).fetchall()

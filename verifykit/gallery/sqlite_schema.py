@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -20,21 +21,35 @@ SCHEMA_VERSION = 1
 
 # AUTOINCREMENT: a row number is never given twice, so a reader that knows the last one knows what is
 # new. `removal` tells it what has gone, and holds nothing but the number of a row that is no more.
+#
+# `content` (subject ids, metadata) and `template` are only appended to, and erased by writing zeros over
+# the row, which stays: when SQLite rebalances a page after an insertion or deletion in the middle, it
+# leaves copies of moved rows in the page's unused space, where secure_delete does not reach. Everything
+# else is integers. `id_key` is a keyed hash, see sqlite_rows.
 _SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE content (row INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
     """CREATE TABLE subject (
         row INTEGER PRIMARY KEY AUTOINCREMENT,
-        subject_id TEXT NOT NULL UNIQUE,
-        metadata TEXT NOT NULL,
+        id_key INTEGER NOT NULL,
+        id_content INTEGER NOT NULL,
+        metadata_content INTEGER NOT NULL,
         revision INTEGER NOT NULL)""",
+    "CREATE INDEX subject_id_key ON subject (id_key)",
     "CREATE INDEX subject_revision ON subject (revision)",
     """CREATE TABLE template (
         row INTEGER PRIMARY KEY AUTOINCREMENT,
-        subject INTEGER NOT NULL REFERENCES subject (row),
+        subject INTEGER NOT NULL,
         embedding BLOB NOT NULL,
-        reasons TEXT NOT NULL)""",
+        reasons BLOB NOT NULL)""",
     "CREATE INDEX template_subject ON template (subject)",
     "CREATE TABLE removal (revision INTEGER PRIMARY KEY, subject INTEGER NOT NULL)",
+    # The subjects as one reads them.
+    """CREATE VIEW enrolled AS
+        SELECT s.row AS row, s.revision AS revision, CAST(i.body AS TEXT) AS subject_id,
+            CAST(m.body AS TEXT) AS metadata
+        FROM subject s
+        JOIN content i ON i.row = s.id_content JOIN content m ON m.row = s.metadata_content""",
 )
 
 
@@ -93,6 +108,7 @@ def create_file(path: Path, identity: FileIdentity, timeout_s: float) -> None:
                 "model": identity.model,
                 "created": identity.created or _now(),
                 "revision": 0,
+                "id_salt": secrets.token_bytes(16),
             }
             connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
@@ -165,9 +181,10 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
             str(values["model"]),
             str(values["created"]),
         )
+        whole = isinstance(values["revision"], int) and isinstance(values["id_salt"], bytes)
     except (KeyError, ValueError) as error:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
-    if identity.embedding_size < 1 or not identity.spec_digest:
+    if identity.embedding_size < 1 or not identity.spec_digest or not whole:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
     return identity
 
