@@ -1,0 +1,224 @@
+"""The configuration of a run: a TOML file, checked strictly, and nothing that it does not say.
+
+Paths of data are not part of it: they come from ``--data`` or ``VERIFYKIT_DATA``.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from training.errors import ConfigError
+
+__all__ = [
+    "AugmentationConfig",
+    "Config",
+    "CropConfig",
+    "DataConfig",
+    "EncoderConfig",
+    "LossConfig",
+    "OptimiserConfig",
+    "RunConfig",
+    "SamplerConfig",
+    "ScheduleConfig",
+    "SoftmaxStageConfig",
+    "ValidationConfig",
+    "require_same_config",
+]
+
+# What may differ between a run and its continuation without changing a single weight.
+_FREE = {"data": {"workers"}, "run": {"log_every_steps", "save_every_steps", "tensorboard"}}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _OpenSection(BaseModel):
+    """Keys beyond the named ones are options of the thing that ``name`` names; it checks them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+class CropConfig(_Section):
+    """What part of an image is seen: ``five_point`` aligns a face, ``plain`` takes all of it.
+
+    The detector of ``five_point`` is that of a verifykit face model, by name or path; of several
+    faces the largest is taken.
+    """
+
+    kind: Literal["five_point", "plain"] = "five_point"
+    height_px: int = Field(default=112, ge=8)
+    width_px: int = Field(default=112, ge=8)
+    fit: Literal["stretch", "cover"] = "stretch"
+    detector: str = "face"
+
+
+class EncoderConfig(_OpenSection):
+    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file."""
+
+    name: str
+    embedding_size: int = Field(default=128, ge=2)
+    weights: str
+    color: Literal["rgb", "grey"] = "rgb"
+
+
+class DataConfig(_Section):
+    """How subjects are split, unless the data's own ``split`` column says so, and how it is read.
+
+    ``validation_share`` chooses the best checkpoint, ``test_share`` is looked at by ``evaluate`` only.
+    """
+
+    validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    test_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    workers: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> DataConfig:
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share + test_share leave no subject to train on")
+        return self
+
+
+class SamplerConfig(_Section):
+    """What makes a batch.
+
+    ``pk``: ``p`` subjects, ``k`` images of each, and ``forgeries`` imitations of each.
+    ``balanced_triplets``: ``triplets`` that go evenly through all pairs of subjects.
+    ``triplet_file``: those of ``--triplets``, so many at a time.
+    """
+
+    name: Literal["pk", "balanced_triplets", "triplet_file"] = "pk"
+    p: int = Field(default=8, ge=2)
+    k: int = Field(default=4, ge=2)
+    forgeries: int = Field(default=0, ge=0)
+    triplets: int = Field(default=16, ge=1)
+
+
+class AugmentationConfig(_Section):
+    """Between crop and tensor: a preset, then further transforms of albumentations.
+
+    Each of ``transforms`` is a table with the key ``transform``, the name of the class, and its
+    arguments.
+    """
+
+    preset: Literal["none", "face", "signature", "plain"] = "none"
+    transforms: list[dict[str, Any]] = []
+
+
+class LossConfig(_OpenSection):
+    """Which loss; further keys are its options."""
+
+    name: str
+
+
+class SoftmaxStageConfig(_OpenSection):
+    """The first epochs with a margin softmax over the training subjects, against a cold start's collapse."""
+
+    epochs: int = Field(default=0, ge=0)
+    name: str = "cosface"
+
+
+class OptimiserConfig(_Section):
+    """Rates for head and backbone, clipping, and how long the backbone stays frozen."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: float = Field(default=3e-4, gt=0.0)
+    backbone_rate: float | None = Field(default=None, ge=0.0)
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    frozen_epochs: int = Field(default=0, ge=0)
+
+
+class ScheduleConfig(_Section):
+    """The rate over the run: a linear warm-up, then ``cosine`` to ``floor``, ``step`` or ``constant``."""
+
+    name: Literal["cosine", "step", "constant"] = "cosine"
+    warm_up_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.01, ge=0.0, le=1.0)
+    step_epochs: list[int] = []
+    step_factor: float = Field(default=0.1, gt=0.0, le=1.0)
+
+
+class ValidationConfig(_Section):
+    """How often the EER on held-out subjects is measured; stop after ``patience`` times without gain.
+
+    ``metric`` is ``eer`` (against random forgeries) or ``skilled_eer``; ``patience = 0`` never stops early.
+    """
+
+    metric: Literal["eer", "skilled_eer"] = "eer"
+    every_epochs: int = Field(default=1, ge=1)
+    patience: int = Field(default=0, ge=0)
+
+
+class RunConfig(_Section):
+    """Length, precision, averaging of weights, hardware."""
+
+    epochs: int = Field(ge=1)
+    steps_per_epoch: int = Field(default=0, ge=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    batch_size: int = Field(default=64, ge=1)
+    log_every_steps: int = Field(default=10, ge=1)
+    save_every_steps: int = Field(default=0, ge=0)
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    tensorboard: bool = True
+
+
+class Config(_Section):
+    """A run, as its TOML file states it; every section is documented at its class."""
+
+    name: str = Field(min_length=1)
+    modality: Literal["face", "signature", "plain"]
+    licence: str = Field(min_length=1)
+    training_data: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    crop: CropConfig = CropConfig()
+    encoder: EncoderConfig
+    data: DataConfig = DataConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig
+    softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    validation: ValidationConfig = ValidationConfig()
+    run: RunConfig
+
+    def to_toml(self) -> str:
+        """The configuration as resolved: every key written out, except those that are unset."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def require_same_config(config: Config, of_run: Config) -> None:
+    """A run is continued as it was begun; only what changes no weight may differ.
+
+    Args:
+        config: Of the continuation.
+        of_run: As the run's folder has it.
+
+    Raises:
+        ConfigError: They differ; names the keys.
+    """
+    new, old = config.model_dump(exclude=_FREE), of_run.model_dump(exclude=_FREE)
+    # The run's folder has the preset written out, and the preset itself is the program's.
+    if config.augmentation.preset != "none":
+        del new["augmentation"], old["augmentation"]
+    differing = [key for key in new if new[key] != old[key]]
+    if differing:
+        raise ConfigError(
+            f"the configuration differs from that of the run to be resumed in {', '.join(differing)}; "
+            "resume with the config.toml in the run's folder"
+        )

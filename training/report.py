@@ -1,0 +1,147 @@
+"""Pictures at the end of a run: loss, scores, DET curve, a map of the embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from training.embedding import Scores
+from verifykit.metrics import det_curve
+
+__all__ = ["draw_curves", "draw_det", "draw_embeddings", "draw_scores"]
+
+_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
+_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # told apart by the colour-blind
+
+
+def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Loss, share of active terms, and the validation's error rate over the steps.
+
+    Args:
+        path: The PNG file to write.
+        lines: Of ``metrics.jsonl``.
+    """
+    figure, axes = _figure(3, "training")
+    steps = [line for line in lines if line["event"] == "step"]
+    for axis, name in ((axes[0], "loss"), (axes[1], "active_share")):
+        values = [(line["step"], line[name]) for line in steps if line.get(name) is not None]
+        if values:
+            axis.plot(*zip(*values, strict=True), color=_MATED, linewidth=0.8)
+        axis.set_ylabel(name.replace("_", " "))
+    validations = [line for line in lines if line["event"] == "validation"]
+    for name, colour in (("eer", _NON_MATED), ("skilled_eer", _SKILLED)):
+        values = [(line["step"], line[name]) for line in validations if name in line]
+        if values:
+            axes[2].plot(*zip(*values, strict=True), marker="o", color=colour, label=name)
+            axes[2].legend()
+    axes[2].set_ylabel("validation EER")
+    for axis in axes:
+        axis.set_xlabel("step")
+        axis.set_ylim(bottom=0.0)
+    figure.savefig(path)
+
+
+def draw_scores(path: Path, scores: Scores) -> None:
+    """Histograms of the scores, each of area 1.
+
+    Args:
+        path: The PNG file to write.
+        scores: Of all pairs.
+    """
+    figure, (axis,) = _figure(1, "scores of pairs")
+    kinds = (
+        (scores.mated, "mated", _MATED),
+        (scores.non_mated, "non-mated", _NON_MATED),
+        (scores.skilled, "skilled forgery", _SKILLED),
+    )
+    bins = np.linspace(min(values.min() for values, _, _ in kinds if values.size), 1.0, 80).tolist()
+    for values, name, colour in kinds:
+        if values.size:
+            label = f"{name} ({values.size})"
+            axis.hist(values, bins, density=True, alpha=0.55, color=colour, label=label)
+    axis.set_xlabel("score (cosine)")
+    axis.set_ylabel("density")
+    axis.legend()
+    figure.savefig(path)
+
+
+def draw_det(path: Path, curves: Sequence[tuple[str, Scores]]) -> None:
+    """FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997).
+
+    Args:
+        path: The PNG file to write.
+        curves: A name and scores for each line; skilled forgeries get a line of their own.
+    """
+    from scipy.stats import norm
+
+    figure, (axis,) = _figure(1, "detection error trade-off", width=5.5)
+    low = _TICKS[0]
+    for name, scores in curves:
+        for values, kind in ((scores.non_mated, ""), (scores.skilled, ", skilled forgeries")):
+            if values.size:
+                curve = det_curve(scores.mated, values)
+                x, y = (
+                    norm.ppf(rate.clip(low / 2, 1 - low / 2)) for rate in (curve.fmr, curve.fnmr)
+                )
+                axis.plot(x, y, label=name + kind, linewidth=1.5)
+    places = norm.ppf(_TICKS)
+    labels = [f"{tick:.1%}" if tick < 0.01 else f"{tick:.0%}" for tick in _TICKS]
+    for setter in (axis.set_xticks, axis.set_yticks):
+        setter(places, labels)
+    axis.set_xlim(places[0], norm.ppf(0.5))
+    axis.set_ylim(places[0], norm.ppf(0.5))
+    axis.plot(axis.get_xlim(), axis.get_ylim(), color="grey", linewidth=0.6, linestyle=":")
+    axis.set_xlabel("FMR")
+    axis.set_ylabel("FNMR")
+    axis.legend()
+    figure.savefig(path)
+
+
+def draw_embeddings(path: Path, embeddings: NDArray[np.float32], subjects: Sequence[str]) -> None:
+    """A map of the embeddings by t-SNE (van der Maaten and Hinton, JMLR 9, 2008), a colour a subject.
+
+    The twenty subjects with the most images, 1500 images at most: distances between far groups mean
+    nothing in such a map, being mixed or apart does.
+
+    Args:
+        path: The PNG file to write.
+        embeddings: (N, D) unit rows.
+        subjects: (N,) whose they are.
+    """
+    from sklearn.manifold import TSNE
+
+    owners = np.asarray(subjects)
+    names, counts = np.unique(owners, return_counts=True)
+    names = names[np.argsort(-counts, kind="stable")][:_MAPPED_SUBJECTS]
+    rows = np.flatnonzero(np.isin(owners, names))[:_MAPPED_IMAGES]
+    figure, (axis,) = _figure(1, "embeddings (t-SNE)", width=6.5)
+    if len(rows) > 3:
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
+            embeddings[rows]
+        )
+        colours = mpl.colormaps["tab20"]
+        for number, name in enumerate(names):
+            of_subject = owners[rows] == name
+            x, y = places[of_subject].T
+            axis.scatter(x, y, s=12, color=colours(number % 20), label=str(name))
+        axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    figure.savefig(path)
+
+
+def _figure(columns: int, title: str, width: float = 4.5) -> tuple[Figure, Sequence[Axes]]:
+    # Without pyplot: no window, no state between runs.
+    figure = Figure(figsize=(width * columns, 4.5), dpi=110, layout="constrained")
+    figure.suptitle(title)
+    axes: Any = figure.subplots(1, columns, squeeze=False)
+    return figure, axes[0]
