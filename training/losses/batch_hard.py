@@ -87,6 +87,7 @@ def batch_hard(
     near = paired_distances(embeddings, embeddings[farthest], metric)
     near = torch.where(has_positive, near, 0.0)
     far = paired_distances(embeddings, embeddings[nearest], metric)
+    far = torch.where(nearest == torch.arange(len(far), device=far.device), 0.0, far)
     terms = functional.softplus(near - far) if soft else torch.relu(near - far + margin)
     active = near >= far if soft else terms > ACTIVE_ABOVE
     valid = kin.anchors & has_positive & has_negative
