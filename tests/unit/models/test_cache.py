@@ -1,4 +1,4 @@
-"""From a name to a model file, with a real builder behind a real entry point."""
+"""From a name to a model file: built once, whole, checked, and replaced when it is not the one."""
 
 from __future__ import annotations
 
@@ -6,82 +6,16 @@ import logging
 import os
 import subprocess
 import sys
-import textwrap
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.unit.models.tiny import SPEC, model_bytes
 from tests.unit.specs import POINTS, plain_spec
 from verifykit import models
-from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
-from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
-from verifykit.models import cache, registry
-from verifykit.spec import ModelSpec
-
-SPEC = plain_spec()
-REGISTRY = """
-[{name}]
-modality = "plain"
-licence = "Apache-2.0"
-summary = "For tests."
-spec_digest = "{spec_digest}"
-calibration_digest = "{calibration_digest}"
-"""
-BUILT = 'builder = "tiny"\ncarrier = "somebody==1.0"\nextra = "tiny"\n'
-BUILDER = """
-    from pathlib import Path
-    def build(target):
-        target.write_bytes(Path(__file__).with_name("product.onnx").read_bytes())
-"""
-
-
-def model_bytes(spec: ModelSpec = SPEC) -> bytes:
-    return append_checksum(metadata_entry(SPEC_KEY, spec.to_json()))
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    home = tmp_path / "home"
-    monkeypatch.setenv("VERIFYKIT_HOME", str(home))
-    return home
-
-
-@pytest.fixture
-def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a registry of two models: one that is built, and one that is shipped."""
-    folder = tmp_path / "shipped"
-    folder.mkdir()
-    digests = {
-        "spec_digest": SPEC.digest,
-        "calibration_digest": models.calibration_digest(SPEC),
-    }
-    text = REGISTRY.format(name="tiny", **digests) + BUILT
-    text += REGISTRY.format(name="ready", **digests) + 'file = "ready.onnx"\n'
-    (folder / "registry.toml").write_text(text)
-    (folder / "ready.onnx").write_bytes(model_bytes())
-    for module in (registry, models):
-        monkeypatch.setattr(module, "model_folder", lambda: folder)
-    registry.registered.cache_clear()
-    yield folder
-    registry.registered.cache_clear()
-
-
-@pytest.fixture
-def product(tmp_path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """What the installed builder builds."""
-    site = tmp_path / "site"
-    info = site / "tiny_builder-1.0.dist-info"
-    info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-builder\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[{models.BUILDERS}]\ntiny = tiny_builder:build\n")
-    (site / "tiny_builder.py").write_text(textwrap.dedent(BUILDER))
-    (site / "product.onnx").write_bytes(model_bytes())
-    monkeypatch.syspath_prepend(site)
-    monkeypatch.delitem(sys.modules, "tiny_builder", raising=False)
-    return site / "product.onnx"
+from verifykit.errors import ModelIntegrityError, ModelNotFoundError
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -241,68 +175,6 @@ def test_list_and_pull(product: Path) -> None:
     models.pull("tiny", again=True)
     assert path.stat().st_ino != before[1]
     assert models.verify("tiny").spec == SPEC
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda text: text + "wrong = 1\n", "unknown key.*wrong"),
-        (lambda text: text.replace('licence = "Apache-2.0"\n', ""), "missing key.*licence"),
-        (lambda text: text + 'builder = "tiny"\n', "either file or builder"),
-        (lambda text: text.replace('"plain"', '"smell"'), "smell"),
-    ],
-)
-def test_the_registry_is_read_strictly(
-    shipped: Path, change: Callable[[str], str], message: str
-) -> None:
-    path = shipped / "registry.toml"
-    path.write_text(change(path.read_text()))
-    with pytest.raises(ModelContractError, match=message):
-        registry.registered(path)
-
-
-def test_the_calibration_digest_covers_what_decides_and_nothing_else() -> None:
-    digest = models.calibration_digest(SPEC)
-    others = [
-        plain_spec(operating_points=POINTS[:2]),
-        plain_spec(default_fmr=1e-2),
-        plain_spec(fusion="mean"),
-        plain_spec(operating_points=POINTS[:2], default_fmr=1e-2),
-    ]
-    assert len({digest, *map(models.calibration_digest, others)}) == len(others) + 1
-    assert models.calibration_digest(plain_spec(weights_sha256="f" * 64)) == digest
-
-
-@pytest.mark.parametrize(
-    ("platform", "environment", "wanted"),
-    [
-        ("linux", {"XDG_CACHE_HOME": "/x"}, "/x/verifykit"),
-        ("linux", {}, "/me/.cache/verifykit"),
-        ("darwin", {}, "/me/Library/Caches/verifykit"),
-        ("win32", {"LOCALAPPDATA": "/l"}, "/l/verifykit"),
-        ("linux", {"VERIFYKIT_HOME": "~/here"}, "/me/here"),
-    ],
-)
-def test_the_cache_lies_where_the_platform_keeps_caches(
-    monkeypatch: pytest.MonkeyPatch, platform: str, environment: dict[str, str], wanted: str
-) -> None:
-    for name in ("VERIFYKIT_HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", "/me")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cache.sys, "platform", platform)
-    assert models.cache_folder() == Path(wanted)
-
-
-def test_the_card_states_licence_data_and_operating_points(shipped: Path) -> None:
-    text = models.card("ready")
-    for part in ("Apache-2.0", SPEC.digest, "8 x 8 px", "FMR 1e-06", "(default)"):
-        assert part in text
-    rows = [line for line in text.splitlines() if line.startswith("| random_forgery")]
-    assert rows[1] == "| random_forgery | 0.0001 (default) | 0.4000 | 300 | 3000000 |"
-    uncalibrated = plain_spec(operating_points=(), default_fmr=None)
-    assert "not calibrated" in models.render_card(uncalibrated)
 
 
 def test_two_processes_build_the_face_model_at_once(home: Path) -> None:

@@ -1,71 +1,18 @@
-"""The command line on real portraits, in this process; see test_cli_process.py for real ones."""
+"""The verbs on real portraits, in this process; see test_process.py for real ones."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 from PIL import Image as Picture
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 import verifykit as vk
+from tests.e2e.cli.answers import Invoke, body
 from verifykit.cli.app import app
-from verifykit.encoder import Encoder
-from verifykit.modelfile import ModelFile
 from verifykit.verifier import Verifier
-
-Invoke = Callable[..., Result]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def opened_once(face_model: Path) -> Iterator[None]:
-    """The real model, but opened once for all commands here: it is most of their time."""
-    opened = Encoder.open(face_model, threads=2)
-    really_open = Encoder.open
-
-    def open_(model: ModelFile, **options: Any) -> Encoder:
-        usual = model.path == face_model and options["providers"] == "auto"
-        return opened if usual else really_open(model, **options)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Encoder, "open", open_)
-        yield
-
-
-@pytest.fixture
-def invoke(
-    face_model: Path, portraits: Mapping[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Invoke:
-    """Run a command in a folder where the portraits lie by name."""
-    for name, path in portraits.items():
-        (tmp_path / f"{name}{path.suffix}").symlink_to(path)
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: object, status: int) -> Result:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == status, result.output
-        assert "Traceback" not in result.output
-        return result
-
-    return run
-
-
-@pytest.fixture
-def gallery(invoke: Invoke) -> str:
-    invoke("enroll", "Ada 🙂/1", "person_a_1.jpg", "-g", "g.db", "--metadata", "team=a=b", status=0)
-    invoke("enroll", "bea", "person_b_1.jpg", "-g", "g.db", status=0)
-    return "g.db"
-
-
-def body(result: Result) -> dict[str, Any]:
-    (line,) = result.stdout.splitlines()
-    loaded = json.loads(line)
-    assert isinstance(loaded, dict)
-    return loaded
 
 
 def test_compare_says_score_threshold_rate_and_decision_in_words(invoke: Invoke) -> None:
@@ -225,52 +172,6 @@ def test_identify_batch_prints_a_summary(invoke: Invoke, gallery: str) -> None:
         "errors": {},
     }
     assert "limit was 5, is 3" in invoke(*command, "--limit", "3", status=2).stderr
-
-
-def test_gallery_verbs(invoke: Invoke, gallery: str) -> None:
-    told = body(invoke("gallery", "info", gallery, "--json", status=0))
-    assert (told["subject_count"], told["model"]) == (2, "face")
-    assert "subject_count   2" in invoke("gallery", "info", gallery, status=0).stdout
-    listed = body(invoke("gallery", "list", gallery, "--json", status=0))
-    assert listed == {"subject_ids": ["Ada 🙂/1", "bea"]}
-    shown = invoke("gallery", "show", gallery, "Ada 🙂/1", status=0).stdout
-    assert shown == "Ada 🙂/1: 1 template\nteam=a=b\ntemplate 1  no warnings\n"
-    plain = body(invoke("gallery", "show", gallery, "bea", "--json", status=0))
-    assert plain["templates"] == [{"reasons": []}]
-    asked = ["gallery", "show", gallery, "bea", "--embeddings", "--json"]
-    (template,) = body(invoke(*asked, status=0))["templates"]
-    assert np.linalg.norm(template["embedding"]) == pytest.approx(1.0, abs=1e-5)
-    assert "sound" in invoke("gallery", "check", gallery, status=0).stdout
-
-    invoke("gallery", "export", gallery, "e.jsonl", status=0)
-    invoke("gallery", "export", gallery, "e.jsonl", status=2)
-    invoke("gallery", "export", gallery, "e.jsonl", "--overwrite", status=0)
-    said = invoke("gallery", "import", "copy.db", "e.jsonl", status=0).stdout
-    assert said == "imported 2 subjects, 2 templates\n"
-    invoke("gallery", "import", "copy.db", "e.jsonl", status=2)
-    again = ["gallery", "import", "copy.db", "e.jsonl", "--on-existing", "skip", "--json"]
-    assert body(invoke(*again, status=0))["skipped_count"] == 2
-    invoke("verify", "bea", "person_b_2.jpg", "-g", "copy.db", status=0)
-
-    assert "1 template erased" in invoke("gallery", "remove", "copy.db", "bea", status=0).stdout
-    invoke("gallery", "remove", "copy.db", "bea", status=2)
-    assert invoke("gallery", "list", "copy.db", status=0).stdout == "Ada 🙂/1\n"
-
-
-def test_gallery_verbs_on_what_is_no_gallery(invoke: Invoke) -> None:
-    Path("text.db").write_text("x" * 5000)
-    for verb in ("info", "list", "check"):
-        assert "GalleryFormatError" in invoke("gallery", verb, "text.db", status=2).stderr
-    assert Path("text.db").read_text() == "x" * 5000
-
-
-def test_gallery_check_finds_damage(invoke: Invoke, gallery: str) -> None:
-    data = bytearray(Path(gallery).read_bytes())
-    at = data.index(np.float32(Verifier("face").extract("person_a_1.jpg").embedding[0]).tobytes())
-    data[at : at + 4] = np.float32(7.0).tobytes()
-    Path(gallery).write_bytes(data)
-    result = invoke("gallery", "check", gallery, status=2)
-    assert "problem: subject 'Ada" in result.stdout
 
 
 def test_models_verbs(invoke: Invoke, face_model: Path) -> None:

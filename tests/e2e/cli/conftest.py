@@ -1,0 +1,58 @@
+"""Running commands in this process, in a folder of portraits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from tests.e2e.cli.answers import Invoke
+from verifykit.cli.app import app
+from verifykit.encoder import Encoder
+from verifykit.modelfile import ModelFile
+
+
+@pytest.fixture(scope="module")
+def opened_once(face_model: Path) -> Iterator[None]:
+    """The real model, but opened once for all commands here: it is most of their time."""
+    opened = Encoder.open(face_model, threads=2)
+    really_open = Encoder.open
+
+    def open_(model: ModelFile, **options: Any) -> Encoder:
+        usual = model.path == face_model and options["providers"] == "auto"
+        return opened if usual else really_open(model, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Encoder, "open", open_)
+        yield
+
+
+@pytest.fixture
+def invoke(
+    opened_once: None,
+    portraits: Mapping[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Invoke:
+    """Run a command in a folder where the portraits lie by name."""
+    for name, path in portraits.items():
+        (tmp_path / f"{name}{path.suffix}").symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object, status: int) -> Result:
+        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+        assert result.exit_code == status, result.output
+        assert "Traceback" not in result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def gallery(invoke: Invoke) -> str:
+    invoke("enroll", "Ada 🙂/1", "person_a_1.jpg", "-g", "g.db", "--metadata", "team=a=b", status=0)
+    invoke("enroll", "bea", "person_b_1.jpg", "-g", "g.db", status=0)
+    return "g.db"
