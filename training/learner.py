@@ -67,7 +67,8 @@ class Learner:
         encoder: nn.Module = encoder_of(config)
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
-        self.encoder = encoder.to(fabric.device)
+        # Channels last: on two cores a step took two thirds of the time, on GPUs it suits the tensor cores.
+        self.encoder = encoder.to(fabric.device).to(memory_format=torch.channels_last)
         size = config.encoder.embedding_size
         self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
         stage = config.softmax_stage

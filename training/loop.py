@@ -149,7 +149,8 @@ class _Run:
         for part in range(accumulate):
             batch = fabric.to_device(next(batches))
             with fabric.no_backward_sync(learner.model, enabled=part + 1 < accumulate):
-                whole = gather(fabric, learner.model(batch.images), batch)
+                images = batch.images.contiguous(memory_format=torch.channels_last)
+                whole = gather(fabric, learner.model(images), batch)
                 output = learner.loss(whole)
                 self._require_finite(output.loss, "loss", whole.rows)
                 fabric.backward(output.loss / accumulate)
