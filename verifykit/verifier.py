@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -113,8 +113,7 @@ class Verifier:
             threshold: A bare threshold for those warnings instead.
 
         Returns:
-            What was taken and refused, image by image, with warnings when the images disagree or the
-            subject looks like another one.
+            What was taken and refused, and warnings: images that disagree, a look-alike enrolled.
 
         Raises:
             InputError: The subject id, ``metadata`` or an option is not allowed.
@@ -170,7 +169,7 @@ class Verifier:
         """
         criterion = self._criterion(fmr, threshold)
         references = self.gallery.get(subject_id).templates
-        probes = self._templates(image, multi_face, quality)
+        (probes,) = self._templates([image], multi_face, quality)
         embeddings = np.stack([reference.embedding for reference in references])
         scores = [subject_score(p.embedding, embeddings, self.spec.fusion) for p in probes]
         best = int(np.argmax(scores))
@@ -205,8 +204,7 @@ class Verifier:
             InputError: Both ``fmr`` and ``threshold``, or one out of range.
         """
         criterion = self._criterion(fmr, threshold)
-        probes = self._templates(probe, multi_face, quality)
-        references = self._templates(reference, multi_face, quality)
+        probes, references = self._templates([probe, reference], multi_face, quality)
         pairs = [(p, r) for p in probes for r in references]
         scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
         best = int(np.argmax(scores))
@@ -266,13 +264,10 @@ class Verifier:
             multi_face: ``"error"`` or ``"largest"``; with ``"all"`` too it is the largest.
             quality: For this call.
 
-        Returns:
-            The template.
-
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates(image, multi_face, quality)[0]
+        return self._templates([image], multi_face, quality)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
@@ -290,12 +285,13 @@ class Verifier:
         return self.gallery.remove(subject_id)
 
     def _templates(
-        self, image: ImageLike, multi_face: MultiFace | None, quality: QualityGate | None
-    ) -> list[Template]:
-        return self.encoder.templates(
-            image,
-            multi_face=multi_face or self._multi_face,
-            quality=quality or self._quality,
+        self,
+        images: Sequence[ImageLike],
+        multi_face: MultiFace | None,
+        quality: QualityGate | None,
+    ) -> list[list[Template]]:
+        return self.encoder.templates_each(
+            images, multi_face=multi_face or self._multi_face, quality=quality or self._quality
         )
 
     def _criterion(self, fmr: float | None, threshold: float | None) -> Criterion:
