@@ -11,6 +11,13 @@ __all__ = ["main"]
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
+    import io
+    import sys
+
     from verifykit.cli.app import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A name that the terminal cannot show must not turn a result into an error.
+            stream.reconfigure(errors="backslashreplace")
     app(prog_name="verifykit")

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import typer
@@ -30,7 +29,7 @@ def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
         text: What people read.
         as_json: Which of the two.
     """
-    typer.echo(json.dumps(body, ensure_ascii=False, allow_nan=False) if as_json else text)
+    typer.echo(json.dumps(body, allow_nan=False) if as_json else text)
 
 
 @contextmanager
@@ -65,13 +64,10 @@ def _report(error: Exception, *, as_json: bool) -> None:
     code = f" ({reason})" if isinstance(error, AcquisitionError) else ""
     typer.echo(f"verifykit: {name}{code}: {_message(error)}", err=True)
     body = {"name": name, "reason": reason if code else None, "message": _message(error)}
-    try:
-        if as_json:
-            typer.echo(json.dumps({"error": body}, ensure_ascii=False))
-        sys.stdout.flush()
-    except OSError:
-        # The reader is gone or the disk is full: the interpreter must not try again when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if as_json:
+        # Not a second error, when the first one was that nobody reads or that the disk is full.
+        with suppress(OSError):
+            typer.echo(json.dumps({"error": body}))
 
 
 def _message(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -125,6 +126,25 @@ def test_an_interrupted_run_says_so_and_ends_with_130(
     said = process.communicate()[1]
     assert process.returncode == 130
     assert said.strip() == "verifykit: interrupted"
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+def test_a_name_that_the_terminal_cannot_show(
+    face_model: Path,
+    portraits: Mapping[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    as_json: list[str],
+) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "latin-1")
+    monkeypatch.setenv("PYTHONUTF8", "1")  # arguments are UTF-8, whatever the locale
+    gallery = tmp_path / "g.db"
+    result = run("enroll", "Łu🙂", portraits["biden"], "-g", gallery, *as_json)
+    assert (result.returncode, result.stderr) == (0, "")
+    if as_json:
+        assert json.loads(result.stdout)["subject_id"] == "Łu🙂"
+    else:
+        assert result.stdout.startswith(r"enrolled \u0141u\U0001f642: 1 of 1 image taken")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
