@@ -120,7 +120,7 @@ class Template(_Record):
         embedding = np.array(self.embedding, dtype=np.float32)
         if embedding.ndim != 1 or embedding.size == 0:
             raise TemplateFormatError(f"an embedding has shape (D,), got {embedding.shape}")
-        length = float(np.linalg.norm(embedding))
+        length = float(np.linalg.norm(embedding.astype(np.float64)))  # no overflow
         if not abs(length - 1.0) <= UNIT_TOLERANCE:
             raise TemplateFormatError(f"an embedding has unit length, got {length}")
         embedding.setflags(write=False)

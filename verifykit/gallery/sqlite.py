@@ -29,7 +29,6 @@ from verifykit.gallery.sqlite_check import problems
 from verifykit.gallery.sqlite_connections import Connections
 from verifykit.gallery.sqlite_file import (
     checked_timeout,
-    is_empty_file,
     log_bytes,
     require_file,
 )
@@ -39,6 +38,7 @@ from verifykit.gallery.sqlite_schema import (
     SCHEMA_VERSION,
     FileIdentity,
     create_file,
+    is_finished,
     read_identity,
     require_model,
 )
@@ -93,7 +93,8 @@ class SqliteGallery:
         self.fusion = checked_fusion(fusion)
         self.path = Path(path)
         timeout_s = checked_timeout(timeout_s)
-        if create and not read_only and (not self.path.exists() or is_empty_file(self.path)):
+        writable = os.access(self.path.parent, os.W_OK) or not self.path.exists()
+        if create and not read_only and writable and not is_finished(self.path):
             create_file(self.path, FileIdentity(spec_digest, embedding_size, model, ""), timeout_s)
         require_file(self.path)
         self._connections = Connections(self.path, read_only=read_only, timeout_s=timeout_s)

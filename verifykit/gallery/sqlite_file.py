@@ -13,7 +13,6 @@ from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedErro
 __all__ = [
     "checked_timeout",
     "connect",
-    "is_empty_file",
     "log_bytes",
     "require_file",
     "signature",
@@ -153,8 +152,3 @@ def checked_timeout(timeout_s: float) -> float:
     if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
         raise InputError(f"timeout_s must be 0 or more, got {timeout_s!r}")
     return float(timeout_s)
-
-
-def is_empty_file(path: Path) -> bool:
-    """Whether this was left by a process that died between making the file and writing to it."""
-    return path.is_file() and path.stat().st_size == 0

@@ -14,7 +14,14 @@ from pathlib import Path
 from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
 from verifykit.gallery.sqlite_file import connect, translated
 
-__all__ = ["SCHEMA_VERSION", "FileIdentity", "create_file", "read_identity", "require_model"]
+__all__ = [
+    "SCHEMA_VERSION",
+    "FileIdentity",
+    "create_file",
+    "is_finished",
+    "read_identity",
+    "require_model",
+]
 
 APPLICATION_ID = 0x564B4701
 SCHEMA_VERSION = 1
@@ -187,6 +194,21 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
     if identity.embedding_size < 1 or not identity.spec_digest or not whole:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
     return identity
+
+
+def is_finished(path: Path) -> bool:
+    """Whether there surely is a gallery; not so when one is being made, or its maker was killed.
+
+    Looks at the file's first bytes only, so a gallery whose first changes are still in the log may be
+    told to be unfinished: :func:`create_file` then finds it whole.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    # https://www.sqlite.org/fileformat2.html, 1.3: the application id is at offset 68.
+    return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
 def require_model(
