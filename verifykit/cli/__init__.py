@@ -6,14 +6,14 @@ errors and progress to standard error.
 
 from __future__ import annotations
 
+import io
+import sys
+
 __all__ = ["main"]
 
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
-    import io
-    import sys
-
     from verifykit.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):
