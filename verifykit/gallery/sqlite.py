@@ -127,6 +127,12 @@ class SqliteGallery:
     ) -> SqliteGallery:
         """Open a file for whatever model it was made with.
 
+        Args:
+            path: The file, which exists.
+            fusion: How the scores of a subject's templates become one.
+            read_only: Refuse to write, and need no permission to.
+            timeout_s: How long a writer waits for another.
+
         Raises:
             GalleryFormatError: The file is not a gallery, is damaged, or is of a newer schema.
             GalleryError: It cannot be opened.
