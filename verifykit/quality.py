@@ -56,13 +56,13 @@ class QualityLimits:
         min_visible_share: Share of the head that lies inside the image, in [0, 1].
     """
 
-    min_eye_distance_px: float = 12.0
-    min_sharpness: float = 0.28
-    min_brightness: float = 25.0
-    max_bright_share: float = 0.3
+    min_eye_distance_px: float = 14.0
+    min_sharpness: float = 0.32
+    min_brightness: float = 30.0
+    max_bright_share: float = 0.25
     max_yaw_deg: float = 50.0
-    max_pitch_deg: float = 40.0
-    min_visible_share: float = 0.8
+    max_pitch_deg: float = 30.0
+    min_visible_share: float = 0.77
 
 
 def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, float]:
