@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -196,6 +197,24 @@ def test_what_is_wrong_is_said_before_the_output_is_made(folder: Path, tmp_path:
     assert not out.exists()
     with pytest.raises(FileNotFoundError):
         identify_folder(verifier, folder, tmp_path / "nowhere" / "out.jsonl")
+
+
+def test_two_runs_do_not_write_to_one_output(folder: Path, tmp_path: Path) -> None:
+    out, verifier = tmp_path / "out.jsonl", small_verifier()
+
+    def start_another(done: int, _: int) -> None:
+        if done == 2:
+            with pytest.raises(vk.InputError, match="another process"):
+                identify_folder(verifier, folder, out)
+
+    assert identify_folder(verifier, folder, out, on_image=start_another).images == 6
+    assert len(lines(out)) == 7
+
+
+def test_an_output_that_is_no_file(folder: Path, tmp_path: Path) -> None:
+    for out in (tmp_path, Path(os.devnull)):
+        with pytest.raises(vk.InputError, match="not a file"):
+            identify_folder(small_verifier(), folder, out)
 
 
 @pytest.fixture(scope="module")

@@ -1,20 +1,15 @@
-"""Offline identification of a folder: one JSON line an image, resumable, deterministic.
-
-The first line of the output states everything that the answers depend on; then one line an image, in
-the order of the sorted paths. A run that was stopped, even in the middle of a line, is continued where
-it stopped, and gives the same bytes as one that was not.
-"""
+"""Identify every face in every image below a folder."""
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, get_args
+from typing import Any, get_args
 
+from verifykit.batch.output import FORMAT_KEY, open_output, resume, write_line
 from verifykit.criterion import Criterion
 from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
 from verifykit.gallery import Gallery, SqliteGallery
@@ -93,7 +88,7 @@ def identify_folder(
     Each line holds ``image`` (relative path), ``faces`` (``box_px``, ``reasons``, ``candidates`` with
     ``subject_id`` and ``score``), ``threshold``, ``fmr`` and ``model``; in place of ``faces``, an image
     that could not be used has ``error`` (a code such as ``"no_face"`` or ``"unreadable"``) and
-    ``message``. One process may write to an output at a time.
+    ``message``.
 
     Args:
         verifier: The model and the gallery.
@@ -110,8 +105,9 @@ def identify_folder(
         Counts over the whole output.
 
     Raises:
-        InputError: ``folder`` is no folder, an option is not allowed, or ``out`` is not an output of
-            this run: of another folder, model, gallery or setting. Nothing was written to it then.
+        InputError: ``folder`` is no folder, an option is not allowed, another process is writing to
+            ``out``, or it is not an output of this run: of another folder, model, gallery or setting.
+            Nothing was written to it then.
         CalibrationError: The model does not go down to this ``fmr``.
         GalleryError: The gallery was changed during the run, or cannot be read.
         OSError: ``out`` cannot be written.
@@ -130,8 +126,8 @@ def identify_folder(
         "multi_face": multi_face,
         "quality": quality,
     }
-    with _open_output(out) as file:
-        done = _resume(file, out, {"verifykit_batch": FORMAT, **settings})
+    with open_output(out) as file:
+        done = resume(file, out, {FORMAT_KEY: FORMAT, **settings})
         tally = Counter[str]()
         for line in done.values():
             _count(tally, line)
@@ -149,7 +145,7 @@ def identify_folder(
                     "are sound, but the rest would mix two galleries; start again with a new output"
                 )
             line = {"image": name, **answer, "model": verifier.spec.digest}
-            _write(file, line)
+            write_line(file, line)
             _count(tally, line)
             finished += 1
             if on_image:
@@ -215,66 +211,6 @@ def _gallery_state(gallery: Gallery) -> dict[str, Any]:
 
 def _unreadable(error: OSError) -> None:
     raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
-
-
-def _open_output(out: Path) -> BinaryIO:
-    # "r+b" alone would not make it, and "a+b" could not cut a torn line.
-    return os.fdopen(os.open(out, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)), "r+b")
-
-
-def _resume(file: BinaryIO, out: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Cut a torn last line, check that the output is of this run, and leave the file at its end.
-
-    Returns:
-        The lines that are there, by image.
-    """
-    whole = file.read()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    lines = list(_parsed(kept, out))
-    if not lines:
-        if len(whole) > 0 and not _dump(header).startswith(whole):
-            raise InputError(_not_ours(out))
-        file.seek(0)
-        file.truncate()
-        _write(file, header)
-        return {}
-    if "verifykit_batch" not in lines[0]:
-        raise InputError(_not_ours(out))
-    changed = [key for key in header if lines[0].get(key) != header[key]]
-    if changed:
-        was = ", ".join(f"{key} was {lines[0].get(key)!r}, is {header[key]!r}" for key in changed)
-        raise InputError(
-            f"{str(out)!r} was begun with other settings ({was}): its answers would be mixed; "
-            "give them again, or another output"
-        )
-    file.seek(len(kept))
-    file.truncate()
-    return {line["image"]: line for line in lines[1:]}
-
-
-def _parsed(text: bytes, out: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            body = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{_not_ours(out)}: line {number} is not JSON") from error
-        if not isinstance(body, dict) or not (number == 1 or isinstance(body.get("image"), str)):
-            raise InputError(f"{_not_ours(out)}: line {number} names no image")
-        yield body
-
-
-def _not_ours(out: Path) -> str:
-    return f"{str(out)!r} exists and is not an output of identify-batch; nothing was written to it"
-
-
-def _dump(body: dict[str, Any]) -> bytes:
-    # ASCII, so that file names which are not UTF-8 survive too.
-    return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
-
-
-def _write(file: BinaryIO, body: dict[str, Any]) -> None:
-    file.write(_dump(body))
-    file.flush()
 
 
 def _count(tally: Counter[str], line: dict[str, Any]) -> None:
