@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks.faces import EmbeddedFaces, data_argument, embed, pictures_digest, read_people
 from export.face import build_face
 from verifykit.encoder import Encoder
-from verifykit.metrics import fmr_at, threshold_at_fmr
+from verifykit.metrics import equal_error_rate, fmr_at, fnmr_at, threshold_at_fmr
 from verifykit.models import calibration_digest
 from verifykit.spec import Fusion, OperatingPoint
 
@@ -29,20 +29,22 @@ DEFAULT_FMR = 1e-4
 FUSION: Fusion = "mean"  # chosen by benchmarks.fusion
 
 
-def non_mated_scores(faces: EmbeddedFaces) -> NDArray[np.float32]:
-    """Scores of every unordered pair of pictures of different subjects.
+def pair_scores(faces: EmbeddedFaces) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Scores of every unordered pair of pictures.
 
     Args:
         faces: N embedded pictures.
 
     Returns:
-        (P,) float32 cosine similarities.
+        (M,) mated and (P,) non-mated cosine similarities, float32.
     """
-    scores = []
+    mated, non_mated = [], []
     for row in range(len(faces.embeddings) - 1):
-        others = faces.subjects[row + 1 :] != faces.subjects[row]
-        scores.append((faces.embeddings[row + 1 :] @ faces.embeddings[row])[others])
-    return np.concatenate(scores)
+        scores = faces.embeddings[row + 1 :] @ faces.embeddings[row]
+        same = faces.subjects[row + 1 :] == faces.subjects[row]
+        mated.append(scores[same])
+        non_mated.append(scores[~same])
+    return np.concatenate(mated), np.concatenate(non_mated)
 
 
 def operating_points(scores: NDArray[np.float32]) -> tuple[OperatingPoint, ...]:
@@ -69,17 +71,22 @@ def main() -> None:
         build_face(model)
         encoder = Encoder.open(model)
     faces = embed(encoder, pictures)
-    scores = non_mated_scores(faces)
+    mated, scores = pair_scores(faces)
     points = operating_points(scores)
 
     subjects = len(set(faces.subjects))
-    table = Table(title=f"{len(scores):,} non-mated pairs, {subjects} subjects", show_lines=False)
-    for column in ("FMR", "threshold", "false matches"):
+    table = Table(
+        title=f"{len(scores):,} non-mated and {len(mated):,} mated pairs, {subjects} subjects"
+    )
+    for column in ("FMR", "threshold", "false matches", "FNMR"):
         table.add_column(column, justify="right")
     for point in points:
-        table.add_row(f"{point.fmr:g}", f"{point.threshold:.6f}", str(point.false_match_count))
+        fnmr = f"{fnmr_at(mated, point.threshold):.4f}"
+        false_matches = str(point.false_match_count)
+        table.add_row(f"{point.fmr:g}", f"{point.threshold:.6f}", false_matches, fnmr)
     console = Console()
     console.print(table)
+    console.print(f"EER: {equal_error_rate(mated, scores).eer:.4f}")
     console.print(f"no face found: {len(faces.no_face)} of {len(pictures)}")
     calibration = {
         "data": f"LFW ({', '.join(SETS[:2])}) and ORL, {len(pictures)} pictures of {subjects} "
