@@ -58,11 +58,15 @@ class Network:
             outputs=[_copy(item) for item in graph.output],
         )
 
-    def to_model(self, name: str) -> onnx.ModelProto:
-        """A checked model of :data:`OPSET` and :data:`IR_VERSION`.
+    def to_model(
+        self, name: str, *, opset: int = OPSET, ir_version: int = IR_VERSION
+    ) -> onnx.ModelProto:
+        """A checked model.
 
         Args:
             name: The graph's name.
+            opset: The operator set that the nodes are written in.
+            ir_version: The format's version.
 
         Raises:
             onnx.checker.ValidationError: A node is not valid in this operator set.
@@ -77,8 +81,8 @@ class Network:
         model = helper.make_model(
             graph,
             producer_name="verifykit",
-            ir_version=IR_VERSION,
-            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=ir_version,
+            opset_imports=[helper.make_opsetid("", opset)],
         )
         onnx.checker.check_model(model, full_check=True)
         return model

@@ -1,0 +1,11 @@
+"""What export raises on purpose, beside the runtime's own errors."""
+
+from __future__ import annotations
+
+from verifykit.errors import VerifyKitError
+
+__all__ = ["ExportError"]
+
+
+class ExportError(VerifyKitError):
+    """A model was not written: it does not do what the network it comes from does, or too much worse."""

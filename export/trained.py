@@ -1,0 +1,256 @@
+"""A training run becomes one model file, proved equal to the network that it came from."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from export.digest import weights_digest
+from export.errors import ExportError
+from export.golden import golden_embedding, swapped_cosine
+from export.model_card import Cost, Measured, render_measured
+from export.modelfile import write_model
+from export.parity import (
+    cosine_gap,
+    embed_with_onnx,
+    embed_with_torch,
+    open_session,
+    require_equal,
+    require_same_fnmr,
+)
+from export.precision import Precision, to_float16, to_int8
+from export.rates import default_point, operating_points, rates_with_intervals
+from export.samples import Samples, read_samples
+from export.torch_export import TORCH_OPSET, to_onnx
+from training.checkpoint import write_whole
+from training.config import Config
+from training.embedding import Scores
+from training.evaluate import Verification, evaluate_verification, load_encoder
+from training.learner import input_of
+from training.run_folder import EncoderRecord, RunFolder
+from verifykit.errors import ModelContractError
+from verifykit.models import load, render_card
+from verifykit.session import Session
+from verifykit.spec import InputSpec, ModelSpec, Provenance
+from verifykit.types import Embeddings
+
+__all__ = ["ExportRequest", "Exported", "export_run"]
+
+_GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
+_TIMED_RUNS = 15
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write, and what it is measured on.
+
+    Attributes:
+        run: The run's folder.
+        target: The model file; its card goes beside it as ``.md``.
+        data: Real images: the run's data or others, a folder or a CSV.
+        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
+        name: The model's name; None takes the run's.
+        citation: The paper or project to credit.
+        opset: The ONNX operator set.
+        max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
+        images: Stop taking subjects for the rates once they have so many images.
+        cache: Folder of the crops; None is verifykit's own.
+    """
+
+    run: Path
+    target: Path
+    data: Path
+    precision: Precision = "fp32"
+    name: str | None = None
+    citation: str = "none"
+    opset: int = TORCH_OPSET
+    max_eer_rise: float = 0.005
+    images: int = 500
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written and measured.
+
+    Attributes:
+        path: The model file.
+        card: The card beside it.
+        spec: What the file says about itself.
+        measured: Gate, rates, size and speed.
+    """
+
+    path: Path
+    card: Path
+    spec: ModelSpec
+    measured: Measured
+
+
+def export_run(request: ExportRequest) -> Exported:
+    """Export, prove, measure, calibrate, write.
+
+    Args:
+        request: What to write.
+
+    Raises:
+        ExportError: The file would not be the network, or its EER rises by more than is allowed; then
+            nothing is written.
+        TrainingError: The folder holds no finished run, or a damaged one.
+        DataError: The data cannot be read or are too few.
+        ModelError: The run contradicts itself, or a face model that lends its detector is not there.
+        ProviderError: onnxruntime is not installed.
+        OSError: The target cannot be written.
+    """
+    if not request.target.parent.is_dir():
+        raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
+    run = RunFolder(request.run)
+    record = run.read_record()
+    encoder, config = load_encoder(run)
+    _require_consistent(run, config, record)
+    samples = read_samples(
+        run, config, record, request.data, limit=request.images, cache=request.cache
+    )
+    float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
+    session = open_session(float32)
+    parity = require_equal(
+        embed_with_torch(encoder, record.input, samples.every),
+        lambda crops, batch: embed_with_onnx(session, record.input, crops, batch=batch),
+        samples.every,
+    )
+    _, _, torch_scores = _rates(embed_with_torch(encoder, record.input, samples.crops), samples)
+    rows, rates, scores = _rates(embed_with_onnx(session, record.input, samples.crops), samples)
+    parity = replace(parity, fnmr=require_same_fnmr(torch_scores, scores))
+    model, reference = float32, None
+    if request.precision != "fp32":
+        reference = rates
+        model = _reduced(request.precision, float32, record.input, samples)
+        reduced = open_session(model)
+        before = rows
+        rows, rates, scores = _rates(embed_with_onnx(reduced, record.input, samples.crops), samples)
+        parity = replace(parity, reduced_gap=cosine_gap(before, rows))
+        _require_small_rise(request, reference.eer, rates.eer)
+        costs = _costs(
+            {"fp32": (float32, session), request.precision: (model, reduced)}, samples, record
+        )
+    else:
+        costs = _costs({"fp32": (float32, session)}, samples, record)
+    spec = _spec(request, run, record, model, rates, scores)
+    detector = None
+    if record.detector_model is not None:
+        data = load(record.detector_model).detector
+        detector = onnx.load_model_from_string(data) if data is not None else None
+    write_model(request.target, model, spec, detector)
+    measured = Measured(
+        precision=request.precision,
+        opset=request.opset,
+        parity=parity,
+        rates=rates,
+        float32_eer=rates.eer if reference is None else reference.eer,
+        intervals=rates_with_intervals(rows, samples.records, rates, scores),
+        costs=costs,
+        swapped_cosine=swapped_cosine(model, record.input),
+        file_bytes=request.target.stat().st_size,
+    )
+    card = request.target.with_suffix(".md")
+    text = render_card(spec) + render_measured(record, measured)
+    write_whole(card, lambda part: _write(part, text))
+    return Exported(request.target, card, spec, measured)
+
+
+def _require_consistent(run: RunFolder, config: Config, record: EncoderRecord) -> None:
+    stated = (record.encoder, record.embedding_size, record.input, record.modality)
+    section = config.encoder
+    configured = (section.name, section.embedding_size, input_of(config), config.modality)
+    if stated != configured:
+        raise ModelContractError(
+            f"{run.path}: spec.json and config.toml are not of one run: {stated} and {configured}"
+        )
+
+
+def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
+    rates, scores = evaluate_verification(rows, samples.records, samples.refused)
+    return rows, rates, scores
+
+
+def _reduced(
+    precision: Precision, model: onnx.ModelProto, spec: InputSpec, samples: Samples
+) -> onnx.ModelProto:
+    if precision == "fp16":
+        return to_float16(model)
+    return to_int8(model, spec, samples.trained or samples.crops)
+
+
+def _require_small_rise(request: ExportRequest, before: float, after: float) -> None:
+    if not after - before <= request.max_eer_rise:
+        raise ExportError(
+            f"{request.precision} raises the EER from {before:.3%} to {after:.3%}, by "
+            f"{after - before:.3%}; allowed is {request.max_eer_rise:.3%} (--max-eer-rise); no file was "
+            "written"
+        )
+
+
+def _costs(
+    models: dict[str, tuple[onnx.ModelProto, Session]], samples: Samples, record: EncoderRecord
+) -> tuple[Cost, ...]:
+    """Size and time of each; they take turns, so that a busy machine is busy for all."""
+    crops = samples.crops[:1]
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(_TIMED_RUNS):
+        for name, (_, session) in models.items():
+            start = time.perf_counter()
+            embed_with_onnx(session, record.input, crops)
+            times[name].append((time.perf_counter() - start) * 1e3)
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    return tuple(
+        Cost(name, model.ByteSize(), medians[name], medians[name] / medians["fp32"])
+        for name, (model, _) in models.items()
+    )
+
+
+def _spec(
+    request: ExportRequest,
+    run: RunFolder,
+    record: EncoderRecord,
+    model: onnx.ModelProto,
+    rates: Verification,
+    scores: Scores,
+) -> ModelSpec:
+    points = operating_points(rates, scores)
+    default_fmr, default_attack = default_point(points)
+    return ModelSpec(
+        name=request.name or record.name,
+        modality=record.modality,  # type: ignore[arg-type]  # the configuration's own literal
+        input=record.input,
+        crop=record.crop,
+        embedding_size=record.embedding_size,
+        weights_sha256=weights_digest(model),
+        golden_embedding=golden_embedding(model, record.input, may_ignore_color=True),
+        licence=record.licence,
+        provenance=Provenance(
+            source=f"training run {record.name}, {record.encoder}, weights of epoch {record.epoch}",
+            source_sha256=hashlib.sha256(run.weights.read_bytes()).hexdigest(),
+            training_data=(
+                f"{record.training_data}; {record.trained_images} images of "
+                f"{record.trained_subjects} subjects"
+            ),
+            calibration_data=(
+                f"{rates.images} images of {rates.subjects} subjects that were not trained on, every "
+                f"pair: {rates.mated} mated, {rates.non_mated} non-mated, {rates.skilled} with skilled "
+                "forgeries"
+            ),
+            citation=request.citation,
+        ),
+        operating_points=points,
+        default_fmr=default_fmr,
+        default_attack=default_attack,
+        golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
+    )
+
+
+def _write(part: str, text: str) -> None:
+    Path(part).write_text(text, encoding="utf-8")
