@@ -156,14 +156,17 @@ def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -
             raise DataError('sampler.name is "triplet_file": give the file with --triplets')
         rows = read_triplets(triplets, dataset.records)
         return TripletListSampler(rows, sampler.triplets, config.seed)
+    forgeries = [record.is_forgery for record in dataset.records]
     if sampler.name == "balanced_triplets":
-        return BalancedTripletSampler(dataset.labels, sampler.triplets, config.seed)
+        return BalancedTripletSampler(
+            dataset.labels, sampler.triplets, config.seed, forgeries=forgeries
+        )
     return PKSampler(
         dataset.labels,
         sampler.p,
         sampler.k,
         config.seed,
-        forgeries=[record.is_forgery for record in dataset.records],
+        forgeries=forgeries,
         forgeries_per_subject=sampler.forgeries,
     )
 

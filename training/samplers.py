@@ -121,9 +121,11 @@ class BalancedTripletSampler(Sampler[list[int]]):
         triplets: Triplets in a batch.
         seed: Together with the epoch it decides everything.
         batches: Batches in an epoch; None is as many as use N images, at least one.
+        forgeries: N booleans, True for skilled forgeries, which are left out; None is none.
 
     Raises:
-        InputError: Fewer than two classes, a class with one image, or sizes that are not positive.
+        InputError: Fewer than two classes, a class with one genuine image, or sizes that are not
+            positive.
     """
 
     def __init__(
@@ -133,9 +135,11 @@ class BalancedTripletSampler(Sampler[list[int]]):
         seed: int,
         *,
         batches: int | None = None,
+        forgeries: Sequence[bool] | NDArray[np.bool_] | None = None,
     ) -> None:
         classes = _check_labels(labels)
-        names, counts = np.unique(classes, return_counts=True)
+        genuine = ~_check_forgeries(forgeries, classes)
+        names, counts = np.unique(classes[genuine], return_counts=True)
         if len(names) < 2 or counts.min() < 2:
             raise InputError(
                 "triplets need two classes or more with two images or more each, got classes "
@@ -144,8 +148,9 @@ class BalancedTripletSampler(Sampler[list[int]]):
         if triplets < 1 or (batches is not None and batches < 1):
             raise InputError(f"triplets and batches must be positive, got {triplets} and {batches}")
         self.triplets, self.seed, self.epoch = triplets, seed, 0
-        self._rows = [np.flatnonzero(classes == name) for name in names]
-        self._length = batches if batches is not None else max(1, len(classes) // (3 * triplets))
+        self._rows = [np.flatnonzero((classes == name) & genuine) for name in names]
+        images = int(counts.sum())
+        self._length = batches if batches is not None else max(1, images // (3 * triplets))
 
     def __len__(self) -> int:
         return self._length

@@ -83,7 +83,8 @@ class InvertedBottleneck(nn.Module):
             inner = functional.relu6(self.bn0(self.expand_conv(inner)))
         inner = functional.relu6(self.bn1(self.depthwise_conv(inner)))
         inner = self.bn2(self.project_conv(inner))
-        return inner + images if self.residual else inner
+        result: Tensor = inner + images if self.residual else inner
+        return result
 
 
 class EfficientNetLite0(nn.Module):

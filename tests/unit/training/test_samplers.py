@@ -123,6 +123,13 @@ def test_balanced_triplets() -> None:
         BalancedTripletSampler(labels, 0, seed=0)
 
 
+def test_balanced_triplets_leave_forgeries_out() -> None:
+    labels = np.repeat([0, 1], 6)
+    forged = np.arange(12) % 3 == 0
+    for batch in BalancedTripletSampler(labels, 4, seed=0, batches=6, forgeries=forged):
+        assert not forged[batch].any()
+
+
 def test_triplets_from_a_list() -> None:
     triplets = np.arange(21).reshape(7, 3)
     sampler = TripletListSampler(triplets, 3, seed=0)
