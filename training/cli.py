@@ -166,8 +166,9 @@ def evaluate(
             )
     if report is not None:
         report.mkdir(parents=True, exist_ok=True)
-        draw_scores(report / "scores.png", scores)
-        draw_det(report / "det.png", [(parsed.name, scores)])
+        people = pairs.name if pairs is not None else f"subjects {part}"
+        draw_scores(report / "scores.png", scores, people)
+        draw_det(report / "det.png", [(parsed.name, scores)], people)
     if as_json:
         typer.echo(json.dumps(found, indent=1))
         return

@@ -67,7 +67,12 @@ def train(job: Job) -> Outcome:
 
 def _train(fabric: Fabric, job: Job) -> Outcome:
     with Display(quiet=job.quiet or not fabric.is_global_zero) as display:
-        return _Run(fabric, job, display).go()
+        run = _Run(fabric, job, display)
+        try:
+            return run.go()
+        finally:
+            if run.metrics:
+                run.metrics.close()
 
 
 class _Run:
@@ -116,8 +121,6 @@ class _Run:
                 self._validate()
                 outcome.ended |= outcome.epoch == epochs
                 self._save(self.folder.last)
-        if self.metrics:
-            self.metrics.close()
         return outcome
 
     def _epoch(self, stop: threading.Event) -> bool:

@@ -29,34 +29,45 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         path: The PNG file to write.
         lines: Of ``metrics.jsonl``.
     """
-    figure, axes = _figure(3, "training")
     steps = [line for line in lines if line["event"] == "step"]
+    validations = [line for line in lines if line["event"] == "validation"]
+    figure, axes = _figure(3 if validations else 2, "training")
     for axis, name in ((axes[0], "loss"), (axes[1], "active_share")):
         values = [(line["step"], line[name]) for line in steps if line.get(name) is not None]
         if values:
             axis.plot(*zip(*values, strict=True), color=_MATED, linewidth=0.8)
         axis.set_ylabel(name.replace("_", " "))
-    validations = [line for line in lines if line["event"] == "validation"]
+        axis.set_ylim(bottom=0.0)
+    stages = [line["step"] for line in steps if "accuracy" in line]
+    if stages and stages[-1] < steps[-1]["step"]:
+        # The softmax stage's loss is of another kind and size.
+        axes[0].axvline(stages[-1], color="grey", linestyle=":", label="end of the softmax stage")
+        axes[0].set_yscale("log")
+        axes[0].legend()
+    for axis in axes:
+        axis.set_xlabel("step")
+    if not validations:
+        figure.savefig(path)
+        return
     for name, colour in (("eer", _NON_MATED), ("skilled_eer", _SKILLED)):
         values = [(line["step"], line[name]) for line in validations if name in line]
         if values:
             axes[2].plot(*zip(*values, strict=True), marker="o", color=colour, label=name)
             axes[2].legend()
     axes[2].set_ylabel("validation EER")
-    for axis in axes:
-        axis.set_xlabel("step")
-        axis.set_ylim(bottom=0.0)
+    axes[2].set_ylim(bottom=0.0)
     figure.savefig(path)
 
 
-def draw_scores(path: Path, scores: Scores) -> None:
+def draw_scores(path: Path, scores: Scores, people: str) -> None:
     """Histograms of the scores, each of area 1.
 
     Args:
         path: The PNG file to write.
         scores: Of all pairs.
+        people: Of whom, for the title.
     """
-    figure, (axis,) = _figure(1, "scores of pairs")
+    figure, (axis,) = _figure(1, f"scores of pairs, {people}")
     kinds = (
         (scores.mated, "mated", _MATED),
         (scores.non_mated, "non-mated", _NON_MATED),
@@ -73,16 +84,17 @@ def draw_scores(path: Path, scores: Scores) -> None:
     figure.savefig(path)
 
 
-def draw_det(path: Path, curves: Sequence[tuple[str, Scores]]) -> None:
+def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> None:
     """FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997).
 
     Args:
         path: The PNG file to write.
         curves: A name and scores for each line; skilled forgeries get a line of their own.
+        people: Of whom, for the title.
     """
     from scipy.stats import norm
 
-    figure, (axis,) = _figure(1, "detection error trade-off", width=5.5)
+    figure, (axis,) = _figure(1, f"detection error trade-off, {people}", width=5.5)
     low = _TICKS[0]
     for name, scores in curves:
         for values, kind in ((scores.non_mated, ""), (scores.skilled, ", skilled forgeries")):
@@ -105,7 +117,9 @@ def draw_det(path: Path, curves: Sequence[tuple[str, Scores]]) -> None:
     figure.savefig(path)
 
 
-def draw_embeddings(path: Path, embeddings: NDArray[np.float32], subjects: Sequence[str]) -> None:
+def draw_embeddings(
+    path: Path, embeddings: NDArray[np.float32], subjects: Sequence[str], people: str
+) -> None:
     """A map of the embeddings by t-SNE (van der Maaten and Hinton, JMLR 9, 2008), a colour a subject.
 
     The twenty subjects with the most images, 1500 images at most: distances between far groups mean
@@ -115,6 +129,7 @@ def draw_embeddings(path: Path, embeddings: NDArray[np.float32], subjects: Seque
         path: The PNG file to write.
         embeddings: (N, D) unit rows.
         subjects: (N,) whose they are.
+        people: Who they are, for the title.
     """
     from sklearn.manifold import TSNE
 
@@ -122,7 +137,7 @@ def draw_embeddings(path: Path, embeddings: NDArray[np.float32], subjects: Seque
     names, counts = np.unique(owners, return_counts=True)
     names = names[np.argsort(-counts, kind="stable")][:_MAPPED_SUBJECTS]
     rows = np.flatnonzero(np.isin(owners, names))[:_MAPPED_IMAGES]
-    figure, (axis,) = _figure(1, "embeddings (t-SNE)", width=6.5)
+    figure, (axis,) = _figure(1, f"embeddings (t-SNE), {people}", width=6.5)
     if len(rows) > 3:
         perplexity = min(30.0, (len(rows) - 1) / 3)
         places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(

@@ -72,8 +72,8 @@ def require_finite(
     names = [str(records[row].path) for row in rows.tolist()]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     raise TrainingError(
-        f"the {what} is {float(value)} in epoch {epoch} after {step} steps: lower optimiser.rate, set "
-        "optimiser.clip_norm, or use run.precision=32-true; the last checkpoint is kept. "
+        f"the {what} is {float(value.detach())} in epoch {epoch} after {step} steps: lower optimiser.rate, "
+        "set optimiser.clip_norm, or use run.precision=32-true; the last checkpoint is kept. "
         f"The batch was: {', '.join(names[:_NAMED])}{more}"
     )
 

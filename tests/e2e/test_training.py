@@ -1,0 +1,351 @@
+"""Whole runs on drawn people: what is left behind, resuming, stopping, several processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+if not find_spec("torch"):
+    pytest.skip("needs the extra train", allow_module_level=True)
+
+import torch
+from safetensors.torch import load_file
+
+from tests.e2e import norm_free_training
+from tests.unit.training.drawing import draw_folder, small_config
+from training import loop
+from training.encoders import build_encoder, parameter_groups
+from training.errors import ConfigError, TrainingError
+from training.evaluate import embed_records, evaluate_verification, load_encoder, records_of
+from training.job import Job, Outcome
+from training.loop import train
+from training.run_folder import RunFolder
+from training.summary import summarise
+from training.watch import CollapseWatch
+
+CHECKOUT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return draw_folder(tmp_path_factory.mktemp("people") / "data", 12, 6)
+
+
+@pytest.fixture
+def job(drawn_people: Path, tmp_path: Path) -> Job:
+    cache = drawn_people.parent / "cache"
+    return Job(small_config(), drawn_people, tmp_path / "run", cache, quiet=True)
+
+
+def _with(job: Job, **sections: Any) -> Job:
+    return replace(job, config=small_config(**sections))
+
+
+def _metrics(job: Job, event: str) -> list[dict[str, Any]]:
+    return [line for line in RunFolder(job.run).read_metrics() if line["event"] == event]
+
+
+def _weights(job: Job) -> dict[str, torch.Tensor]:
+    return load_file(RunFolder(job.run).weights)
+
+
+def _assert_same(first: Job, second: Job) -> None:
+    """Every weight, buffer, moment and counter of two runs, to the bit."""
+    one, two = (torch.load(RunFolder(job.run).last, weights_only=True) for job in (first, second))
+    assert one["outcome"] == two["outcome"]
+    leaves = [torch.utils._pytree.tree_leaves(state["learner"]) for state in (one, two)]
+    assert len(leaves[0]) == len(leaves[1]) > 40
+    for a, b in zip(*leaves, strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b
+
+
+EVERYTHING: dict[str, Any] = {
+    "augmentation": {"preset": "face"},
+    "softmax_stage": {"epochs": 1},
+    "optimiser": {"rate": 3e-3, "frozen_epochs": 1, "backbone_rate": 1e-3, "clip_norm": 1.0},
+    "schedule": {"warm_up_steps": 3},
+    "run": {"epochs": 4, "ema_decay": 0.9, "accumulate": 2, "steps_per_epoch": 3},
+}
+
+
+def test_a_run_learns_and_leaves_everything_behind(job: Job, tmp_path: Path) -> None:
+    sections = {
+        "seed": 1,
+        "data": {"test_share": 0.25},
+        "sampler": {"p": 8, "k": 3},
+        "softmax_stage": {"epochs": 6, "scale": 16.0},
+        "run": {"epochs": 12},
+    }
+    job = replace(_with(job, **sections), data=draw_folder(tmp_path / "data", 32, 6))
+    outcome = train(job)
+    run = RunFolder(job.run)
+    assert outcome.ended
+    assert outcome.best is not None
+    assert not outcome.collapsed
+    assert run.read_config() == job.config
+    record = run.read_record()
+    assert (record.encoder, record.embedding_size, record.epoch) == ("cnn5", 16, outcome.best_epoch)
+    assert record.validation == outcome.best == min(v["eer"] for v in _metrics(job, "validation"))
+    assert (record.trained_subjects, record.trained_images) == (16, 96)
+    assert run.last.is_file()
+    assert run.best.is_file()
+
+    test = records_of(run, job.data, "held_out")
+    splits = run.read_subjects()
+    assert {r.subject for r in test} == set(splits["test"])
+    assert sorted(name for names in splits.values() for name in names) == [
+        f"s{i:02}" for i in range(32)
+    ]
+    rates = {}
+    for untrained in (True, False):
+        encoder, config = load_encoder(run, untrained=untrained)
+        rows, records, refused = embed_records(encoder, config, test, job.cache)
+        assert not refused
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1.0, atol=1e-5)
+        rates[untrained] = evaluate_verification(rows, records)[0].eer
+    assert rates[False] < 0.75 * rates[True]
+
+    summarise(run, job.data, job.cache)
+    pictures = {path.name for path in run.report.glob("*.png")}
+    assert pictures == {"training.png", "scores.png", "det.png", "embeddings.png"}
+    report = json.loads((run.report / "report.json").read_text())
+    assert report["part"] == "validation"
+    assert report["after_training"]["eer"] == pytest.approx(outcome.best)
+
+
+def test_four_epochs_are_two_and_two(job: Job, tmp_path: Path) -> None:
+    whole = _with(job, **EVERYTHING)
+    train(whole)
+    halves = replace(whole, run=tmp_path / "halves")
+    first = train(replace(halves, stop_after=2))
+    assert (first.epoch, first.ended) == (2, False)
+    second = train(replace(halves, resume=True))
+    assert (second.epoch, second.ended) == (4, True)
+    _assert_same(whole, halves)
+    for key, value in _weights(whole).items():
+        assert torch.equal(value, _weights(halves)[key])
+    steps = [line["step"] for line in _metrics(halves, "step")]
+    assert steps == list(range(1, 13))
+
+
+def test_a_run_killed_in_an_epoch_goes_on_from_its_last_checkpoint(
+    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = EVERYTHING | {"run": {**EVERYTHING["run"], "save_every_steps": 2}}
+    whole = _with(job, **sections)
+    train(whole)
+    killed = replace(whole, run=tmp_path / "killed")
+    take_step = loop.Learner.take_step
+    steps = iter(range(100))
+
+    def dies(self: loop.Learner, factor: float) -> torch.Tensor:
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return take_step(self, factor)
+
+    monkeypatch.setattr(loop.Learner, "take_step", dies)
+    with pytest.raises(KeyboardInterrupt):
+        train(killed)
+    monkeypatch.setattr(loop.Learner, "take_step", take_step)
+    outcome = train(replace(killed, resume=True))
+    assert outcome.step == 12
+    _assert_same(whole, killed)
+
+
+def test_a_run_is_neither_overwritten_nor_continued_as_another(job: Job, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        train(replace(job, resume=True))
+    train(replace(job, stop_after=1))
+    with pytest.raises(TrainingError, match="holds a run already: give --resume"):
+        train(job)
+    with pytest.raises(ConfigError, match=r"differs .* in optimiser"):
+        train(replace(_with(job, optimiser={"rate": 1e-4}), resume=True))
+    other = draw_folder(tmp_path / "other", 11, 6)
+    with pytest.raises(TrainingError, match="are not those of the run"):
+        train(replace(job, data=other, resume=True))
+
+
+def test_nan_stops_the_run_and_names_the_batch(job: Job) -> None:
+    job = _with(job, optimiser={"rate": 1e30, "name": "sgd"}, run={"epochs": 6})
+    with pytest.raises(
+        TrainingError, match=r"is (nan|inf) in epoch .*The batch was: .*s\d\d/\d\.png"
+    ):
+        train(job)
+
+
+def test_collapse_is_said_and_written_down(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "CollapseWatch", lambda: CollapseWatch(least_spread=2.0, steps=3))
+    outcome = train(job)
+    assert outcome.collapsed
+    (line,) = _metrics(job, "collapse")
+    assert line["step"] == 2
+    assert 0 <= line["spread"] <= 1
+
+
+def test_a_batch_hard_loss_that_sits_at_its_margin_is_found_to_have_collapsed(job: Job) -> None:
+    # The real thing: soft margin, high rate, no softmax stage, one point for everybody.
+    job = _with(
+        job,
+        loss={"name": "batch_hard", "margin": 0.5},
+        optimiser={"name": "sgd", "rate": 20.0, "momentum": 0.0},
+        data={"validation_share": 0.0},
+        run={"epochs": 1, "steps_per_epoch": 60},
+    )
+    outcome = train(job)
+    losses = [line["loss"] for line in _metrics(job, "step")]
+    assert outcome.collapsed == (np.mean(losses[-30:]) == pytest.approx(0.5, abs=0.02))
+
+
+def test_without_gain_it_stops_early_and_keeps_the_best(job: Job) -> None:
+    job = _with(job, optimiser={"rate": 1e-12}, validation={"patience": 2}, run={"epochs": 30})
+    outcome = train(job)
+    rates = [line["eer"] for line in _metrics(job, "validation")]
+    # Only the batch norms' statistics move.
+    assert outcome.best_epoch == int(np.argmin(rates)) + 1
+    assert (outcome.epoch, outcome.ended) == (outcome.best_epoch + 2, True)
+    assert train(replace(job, resume=True)).epoch == outcome.epoch
+
+
+def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(job: Job) -> None:
+    job = _with(job, optimiser={"frozen_epochs": 1}, run={"epochs": 1})
+    train(job)
+    torch.manual_seed(job.config.seed)
+    start = build_encoder("cnn5", embedding_size=16, weights="none").state_dict()
+    for key, value in _weights(job).items():
+        assert torch.equal(value, start[key]) is key.startswith("backbone")
+    job = replace(_with(job, run={"epochs": 1}), run=job.run.parent / "released")
+    train(job)
+    moved = [not torch.equal(value, start[key]) for key, value in _weights(job).items()]
+    assert np.mean(moved) > 0.9
+
+
+def test_the_softmax_stage_comes_first(job: Job) -> None:
+    train(_with(job, softmax_stage={"epochs": 1}))
+    kinds = [(line["epoch"], "accuracy" in line) for line in _metrics(job, "step")]
+    assert set(kinds) == {(1, True), (2, False)}
+
+
+def test_accumulated_batches_make_the_gradient_of_their_mean(job: Job) -> None:
+    job = _with(
+        job,
+        optimiser={"name": "sgd", "rate": 0.1, "momentum": 0.0, "weight_decay": 0.0},
+        schedule={"name": "constant"},
+        run={"epochs": 1, "steps_per_epoch": 1, "accumulate": 3},
+    )
+    train(job)
+    from training.batches import BatchPlan, build_loader
+    from training.learner import input_of
+    from training.losses import build_loss
+    from training.preparation import build_sampler, prepare
+
+    data = prepare(job.config, job.data, input_of(job.config), job.cache)
+    plan = BatchPlan(build_sampler(job.config, data.train, None), batches=3, seed=0)
+    torch.manual_seed(0)
+    encoder = build_encoder("cnn5", embedding_size=16, weights="none").train()
+    encoder.to(memory_format=torch.channels_last)  # as the loop has it
+    loss = build_loss("batch_all")
+    batches = list(build_loader(data.train, plan, 0))
+    total = sum(loss(encoder(batch.images), batch.labels).loss for batch in batches) / 3
+    total.backward()
+    with torch.no_grad():
+        for part in parameter_groups(encoder).values():
+            for parameter in part:
+                parameter -= 0.1 * parameter.grad
+    for key, value in encoder.state_dict().items():
+        torch.testing.assert_close(_weights(job)[key], value, rtol=1e-3, atol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["balanced_triplets", "triplet_file"])
+def test_explicit_triplets(job: Job, name: str, tmp_path: Path) -> None:
+    people = sorted(path for path in job.data.iterdir())
+    lines = [
+        f"{people[i] / '0.png'},{people[i] / '1.png'},{people[(i + 1) % 12] / '2.png'}"
+        for i in range(12)
+    ]
+    triplets = tmp_path / "triplets.csv"
+    triplets.write_text("\n".join(["anchor,positive,negative", *lines]))
+    config = {"loss": {"name": "triplet"}, "sampler": {"name": name, "triplets": 3}}
+    outcome = train(replace(_with(job, **config), triplets=triplets))
+    assert outcome.ended
+    assert all(line["valid_terms"] in (1, 2, 3) for line in _metrics(job, "step"))
+
+
+def test_mixed_precision_trains(job: Job) -> None:
+    outcome = train(_with(job, run={"precision": "bf16-mixed"}))
+    assert outcome.best is not None
+    assert all(value.dtype != torch.bfloat16 for value in _weights(job).values())
+
+
+def _program(job: Job, *arguments: str, script: str = "-m training") -> list[str]:
+    job.run.parent.mkdir(exist_ok=True)
+    file = job.run.parent / f"{job.run.name}.toml"
+    file.write_text(job.config.to_toml(), encoding="utf-8")
+    places = ["--data", job.data, "--run", job.run, "--cache", job.cache]
+    return [sys.executable, *script.split(), "train", *map(str, [file, *places, *arguments])]
+
+
+def test_two_processes_are_one_with_the_same_batch(job: Job, tmp_path: Path) -> None:
+    # Losses, gradients and weights; by SGD, so that a wrong factor shows.
+    job = _with(
+        job,
+        encoder={"name": "norm_free"},
+        sampler={"p": 4, "k": 3},
+        loss={"name": "batch_hard"},
+        softmax_stage={"epochs": 1},
+        optimiser={"name": "sgd", "rate": 0.5, "momentum": 0.5},
+        run={"epochs": 2, "accumulate": 2, "steps_per_epoch": 3},
+    )
+    one, two = jobs = [replace(job, run=tmp_path / name) for name in ("one", "two")]
+    train(one)
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    script = str(Path(norm_free_training.__file__))
+    command = _program(two, "--set", "run.devices=2", "--quiet", script=script)
+    subprocess.run(command, env=environment, check=True, timeout=250)
+    lines = [_metrics(one, "step") for one in jobs]
+    assert len(lines[0]) == len(lines[1]) == 6
+    for alone, together in zip(*lines, strict=True):
+        for name in ("loss", "gradient_norm", "active_share", "spread", "valid_terms"):
+            assert together[name] == pytest.approx(alone[name], rel=2e-4, abs=1e-6), name
+    assert {line["valid_terms"] for line in lines[1]} == {12.0}
+    first, second = map(_weights, jobs)
+    for key, value in first.items():
+        torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_stopped_program_ends_in_good_order_and_goes_on(job: Job) -> None:
+    job = _with(job, run={"epochs": 4000})
+    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(_program(job, "--quiet"), env=environment)
+    run = RunFolder(job.run)
+    until = time.monotonic() + 200
+    while len(run.read_metrics()) < 4 and time.monotonic() < until:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(100) == 0
+    outcome = Outcome(**torch.load(run.last, weights_only=True)["outcome"])
+    assert outcome.step > 0
+    assert not outcome.ended
+    assert _metrics(job, "step")[-1]["step"] == outcome.step
+    further = train(replace(job, resume=True, stop_after=outcome.epoch + 1))
+    assert further.step > outcome.step

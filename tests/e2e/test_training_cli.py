@@ -1,0 +1,142 @@
+"""``verifykit-train`` as a person calls it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if not find_spec("torch"):
+    pytest.skip("needs the extra train", allow_module_level=True)
+
+from tests.unit.training.drawing import draw_folder, small_config
+from training.cli import main
+from training.run_folder import RunFolder
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Command:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("VERIFYKIT_DATA", raising=False)
+
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["verifykit-train", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_:
+            main()
+        captured = capsys.readouterr()
+        return int(exit_.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "small.toml"
+    path.write_text(small_config(data={"test_share": 0.25}).to_toml(), encoding="utf-8")
+    return path
+
+
+def test_train_evaluate_and_resume(
+    command: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 6), tmp_path / "cache"
+    status, out, err = command(
+        config, "--data", data, "--cache", cache, "--set", "loss.margin=0.3", "--stop-after", 1
+    )
+    assert (status, out) == (0, "")
+    assert "36 images of 6 subjects, validated on 3 others" in err
+    run = Path("runs") / "drawn"
+    assert RunFolder(run).read_config().loss.options == {"margin": 0.3}
+
+    monkeypatch.setenv("VERIFYKIT_DATA", str(data))
+    status, out, _ = command(run / "config.toml", "--cache", cache, "--resume", "--quiet")
+    assert status == 0
+    assert out.startswith(f"{run}: weights of epoch ")
+    assert (run / "report" / "det.png").is_file()
+
+    options = ["--cache", cache, "--classify", "--subjects", 3, "--report", "pictures"]
+    status, out, _ = command("evaluate", run, *options, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert found["verification"]["subjects"] == 3
+    assert found["verification"]["mated"] == 3 * 15
+    assert found["verification"]["non_mated"] == 3 * 36
+    assert [row[0] for row in found["verification"]["fnmr"]] == [0.1]
+    assert found["classification"]["test_images"] == 9
+    assert Path("pictures/scores.png").is_file()
+    status, out, _ = command("evaluate", run, "--cache", cache, "--untrained", "--part", "all")
+    assert status == 0
+    assert "eer" in out
+
+
+def test_accuracy_on_given_pairs(command: Command, config: Path, tmp_path: Path) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 6), tmp_path / "cache"
+    command(config, "--data", data, "--cache", cache, "--quiet", "--set", "run.epochs=1")
+    lines = ["probe,reference,mated"]
+    for person in range(12):
+        other = (person + 1) % 12
+        lines.append(f"data/s{person:02}/0.png,data/s{person:02}/1.png,1")
+        lines.append(f"data/s{person:02}/0.png,data/s{other:02}/1.png,0")
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\n".join(lines))
+    options = ["evaluate", "runs/drawn", "--pairs", pairs, "--cache", cache, "--json"]
+    status, out, _ = command(*options)
+    found = json.loads(out)["pairs"]
+    assert status == 0
+    assert (found["pairs"], found["refused"]) == (24, 0)
+    assert 0.3 <= found["accuracy"] <= 1.0
+    pairs.write_text("\n".join([*lines[:-1], lines[-1][:-1] + "2"]))
+    status, _, err = command(*options)
+    assert status == 2
+    assert "mated is 1 or 0, not '2'" in err
+
+
+def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path) -> None:
+    data = draw_folder(tmp_path / "data", 6, 2)
+    status, out, _ = command("check", data, "--config", config)
+    assert status == 0
+    assert "nothing stands in the way" in out
+    (data / "s00" / "0.png").write_bytes((data / "s01" / "0.png").read_bytes())
+    status, out, _ = command("check", data)
+    assert status == 1
+    assert "1 group(s) of equal images carry different subjects" in out
+    status, out, _ = command("check", data, "--json")
+    assert json.loads(out)["images"] == 12
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["small.toml"], "VERIFYKIT_DATA"),
+        (["small.toml", "--data", "none"], "no folder or CSV file 'none'"),
+        (["other.toml", "--data", "."], "cannot read configuration 'other.toml'"),
+        (["small.toml", "--data", ".", "--set", "los.margin=1"], "did you mean 'loss'"),
+        (["evaluate", "nothing", "--data", "."], "cannot read configuration"),
+    ],
+)
+@pytest.mark.usefixtures("config")
+def test_an_error_is_one_message_and_status_2(
+    command: Command, arguments: list[str], message: str
+) -> None:
+    status, out, err = command(*arguments)
+    assert (status, out) == (2, "")
+    assert message in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.usefixtures("config")
+def test_an_unknown_loss_option_is_found_before_training(command: Command, tmp_path: Path) -> None:
+    data = draw_folder(tmp_path / "data", 8, 4)
+    status, _, err = command("small.toml", "--data", data, "--set", "loss.margn=1", "--quiet")
+    assert status == 2
+    assert "did you mean 'margin'" in " ".join(err.split())
+    assert not Path("runs").exists()

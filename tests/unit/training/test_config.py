@@ -1,0 +1,87 @@
+"""Configurations: strict, with suggestions, and written out as resolved."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.unit.training.drawing import small_config
+from training.config import require_same_config
+from training.config_file import load_config
+from training.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_shipped_configurations_are_valid_and_survive_writing(
+    path: Path, tmp_path: Path
+) -> None:
+    config = load_config(path)
+    written = tmp_path / "config.toml"
+    written.write_text(config.to_toml(), encoding="utf-8")
+    assert load_config(written) == config
+
+
+def test_there_are_configurations() -> None:
+    assert {path.stem for path in CONFIGS} >= {"face_resnet152", "face_efficientnet_lite0"}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "config.toml"
+    path.write_text(small_config().to_toml(), encoding="utf-8")
+    return path
+
+
+def test_an_override_is_laid_over_the_file(file: Path) -> None:
+    config = load_config(
+        file, ["loss.margin=0.3", "encoder.weights=some/file.pth", "run.epochs = 7", "seed=3"]
+    )
+    assert config.loss.options == {"margin": 0.3}
+    assert config.encoder.weights == "some/file.pth"
+    assert (config.run.epochs, config.seed) == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("run.epoch=3", r"unknown key 'run.epoch': did you mean 'epochs'\?"),
+        ("samplr.p=3", r"unknown key 'samplr': did you mean 'sampler'\?"),
+        ("run.epochs=0", "run.epochs: Input should be greater than or equal to 1"),
+        ("run.epochs='2'", "run.epochs: Input should be a valid integer"),
+        ("run.epochs=2.5", "run.epochs"),
+        ("crop.kind=oval", "crop.kind"),
+        ("data.test_share=0.8", "leave no subject"),
+        ("data", "section.key=value"),
+        ("seed.deep=1", "is not a section"),
+    ],
+)
+def test_what_is_not_allowed_is_named(file: Path, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(file, [override])
+
+
+def test_every_problem_is_named_at_once(file: Path) -> None:
+    text = file.read_text().replace('licence = "Apache-2.0"\n', "").replace("p = 3", "q = 3")
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=r"licence is missing; .*'sampler.q'"):
+        load_config(file)
+
+
+def test_no_file_and_no_toml_are_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load_config(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = ")
+    with pytest.raises(ConfigError, match="is not TOML"):
+        load_config(tmp_path / "bad.toml")
+
+
+def test_a_continuation_may_differ_only_in_what_changes_no_weight() -> None:
+    begun = small_config()
+    require_same_config(small_config(data={"workers": 3}, run={"log_every_steps": 5}), begun)
+    with pytest.raises(ConfigError, match=r"differs .* in optimiser"):
+        require_same_config(small_config(optimiser={"rate": 1e-4}), begun)
+    with pytest.raises(ConfigError, match=r"differs .* in run"):
+        require_same_config(small_config(run={"epochs": 3}), begun)
