@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
@@ -23,19 +18,16 @@ if not find_spec("torch"):
 import torch
 from safetensors.torch import load_file
 
-from tests.e2e import norm_free_training
 from tests.unit.training.drawing import draw_folder, small_config
 from training import loop
 from training.encoders import build_encoder, parameter_groups
 from training.errors import ConfigError, TrainingError
 from training.evaluate import embed_records, evaluate_verification, load_encoder, records_of
-from training.job import Job, Outcome
+from training.job import Job
 from training.loop import train
 from training.run_folder import RunFolder
 from training.summary import summarise
 from training.watch import CollapseWatch
-
-CHECKOUT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -294,58 +286,3 @@ def test_mixed_precision_trains(job: Job) -> None:
     outcome = train(_with(job, run={"precision": "bf16-mixed"}))
     assert outcome.best is not None
     assert all(value.dtype != torch.bfloat16 for value in _weights(job).values())
-
-
-def _program(job: Job, *arguments: str, script: str = "-m training") -> list[str]:
-    job.run.parent.mkdir(exist_ok=True)
-    file = job.run.parent / f"{job.run.name}.toml"
-    file.write_text(job.config.to_toml(), encoding="utf-8")
-    places = ["--data", job.data, "--run", job.run, "--cache", job.cache]
-    return [sys.executable, *script.split(), "train", *map(str, [file, *places, *arguments])]
-
-
-def test_two_processes_are_one_with_the_same_batch(job: Job, tmp_path: Path) -> None:
-    # Losses, gradients and weights; by SGD, so that a wrong factor shows.
-    job = _with(
-        job,
-        encoder={"name": "norm_free"},
-        sampler={"p": 4, "k": 3},
-        loss={"name": "batch_hard"},
-        softmax_stage={"epochs": 1},
-        optimiser={"name": "sgd", "rate": 0.5, "momentum": 0.5},
-        run={"epochs": 2, "accumulate": 2, "steps_per_epoch": 3},
-    )
-    one, two = jobs = [replace(job, run=tmp_path / name) for name in ("one", "two")]
-    train(one)
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    script = str(Path(norm_free_training.__file__))
-    command = _program(two, "--set", "run.devices=2", "--quiet", script=script)
-    subprocess.run(command, env=environment, check=True, timeout=250)
-    lines = [_metrics(one, "step") for one in jobs]
-    assert len(lines[0]) == len(lines[1]) == 6
-    for alone, together in zip(*lines, strict=True):
-        for name in ("loss", "gradient_norm", "active_share", "spread", "valid_terms"):
-            assert together[name] == pytest.approx(alone[name], rel=2e-4, abs=1e-6), name
-    assert {line["valid_terms"] for line in lines[1]} == {12.0}
-    first, second = map(_weights, jobs)
-    for key, value in first.items():
-        torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
-
-
-def test_a_stopped_program_ends_in_good_order_and_goes_on(job: Job) -> None:
-    job = _with(job, run={"epochs": 4000})
-    environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(_program(job, "--quiet"), env=environment)
-    run = RunFolder(job.run)
-    until = time.monotonic() + 200
-    while len(run.read_metrics()) < 4 and time.monotonic() < until:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(100) == 0
-    outcome = Outcome(**torch.load(run.last, weights_only=True)["outcome"])
-    assert outcome.step > 0
-    assert not outcome.ended
-    assert _metrics(job, "step")[-1]["step"] == outcome.step
-    further = train(replace(job, resume=True, stop_after=outcome.epoch + 1))
-    assert further.step > outcome.step
