@@ -208,7 +208,19 @@ def pose_tables(
     yaw = bins("|yaw|, degrees", np.array(yaws), (0, 10, 20, 30, 40, 50, 90), failing)
     edges = (-90, -25, -20, -15, -10, -5, 0, 5, 10, 90)
     pitch = bins("pitch, degrees", np.array(pitches), edges, failing)
-    return [yaw, pitch, refusals("lfw_train, undegraded", reasons)]
+    taken = [sample for samples in people.values() for sample in samples]
+    return [yaw, pitch, ranges(taken), refusals("lfw_train, undegraded", reasons)]
+
+
+def ranges(samples: Sequence[Sample]) -> Table:
+    """Each measure over all the undegraded pictures."""
+    table = Table("measure", "lowest", "1 %", "median", "99 %", "highest", title="lfw_train")
+    for name in samples[0].quality:
+        values = [sample.quality[name] for sample in samples]
+        table.add_row(
+            name, *(f"{value:.3g}" for value in np.percentile(values, (0, 1, 50, 99, 100)))
+        )
+    return table
 
 
 def bins(

@@ -22,7 +22,7 @@ from verifykit.types import Detection, Image
 LIMITS = QualityLimits()
 # Eyes, nose and mouth corners in eye distances: right, down, away; measured, see quality.py.
 FACE = np.array(
-    [(-0.5, 0, 0), (0.5, 0, 0), (0, 0.499, -0.482), (-0.428, 0.978, 0), (0.428, 0.978, 0)]
+    [(-0.5, 0, 0), (0.5, 0, 0), (0, 0.498, -0.481), (-0.428, 0.978, 0), (0.428, 0.978, 0)]
 )
 
 

@@ -1,0 +1,94 @@
+"""The five-point face model of ``verifykit.quality``, measured on real faces.
+
+``python -m benchmarks.face_model --data PATH``
+
+Affine factorisation with metric upgrade (Tomasi and Kanade, "Shape and motion from image streams under
+orthography", IJCV 9, 1992): the landmarks of many faces, centred and scaled, are two rows each of a
+matrix of rank three; of all its factors those are wanted whose camera rows are orthogonal and equally
+long. Every face is taken with its mirror image, so the model is symmetric.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from benchmarks.faces import data_argument, read_people
+from verifykit import models
+from verifykit.encoder import Encoder
+from verifykit.errors import AcquisitionError
+
+POINTS = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
+
+
+def symmetric(faces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 5, 2) landmarks to (2N, 5, 2): centred, of one scale, each with its mirror image."""
+    centred = faces - faces.mean(axis=1, keepdims=True)
+    scaled = centred / np.sqrt((centred**2).sum(axis=(1, 2), keepdims=True))
+    return np.concatenate([scaled, scaled[:, [1, 0, 2, 4, 3]] * (-1, 1)])
+
+
+def metric_upgrade(across: NDArray[np.float64], down: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The (3, 3) matrix that makes the cameras' (F, 3) row pairs orthogonal and equally long."""
+
+    def products(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+        mixed = [(0, 0), (0, 1), (0, 2), (1, 1), (1, 2), (2, 2)]
+        columns = [a[:, i] * b[:, j] + (a[:, j] * b[:, i] if i != j else 0) for i, j in mixed]
+        return np.stack(columns, axis=1)
+
+    lengths = products(across, across), products(down, down)
+    scale = 1000 * (lengths[0] + lengths[1]).mean(axis=0, keepdims=True)
+    equations = np.concatenate([products(across, down), lengths[0] - lengths[1], scale])
+    wanted = np.zeros(len(equations))
+    wanted[-1] = 2000
+    found = np.linalg.lstsq(equations, wanted, rcond=None)[0]
+    values, vectors = np.linalg.eigh(found[np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])])
+    if values.min() <= 0:
+        raise ValueError(f"no metric structure fits these faces: eigenvalues {values}")
+    return vectors * np.sqrt(values)
+
+
+def face_model(faces: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(N, 5, 2) landmarks to the (5, 3) model: right, down, away; in distances between the eyes."""
+    measured = symmetric(faces).transpose(0, 2, 1).reshape(-1, 5)
+    left, values, right = np.linalg.svd(measured, full_matrices=False)
+    cameras = left[:, :3] * values[:3]
+    points = np.linalg.solve(metric_upgrade(cameras[0::2], cameras[1::2]), right[:3]).T
+    rightward = points[1] - points[0]
+    rightward /= np.linalg.norm(rightward)
+    downward = points[3:].mean(axis=0) - points[:2].mean(axis=0)
+    downward -= downward @ rightward * rightward
+    downward /= np.linalg.norm(downward)
+    axes = np.stack([rightward, downward, np.cross(rightward, downward)], axis=1)
+    model = (points - points[:2].mean(axis=0)) @ axes / np.linalg.norm(points[1] - points[0])
+    model[:, 2] *= -np.sign(model[2, 2])  # depth has no sign without perspective: the nose is near
+    return model
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.face_model", description=__doc__)
+    data_argument(parser)
+    arguments = parser.parse_args()
+    acquisition = Encoder.open(models.load("face"), threads=2).acquisition
+    faces = []
+    for path, _ in track(read_people(arguments.data, "lfw_train"), description="landmarks"):
+        try:
+            sample = acquisition.samples(path, multi_face="largest", quality="warn")[0]
+        except AcquisitionError:
+            continue
+        if sample.detection is not None:
+            faces.append(sample.detection.landmarks_px)
+    table = Table("point", "right", "down", "away", title=f"{len(faces)} faces, in eye distances")
+    for name, point in zip(POINTS, face_model(np.array(faces)), strict=True):
+        table.add_row(name, *(f"{value + 0:.3f}" for value in point))
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
