@@ -1,0 +1,241 @@
+"""From a training run, and from somebody else's file, to a model that the Verifier decides with."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import verifykit as vk
+from verifykit import models
+from verifykit.encoder import Encoder
+
+if not find_spec("torch"):
+    pytest.skip("needs the extras train and export", allow_module_level=True)
+
+import torch
+
+import export.trained
+from tests.unit.export.commands import command, refused
+from tests.unit.training.drawing import draw_folder, small_config
+from training.job import Job
+from training.loop import train
+
+SIZE_PX = 32
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``people/`` drawn, ``run/`` trained on them."""
+    room = tmp_path_factory.mktemp("export")
+    draw_folder(room / "people", subjects=16, images=6)
+    config = small_config(
+        data={"validation_share": 0.5},
+        sampler={"p": 8, "k": 3},
+        loss={"name": "supervised_contrastive"},
+        run={"epochs": 4, "steps_per_epoch": 20},
+    )
+    outcome = train(Job(config, room / "people", room / "run", room / "crops", quiet=True))
+    assert outcome.best is not None
+    assert outcome.best < 0.3
+    return room
+
+
+def export_run(
+    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, *more: object, run: str = "run"
+) -> int:
+    options = ("--data", room / "people", "--cache", room / "crops")
+    return command(monkeypatch, room / run, target, *options, *more)
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models" / "mine.onnx"
+
+
+def held_out(room: Path) -> list[list[Path]]:
+    subjects = json.loads((room / "run" / "subjects.json").read_text())["validation"]
+    return [sorted((room / "people" / name).iterdir()) for name in subjects]
+
+
+def test_a_run_becomes_a_model_that_decides_as_its_network(
+    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export_run(monkeypatch, room, target, "--name", "drawn-people", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert sorted(path.name for path in target.parent.iterdir()) == ["mine.md", "mine.onnx"]
+    assert report["parity"]["gap"] <= 1e-6
+    assert report["parity"]["images"] == 16 * 6
+    assert report["rates"]["subjects"] == 8
+    spec = models.load(target).spec
+    assert spec.name == "drawn-people"
+    # 48 images, each against the 42 of other subjects: enough for 1e-1 and 1e-2, not for 1e-3.
+    assert [point.fmr for point in spec.operating_points] == [1e-1, 1e-2]
+    assert {point.non_mated_count for point in spec.operating_points} == {48 * 42 // 2}
+    assert spec.default_fmr == 1e-2
+    assert str(room) not in target.read_bytes().decode(errors="ignore")
+
+    one, two = held_out(room)[:2]
+    verifier = vk.Verifier(target, gallery=target.parent / "people.db")
+    verifier.enroll("one", one[0])
+    verifier.enroll("two", two[0])
+    decision = verifier.verify("one", one[1])
+    other = verifier.verify("one", two[1])
+    assert decision.score > other.score
+    # The same score by the network itself, through training's own crops.
+    from training.data import Record
+    from training.evaluate import embed_records, load_encoder
+    from training.run_folder import RunFolder
+
+    encoder, config = load_encoder(RunFolder(room / "run"))
+    records = [Record(path, "one") for path in (one[0], one[1], two[1])]
+    rows, _, _ = embed_records(encoder, config, records, room / "crops")
+    assert decision.score == pytest.approx(float(rows[0] @ rows[1]), abs=1e-5)
+    assert other.score == pytest.approx(float(rows[0] @ rows[2]), abs=1e-5)
+
+    card = (target.parent / "mine.md").read_text()
+    assert card.startswith("# drawn-people\n")
+    for fact in ("drawn for tests", "48 images of 8 subjects", f"{target.stat().st_size} bytes"):
+        assert fact in card
+
+
+def test_the_counts_of_an_operating_point_are_those_of_the_file(
+    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path
+) -> None:
+    assert export_run(monkeypatch, room, target) == 0
+    encoder = Encoder.open(target)
+    rows = [[encoder.templates(path)[0].embedding for path in paths] for paths in held_out(room)]
+    scores = [
+        float(np.float64(a) @ np.float64(b))
+        for i, one in enumerate(rows)
+        for other in rows[i + 1 :]
+        for a in one
+        for b in other
+    ]
+    for point in encoder.spec.operating_points:
+        matches = sum(score >= point.threshold for score in scores)
+        assert abs(matches - point.false_match_count) <= 1  # a score may round onto the threshold
+        assert point.false_match_count <= point.fmr * point.non_mated_count
+
+
+@pytest.mark.parametrize(
+    ("precision", "tolerance", "share", "gap"),
+    [("fp16", 0.999, 0.6, 1e-5), ("int8", 0.99, 0.4, 0.05)],
+)
+def test_smaller_precisions_are_written_with_what_they_cost(
+    monkeypatch: pytest.MonkeyPatch,
+    room: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
+    precision: str,
+    tolerance: float,
+    share: float,
+    gap: float,
+) -> None:
+    options = ("--precision", precision, "--max-eer-rise", "0.1", "--json")
+    assert export_run(monkeypatch, room, target, *options) == 0
+    report = json.loads(capsys.readouterr().out)
+    float32, reduced = report["costs"]
+    assert reduced["precision"] == precision
+    assert reduced["network_bytes"] < share * float32["network_bytes"]
+    assert reduced["times_float32"] > 0.0
+    assert report["rates"]["eer"] - report["float32_eer"] <= 0.1
+    assert 0.0 < report["parity"]["reduced_gap"] < gap
+    assert models.load(target).spec.golden_tolerance == tolerance
+    people = held_out(room)
+    verifier = vk.Verifier(target)
+    mated = [verifier.compare(one[0], one[1]).score for one in people]
+    non_mated = [verifier.compare(people[i - 1][0], people[i][0]).score for i in range(8)]
+    assert np.mean(mated) > np.mean(non_mated) + 0.2
+
+
+def test_a_model_whose_eer_rose_too_much_is_not_written(
+    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
+        ruined = onnx.ModelProto()
+        ruined.CopyFrom(model)
+        noise = np.random.default_rng(0)
+        for tensor in ruined.graph.initializer:
+            value = numpy_helper.to_array(tensor)
+            if value.ndim == 4:
+                wrong = noise.normal(size=value.shape).astype(np.float32)
+                tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
+        return ruined
+
+    monkeypatch.setattr(export.trained, "to_int8", spoilt)
+    options = ("--precision", "int8", "--max-eer-rise", "0.001")
+    status = export_run(monkeypatch, room, target, *options)
+    refused(capsys, status, target, because="raises the EER from")
+
+
+def test_an_opset_that_the_exporter_does_not_write_is_refused(
+    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status = export_run(monkeypatch, room, target, "--opset", "17")
+    refused(capsys, status, target, because="opset 17 was asked for, torch's exporter wrote 18")
+    assert logging.getLogger("torch.onnx").level != logging.CRITICAL
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "because"),
+    [
+        (
+            "weights.safetensors",
+            lambda data: data[:-100],
+            "does not fit the encoder, or is damaged",
+        ),
+        ("spec.json", lambda data: data[:-20], "no finished run"),
+        (
+            "spec.json",
+            lambda data: data.replace(b'"scale": 0.0039', b'"scale": 0.0038'),
+            "not of one run",
+        ),
+        ("subjects.json", lambda data: b"", "is no run"),
+    ],
+)
+def test_a_damaged_run_is_an_error_of_one_line(  # type: ignore[no-untyped-def]
+    monkeypatch: pytest.MonkeyPatch,
+    room: Path,
+    target: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    change,
+    because: str,
+) -> None:
+    shutil.copytree(room / "run", tmp_path / "run")
+    path = tmp_path / "run" / name
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    options = ("--data", room / "people", "--cache", room / "crops")
+    status = command(monkeypatch, tmp_path / "run", target, *options)
+    refused(capsys, status, target, because=because)
+
+
+def test_too_few_pictures_of_other_people_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    room: Path,
+    target: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    few = draw_folder(tmp_path / "few", subjects=3, images=4)
+    for folder in few.iterdir():
+        folder.rename(few / f"new_{folder.name}")
+    status = command(monkeypatch, room / "run", target, "--data", few, "--cache", room / "crops")
+    refused(capsys, status, target, because="gives 12 crops, at least 24")

@@ -1,0 +1,103 @@
+"""Operating points and intervals against counting pair by pair."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+if not find_spec("torch"):
+    pytest.skip("needs the extras train and export", allow_module_level=True)
+
+from export.rates import default_point, operating_points, rates_with_intervals
+from training.data import Record
+from training.evaluate import evaluate_verification
+from verifykit.spec import OperatingPoint
+
+
+def people(subjects: int, images: int, forgeries: int = 0) -> tuple[np.ndarray, list[Record]]:
+    random = np.random.default_rng(subjects)
+    rows, records = [], []
+    for subject in range(subjects):
+        centre = random.normal(size=8)
+        for number in range(images + forgeries):
+            rows.append(centre + random.normal(0, 0.8, 8))
+            records.append(Record(Path(f"{subject}-{number}"), f"s{subject}", number >= images))
+    found = np.asarray(rows, np.float32)
+    return found / np.linalg.norm(found, axis=1, keepdims=True), records
+
+
+def test_points_are_those_that_enough_pairs_stand_behind() -> None:
+    rows, records = people(8, 4, forgeries=2)
+    rates, scores = evaluate_verification(rows, records)
+    points = operating_points(rates, scores)
+    assert [(p.attack, p.fmr) for p in points] == [
+        ("random_forgery", 1e-1),
+        ("random_forgery", 1e-2),
+        ("skilled_forgery", 1e-1),
+    ]
+    for point in points:
+        others = [
+            float(rows[i] @ rows[j])
+            for i, j in combinations(range(len(records)), 2)
+            if (
+                records[i].subject != records[j].subject
+                and not (records[i].is_forgery or records[j].is_forgery)
+                if point.attack == "random_forgery"
+                else records[i].subject == records[j].subject
+                and records[i].is_forgery != records[j].is_forgery
+            )
+        ]
+        assert point.non_mated_count == len(others)
+        # The threshold lies one step above a score, and another order of summing rounds otherwise.
+        assert point.false_match_count >= sum(score > point.threshold + 1e-6 for score in others)
+        assert point.false_match_count <= sum(score > point.threshold - 1e-6 for score in others)
+        assert point.false_match_count == int(point.fmr * len(others))
+
+
+def test_too_few_pairs_give_no_point() -> None:
+    rates, scores = evaluate_verification(*people(2, 3))
+    assert operating_points(rates, scores) == ()
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([], (None, "random_forgery")),
+        ([(1e-1, "random_forgery")], (None, "random_forgery")),
+        ([(1e-1, "random_forgery"), (1e-2, "random_forgery")], (1e-2, "random_forgery")),
+        (
+            [(1e-2, "random_forgery"), (1e-3, "random_forgery"), (1e-4, "random_forgery")],
+            (1e-3, "random_forgery"),
+        ),
+        ([(1e-2, "random_forgery"), (1e-1, "skilled_forgery")], (None, "skilled_forgery")),
+        ([(1e-3, "random_forgery"), (1e-2, "skilled_forgery")], (1e-2, "skilled_forgery")),
+    ],
+)
+def test_the_default_is_never_lenient(points, expected) -> None:  # type: ignore[no-untyped-def]
+    made = [OperatingPoint(fmr, 0.5, 10**6, 1, attack) for fmr, attack in points]
+    assert default_point(made) == expected
+
+
+def test_intervals_are_those_of_drawing_subjects_again() -> None:
+    rows, records = people(9, 5)
+    rates, scores = evaluate_verification(rows, records)
+    owner = np.array([int(record.subject[1:]) for record in records])
+    random = np.random.default_rng(1)
+    for found in rates_with_intervals(rows, records, rates, scores):
+        assert found.fmr_interval[0] <= found.fmr <= found.fmr_interval[1]
+        assert found.fnmr_interval[0] <= found.fnmr <= found.fnmr_interval[1]
+        draws = []
+        for _ in range(300):
+            drawn = random.integers(0, 9, 9)
+            mated = [
+                rows[i] @ rows[j] < found.threshold
+                for subject in drawn
+                for i, j in combinations(np.flatnonzero(owner == subject), 2)
+            ]
+            draws.append(np.mean(mated))
+        expected = np.percentile(draws, (2.5, 97.5))
+        assert found.fnmr_interval == pytest.approx(tuple(expected), abs=0.05)
