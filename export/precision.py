@@ -40,9 +40,10 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    converted = convert_float_to_float16(
-        _copy(model), keep_io_types=True, op_block_list=list(_NORMALISATION)
-    )
+    nodes = list(model.graph.node)
+    first = next((i for i, node in enumerate(nodes) if node.op_type == "ReduceL2"), len(nodes))
+    tail = [node.name for node in nodes[first:] if node.op_type in _NORMALISATION]
+    converted = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=tail)
     network = Network.from_model(converted)
     _sort(network)
     _join_casts(network)
