@@ -1,0 +1,203 @@
+"""What a training step spends, beside what it must: ``python -m benchmarks.training --data PATH``.
+
+``PATH`` is a folder with a folder for each subject. Four answers: the share of the real loop's step that is
+not forward, backward or optimiser; useful triplets a second by mining a P x K batch, against three forward
+passes over explicit random triplets; the loader alone against what the step consumes; and mining and loss
+against pytorch-metric-learning (``benchmarks.mining``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.mining import compare_mining
+from training.batches import Batch, BatchPlan, build_loader
+from training.config import Config
+from training.config_file import parse_config
+from training.encoders import build_encoder
+from training.job import Job
+from training.learner import Learner, input_of
+from training.loop import train
+from training.losses import build_loss
+from training.preparation import build_sampler, prepare
+from training.run_folder import RunFolder
+
+console = Console()
+WARM_UP_STEPS = 2
+
+
+class Stopwatch:
+    """Seconds spent in the calls that it wraps, a list for each name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, list[float]] = {}
+
+    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """The call, timed."""
+
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
+            answer = call(*args, **options)
+            self.seconds.setdefault(name, []).append(time.perf_counter() - start)
+            return answer
+
+        return timed
+
+
+@contextmanager
+def watched(stopwatch: Stopwatch) -> Iterator[None]:
+    """The loop's forward, backward and optimiser step go through the stopwatch."""
+    enter_epoch = Learner.enter_epoch
+
+    def enter(learner: Learner, epoch: int) -> None:
+        enter_epoch(learner, epoch)
+        learner.encoder.forward = stopwatch.around("forward", learner.encoder.forward)
+
+    with (
+        patch.object(Learner, "enter_epoch", enter),
+        patch.object(Learner, "take_step", stopwatch.around("optimiser", Learner.take_step)),
+        patch.object(Fabric, "backward", stopwatch.around("backward", Fabric.backward)),
+    ):
+        yield
+
+
+def configuration(options: argparse.Namespace) -> Config:
+    """ResNet-50 from a random start, batch-hard, as many steps as are asked for."""
+    return parse_config(
+        {
+            "name": "benchmark",
+            "modality": "face",
+            "licence": "none: a measurement",
+            "training_data": "none: a measurement",
+            "crop": {"kind": options.crop, "height_px": options.size, "width_px": options.size},
+            "encoder": {"name": options.encoder, "weights": "none"},
+            "data": {"validation_share": 0.0, "workers": 1},
+            "sampler": {"p": options.p, "k": options.k},
+            "augmentation": {"preset": "face"},
+            "loss": {"name": "batch_hard"},
+            "run": {
+                "epochs": 1,
+                "steps_per_epoch": options.steps + WARM_UP_STEPS,
+                "precision": options.precision,
+                "ema_decay": 0.999,
+                "log_every_steps": 1,
+                "tensorboard": False,
+            },
+        }
+    )
+
+
+def time_step(config: Config, options: argparse.Namespace) -> float:
+    """Print what the real loop's step spends; median seconds of a step."""
+    stopwatch = Stopwatch()
+    with tempfile.TemporaryDirectory() as folder, watched(stopwatch):
+        run = RunFolder(Path(folder) / "run")
+        train(Job(config, options.data, run.path, cache=options.cache, quiet=True))
+        steps = [row["seconds"] for row in run.read_metrics() if row["event"] == "step"]
+    steps = steps[WARM_UP_STEPS:]
+    parts = {name: values[WARM_UP_STEPS:] for name, values in stopwatch.seconds.items()}
+    known = [sum(row) for row in zip(*parts.values(), strict=True)]
+    rest = statistics.median(
+        (step - spent) / step for step, spent in zip(steps, known, strict=True)
+    )
+    title = f"{options.encoder}, {options.size} px, P={options.p} K={options.k}, {len(steps)} steps"
+    table = Table("part", "ms (median)", title=title)
+    for name, values in {"step": steps, **parts}.items():
+        table.add_row(name, f"{statistics.median(values) * 1e3:.0f}")
+    console.print(table)
+    console.print(f"share that is none of the three: {rest:.1%} (goal: at most 5 %)")
+    return statistics.median(steps)
+
+
+def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> Batch:
+    """Print how fast the loader is alone, against what a step consumes; a batch of it."""
+    data = prepare(config, options.data, input_of(config), options.cache)
+    sampler = build_sampler(config, data.train, None)
+    batches = options.steps + WARM_UP_STEPS
+    plan = BatchPlan(sampler, batches=batches, seed=0, unit=1, rank=0, processes=1)
+    taken, start = [], time.perf_counter()
+    for batch in build_loader(data.train, plan, config.data.workers, pinned=False):
+        taken.append(time.perf_counter() - start)
+        last, start = batch, time.perf_counter()
+    alone = statistics.median(taken[WARM_UP_STEPS:])
+    console.print(
+        f"loader alone: {alone * 1e3:.1f} ms a batch, {step_s / alone:.1f} times what the step "
+        "consumes (goal: at least 2)"
+    )
+    return last
+
+
+def compare_triplets(batch: Batch, options: argparse.Namespace) -> None:
+    """Print useful triplets a second: mined in one batch, and drawn at random for three passes."""
+    encoder = build_encoder(options.encoder, weights="none").train()
+    mined, explicit = build_loss("batch_all"), build_loss("triplet")
+    images, labels = batch.images, batch.labels
+    generator = torch.Generator().manual_seed(0)
+    rows = []
+    while len(rows) < 3 * (len(labels) // 3):
+        anchor = int(torch.randint(len(labels), (), generator=generator))
+        same = torch.nonzero(labels == labels[anchor]).flatten()
+        same = same[same != anchor]
+        others = torch.nonzero(labels != labels[anchor]).flatten()
+        pick = [int(c[torch.randint(len(c), (), generator=generator)]) for c in (same, others)]
+        rows += [anchor, *pick]
+    table = Table("", "images", "useful triplets", "ms", "useful triplets/s", title="one step")
+    for name, loss, picked in (
+        ("mined, batch-all", mined, torch.arange(len(labels))),
+        ("explicit, random", explicit, torch.tensor(rows)),
+    ):
+        useful, seconds = [], []
+        for _ in range(options.steps):
+            start = time.perf_counter()
+            output = loss(encoder(images[picked]), labels[picked])
+            output.loss.backward()
+            seconds.append(time.perf_counter() - start)
+            values = output.statistics
+            useful.append(float(values["active_share"]) * float(values["valid_terms"]))
+            encoder.zero_grad()
+        rate = statistics.median(u / s for u, s in zip(useful, seconds, strict=True))
+        milliseconds = statistics.median(seconds) * 1e3
+        count = f"{statistics.median(useful):.0f}"
+        table.add_row(name, str(len(picked)), count, f"{milliseconds:.0f}", f"{rate:.0f}")
+    console.print(table)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--cache", type=Path, help="folder of the crops")
+    parser.add_argument("--encoder", default="resnet50")
+    parser.add_argument("--crop", choices=("five_point", "plain"), default="five_point")
+    parser.add_argument("--size", type=int, default=112)
+    parser.add_argument("--p", type=int, default=8)
+    parser.add_argument("--k", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=12)
+    parser.add_argument("--precision", default="bf16-mixed")
+    parser.add_argument("--threads", type=int, default=2)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config = configuration(options)
+    batch = time_loader(config, options, time_step(config, options))
+    compare_triplets(batch, options)
+    table = Table("loss", "ours / theirs", "same definition", title="N=1024, D=128")
+    for one in compare_mining():
+        table.add_row(one.name, f"{one.ratio:.2f}", "yes" if one.same else "no")
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()
