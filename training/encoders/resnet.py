@@ -37,7 +37,9 @@ def build_resnet(
         ModelIntegrityError: The file's keys or shapes differ.
         InputError: A number of channels that pretrained weights cannot be made to fit.
     """
-    backbone = torchvision.models.get_model(name, weights=None)
+    # A residual branch that begins at nought: from a random start 152 layers otherwise blow up the first
+    # gradients (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1).
+    backbone = torchvision.models.get_model(name, weights=None, zero_init_residual=True)
     features = backbone.fc.in_features
     backbone.fc = nn.Identity()
     if input_channels != 3:
