@@ -5,6 +5,8 @@ The runtime, training and calibration all come through here, so that they see th
 
 from __future__ import annotations
 
+from typing import get_args
+
 from verifykit.detect import FaceDetector
 from verifykit.errors import AcquisitionError, InputError, ModelContractError
 from verifykit.image import load_image
@@ -13,10 +15,21 @@ from verifykit.quality import QualityLimits, face_reasons, measure_face
 from verifykit.spec import CropSpec, FivePointCrop
 from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
 
-__all__ = ["Acquisition"]
+__all__ = ["Acquisition", "require_options"]
 
-_MULTI_FACE = ("error", "largest", "all")
-_QUALITY = ("strict", "warn")
+
+def require_options(multi_face: str, quality: str) -> None:
+    """Refuse what is no option, rather than take it for another.
+
+    Raises:
+        InputError: Unknown ``multi_face`` or ``quality``.
+    """
+    for name, value, known in (
+        ("multi_face", multi_face, get_args(MultiFace)),
+        ("quality", quality, get_args(QualityGate)),
+    ):
+        if value not in known:
+            raise InputError(f"{name} must be one of {known}, got {value!r}")
 
 
 class Acquisition:
@@ -70,10 +83,7 @@ class Acquisition:
                 the first quality reason.
             InputError: Unknown ``multi_face`` or ``quality``.
         """
-        if multi_face not in _MULTI_FACE:
-            raise InputError(f"multi_face must be one of {_MULTI_FACE}, got {multi_face!r}")
-        if quality not in _QUALITY:
-            raise InputError(f"quality must be one of {_QUALITY}, got {quality!r}")
+        require_options(multi_face, quality)
         pixels = load_image(image)
         if self._detector is None or not isinstance(self.spec, FivePointCrop):
             return [Sample(crop(pixels, self.spec))]

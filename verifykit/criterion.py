@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 from verifykit.errors import InputError
 from verifykit.spec import ModelSpec
@@ -40,9 +41,12 @@ class Criterion:
             The criterion.
 
         Raises:
-            InputError: Both, or one out of range.
+            InputError: Both, or one out of range or no number.
             CalibrationError: The model does not go down to this ``fmr``, or has no default.
         """
+        for name, value in (("fmr", fmr), ("threshold", threshold)):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise InputError(f"{name} is a number, got {value!r}")
         if fmr is not None and threshold is not None:
             raise InputError(
                 f"fmr={fmr} and threshold={threshold}: give one of them; fmr= is the one with a meaning"

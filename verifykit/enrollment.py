@@ -36,7 +36,8 @@ def as_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     Raises:
         InputError: The iterable is empty.
     """
-    single = isinstance(images, (str, bytes, os.PathLike, np.ndarray)) or hasattr(images, "read")
+    kinds = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray)
+    single = isinstance(images, kinds) or hasattr(images, "read")
     if single or not isinstance(images, Iterable):
         return [cast("ImageLike", images)]
     listed = list(cast("Iterable[ImageLike]", images))

@@ -8,8 +8,7 @@ import numpy as np
 
 from verifykit.criterion import Criterion
 from verifykit.encoder import Encoder
-from verifykit.errors import InputError
-from verifykit.gallery import Gallery
+from verifykit.gallery import Gallery, checked_question
 from verifykit.types import Identification, ImageLike, MultiFace, QualityGate
 
 __all__ = ["identify_each"]
@@ -42,11 +41,10 @@ def identify_each(
     Raises:
         AcquisitionError: Nothing usable in the image.
         ImageError: The image cannot be read.
-        InputError: ``limit`` is below 1.
+        InputError: ``limit`` is not a positive integer.
         GalleryError: The gallery cannot be read.
     """
-    if limit < 1:
-        raise InputError(f"limit must be at least 1, got {limit}")
+    checked_question(limit, criterion.threshold)
     probes = encoder.templates(image, multi_face=multi_face, quality=quality)
     embeddings = np.stack([probe.embedding for probe in probes])
     found = gallery.search(embeddings, limit=limit, threshold=criterion.threshold)
@@ -60,6 +58,7 @@ def identify_each(
                     threshold=criterion.threshold,
                     fmr=criterion.fmr,
                     detection=probe.detection,
+                    warnings=probe.reasons,
                 )
                 for candidate in candidates
             ),

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import ModelContractError, ModelIntegrityError, ProviderError
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 
 __all__ = ["Provider", "Session", "available_providers", "unit_rows"]
 
@@ -61,12 +61,12 @@ class Session:
         Raises:
             ProviderError: The provider is not there, did not load, or onnxruntime is not installed.
             ModelIntegrityError: onnxruntime cannot parse or build the model.
-            ValueError: Unknown provider, or ``threads`` below 1.
+            InputError: Unknown provider, or ``threads`` is not a positive integer.
         """
         if providers not in get_args(Provider):
-            raise ValueError(f"providers must be one of {get_args(Provider)}, got {providers!r}")
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads must be at least 1, got {threads}")
+            raise InputError(f"providers must be one of {get_args(Provider)}, got {providers!r}")
+        if threads is not None and not (isinstance(threads, int) and threads >= 1):
+            raise InputError(f"threads must be a positive integer, got {threads!r}")
         self._name = name
         self._session, self.provider = _open(model, name, providers, threads)
         (self._input,) = (node.name for node in self._session.get_inputs())

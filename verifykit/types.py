@@ -187,6 +187,7 @@ class Candidate(_Record):
         fmr: The false match rate of one comparison at this threshold, or None.
         metadata: What was enrolled with the subject.
         detection: The probe's face that this candidate answers.
+        warnings: Quality reason codes of that face, in ``quality="warn"``.
     """
 
     subject_id: str
@@ -195,6 +196,7 @@ class Candidate(_Record):
     fmr: float | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     detection: Detection | None = None
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

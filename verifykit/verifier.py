@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from verifykit.acquisition import require_options
 from verifykit.criterion import Criterion
 from verifykit.encoder import Encoder
 from verifykit.enrollment import as_images, enroll
-from verifykit.errors import CalibrationError
+from verifykit.errors import CalibrationError, InputError
 from verifykit.gallery import Gallery, open_gallery
 from verifykit.identification import identify_each
 from verifykit.models import load
@@ -34,8 +35,7 @@ __all__ = ["Verifier"]
 class Verifier:
     """Answers whether an image shows the subject that was enrolled.
 
-    One Verifier may be shared between threads: its networks are stateless and its galleries lock
-    themselves.
+    Safe to share between threads: its networks are stateless, and its galleries lock themselves.
 
     Attributes:
         encoder: The model, open.
@@ -64,7 +64,7 @@ class Verifier:
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
-            threads: Threads within one network run; None takes every core.
+            threads: Threads within one network run; None takes every core. Not with an open encoder.
 
         Raises:
             ModelError: The model is not found, damaged, or not what it says it is.
@@ -72,15 +72,18 @@ class Verifier:
             TemplateMismatchError: The gallery was made with another model.
             GalleryError: The gallery cannot be opened.
             CalibrationError: The model does not go down to this ``fmr``.
-            InputError: Both ``fmr`` and ``threshold``, or one out of range.
+            InputError: An option is not allowed, or both ``fmr`` and ``threshold`` are given.
         """
-        if isinstance(model, Encoder):
-            self.encoder = model
-        else:
-            self.encoder = Encoder.open(load(model), providers=providers, threads=threads)
+        require_options(multi_face, quality)
+        if not isinstance(model, Encoder):
+            model = Encoder.open(load(model), providers=providers, threads=threads)
+        elif threads is not None or providers not in ("auto", model.provider):
+            raise InputError(
+                f"this encoder is open on {model.provider!r}: give these to Encoder.open"
+            )
+        self.encoder = model
         self._fmr, self._threshold = fmr, threshold
-        self._multi_face: MultiFace = multi_face
-        self._quality: QualityGate = quality
+        self._multi_face, self._quality = multi_face, quality
         if fmr is not None or threshold is not None:
             self._criterion(None, None)
         self.gallery = open_gallery(gallery, self.encoder.spec)
@@ -285,10 +288,7 @@ class Verifier:
         return self.gallery.remove(subject_id)
 
     def _templates(
-        self,
-        images: Sequence[ImageLike],
-        multi_face: MultiFace | None,
-        quality: QualityGate | None,
+        self, images: Sequence[ImageLike], multi_face: MultiFace | None, quality: QualityGate | None
     ) -> list[list[Template]]:
         return self.encoder.templates_each(
             images, multi_face=multi_face or self._multi_face, quality=quality or self._quality

@@ -82,6 +82,22 @@ def test_identify_finds_who_it_is(enrolled: vk.Verifier, portraits: Mapping[str,
         assert candidate.fmr == 1e-4
 
 
+def test_a_weak_probe_is_refused_or_reported_in_every_answer(
+    enrolled: vk.Verifier, portraits: Mapping[str, Path]
+) -> None:
+    dark = load_image(portraits["person_a_2"]) // 8
+    for ask in (
+        enrolled.identify,
+        lambda image, **gate: enrolled.verify("person_a", image, **gate),
+    ):
+        with pytest.raises(vk.AcquisitionError) as caught:
+            ask(dark)
+        assert caught.value.reason == "too_dark"
+    (candidate,) = enrolled.identify(dark, quality="warn")
+    assert candidate.warnings == enrolled.verify("person_a", dark, quality="warn").warnings
+    assert candidate.warnings == ("too_dark",)
+
+
 def test_the_default_is_an_fmr_of_1e_4_on_millions_of_pairs(verifier: vk.Verifier) -> None:
     point = verifier.spec.operating_point()
     assert point.fmr == 1e-4

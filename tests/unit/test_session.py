@@ -9,7 +9,7 @@ import pytest
 from onnx import TensorProto, helper
 
 from verifykit import session
-from verifykit.errors import ModelContractError, ModelIntegrityError, ProviderError
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 from verifykit.session import Session, available_providers, unit_rows
 
 
@@ -107,9 +107,9 @@ def test_a_half_removed_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         available_providers()
 
 
-@pytest.mark.parametrize(("providers", "threads"), [("tpu", None), ("cpu", 0)])
+@pytest.mark.parametrize(("providers", "threads"), [("tpu", None), ("cpu", 0), ("cpu", 1.5)])
 def test_nonsense_arguments(doubling: bytes, providers: Any, threads: int | None) -> None:
-    with pytest.raises(ValueError, match="must be"):
+    with pytest.raises(InputError, match="must be"):
         Session(doubling, name="doubling", providers=providers, threads=threads)
 
 

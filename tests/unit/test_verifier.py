@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,11 +112,14 @@ def test_extract_gives_a_read_only_unit_embedding(verifier: vk.Verifier) -> None
         ({"fmr": 1.0}, vk.InputError),
         ({"threshold": 1.5}, vk.InputError),
         ({"threshold": float("nan")}, vk.InputError),
+        ({"threshold": "0.4"}, vk.InputError),
+        ({"threshold": True}, vk.InputError),
+        ({"fmr": "1e-4"}, vk.InputError),
         ({"fmr": 1e-9}, vk.CalibrationError),
     ],
 )
 def test_thresholds_without_a_meaning_are_refused(
-    verifier: vk.Verifier, options: dict[str, float], error: type[Exception]
+    verifier: vk.Verifier, options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
         vk.Verifier(encoder(), **options)
@@ -228,6 +232,8 @@ def test_paths_bytes_files_and_arrays_are_all_images(tmp_path: Path) -> None:
         images = [path, str(path), path.read_bytes(), file, picture(10, 200, 30)]
         report = verifier.enroll("a", images)
     assert len(report.accepted) == 5
+    for single in (bytearray(path.read_bytes()), memoryview(path.read_bytes())):
+        assert verifier.enroll("b", single).accepted == ("image 1",)
     for image in (path, str(path), path.read_bytes(), picture(10, 200, 30)):
         assert verifier.verify("a", image).score == pytest.approx(1.0)
 
@@ -237,8 +243,20 @@ def test_options_are_checked(verifier: vk.Verifier, name: str) -> None:
     values = {"fmr": 2.0, "multi_face": "some", "quality": "lax"}
     with pytest.raises(vk.InputError, match=name):
         verifier.verify("a", picture(1, 2, 3), **{name: values[name]})
-    with pytest.raises(vk.InputError, match="limit"):
-        verifier.identify(picture(1, 2, 3), limit=0)
+    with pytest.raises(vk.InputError, match=name):
+        vk.Verifier(encoder(), **{name: values[name]})
+    for limit in (0, 1.5, "5"):
+        with pytest.raises(vk.InputError, match="limit"):
+            verifier.identify(picture(1, 2, 3), limit=limit)
+
+
+def test_an_open_encoder_stays_where_it_is() -> None:
+    opened = encoder()
+    assert vk.Verifier(opened, providers="cpu").encoder is opened
+    with pytest.raises(vk.InputError, match="open on 'cpu'"):
+        vk.Verifier(opened, providers="cuda")
+    with pytest.raises(vk.InputError, match=r"Encoder\.open"):
+        vk.Verifier(opened, threads=1)
 
 
 @pytest.mark.parametrize("kind", ["memory", "sqlite"])

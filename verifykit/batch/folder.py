@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
+from verifykit.acquisition import require_options
 from verifykit.batch.output import FORMAT_KEY, open_output, resume, write_line
 from verifykit.criterion import Criterion
 from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
-from verifykit.gallery import Gallery, SqliteGallery
+from verifykit.gallery import Gallery, SqliteGallery, checked_question
 from verifykit.identification import identify_each
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier
@@ -113,8 +114,9 @@ def identify_folder(
         OSError: ``out`` cannot be written.
     """
     folder, out = Path(folder), Path(out)
-    _require_options(limit, multi_face, quality)
+    require_options(multi_face, quality)
     criterion = Criterion.of(verifier.spec, fmr, threshold)
+    checked_question(limit, criterion.threshold)
     images = find_images(folder)
     settings = {
         "folder": str(folder.resolve()),
@@ -153,17 +155,6 @@ def identify_folder(
         os.fsync(file.fileno())
     errors = {key[6:]: count for key, count in sorted(tally.items()) if key.startswith("error ")}
     return BatchSummary(len(images), resumed, tally["faces"], tally["matched"], errors)
-
-
-def _require_options(limit: int, multi_face: MultiFace, quality: QualityGate) -> None:
-    if limit < 1:
-        raise InputError(f"limit must be at least 1, got {limit}")
-    for name, value, allowed in (
-        ("multi_face", multi_face, get_args(MultiFace)),
-        ("quality", quality, get_args(QualityGate)),
-    ):
-        if value not in allowed:
-            raise InputError(f"{name} is one of {', '.join(allowed)}, got {value!r}")
 
 
 def _identify(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from verifykit.gallery.intake import checked_question
 from verifykit.gallery.memory import MemoryGallery
 from verifykit.gallery.opening import GalleryLocation, open_gallery
 from verifykit.gallery.protocol import Gallery, OnExisting, PortableGallery
@@ -24,6 +25,7 @@ __all__ = [
     "PortableGallery",
     "SqliteGallery",
     "TransferReport",
+    "checked_question",
     "checked_subject_id",
     "export_gallery",
     "import_gallery",
