@@ -118,12 +118,16 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     try:
         # Not blocking on a named pipe that nobody writes to.
         if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - also for paths of bytes
-            raise ImageError(f"{name} is a directory: pass the image files in it one by one")
+            raise ImageError(  # noqa: TRY301
+                f"{name} is a directory: pass the image files in it one by one"
+            )
         with open(path, "rb") as file:  # noqa: PTH123 - also for paths of bytes
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist: check the path") from error
+    except ImageError:  # a ValueError too, and says already what is wrong
+        raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ImageError(f"{name} cannot be read: {reason}") from error

@@ -140,7 +140,7 @@ def _entry(name_or_path: str | os.PathLike[str]) -> RegistryEntry | None:
     if entry := registered().get(name_or_path):
         return entry
     looks_like_a_path = {"/", os.sep} & set(name_or_path) or name_or_path.endswith(".onnx")
-    if looks_like_a_path or Path(name_or_path).is_file():
+    if looks_like_a_path or os.path.isfile(name_or_path):  # noqa: PTH113 - never raises
         return None
     close = difflib.get_close_matches(name_or_path.lower(), registered(), n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import logging
 import os
@@ -149,5 +150,6 @@ def _how_to_get(entry: RegistryEntry, why: str) -> str:
 def _sweep(folder: Path) -> None:
     """Remove what killed builds left behind."""
     for left in folder.glob(".building-*"):
-        if time.time() - left.stat().st_mtime > _ABANDONED_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process has just finished
+            if time.time() - left.stat().st_mtime > _ABANDONED_S:
+                shutil.rmtree(left, ignore_errors=True)

@@ -131,6 +131,13 @@ def test_what_killed_builds_left_is_swept(product: Path, home: Path) -> None:
     assert [path.name for path in leftovers(home)] == [".building-running"]
 
 
+def test_a_build_that_ends_while_it_is_looked_at(
+    product: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Path, "glob", lambda folder, _: iter([folder / ".building-gone"]))
+    assert models.resolve("tiny").is_file()
+
+
 def test_a_shipped_model(shipped: Path) -> None:
     assert models.load("ready").spec == SPEC
     assert models.resolve("ready") == shipped / "ready.onnx"
@@ -158,6 +165,8 @@ def test_an_unknown_name_gets_a_suggestion(shipped: Path) -> None:
     with pytest.raises(ModelNotFoundError, match="registered are") as caught:
         models.load("xyz")
     assert "did you mean" not in str(caught.value)
+    with pytest.raises(ModelNotFoundError, match="registered are"):
+        models.load("x" * 5000)  # longer than a file's name may be
 
 
 def test_list_and_pull(product: Path) -> None:
