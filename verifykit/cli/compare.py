@@ -44,7 +44,7 @@ def compare(
         if save is not None:
             from verifykit.cli.drawing import require_writable
 
-            require_writable(save)
+            require_writable(save, probe, reference)
         verifier = Verifier(
             model,
             fmr=fmr,

@@ -26,11 +26,15 @@ _LEAST_SIDE_PX = 800
 _QUALITY = 92
 
 
-def require_writable(target: Path) -> None:
-    """Refuse a picture that cannot be written, before anything is computed.
+def require_writable(target: Path, *images: str) -> None:
+    """Refuse a picture that cannot be written, or not without loss, before anything is computed.
+
+    Args:
+        target: The picture to write.
+        *images: Paths of the images that are read, which are not written over.
 
     Raises:
-        InputError: Another suffix than those of JPEG, PNG and WebP, or no such folder.
+        InputError: Another suffix than those of JPEG, PNG and WebP, no such folder, or one of the images.
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise InputError(
@@ -38,6 +42,8 @@ def require_writable(target: Path) -> None:
         )
     if not target.parent.is_dir():
         raise InputError(f"--save: there is no folder {str(target.parent)!r}")
+    if target.exists() and any(Path(image).exists() and target.samefile(image) for image in images):
+        raise InputError(f"--save: {str(target)!r} is one of the images: give another name")
 
 
 def draw_comparison(target: Path, probe: str, reference: str, decision: Decision) -> None:

@@ -101,10 +101,7 @@ def export(
             "subject_count": report.subject_count,
             "template_count": report.template_count,
         }
-        text = (
-            f"exported {report.subject_count} subjects, {report.template_count} templates: {file}"
-        )
-        emit(body, text, as_json=as_json)
+        emit(body, f"exported {_contents(report)}: {file}", as_json=as_json)
 
 
 @app.command("import")
@@ -134,10 +131,7 @@ def import_(
             "skipped_count": report.skipped_count,
         }
         skipped = f", {report.skipped_count} skipped" if report.skipped_count else ""
-        text = (
-            f"imported {report.subject_count} subjects, {report.template_count} templates{skipped}"
-        )
-        emit(body, text, as_json=as_json)
+        emit(body, f"imported {_contents(report)}{skipped}", as_json=as_json)
 
 
 @app.command()

@@ -48,7 +48,7 @@ def identify(
         if save is not None:
             from verifykit.cli.drawing import require_writable
 
-            require_writable(save)
+            require_writable(save, image)
         verifier = open_reader(model, gallery, providers=providers, threads=threads)
         criterion = Criterion.of(verifier.spec, fmr, threshold)
         answers = identify_each(

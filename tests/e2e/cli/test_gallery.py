@@ -39,6 +39,8 @@ def test_gallery_verbs(invoke: Invoke, gallery: str) -> None:
     assert "1 template erased" in invoke("gallery", "remove", "copy.db", "bea", status=0).stdout
     invoke("gallery", "remove", "copy.db", "bea", status=2)
     assert invoke("gallery", "list", "copy.db", status=0).stdout == "Ada 🙂/1\n"
+    said = invoke("gallery", "export", "copy.db", "one.jsonl", status=0).stdout
+    assert said == "exported 1 subject, 1 template: one.jsonl\n"
 
 
 def test_gallery_verbs_on_what_is_no_gallery(invoke: Invoke) -> None:

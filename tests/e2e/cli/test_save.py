@@ -149,3 +149,12 @@ def test_a_name_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> Non
     for target in (tmp_path / "a.pdf", tmp_path / "a", tmp_path / "no" / "a.png"):
         with pytest.raises(InputError, match="--save"):
             drawing.require_writable(target)
+
+
+def test_the_images_are_not_drawn_over(black: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.png"
+    link.symlink_to(black)
+    for target in (black, link):
+        with pytest.raises(InputError, match="is one of the images"):
+            drawing.require_writable(target, "absent.png", str(black))
+    drawing.require_writable(black, "absent.png")
