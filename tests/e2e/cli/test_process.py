@@ -116,7 +116,12 @@ def test_an_interrupted_run_says_so_and_ends_with_130(
         (pictures / f"{number:03}.jpg").symlink_to(portraits["biden"])
     gallery, out = tmp_path / "g.db", tmp_path / "out.jsonl"
     assert run("enroll", "ada", portraits["person_a_1"], "-g", gallery).returncode == 0
-    command = [sys.executable, "-m", "verifykit", "identify-batch", str(pictures)]
+    # A job in the background of a shell inherits an ignored SIGINT, and Python then leaves it ignored.
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('verifykit', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", program, "identify-batch", str(pictures)]
     process = subprocess.Popen(
         [*command, "-g", str(gallery), "-o", str(out)], stderr=subprocess.PIPE, text=True
     )
