@@ -248,6 +248,7 @@ def _spec(
         operating_points=points,
         default_fmr=default_fmr,
         default_attack=default_attack,
+        fusion="mean",  # a threshold of single pairs holds for no other: docs/adr/0007
         golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
     )
 

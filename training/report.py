@@ -42,7 +42,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     if stages and stages[-1] < steps[-1]["step"]:
         # The softmax stage's loss is of another kind and size.
         axes[0].axvline(stages[-1], color="grey", linestyle=":", label="end of the softmax stage")
-        axes[0].set_yscale("log")
+        axes[0].set_yscale("symlog", linthresh=1e-2)  # a batch that has nothing left to teach is 0
         axes[0].legend()
     for axis in axes:
         axis.set_xlabel("step")
