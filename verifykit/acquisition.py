@@ -38,6 +38,7 @@ class Acquisition:
     Attributes:
         spec: The model's crop.
         limits: Below or above which a face is refused.
+        detector: What finds faces; None for crops that need none.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class Acquisition:
             raise ModelContractError("a five_point crop needs a detector, and the model has none")
         self.spec = spec
         self.limits = limits or QualityLimits()
-        self._detector = detector
+        self.detector = detector
 
     def samples(
         self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
@@ -85,9 +86,9 @@ class Acquisition:
         """
         require_options(multi_face, quality)
         pixels = load_image(image)
-        if self._detector is None or not isinstance(self.spec, FivePointCrop):
+        if self.detector is None or not isinstance(self.spec, FivePointCrop):
             return [Sample(crop(pixels, self.spec))]
-        samples = self._faces(pixels, self.spec, self._detector, multi_face)
+        samples = self._faces(pixels, self.spec, self.detector, multi_face)
         if quality == "warn":
             return samples
         usable = [sample for sample in samples if not sample.reasons]
@@ -117,7 +118,8 @@ class Acquisition:
         samples = []
         for detection in detections:
             face = crop(image, spec, landmarks_px=detection.landmarks_px)
-            measures = measure_face(image, detection, face)
+            turned_deg = detector.turned_deg(image, detection)
+            measures = measure_face(image, detection, face, turned_deg)
             reasons = face_reasons(measures, self.limits)
             samples.append(Sample(face, detection, measures, reasons))
         return samples

@@ -65,20 +65,23 @@ class QualityLimits:
     min_visible_share: float = 0.77
 
 
-def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, float]:
+def measure_face(
+    image: Image, detection: Detection, crop: Image, turned_deg: float = 0.0
+) -> dict[str, float]:
     """Measure what decides whether a face is worth comparing.
 
     Args:
         image: (H, W, 3) uint8 RGB, the whole image.
         detection: The face in it.
         crop: (h, w, 3) uint8 RGB, the face aligned by its landmarks to the ArcFace template.
+        turned_deg: How it lies in the image, from ``FaceDetector.turned_deg``.
 
     Returns:
         ``eye_distance_px`` (as if seen from the front), ``sharpness`` (one minus
         the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
         (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
-        ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``visible_share`` (of the
-        head inside the image, 0..1).
+        ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
+        ``visible_share`` (of the head inside the image, 0..1).
     """
     import cv2
 
@@ -97,6 +100,7 @@ def measure_face(image: Image, detection: Detection, crop: Image) -> dict[str, f
         "yaw_deg": yaw,
         "pitch_deg": pitch,
         "roll_deg": roll,
+        "turned_deg": turned_deg,
         "visible_share": _visible_share(landmarks_px, image.shape[0], image.shape[1]),
     }
 
@@ -115,6 +119,7 @@ def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[
     turned = (
         abs(measures["yaw_deg"]) > limits.max_yaw_deg
         or abs(measures["pitch_deg"]) > limits.max_pitch_deg
+        or measures["turned_deg"] != 0.0
     )
     applies = {
         "face_too_small": measures["eye_distance_px"] < limits.min_eye_distance_px,

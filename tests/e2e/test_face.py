@@ -98,6 +98,28 @@ def test_a_weak_probe_is_refused_or_reported_in_every_answer(
     assert candidate.warnings == ("too_dark",)
 
 
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
+    verifier: vk.Verifier, portraits: Mapping[str, Path], quarters: int
+) -> None:
+    acquisition = verifier.encoder.acquisition
+    found = 0
+    for name in ("person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_2", "obama2"):
+        image = load_image(portraits[name])
+        (upright,) = acquisition.samples(image)
+        assert upright.quality["turned_deg"] == 0.0
+        turned = np.ascontiguousarray(np.rot90(image, quarters))
+        with pytest.raises(vk.AcquisitionError):
+            verifier.compare(image, turned)
+        if not acquisition.detector or not acquisition.detector.detect(turned):
+            continue
+        found += 1
+        (sample,) = acquisition.samples(turned, multi_face="largest", quality="warn")
+        assert "extreme_pose" in sample.reasons
+        assert sample.quality["turned_deg"] == 360 - 90 * quarters
+    assert found
+
+
 def test_the_default_is_an_fmr_of_1e_4_on_millions_of_pairs(verifier: vk.Verifier) -> None:
     point = verifier.spec.operating_point()
     assert point.fmr == 1e-4
