@@ -158,7 +158,7 @@ class Verifier:
             image: The probe.
             fmr: False match rate for this call, in (0, 1).
             threshold: A bare cosine threshold in [-1, 1] instead.
-            multi_face: For this call; with ``"all"`` the best face decides.
+            multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
             quality: For this call.
 
         Returns:
@@ -195,7 +195,7 @@ class Verifier:
             reference: The other; the score does not depend on their order.
             fmr: False match rate for this call, in (0, 1).
             threshold: A bare cosine threshold in [-1, 1] instead.
-            multi_face: For this call; with ``"all"`` the best pair of faces decides.
+            multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
             quality: For this call.
 
         Returns:
