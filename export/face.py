@@ -66,7 +66,7 @@ def build_face(target: Path) -> None:
         embedding_size=len(golden),
         weights_sha256=weights_digest(encoder),
         golden_embedding=golden,
-        licence="Apache-2.0",
+        licence="Apache-2.0 AND MIT",
         provenance=Provenance(
             source=f"{SFACE.package} {SFACE.version}, {SFACE.path}",
             source_sha256=SFACE.sha256,

@@ -107,7 +107,8 @@ def enroll(
         warnings += _disagreements(templates, stored, accepted, threshold)
         warnings += _look_alikes(gallery, subject_id, templates, threshold)
     gallery.add(subject_id, templates, metadata)
-    count = len(gallery.get(subject_id).templates)
+    # Another thread may have removed the subject since: that is no failure of this enrolment.
+    count = len(_stored(gallery, subject_id))
     return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
 
 

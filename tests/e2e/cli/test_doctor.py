@@ -37,7 +37,7 @@ def test_a_sound_installation(face_model: Path) -> None:
     for package in ("verifykit", "python", "numpy", "opencv-python-headless", "onnxruntime"):
         assert report["versions"][package]
     (face,) = (model for model in report["models"] if model["name"] == "face")
-    assert (face["licence"], face["state"]) == ("Apache-2.0", "ready")
+    assert (face["licence"], face["state"]) == ("Apache-2.0 AND MIT", "ready")
     (cpu,) = (provider for provider in report["providers"] if provider["name"] == "cpu")
     assert cpu["works"]
     assert 0.1 < cpu["embedding_ms"] < 10_000
