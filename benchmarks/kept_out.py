@@ -1,4 +1,6 @@
-"""Enrol and verify people whom a model never saw: ``python -m benchmarks.kept_out MODEL --data PATH --fmr 0.1``.
+"""Enrol and verify people whom a model never saw.
+
+``python -m benchmarks.kept_out MODEL --data PATH --fmr 0.1``
 
 Of every subject with four pictures or more in ``faces/lfw_val`` two are enrolled; the others are verified
 against their own subject and against the next one, through the public API.
