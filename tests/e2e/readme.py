@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,21 @@ NAMES = {
 }
 # Set-up that the reader has behind them, or that runs elsewhere: not run again from here.
 ELSEWHERE = ("make", "pip", "python -m pip", "python -m benchmarks", "git", "cd")
+# They need torch, which the README's reader may not have: tests/e2e/test_docs.py runs them.
+TRAINING = ("verifykit-train", "verifykit-export")
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
-def run_document(document: Path) -> dict[str, int]:
+def run_document(document: Path, programs: Sequence[str] = ("verifykit",)) -> dict[str, int]:
     """Run every example of a document in the current folder.
 
     Args:
         document: A Markdown file.
+        programs: Whose commands are run.
 
     Returns:
-        How many ``python`` blocks and how many ``verifykit`` commands were run.
+        How many ``python`` blocks and how many of their commands were run.
 
     Raises:
         AssertionError: A command failed, or printed something else than the document shows.
@@ -65,10 +68,10 @@ def run_document(document: Path) -> dict[str, int]:
             counts["python"] += 1
             continue
         for command, shown in _commands(code):
-            if command.startswith("verifykit "):
+            if command.split()[0] in programs:
                 _run(command, shown)
                 counts["console"] += 1
-            elif not command.startswith(ELSEWHERE):
+            elif not command.startswith((*ELSEWHERE, *TRAINING)):
                 raise AssertionError(f"{document.name} shows a command nobody checks: {command}")
     return counts
 

@@ -1,0 +1,231 @@
+"""The documents: examples run as they stand there, and the reference pages are in step with the code."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+import cv2
+import pytest
+
+import verifykit.errors
+from tests.e2e.readme import BLOCK, NUMBER, _commands, run_document
+from verifykit.quality import QualityLimits, face_reasons
+
+CHECKOUT = Path(__file__).parents[2]
+DOCS = CHECKOUT / "docs"
+TUTORIAL = DOCS / "tutorial" / "train-your-own.md"
+LINK = re.compile(r"\]\(([^)#:]+)\)")
+
+needs_torch = pytest.mark.skipif(not find_spec("torch"), reason="needs the extras train and export")
+
+
+@pytest.fixture
+def pictures(
+    tmp_path: Path, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    for path in portraits.values():
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name", ["enrol-and-verify", "several-faces-and-weak-pictures", "offline-machine"]
+)
+@pytest.mark.usefixtures("pictures", "face_model")
+def test_a_how_to_page_runs(name: str) -> None:
+    ran = run_document(DOCS / "how-to" / f"{name}.md")
+    assert ran["python"] > 0
+    assert ran["console"] > 0
+
+
+@needs_torch
+@pytest.mark.usefixtures("pictures", "face_model")
+def test_the_page_on_importing_runs() -> None:
+    document = DOCS / "how-to" / "import-an-encoder.md"
+    ran = run_document(document, ("verifykit", "verifykit-export"))
+    assert ran == {"python": 1, "console": 3}
+
+
+@needs_torch
+def test_the_tutorial_runs_on_drawn_people(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    _draw_people(tmp_path / "data" / "faces" / "orl")
+    monkeypatch.setenv("VERIFYKIT_DATA", str(tmp_path / "data"))
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    text = TUTORIAL.read_text(encoding="utf-8")
+    config = re.search(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert config
+    # As it stands there, but for the length: what is looked at is that all of it works.
+    short = config[1].replace("epochs = 60", "epochs = 2").replace("epochs = 10 ", "epochs = 1 ")
+    assert short.count("epochs = 2") == short.count("epochs = 1 ") == 1
+    Path("my.toml").write_text(short, encoding="utf-8")
+    ran = []
+    for block in BLOCK.finditer(text):
+        if block[1] == "python":
+            exec(compile(block[2], str(TUTORIAL), "exec"), {"__name__": "__main__"})
+            assert "of 450 wrong people match" in capfd.readouterr().out
+            continue
+        for command, shown in _commands(block[2]):
+            if command.startswith("pip "):
+                continue
+            ran.append(command.split()[0])
+            assert _call(monkeypatch, command, tmp_path / "data") in (0, 1), command
+            captured = capfd.readouterr()
+            if ran[-1] == "verifykit":  # match or no match: that is for the numbers
+                assert "FMR" in captured.out
+                continue
+            _require_same_lines(shown, captured.out + captured.err)
+    assert ran == [*["verifykit-train"] * 4, "verifykit-export", "verifykit"]
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/how-to/smaller-models.md", "docs/how-to/several-processes.md"]
+)
+def test_commands_that_take_long_are_at_least_understood(name: str) -> None:
+    import typer
+
+    import export.cli
+    import training.cli
+
+    apps = {"verifykit-train": training.cli.app, "verifykit-export": export.cli.app}
+    first = {"verifykit-train": "train", "verifykit-export": "run"}
+    looked_at = 0
+    for block in BLOCK.finditer((CHECKOUT / name).read_text(encoding="utf-8")):
+        for line, _ in _commands(block[2]):
+            program, *words = shlex.split(line)
+            if program not in apps:
+                continue
+            group = typer.main.get_command(apps[program])
+            verbs = group.commands  # type: ignore[attr-defined]
+            verb = words.pop(0) if words[0] in verbs else first[program]
+            verbs[verb].make_context(verb, words)  # raises for what it does not know
+            looked_at += 1
+    assert looked_at > 0
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("page", "name"), [("cli_page", "command-line.md"), ("config_page", "training-config.md")]
+)
+def test_a_generated_page_is_in_step(page: str, name: str) -> None:
+    written = (DOCS / "reference" / name).read_text(encoding="utf-8")
+    assert getattr(_generator(), page)() == written, "run: python docs/reference/generate.py"
+
+
+@needs_torch
+def test_every_loss_is_documented_with_its_options() -> None:
+    from training import losses
+
+    text = (DOCS / "reference" / "losses.md").read_text(encoding="utf-8")
+    for name in losses.LOSSES:
+        (row,) = re.findall(rf"^\| `{name}` \| .*? \| (.*) \|$", text, re.MULTILINE)[:1]
+        function: Callable[..., object] = losses.MarginSoftmax
+        if name not in ("cosface", "arcface"):
+            function = losses.build_loss(name).compute  # type: ignore[assignment]
+        options = {
+            key: str(parameter.default)
+            for key, parameter in inspect.signature(function).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY and key not in ("forgeries", "kind")
+        }
+        assert dict(re.findall(r"`(\w+)` ([\w.]+)", row)) == options, name
+
+
+def test_every_error_and_reason_is_documented() -> None:
+    text = (DOCS / "reference" / "errors.md").read_text(encoding="utf-8")
+    for name in set(verifykit.errors.__all__) - {"VerifyKitError"}:
+        assert f"\n| `{name}` |" in text, name
+    worst = dict.fromkeys(["eye_distance_px", "visible_share", "brightness", "sharpness"], 0.0)
+    worst |= {"yaw_deg": 90.0, "pitch_deg": 90.0, "roll_deg": 0.0, "bright_share": 1.0}
+    reasons = face_reasons(worst, QualityLimits())
+    assert len(reasons) >= 6
+    listed = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
+    assert listed == ["no_face", "several_faces", *reasons]
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    documents = [CHECKOUT / "README.md", *DOCS.rglob("*.md")]
+    broken = [
+        f"{document.relative_to(CHECKOUT)}: {target}"
+        for document in documents
+        for target in LINK.findall(document.read_text(encoding="utf-8"))
+        if not (document.parent / target).exists()
+    ]
+    assert not broken
+
+
+def _draw_people(folder: Path) -> None:
+    from tests.unit.training.drawing import drawn
+
+    for person in range(1, 31):
+        (folder / f"s{person:02}").mkdir(parents=True)
+        for number in range(1, 11):
+            path = folder / f"s{person:02}" / f"{number}.pgm"
+            assert cv2.imwrite(str(path), cv2.cvtColor(drawn(person, number), cv2.COLOR_RGB2GRAY))
+
+
+def _call(monkeypatch: pytest.MonkeyPatch, command: str, data: Path) -> int:
+    """In this process: torch is imported once."""
+    import export.cli
+    import training.cli
+    import verifykit.cli
+
+    mains = {
+        "verifykit": verifykit.cli.main,
+        "verifykit-train": training.cli.main,
+        "verifykit-export": export.cli.main,
+    }
+    words = shlex.split(command.replace("$VERIFYKIT_DATA", str(data)))
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as stop:
+        mains[words[0]]()
+    return int(stop.value.code or 0)
+
+
+def _require_same_lines(shown: list[str], printed: str) -> None:
+    """Word for word but for the numbers, and for the progress bar."""
+    lines = {_plain(line) for line in printed.splitlines()}
+    wanted = [line for line in shown if line.strip() and "━" not in line]
+    assert wanted
+    for line in wanted:
+        assert _plain(line) in lines, f"{line!r} is shown, printed was:\n{printed}"
+
+
+def _plain(line: str) -> str:
+    """Without numbers, and without the table's lines, whose length follows the numbers'."""
+    return " ".join(NUMBER.sub("#", re.sub(r"[│┌┐└┘─┬┴]", " ", line)).split())
+
+
+def _generator() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", DOCS / "reference" / "generate.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    if not find_spec("torch"):
+        yield
+        return
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
