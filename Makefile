@@ -36,11 +36,11 @@ wheel: .venv/developer
 	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
 	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/e2e/readme.py ../../../README.md
 
-# The runtime's tests again, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
+# The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:
 	$(PYTHON) -m venv .cache/oldest
 	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,dev]"
-	.cache/oldest/bin/python -m pytest --ignore tests/architecture --ignore-glob "*/training/*"
+	.cache/oldest/bin/python -m pytest --ignore tests/architecture
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -7,36 +7,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
 import verifykit as vk
+from tests.e2e.enrolled import contents
+from tests.privileges import without_privileges
 from verifykit.encoder import Encoder
 from verifykit.image import load_image
-
-
-@pytest.fixture(scope="module")
-def encoder(face_model: Path) -> Encoder:
-    return Encoder.open(face_model, threads=2)
-
-
-@pytest.fixture
-def verifier(encoder: Encoder, portraits: Mapping[str, Path], tmp_path: Path) -> vk.Verifier:
-    """Two people enrolled in a gallery file."""
-    verifier = vk.Verifier(encoder, gallery=tmp_path / "people.db")
-    verifier.enroll("person_a", portraits["person_a_1"])
-    verifier.enroll("person_b", portraits["person_b_1"])
-    return verifier
-
-
-def contents(verifier: vk.Verifier) -> dict[str, list[bytes]]:
-    return {
-        subject_id: [t.embedding.tobytes() for t in verifier.gallery.get(subject_id).templates]
-        for subject_id in verifier.gallery.subject_ids()
-    }
 
 
 def saved(path: Path, data: bytes) -> Path:
@@ -84,19 +64,6 @@ def test_a_model_with_one_flipped_byte(face_model: Path, tmp_path: Path) -> None
             file.write(bytes([byte ^ 1]))
         with pytest.raises(vk.ModelIntegrityError, match=damaged.name):
             vk.Verifier(damaged)
-
-
-@contextmanager
-def without_privileges() -> Iterator[None]:
-    """Root may write anywhere: be nobody for a moment."""
-    if os.geteuid() != 0:
-        yield
-        return
-    os.seteuid(65534)
-    try:
-        yield
-    finally:
-        os.seteuid(0)
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")

@@ -13,31 +13,10 @@ import pytest
 from PIL import Image as PilImage
 
 import verifykit as vk
-from verifykit.encoder import Encoder
+from tests.e2e.enrolled import contents
 from verifykit.image import load_image
 
 Damage = Callable[[bytes, Path], object]
-
-
-@pytest.fixture(scope="module")
-def encoder(face_model: Path) -> Encoder:
-    return Encoder.open(face_model, threads=2)
-
-
-@pytest.fixture
-def verifier(encoder: Encoder, portraits: Mapping[str, Path], tmp_path: Path) -> vk.Verifier:
-    """Two people enrolled in a gallery file."""
-    verifier = vk.Verifier(encoder, gallery=tmp_path / "people.db")
-    verifier.enroll("person_a", portraits["person_a_1"])
-    verifier.enroll("person_b", portraits["person_b_1"])
-    return verifier
-
-
-def contents(verifier: vk.Verifier) -> dict[str, list[bytes]]:
-    return {
-        subject_id: [t.embedding.tobytes() for t in verifier.gallery.get(subject_id).templates]
-        for subject_id in verifier.gallery.subject_ids()
-    }
 
 
 def refused_by_every_verb(

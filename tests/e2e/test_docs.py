@@ -25,7 +25,9 @@ DOCS = CHECKOUT / "docs"
 TUTORIAL = DOCS / "tutorial" / "train-your-own.md"
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
-needs_torch = pytest.mark.skipif(not find_spec("torch"), reason="needs the extras train and export")
+needs_torch = pytest.mark.skipif(
+    not find_spec("lightning_fabric"), reason="needs the extras train and export"
+)
 
 
 @pytest.fixture
@@ -220,7 +222,7 @@ def _generator() -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    if not find_spec("torch"):
+    if not find_spec("lightning_fabric"):
         yield
         return
     import torch

@@ -23,11 +23,6 @@ PEOPLE = ("person_a", "person_b")
 OTHERS = ("impostor_1", "impostor_2", "biden")
 
 
-@pytest.fixture(scope="module")
-def encoder(face_model: Path) -> Encoder:
-    return Encoder.open(face_model, threads=2)
-
-
 @pytest.fixture
 def verifier(encoder: Encoder) -> vk.Verifier:
     return vk.Verifier(encoder)

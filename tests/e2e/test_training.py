@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-if not find_spec("torch"):
+if not find_spec("lightning_fabric"):
     pytest.skip("needs the extra train", allow_module_level=True)
 
 import torch

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-if not find_spec("torch"):
+if not find_spec("lightning_fabric"):
     pytest.skip("needs the extra train", allow_module_level=True)
 
 from tests.unit.training.drawing import draw_folder, small_config

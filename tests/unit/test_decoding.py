@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as PilImage
 from PIL import ImageFile
 
+from tests.unit.encoding import encoded
 from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit.types import Image
@@ -28,24 +28,6 @@ STORED = {  # EXIF orientation -> how an upright picture is turned before it is 
     7: PilImage.Transpose.TRANSVERSE,
     8: PilImage.Transpose.ROTATE_270,
 }
-
-
-@pytest.fixture(scope="module")
-def picture(portraits: Mapping[str, Path]) -> PilImage.Image:
-    """A portrait, 60 x 48 pixels: small, and not square."""
-    with PilImage.open(portraits["person_a_2"]) as opened:
-        return opened.convert("RGB").resize((48, 60), PilImage.Resampling.LANCZOS)
-
-
-@pytest.fixture(scope="module")
-def upright(picture: PilImage.Image) -> Image:
-    return np.array(picture)
-
-
-def encoded(picture: PilImage.Image, file_format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def cv2_encoded(extension: str, pixels: np.ndarray) -> bytes:

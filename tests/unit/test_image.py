@@ -8,6 +8,7 @@ import os
 import struct
 import subprocess
 import sys
+import tempfile
 import warnings
 import zlib
 from collections.abc import Mapping
@@ -20,27 +21,11 @@ import pytest
 from PIL import Image as PilImage
 from PIL import ImageFile
 
+from tests.privileges import without_privileges
+from tests.unit.encoding import encoded
 from verifykit.errors import ImageError, InputError
 from verifykit.image import image_name, load_image
 from verifykit.types import Image
-
-
-@pytest.fixture(scope="module")
-def picture(portraits: Mapping[str, Path]) -> PilImage.Image:
-    """A portrait, 60 x 48 pixels: small, and not square."""
-    with PilImage.open(portraits["person_a_2"]) as opened:
-        return opened.convert("RGB").resize((48, 60), PilImage.Resampling.LANCZOS)
-
-
-@pytest.fixture(scope="module")
-def upright(picture: PilImage.Image) -> Image:
-    return np.array(picture)
-
-
-def encoded(picture: PilImage.Image, file_format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    picture.save(file, file_format, **options)
-    return file.getvalue()
 
 
 def test_path_bytes_file_object_and_array_are_the_same_image(
@@ -123,12 +108,15 @@ def test_addresses_are_not_fetched(url: str) -> None:
     refused(url, "download the image first")
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read it")
-def test_a_file_without_permission(tmp_path: Path) -> None:
-    path = tmp_path / "secret.jpg"
-    path.write_bytes(b"1")
-    path.chmod(0)
-    refused(path, "secret.jpg", "Permission denied")
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="POSIX permissions")
+def test_a_file_without_permission() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        path = Path(name) / "secret.jpg"
+        path.write_bytes(b"1")
+        path.chmod(0)
+        with without_privileges():
+            refused(path, "secret.jpg", "Permission denied")
 
 
 def test_operating_system_errors_carry_their_reason(tmp_path: Path) -> None:

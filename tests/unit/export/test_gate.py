@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-if not find_spec("torch"):
+if not find_spec("lightning_fabric"):
     pytest.skip("needs the extras train and export", allow_module_level=True)
 
 import torch

@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 from verifykit import models
 from verifykit.encoder import Encoder
 
-if not find_spec("torch"):
+if not find_spec("lightning_fabric"):
     pytest.skip("needs the extras train and export", allow_module_level=True)
 
 from tests.unit.export.commands import command, refused

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-if not find_spec("torch"):
+if not find_spec("lightning_fabric"):
     pytest.skip("needs the extras train and export", allow_module_level=True)
 
 from export.rates import default_point, operating_points, rates_with_intervals
