@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,6 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 from verifykit.errors import InputError, VerifyKitError
+from verifykit.spec import OperatingPoint
 
 __all__ = ["app", "main"]
 
@@ -51,6 +53,10 @@ def export(
     max_eer_rise: Annotated[
         float, typer.Option(min=0.0, max=1.0, help="Allowed for fp16 and int8 over float32.")
     ] = 0.005,
+    fusion: Annotated[
+        Literal["mean", "max", "centroid", "spread"],
+        typer.Option(help="How the scores of several references become one."),
+    ] = "mean",
     images: Annotated[
         int, typer.Option(min=2, help="Stop taking subjects for the rates at so many images.")
     ] = 500,
@@ -75,6 +81,7 @@ def export(
             citation=citation,
             opset=opset,
             max_eer_rise=max_eer_rise,
+            fusion=fusion,
             images=images,
             cache=cache,
         )
@@ -100,9 +107,9 @@ def export(
             f"{cost.precision}: {cost.network_bytes} bytes, {cost.image_ms:.2f} ms an image, "
             f"{cost.times_float32:.2f} times float32"
         )
-    if points:
-        typer.echo(f"operating points: {', '.join(f'{p.attack} FMR {p.fmr:g}' for p in points)}")
-    else:
+    for line in _points_text(points):
+        typer.echo(line)
+    if not points:
         typer.echo(
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
             "even FMR 0.1 takes; every call needs threshold="
@@ -114,8 +121,19 @@ def export(
         )
     if points and done.spec.default_fmr is None:
         typer.echo(
-            "no default false match rate (none is as low as 0.01): every call needs fmr= or threshold="
+            "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
+            "every call needs fmr= or threshold="
         )
+
+
+def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
+    for attack in dict.fromkeys(point.attack for point in points):
+        mine = [point for point in points if point.attack == attack]
+        parts = []
+        for count in sorted({point.reference_count for point in mine}):
+            fmrs = [point.fmr for point in mine if point.reference_count == count]
+            parts.append(f"{count}: FMR {max(fmrs):g} to {min(fmrs):g}")
+        yield f"operating points, {attack}, by number of references: {'; '.join(parts)}"
 
 
 @app.command("import")

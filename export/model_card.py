@@ -8,6 +8,7 @@ from export.golden import SWAPPED_COSINE
 from export.parity import LIMIT, Parity
 from export.precision import Precision
 from export.rates import RateAtThreshold
+from export.reference_counts import MeasuredPoint
 from training.evaluate import Verification
 from training.run_folder import EncoderRecord
 
@@ -41,7 +42,8 @@ class Measured:
         parity: How far the file is from the network.
         rates: Its error rates on subjects that it was not trained on.
         float32_eer: The EER in float32, in [0, 1].
-        intervals: FMR and FNMR at its thresholds.
+        intervals: FMR and FNMR of single pairs at their thresholds.
+        points: Its operating points for each attack and number of references, with their FNMR.
         costs: Float32 first, then the file's own precision if it is another.
         swapped_cosine: Between the golden image's embeddings with red and blue in order and swapped;
             None for grey.
@@ -54,6 +56,7 @@ class Measured:
     rates: Verification
     float32_eer: float
     intervals: tuple[RateAtThreshold, ...]
+    points: tuple[MeasuredPoint, ...]
     costs: tuple[Cost, ...]
     swapped_cosine: float | None
     file_bytes: int
@@ -74,7 +77,9 @@ def render_measured(record: EncoderRecord, measured: Measured) -> str:
     Returns:
         Text that begins with an empty line and ends with a line feed.
     """
-    sections = [_training(record), _protocol(measured), _rates(measured), _costs(measured)]
+    sections = [_training(record), _protocol(measured), _rates(measured)]
+    sections += [_references(measured)] if measured.points else []
+    sections += [_costs(measured)]
     return "".join("\n" + "\n".join(lines) + "\n" for lines in sections)
 
 
@@ -131,13 +136,28 @@ def _rates(measured: Measured) -> list[str]:
         lines.append(f"- EER against skilled forgeries {rates.skilled_eer:.2%}")
     if not measured.intervals:
         return [*lines, "- Too few non-mated pairs for a threshold at any FMR."]
-    lines += ["", "| threshold | FMR | FNMR |", "| --- | --- | --- |"]
+    lines += ["", "Single pairs against random forgeries:", ""]
+    lines += ["| threshold | FMR | FNMR |", "| --- | --- | --- |"]
     lines += [
         f"| {item.threshold:.4f} | {_with_interval(item.fmr, item.fmr_interval)} "
         f"| {_with_interval(item.fnmr, item.fnmr_interval)} |"
         for item in measured.intervals
     ]
     return [*lines, "", "Intervals are 95 %, by drawing subjects again."]
+
+
+def _references(measured: Measured) -> list[str]:
+    ordered = sorted(
+        (each.point.attack, each.point.fmr, each.point.reference_count, each.fnmr)
+        for each in measured.points
+    )
+    return [
+        "## What each number of references costs",
+        "",
+        "| attack | FMR | references | FNMR |",
+        "| --- | --- | --- | --- |",
+        *(f"| {attack} | {fmr:g} | {count} | {fnmr:.2%} |" for attack, fmr, count, fnmr in ordered),
+    ]
 
 
 def _with_interval(rate: float, interval: tuple[float, float]) -> str:

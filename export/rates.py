@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,11 +15,12 @@ from verifykit.metrics import fnmr_at
 from verifykit.spec import Attack, OperatingPoint
 from verifykit.types import Embeddings
 
-__all__ = ["RateAtThreshold", "default_point", "operating_points", "rates_with_intervals"]
+__all__ = ["RateAtThreshold", "default_point", "rates_with_intervals"]
 
 _RESAMPLES = 1000
-_USUAL_FMR = 1e-3
-_HIGHEST_DEFAULT_FMR = 1e-2
+_USUAL_RANDOM_FMR = 1e-3
+_HIGHEST_RANDOM_FMR = 1e-2
+_SKILLED_FMR = 5e-2
 
 
 @dataclass(frozen=True)
@@ -44,51 +44,32 @@ class RateAtThreshold:
     fnmr_interval: tuple[float, float]
 
 
-def operating_points(rates: Verification, scores: Scores) -> tuple[OperatingPoint, ...]:
-    """A point for each rate that at least 3 / FMR non-mated comparisons stand behind.
-
-    Args:
-        rates: The thresholds.
-        scores: What they were measured on.
-
-    Returns:
-        May be empty. The rate of a point is the one asked for; equal scores match together, so fewer
-        may have matched than it allows.
-    """
-    points = []
-    kinds: tuple[
-        tuple[Attack, tuple[tuple[float, float, float], ...], NDArray[np.float32]], ...
-    ] = (
-        ("random_forgery", rates.fnmr, scores.non_mated),
-        ("skilled_forgery", rates.skilled_fnmr, scores.skilled),
-    )
-    for attack, table, others in kinds:
-        values = others.astype(np.float64)
-        for fmr, _, threshold in table:
-            if math.isfinite(threshold):
-                matches = int((values >= threshold).sum())
-                points.append(OperatingPoint(fmr, threshold, len(values), matches, attack))
-    return tuple(points)
-
-
 def default_point(points: Sequence[OperatingPoint]) -> tuple[float | None, Attack]:
     """What a model decides by when nothing is asked for.
 
+    Against skilled forgeries if they were measured, then at 5e-2. Random forgeries happen all the time
+    and to everybody, so their rate must be low; a skilled forger is an attacker, who has to exist first
+    and has studied this one subject, and a rate as low as for random ones would be paid for by far more
+    genuine samples that are turned away. Against random forgeries at the rate nearest to 1e-3 from above.
+
     Args:
-        points: Its operating points.
+        points: Its operating points; those of the fewest references count, since `compare` and
+            `identify` have one.
 
     Returns:
-        The rate nearest to 1e-3 from above, against skilled forgeries if they were measured; None where
-        no point is as low as 1e-2, so that nobody gets a lenient threshold unasked.
+        The rate and its attack. None where no point is as low as 5e-2 for skilled, or 1e-2 for random
+        forgeries, so that nobody gets a lenient threshold unasked.
     """
-    attack: Attack = (
-        "skilled_forgery"
-        if any(p.attack == "skilled_forgery" for p in points)
-        else "random_forgery"
-    )
-    fmrs = [p.fmr for p in points if p.attack == attack]
-    usual = [f for f in fmrs if _USUAL_FMR * (1 - 1e-9) <= f <= _HIGHEST_DEFAULT_FMR * (1 + 1e-9)]
-    return (min(usual) if usual else None), attack
+    skilled = any(point.attack == "skilled_forgery" for point in points)
+    attack: Attack = "skilled_forgery" if skilled else "random_forgery"
+    mine = [point for point in points if point.attack == attack]
+    fewest = min((point.reference_count for point in mine), default=1)
+    fmrs = [point.fmr for point in mine if point.reference_count == fewest]
+    highest = (_SKILLED_FMR if skilled else _HIGHEST_RANDOM_FMR) * (1 + 1e-9)
+    if skilled:
+        return max((fmr for fmr in fmrs if fmr <= highest), default=None), attack
+    usual = [fmr for fmr in fmrs if _USUAL_RANDOM_FMR * (1 - 1e-9) <= fmr <= highest]
+    return min(usual, default=None), attack
 
 
 def rates_with_intervals(

@@ -24,7 +24,8 @@ from export.parity import (
     require_same_fnmr,
 )
 from export.precision import Precision, to_float16, to_int8
-from export.rates import default_point, operating_points, rates_with_intervals
+from export.rates import default_point, rates_with_intervals
+from export.reference_counts import DRAWS, MeasuredPoint, measured_points
 from export.samples import Samples, read_samples
 from export.torch_export import TORCH_OPSET, to_onnx
 from training.checkpoint import write_whole
@@ -36,7 +37,7 @@ from training.run_folder import EncoderRecord, RunFolder
 from verifykit.errors import ModelContractError
 from verifykit.models import load, render_card
 from verifykit.session import Session
-from verifykit.spec import InputSpec, ModelSpec, Provenance
+from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
 from verifykit.types import Embeddings
 
 __all__ = ["ExportRequest", "Exported", "export_run"]
@@ -58,6 +59,7 @@ class ExportRequest:
         citation: The paper or project to credit.
         opset: The ONNX operator set.
         max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
+        fusion: How the scores of several references become one.
         images: Stop taking subjects for the rates once they have so many images.
         cache: Folder of the crops; None is verifykit's own.
     """
@@ -70,6 +72,7 @@ class ExportRequest:
     citation: str = "none"
     opset: int = TORCH_OPSET
     max_eer_rise: float = 0.005
+    fusion: Fusion = "mean"
     images: int = 500
     cache: Path | None = None
 
@@ -139,7 +142,8 @@ def export_run(request: ExportRequest) -> Exported:
         )
     else:
         costs = _costs({"fp32": (float32, session)}, samples, record)
-    spec = _spec(request, run, record, model, rates, scores)
+    points = measured_points(rows, samples.records, request.fusion)
+    spec = _spec(request, run, record, model, rates, points)
     detector = None
     if record.detector_model is not None:
         data = load(record.detector_model).detector
@@ -152,6 +156,7 @@ def export_run(request: ExportRequest) -> Exported:
         rates=rates,
         float32_eer=rates.eer if reference is None else reference.eer,
         intervals=rates_with_intervals(rows, samples.records, rates, scores),
+        points=points,
         costs=costs,
         swapped_cosine=swapped_cosine(model, record.input),
         file_bytes=request.target.stat().st_size,
@@ -218,10 +223,11 @@ def _spec(
     record: EncoderRecord,
     model: onnx.ModelProto,
     rates: Verification,
-    scores: Scores,
+    measured: tuple[MeasuredPoint, ...],
 ) -> ModelSpec:
-    points = operating_points(rates, scores)
+    points = tuple(each.point for each in measured)
     default_fmr, default_attack = default_point(points)
+    several = any(point.reference_count > 1 for point in points)
     return ModelSpec(
         name=request.name or record.name,
         modality=record.modality,  # type: ignore[arg-type]  # the configuration's own literal
@@ -242,13 +248,14 @@ def _spec(
                 f"{rates.images} images of {rates.subjects} subjects that were not trained on, every "
                 f"pair: {rates.mated} mated, {rates.non_mated} non-mated, {rates.skilled} with skilled "
                 "forgeries"
+                + (f"; several references drawn {DRAWS} times a subject" if several else "")
             ),
             citation=request.citation,
         ),
         operating_points=points,
         default_fmr=default_fmr,
         default_attack=default_attack,
-        fusion="mean",  # a threshold of single pairs holds for no other: docs/adr/0007
+        fusion=request.fusion,
         golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
     )
 

@@ -26,11 +26,16 @@ def identify_each(
 ) -> list[Identification]:
     """Search for every face of an image, and answer also for those whom nobody matches.
 
+    One threshold holds for the whole gallery, however many references a subject has: the strictest
+    (:meth:`~verifykit.spec.ModelSpec.operating_point` for any number of references). A
+    threshold for each subject would need a search without a limit, since a best candidate that misses
+    its own threshold may hide a lesser one that reaches its own.
+
     Args:
         encoder: Image to templates.
         gallery: Who may be found.
         image: The probe.
-        criterion: From which score on a subject is a candidate.
+        criterion: From which score on a subject is a candidate; for any number of references.
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces.
         quality: Whether a quality reason refuses or only warns.
@@ -57,6 +62,7 @@ def identify_each(
                     candidate,
                     threshold=criterion.threshold,
                     fmr=criterion.fmr,
+                    attack=criterion.attack,
                     detection=probe.detection,
                     warnings=probe.reasons,
                 )
@@ -64,6 +70,7 @@ def identify_each(
             ),
             threshold=criterion.threshold,
             fmr=criterion.fmr,
+            attack=criterion.attack,
         )
         for probe, candidates in zip(probes, found, strict=True)
     ]

@@ -19,6 +19,7 @@ from verifykit.types import UNIT_TOLERANCE
 
 __all__ = [
     "FUSIONS",
+    "LONGEST_ROW",
     "checked_embeddings",
     "checked_fusion",
     "cosine",
@@ -28,7 +29,10 @@ __all__ = [
     "unit_rows",
 ]
 
-FUSIONS: tuple[Fusion, ...] = ("max", "mean", "centroid")
+FUSIONS: tuple[Fusion, ...] = ("max", "mean", "centroid", "spread")
+
+LONGEST_ROW = 4.0
+"""Bound of the length of a reference row under any fusion."""
 
 # Bounds the float64 copies that one call makes.
 _BLOCK_ROWS = 4096
@@ -132,17 +136,21 @@ def cosine(a: ArrayLike, b: ArrayLike) -> float:
 def reference_rows(templates: ArrayLike, fusion: Fusion) -> NDArray[np.float32]:
     """The rows that stand for a subject: its score is the best of the probe's with each of them.
 
-    The mean of the scores with T templates is the score with the mean of the templates, so ``mean``
-    and ``centroid`` are one row each.
+    The mean of the scores with T templates is the score with the mean of the templates, so ``mean``,
+    ``centroid`` and ``spread`` are one row each. They differ in the power of the mean's length that it is
+    divided by: 0, 1 and 2. The length says how alike the references are, ``|mean|^2`` being the mean of
+    all their T x T cosines: with ``spread`` a score is the share of what the references score among
+    themselves, so that one threshold suits steady hands and unsteady ones.
 
     Args:
         templates: (T, D) float32, T at least 1, rows of unit length, in the order of enrolment.
         fusion: ``"max"`` keeps every template, ``"mean"`` is their mean, ``"centroid"`` their mean
-            brought to unit length.
+            brought to unit length, ``"spread"`` their mean divided by its squared length, but by 1/16
+            at the least: of references that have nothing in common no score is good.
 
     Returns:
-        (T, D) for ``max``, else (1, D); float32. Templates that cancel each other out have no
-        centroid: that row is zero, and its score 0.
+        (T, D) for ``max``, else (1, D); float32, of length 1, with ``"mean"`` at most 1, with ``"spread"``
+        at most 4. Templates that cancel each other out have no centroid: that row is zero, and its score 0.
     """
     units = unit_rows(templates)
     if fusion == "max":
@@ -154,6 +162,8 @@ def reference_rows(templates: ArrayLike, fusion: Fusion) -> NDArray[np.float32]:
     length = math.sqrt(float(np.square(mean).sum()))
     if fusion == "centroid" and length > 0.0:
         mean /= length
+    if fusion == "spread":
+        mean /= max(length, 1.0 / LONGEST_ROW) ** 2
     return mean.astype(np.float32)[None, :]
 
 

@@ -159,6 +159,8 @@ class Decision(_Record):
         fmr: The false match rate that the threshold stands for; None with a bare ``threshold=``.
         attack: Which non-mated comparisons the rate is about; None with a bare ``threshold=``.
         subject_id: Who was claimed; None for ``compare``.
+        reference_count: How many references the probe was compared with: those of the subject, 1 for
+            ``compare``.
         warnings: Quality reason codes of the samples, in ``quality="warn"``.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
     """
@@ -169,6 +171,7 @@ class Decision(_Record):
     fmr: float | None
     attack: str | None = None
     subject_id: str | None = None
+    reference_count: int = 1
     warnings: tuple[str, ...] = ()
     detections: tuple[Detection, ...] = ()
 
@@ -185,6 +188,7 @@ class Candidate(_Record):
         score: Cosine similarity in [-1, 1] after fusion.
         threshold: The one that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
+        attack: Which non-mated comparisons the rate is about, or None.
         metadata: What was enrolled with the subject.
         detection: The probe's face that this candidate answers.
         warnings: Quality reason codes of that face, in ``quality="warn"``.
@@ -194,6 +198,7 @@ class Candidate(_Record):
     score: float
     threshold: float
     fmr: float | None = None
+    attack: str | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     detection: Detection | None = None
     warnings: tuple[str, ...] = ()
@@ -209,6 +214,7 @@ class Identification(_Record):
         candidates: Best first, only those over the threshold; may be empty.
         threshold: The one that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
+        attack: Which non-mated comparisons the rate is about, or None.
     """
 
     detection: Detection | None
@@ -216,6 +222,7 @@ class Identification(_Record):
     candidates: tuple[Candidate, ...]
     threshold: float
     fmr: float | None
+    attack: str | None = None
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from verifykit.acquisition import require_options
-from verifykit.criterion import Criterion
+from verifykit.criterion import Asked
 from verifykit.encoder import Encoder
 from verifykit.enrollment import as_images, enroll
 from verifykit.errors import CalibrationError, InputError
 from verifykit.gallery import Gallery, open_gallery
 from verifykit.identification import identify_each
 from verifykit.models import load
-from verifykit.scoring import subject_score
 from verifykit.session import Provider
-from verifykit.spec import ModelSpec
+from verifykit.spec import Attack, ModelSpec
 from verifykit.types import (
     Candidate,
     Decision,
@@ -28,6 +25,7 @@ from verifykit.types import (
     QualityGate,
     Template,
 )
+from verifykit.verification import decide_pair, decide_subject
 
 __all__ = ["Verifier"]
 
@@ -49,6 +47,7 @@ class Verifier:
         *,
         fmr: float | None = None,
         threshold: float | None = None,
+        attack: Attack | None = None,
         multi_face: MultiFace = "error",
         quality: QualityGate = "strict",
         providers: Provider = "auto",
@@ -61,6 +60,8 @@ class Verifier:
             gallery: A file's path, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
             threshold: A bare cosine threshold in [-1, 1] instead; it stands for no rate.
+            attack: What the rate is about: ``"random_forgery"``, samples of other subjects, or
+                ``"skilled_forgery"``, imitations; None takes the model's default.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
@@ -71,8 +72,8 @@ class Verifier:
             ProviderError: The provider is not there.
             TemplateMismatchError: The gallery was made with another model.
             GalleryError: The gallery cannot be opened.
-            CalibrationError: The model does not go down to this ``fmr``.
-            InputError: An option is not allowed, or both ``fmr`` and ``threshold`` are given.
+            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            InputError: An option is not allowed, or ``threshold`` is given beside ``fmr`` or ``attack``.
         """
         require_options(multi_face, quality)
         if not isinstance(model, Encoder):
@@ -82,10 +83,9 @@ class Verifier:
                 f"this encoder is open on {model.provider!r}: give these to Encoder.open"
             )
         self.encoder = model
-        self._fmr, self._threshold = fmr, threshold
+        self._usual = Asked(fmr, threshold, attack)
+        self._usual.require_possible(model.spec)
         self._multi_face, self._quality = multi_face, quality
-        if fmr is not None or threshold is not None:
-            self._criterion(None, None)
         self.gallery = open_gallery(gallery, self.encoder.spec)
 
     @property
@@ -103,6 +103,7 @@ class Verifier:
         quality: QualityGate | None = None,
         fmr: float | None = None,
         threshold: float | None = None,
+        attack: Attack | None = None,
     ) -> EnrollmentReport:
         """Store templates of a subject; durable when this returns. More images may be added later.
 
@@ -112,8 +113,9 @@ class Verifier:
             metadata: JSON-ready values stored with the subject; None leaves what is there.
             multi_face: ``"error"`` or ``"largest"``; None takes the verifier's.
             quality: ``"strict"`` or ``"warn"``; None takes the verifier's.
-            fmr: Rate whose threshold the warnings about likeness use.
+            fmr: Rate whose threshold, that of a single pair, the warnings about likeness use.
             threshold: A bare threshold for those warnings instead.
+            attack: What the rate is about; None takes the verifier's.
 
         Returns:
             What was taken and refused, and warnings: images that disagree, a look-alike enrolled.
@@ -122,12 +124,13 @@ class Verifier:
             InputError: The subject id, ``metadata`` or an option is not allowed.
             AcquisitionError, ImageError: No image is usable, or can be read; nothing was stored.
             GalleryError: The gallery could not store them; nothing was stored.
-            CalibrationError: The model does not go down to this ``fmr``.
+            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
         """
+        asked = Asked(fmr, threshold, attack)
         try:
-            likeness: float | None = self._criterion(fmr, threshold).threshold
+            likeness: float | None = asked.over(self._usual).criterion(self.spec).threshold
         except CalibrationError:
-            if fmr is not None:
+            if asked != Asked():
                 raise
             likeness = None  # an uncalibrated model can enrol; it only cannot judge likeness
         return enroll(
@@ -148,6 +151,7 @@ class Verifier:
         *,
         fmr: float | None = None,
         threshold: float | None = None,
+        attack: Attack | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
@@ -156,8 +160,9 @@ class Verifier:
         Args:
             subject_id: Who is claimed.
             image: The probe.
-            fmr: False match rate for this call, in (0, 1).
+            fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
             threshold: A bare cosine threshold in [-1, 1] instead.
+            attack: What the rate is about; None takes the verifier's.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
             quality: For this call.
 
@@ -167,16 +172,14 @@ class Verifier:
         Raises:
             SubjectNotFoundError: Nobody is enrolled under this id.
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr``.
-            InputError: Both ``fmr`` and ``threshold``, or one out of range.
+            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            InputError: ``threshold`` beside ``fmr`` or ``attack``, or one not allowed.
         """
-        criterion = self._criterion(fmr, threshold)
-        references = self.gallery.get(subject_id).templates
+        asked = Asked(fmr, threshold, attack).over(self._usual)
+        subject = self.gallery.get(subject_id)
+        criterion = asked.criterion(self.spec, references=len(subject.templates))
         (probes,) = self._templates([image], multi_face, quality)
-        embeddings = np.stack([reference.embedding for reference in references])
-        scores = [subject_score(p.embedding, embeddings, self.spec.fusion) for p in probes]
-        best = int(np.argmax(scores))
-        return criterion.decide(scores[best], subject_id, [probes[best]])
+        return decide_subject(criterion, self.spec.fusion, subject, probes)
 
     def compare(
         self,
@@ -185,6 +188,7 @@ class Verifier:
         *,
         fmr: float | None = None,
         threshold: float | None = None,
+        attack: Attack | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
@@ -195,6 +199,7 @@ class Verifier:
             reference: The other; the score does not depend on their order.
             fmr: False match rate for this call, in (0, 1).
             threshold: A bare cosine threshold in [-1, 1] instead.
+            attack: What the rate is about; None takes the verifier's.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
             quality: For this call.
 
@@ -203,15 +208,12 @@ class Verifier:
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in an image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr``.
-            InputError: Both ``fmr`` and ``threshold``, or one out of range.
+            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            InputError: ``threshold`` beside ``fmr`` or ``attack``, or one not allowed.
         """
-        criterion = self._criterion(fmr, threshold)
+        criterion = Asked(fmr, threshold, attack).over(self._usual).criterion(self.spec)
         probes, references = self._templates([probe, reference], multi_face, quality)
-        pairs = [(p, r) for p in probes for r in references]
-        scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
-        best = int(np.argmax(scores))
-        return criterion.decide(scores[best], None, pairs[best])
+        return decide_pair(criterion, probes, references)
 
     def identify(
         self,
@@ -220,6 +222,7 @@ class Verifier:
         limit: int = 5,
         fmr: float | None = None,
         threshold: float | None = None,
+        attack: Attack | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> list[Candidate]:
@@ -228,8 +231,10 @@ class Verifier:
         Args:
             image: The probe.
             limit: At most so many candidates for each face.
-            fmr: False match rate of one comparison, in (0, 1); a gallery of N makes N of them.
+            fmr: False match rate of one comparison, in (0, 1); a gallery of N makes N of them. Its
+                threshold is that of one reference, strict under ``mean``, however many there are.
             threshold: A bare cosine threshold in [-1, 1] instead.
+            attack: What the rate is about; None takes the verifier's.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` says whose it is.
             quality: For this call.
 
@@ -238,14 +243,14 @@ class Verifier:
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr``.
-            InputError: Both ``fmr`` and ``threshold``, or one out of range, or ``limit`` below 1.
+            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            InputError: ``threshold`` beside ``fmr`` or ``attack``, one not allowed, or ``limit`` below 1.
         """
         answers = identify_each(
             self.encoder,
             self.gallery,
             image,
-            criterion=self._criterion(fmr, threshold),
+            criterion=Asked(fmr, threshold, attack).over(self._usual).criterion(self.spec, None),
             limit=limit,
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,
@@ -293,8 +298,3 @@ class Verifier:
         return self.encoder.templates_each(
             images, multi_face=multi_face or self._multi_face, quality=quality or self._quality
         )
-
-    def _criterion(self, fmr: float | None, threshold: float | None) -> Criterion:
-        if fmr is None and threshold is None:
-            fmr, threshold = self._fmr, self._threshold
-        return Criterion.of(self.spec, fmr, threshold)

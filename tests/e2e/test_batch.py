@@ -85,8 +85,8 @@ def test_one_line_an_image_in_the_order_of_the_paths(folder: Path, tmp_path: Pat
         "a.png": [],
         "b.png": ["red"],
     }
-    assert {(a["threshold"], a["fmr"], a["model"]) for a in answers} == {
-        (0.4, 1e-4, plain_spec().digest)
+    assert {(a["threshold"], a["fmr"], a["attack"], a["model"]) for a in answers} == {
+        (0.4, 1e-4, "random_forgery", plain_spec().digest)
     }
 
 

@@ -82,10 +82,17 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     assert report["rates"]["subjects"] == 8
     spec = models.load(target).spec
     assert spec.name == "drawn-people"
-    # 48 images, each against the 42 of other subjects: enough for 1e-1 and 1e-2, not for 1e-3.
-    assert [point.fmr for point in spec.operating_points] == [1e-1, 1e-2]
-    assert {point.non_mated_count for point in spec.operating_points} == {48 * 42 // 2}
+    # 48 images, each against the 42 of other subjects: enough for 1e-2, not for 1e-3. With three or five
+    # references, each against 7 subjects: just enough for it too. Nobody has more than ten images.
+    points = spec.operating_points
+    assert [(p.reference_count, p.fmr) for p in points] == [
+        (count, fmr) for count in (1, 3, 5) for fmr in (1e-1, 5e-2, 2e-2, 1e-2)
+    ]
+    counts = {(p.reference_count, p.non_mated_count) for p in points}
+    assert counts == {(1, 48 * 42 // 2), (3, 48 * 7), (5, 48 * 7)}
+    assert {p.attack for p in points} == {"random_forgery"}
     assert spec.default_fmr == 1e-2
+    assert "several references drawn 20 times" in spec.provenance.calibration_data
     assert str(room) not in target.read_bytes().decode(errors="ignore")
 
     one, two = held_out(room)[:2]
@@ -106,10 +113,25 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     assert decision.score == pytest.approx(float(rows[0] @ rows[1]), abs=1e-5)
     assert other.score == pytest.approx(float(rows[0] @ rows[2]), abs=1e-5)
 
+    single = verifier.verify("one", one[1], fmr=0.1)
+    verifier.enroll("one", one[2:4])
+    several = verifier.verify("one", one[1], fmr=0.1)
+    assert (single.reference_count, several.reference_count) == (1, 3)
+    assert [single.threshold, several.threshold] == [
+        p.threshold for p in points if p.fmr == 0.1 and p.reference_count < 5
+    ]
+
     card = (target.parent / "mine.md").read_text()
     assert card.startswith("# drawn-people\n")
-    for fact in ("drawn for tests", "48 images of 8 subjects", f"{target.stat().st_size} bytes"):
+    for fact in (
+        "drawn for tests",
+        "48 images of 8 subjects",
+        f"{target.stat().st_size} bytes",
+        "| random_forgery | 3 | 0.01 (default) |",
+    ):
         assert fact in card
+    costs = [line for line in card.splitlines() if line.startswith("| random_forgery | 0.1 |")]
+    assert [line.split(" | ")[2] for line in costs] == ["1", "3", "5"]
 
 
 def test_the_counts_of_an_operating_point_are_those_of_the_file(
@@ -125,7 +147,9 @@ def test_the_counts_of_an_operating_point_are_those_of_the_file(
         for a in one
         for b in other
     ]
-    for point in encoder.spec.operating_points:
+    singles = [p for p in encoder.spec.operating_points if p.reference_count == 1]
+    assert singles
+    for point in singles:
         matches = sum(score >= point.threshold for score in scores)
         assert abs(matches - point.false_match_count) <= 1  # a score may round onto the threshold
         assert point.false_match_count <= point.fmr * point.non_mated_count

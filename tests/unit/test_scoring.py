@@ -53,6 +53,9 @@ def test_each_fusion_is_what_its_name_says(seed: int, size: int, count: int) -> 
         "mean": sum(scores) / count,
         "centroid": float(probe @ centre / np.linalg.norm(centre) / np.linalg.norm(probe)),
     }
+    # |mean|^2 is the mean of all cosines among the templates, each with itself too.
+    among = np.mean([exact_cosine(a, b) for a in templates for b in templates])
+    expected["spread"] = min(1.0, max(-1.0, expected["mean"] / max(among, 1 / 16)))
     for fusion in FUSIONS:
         got = subject_score(probe, np.stack(templates), fusion)
         assert got == pytest.approx(expected[fusion], abs=1e-6), fusion

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from tests.unit.specs import DETECTOR, FACE_CROP, FACE_INPUT, POINTS, face_spec, plain_spec
 from verifykit.errors import CalibrationError, ModelContractError
-from verifykit.spec import InputSpec, ModelSpec, OperatingPoint
+from verifykit.models import calibration_digest
+from verifykit.spec import Attack, InputSpec, ModelSpec, OperatingPoint
 
 
 @pytest.mark.parametrize("spec", [face_spec(), plain_spec(), face_spec(default_fmr=None)])
@@ -30,6 +31,21 @@ def test_every_float_survives_json(
 ) -> None:
     spec = face_spec(input=replace(FACE_INPUT, scale=scale, mean=mean, std=std))
     assert ModelSpec.from_json(spec.to_json()).digest == spec.digest
+
+
+@pytest.mark.parametrize("points", [POINTS, ()])
+def test_a_specification_of_schema_1_is_read_as_one_of_single_pairs(
+    points: tuple[OperatingPoint, ...],
+) -> None:
+    spec = face_spec(operating_points=points)
+    body = json.loads(spec.to_json())
+    assert body["schema"] == 2
+    body["schema"] = 1
+    for point in body["operating_points"]:
+        assert point.pop("reference_count") == 1
+    old = ModelSpec.from_json(json.dumps(body))
+    assert old == spec
+    assert (old.digest, calibration_digest(old)) == (spec.digest, calibration_digest(spec))
 
 
 def test_an_int_written_for_a_float_gives_the_same_digest() -> None:
@@ -60,7 +76,7 @@ def _broken(**changes: object) -> str:
         *parents, last = path.split("__")
         target = body
         for parent in parents:
-            target = target[parent]
+            target = target[int(parent) if parent.isdigit() else parent]
         if value is None:
             del target[last]
         else:
@@ -73,7 +89,8 @@ def _broken(**changes: object) -> str:
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        (_broken(schema=2), "schema 2"),
+        (_broken(schema=3), "schema 3"),
+        (_broken(schema=1), "reference_count is not of schema 1"),
         (_broken(colour="rgb"), "unknown key(s) colour"),
         (_broken(licence=None), "missing key(s) licence"),
         (_broken(licence=" "), "licence is empty"),
@@ -89,6 +106,11 @@ def _broken(**changes: object) -> str:
         (_broken(crop__height_px=96), "crop is 96x112"),
         (_broken(embedding_size=5), "embedding_size is 5"),
         (_broken(operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
+        (_broken(schema=1, operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
+        (_broken(schema=1, operating_points=[7]), "operating_points[0]"),
+        (_broken(schema=1, operating_points=7), "operating_points"),
+        (_broken(operating_points__0__reference_count=None), "missing key(s) reference_count"),
+        (_broken(operating_points__0__reference_count=0), "reference_count must be at least 1"),
     ],
 )
 def test_a_broken_specification_is_refused_and_the_key_is_named(text: str, named: str) -> None:
@@ -123,6 +145,57 @@ def test_calibration_errors_say_how_many_comparisons_it_takes() -> None:
         face_spec(default_fmr=None).operating_point()
     with pytest.raises(ValueError, match="fmr must be in"):
         face_spec().operating_point(0.0)
+
+
+# Thresholds fall with the references; many references are calibrated less far down than single pairs.
+COUNTED = tuple(
+    OperatingPoint(fmr, 0.9 - 0.1 * k - fmr, 10**6, 1, attack, count)
+    for attack, table in (
+        ("random_forgery", {1: (1e-1, 1e-2, 1e-3, 1e-4), 5: (1e-1, 1e-3)}),
+        ("skilled_forgery", {1: (1e-1, 5e-2, 1e-2), 3: (5e-2, 1e-2), 5: (1e-1, 5e-2), 10: (1e-1,)}),
+    )
+    for k, (count, fmrs) in enumerate(table.items())
+    for fmr in fmrs
+)
+
+
+@pytest.mark.parametrize("attack", ["random_forgery", "skilled_forgery"])
+@pytest.mark.parametrize("references", [*range(1, 13), 100])
+@pytest.mark.parametrize("fmr", [0.5, 1e-1, 7e-2, 5e-2, 2e-2, 1e-2, 5e-3, 1e-3, 1e-4, 1e-5])
+def test_the_most_references_that_reach_the_rate_decide(
+    attack: Attack, references: int, fmr: float
+) -> None:
+    wanted = None
+    for point in COUNTED:
+        if point.attack == attack and point.reference_count <= references and point.fmr <= fmr:
+            best = (wanted.reference_count, wanted.fmr) if wanted else (0, 0.0)
+            if (point.reference_count, point.fmr) > best:
+                wanted = point
+    spec = face_spec(operating_points=COUNTED, fusion="mean")
+    if wanted is None:
+        with pytest.raises(CalibrationError, match="is calibrated down to FMR"):
+            spec.operating_point(fmr, attack, references)
+    else:
+        assert spec.operating_point(fmr, attack, references) == wanted
+
+
+def test_points_of_more_references_than_there_are_do_not_decide() -> None:
+    several = tuple(replace(point, reference_count=3) for point in POINTS)
+    spec = face_spec(operating_points=several)
+    assert spec.operating_point(references=4).reference_count == 3
+    with pytest.raises(CalibrationError, match="with 3 references and more, not with 2: "):
+        spec.operating_point(references=2)
+    with pytest.raises(ValueError, match="references must be at least 1, got 0"):
+        spec.operating_point(references=0)
+
+
+def test_the_default_rate_is_one_of_the_default_attack() -> None:
+    spec = face_spec(operating_points=COUNTED, default_fmr=5e-2, default_attack="skilled_forgery")
+    assert spec.operating_point(references=4).fmr == 5e-2
+    assert spec.operating_point(references=4).reference_count == 3
+    assert spec.operating_point(1e-3, "random_forgery").fmr == 1e-3
+    with pytest.raises(CalibrationError, match="no default false match rate for attack 'random_"):
+        spec.operating_point(attack="random_forgery")
 
 
 def test_grey_input_has_one_channel() -> None:

@@ -1,8 +1,7 @@
-"""The verbs on a fake of three lines: a picture's embedding is written in its first pixels."""
+"""The verbs on a fake of three lines: see colours.py."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -11,25 +10,8 @@ import numpy as np
 import pytest
 
 import verifykit as vk
+from tests.unit.colours import encode, encoder, picture
 from tests.unit.specs import plain_spec
-from verifykit.acquisition import Acquisition
-from verifykit.encoder import Encoder
-from verifykit.spec import ModelSpec
-from verifykit.types import Embeddings, Image
-
-
-def encode(crops: Sequence[Image]) -> Embeddings:
-    rows = np.array([[*crop[0, 0], 1.0] for crop in crops], dtype=np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
-
-
-def encoder(spec: ModelSpec | None = None) -> Encoder:
-    spec = spec or plain_spec()
-    return Encoder(spec, encode, Acquisition(spec.crop))
-
-
-def picture(*color: int) -> Image:
-    return np.full((8, 8, 3), color, dtype=np.uint8)
 
 
 @pytest.fixture

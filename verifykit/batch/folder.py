@@ -15,6 +15,7 @@ from verifykit.criterion import Criterion
 from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
 from verifykit.gallery import Gallery, SqliteGallery, checked_question
 from verifykit.identification import identify_each
+from verifykit.spec import Attack
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier
 
@@ -79,6 +80,7 @@ def identify_folder(
     *,
     fmr: float | None = None,
     threshold: float | None = None,
+    attack: Attack | None = None,
     limit: int = 5,
     multi_face: MultiFace = "all",
     quality: QualityGate = "strict",
@@ -87,9 +89,9 @@ def identify_folder(
     """Identify every face in every image below a folder.
 
     Each line holds ``image`` (relative path), ``faces`` (``box_px``, ``reasons``, ``candidates`` with
-    ``subject_id`` and ``score``), ``threshold``, ``fmr`` and ``model``; in place of ``faces``, an image
-    that could not be used has ``error`` (a code such as ``"no_face"`` or ``"unreadable"``) and
-    ``message``.
+    ``subject_id`` and ``score``), ``threshold``, ``fmr``, ``attack`` and ``model``; in place of
+    ``faces``, an image that could not be used has ``error`` (a code such as ``"no_face"`` or
+    ``"unreadable"``) and ``message``.
 
     Args:
         verifier: The model and the gallery.
@@ -97,6 +99,7 @@ def identify_folder(
         out: The output, JSON lines; continued if it is there.
         fmr: False match rate of one comparison, in (0, 1); None takes the model's default.
         threshold: A bare cosine threshold in [-1, 1] instead.
+        attack: What the rate is about; None takes the model's default.
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
@@ -109,13 +112,13 @@ def identify_folder(
         InputError: ``folder`` is no folder, an option is not allowed, another process is writing to
             ``out``, or it is not an output of this run: of another folder, model, gallery or setting.
             Nothing was written to it then.
-        CalibrationError: The model does not go down to this ``fmr``.
+        CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
         GalleryError: The gallery was changed during the run, or cannot be read.
         OSError: ``out`` cannot be written.
     """
     folder, out = Path(folder), Path(out)
     require_options(multi_face, quality)
-    criterion = Criterion.of(verifier.spec, fmr, threshold)
+    criterion = Criterion.of(verifier.spec, fmr, threshold, attack, references=None)
     checked_question(limit, criterion.threshold)
     images = find_images(folder)
     settings = {
@@ -124,6 +127,7 @@ def identify_folder(
         "gallery": _gallery_state(verifier.gallery),
         "threshold": criterion.threshold,
         "fmr": criterion.fmr,
+        "attack": criterion.attack,
         "limit": limit,
         "multi_face": multi_face,
         "quality": quality,
@@ -165,7 +169,11 @@ def _identify(
     multi_face: MultiFace,
     quality: QualityGate,
 ) -> dict[str, Any]:
-    answer: dict[str, Any] = {"threshold": criterion.threshold, "fmr": criterion.fmr}
+    answer: dict[str, Any] = {
+        "threshold": criterion.threshold,
+        "fmr": criterion.fmr,
+        "attack": criterion.attack,
+    }
     try:
         found = identify_each(
             verifier.encoder,

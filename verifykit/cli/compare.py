@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from verifykit.cli.options import (
+    AttackOption,
     DebugOption,
     FmrOption,
     JsonOption,
@@ -31,6 +32,7 @@ def compare(
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    attack: AttackOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -49,6 +51,7 @@ def compare(
             model,
             fmr=fmr,
             threshold=threshold,
+            attack=attack,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

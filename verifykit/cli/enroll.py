@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from verifykit.cli.options import (
+    AttackOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -41,6 +42,7 @@ def enroll(
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    attack: AttackOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -59,6 +61,7 @@ def enroll(
             gallery,
             fmr=fmr,
             threshold=threshold,
+            attack=attack,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

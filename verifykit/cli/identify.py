@@ -6,6 +6,7 @@ import typer
 
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
+    AttackOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -35,6 +36,7 @@ def identify(
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    attack: AttackOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -50,7 +52,7 @@ def identify(
 
             require_writable(save, image)
         verifier = open_reader(model, gallery, providers=providers, threads=threads)
-        criterion = Criterion.of(verifier.spec, fmr, threshold)
+        criterion = Criterion.of(verifier.spec, fmr, threshold, attack)
         answers = identify_each(
             verifier.encoder,
             verifier.gallery,
@@ -69,6 +71,7 @@ def identify(
             "faces": [answer.to_dict() for answer in answers],
             "threshold": criterion.threshold,
             "fmr": criterion.fmr,
+            "attack": criterion.attack,
             "model": verifier.spec.digest,
         }
         emit(body, identification_text(answers, criterion), as_json=as_json)

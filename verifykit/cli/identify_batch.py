@@ -12,6 +12,7 @@ import typer
 from verifykit.batch import BatchSummary, identify_folder
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
+    AttackOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -40,6 +41,7 @@ def identify_batch(
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    attack: AttackOption = None,
     multi_face: MultiFaceOption = "all",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -61,6 +63,7 @@ def identify_batch(
                 out,
                 fmr=fmr,
                 threshold=threshold,
+                attack=attack,
                 limit=limit,
                 multi_face=multi_face,
                 quality=quality,

@@ -8,6 +8,7 @@ from verifykit.encoder import Encoder
 from verifykit.gallery import SqliteGallery
 from verifykit.models import load
 from verifykit.session import Provider
+from verifykit.spec import Attack
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier
 
@@ -22,6 +23,7 @@ def open_reader(
     threads: int | None,
     fmr: float | None = None,
     threshold: float | None = None,
+    attack: Attack | None = None,
     multi_face: MultiFace = "error",
     quality: QualityGate = "strict",
 ) -> Verifier:
@@ -36,6 +38,7 @@ def open_reader(
         threads: Threads within one network run.
         fmr: False match rate for every decision.
         threshold: A bare threshold instead.
+        attack: What the rate is about.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
 
@@ -55,5 +58,11 @@ def open_reader(
         read_only=True,
     )
     return Verifier(
-        encoder, opened, fmr=fmr, threshold=threshold, multi_face=multi_face, quality=quality
+        encoder,
+        opened,
+        fmr=fmr,
+        threshold=threshold,
+        attack=attack,
+        multi_face=multi_face,
+        quality=quality,
     )

@@ -9,9 +9,11 @@ import typer
 
 from verifykit.errors import InputError
 from verifykit.session import Provider
+from verifykit.spec import Attack
 from verifykit.types import MultiFace, QualityGate
 
 __all__ = [
+    "AttackOption",
     "DebugOption",
     "FmrOption",
     "GalleryOption",
@@ -45,6 +47,10 @@ FmrOption = Annotated[
 ThresholdOption = Annotated[
     float | None,
     typer.Option("--threshold", help="A bare cosine threshold instead; it stands for no rate."),
+]
+AttackOption = Annotated[
+    Attack | None,
+    typer.Option("--attack", help="What the rate is about; the model's default if not given."),
 ]
 MultiFaceOption = Annotated[
     MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")

@@ -6,6 +6,7 @@ import typer
 
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
+    AttackOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -32,6 +33,7 @@ def verify(
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
+    attack: AttackOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -46,6 +48,7 @@ def verify(
             gallery,
             fmr=fmr,
             threshold=threshold,
+            attack=attack,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.scoring import paired_scores, unit_rows
+from verifykit.scoring import LONGEST_ROW, paired_scores, unit_rows
 
 __all__ = ["ExactIndex", "IndexView"]
 
@@ -170,14 +170,16 @@ class IndexView:
     def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[_Shortlist]:
         # |fl(a.b) - a.b| <= D u |a||b| with u = 2^-24 in any order of summation (Higham, Accuracy and
         # Stability of Numerical Algorithms, 2nd ed., 3.1); doubled, plus the rounding of the rows.
-        margin = (self.embedding_size + 8) * 2.0**-23
+        margin = (self.embedding_size + 8) * LONGEST_ROW * 2.0**-23
         lists = [_Shortlist(limit, margin, threshold - margin) for _ in probes]
         cuts = np.full(len(probes), threshold - margin)
         for i, (rows, slots) in enumerate(zip(self.chunks, self.slots, strict=True)):
             products = probes @ rows.T
             for n in np.flatnonzero(products.max(axis=1) >= cuts).tolist():
                 hits = np.flatnonzero(products[n] >= cuts[n])
-                cuts[n] = lists[n].offer(hits + i * self.chunk_rows, slots[hits], products[n][hits])
+                # Scores end at 1, where subjects tie.
+                found = np.minimum(products[n][hits], 1.0)
+                cuts[n] = lists[n].offer(hits + i * self.chunk_rows, slots[hits], found)
         return lists
 
     def _rank(

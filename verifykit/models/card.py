@@ -66,20 +66,36 @@ def _input(spec: ModelSpec) -> list[str]:
     return lines
 
 
+# A card is read by people; the file has every number of references.
+_SHOWN_COUNTS = (1, 3, 5, 10)
+
+
 def _points(spec: ModelSpec) -> list[str]:
     lines = ["## Operating points", ""]
     if not spec.operating_points:
         return [*lines, "None: the model is not calibrated, and every call needs `threshold=`."]
     lines += [
-        "| attack | FMR | threshold | false matches | non-mated comparisons |",
-        "| --- | --- | --- | --- | --- |",
+        "| attack | references | FMR | threshold | false matches | non-mated comparisons |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    for point in sorted(spec.operating_points, key=lambda point: (point.attack, -point.fmr)):
+    counts = {point.reference_count for point in spec.operating_points}
+    shown = counts if len(counts) <= len(_SHOWN_COUNTS) else counts & {*_SHOWN_COUNTS}
+    chosen = [point for point in spec.operating_points if point.reference_count in shown]
+    for point in sorted(chosen, key=lambda p: (p.attack, p.reference_count, -p.fmr)):
         lines.append(
-            f"| {point.attack} | {point.fmr:g}{_default_mark(spec, point)} | {point.threshold:.4f} "
-            f"| {point.false_match_count} | {point.non_mated_count} |"
+            f"| {point.attack} | {point.reference_count} | {point.fmr:g}{_default_mark(spec, point)} "
+            f"| {point.threshold:.4f} | {point.false_match_count} | {point.non_mated_count} |"
         )
-    return lines
+    return [
+        *lines,
+        "",
+        (
+            "References: with how many of a subject the threshold was measured"
+            + ("" if shown == counts else f" (measured for {', '.join(map(str, sorted(counts)))})")
+            + f". Scores are fused by `{spec.fusion}`. A decision takes the most that the subject has; "
+            "`compare` takes one, `identify` the strictest."
+        ),
+    ]
 
 
 def _default_mark(spec: ModelSpec, point: OperatingPoint) -> str:
@@ -95,9 +111,11 @@ def _limits(spec: ModelSpec) -> list[str]:
         "- The rates hold for pictures like the calibration data; on others, measure your own.",
         "- Templates and galleries of a model with another digest are refused, never compared.",
     ]
-    if spec.operating_points:
-        lowest = min(point.fmr for point in spec.operating_points)
-        lines.append(f"- Not calibrated below FMR {lowest:g}: less is refused, not extrapolated.")
+    for attack in sorted({point.attack for point in spec.operating_points}):
+        lowest = min(point.fmr for point in spec.operating_points if point.attack == attack)
+        lines.append(
+            f"- Not calibrated below FMR {lowest:g} for {attack}: less is refused, not extrapolated."
+        )
     if spec.modality == "face":
         lines.append("- No liveness check: a photograph of a person is compared like the person.")
     return lines

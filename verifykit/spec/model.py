@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from verifykit.errors import CalibrationError, ModelContractError
 from verifykit.spec.crop import CropSpec
@@ -15,11 +16,11 @@ from verifykit.spec.values import InputSpec
 
 __all__ = ["Attack", "Fusion", "Modality", "ModelSpec", "OperatingPoint", "Provenance"]
 
-SCHEMA = 1
+SCHEMA = 2
 
 Modality = Literal["face", "signature", "plain"]
 Attack = Literal["random_forgery", "skilled_forgery"]
-Fusion = Literal["max", "mean", "centroid"]
+Fusion = Literal["max", "mean", "centroid", "spread"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class OperatingPoint:
         false_match_count: Of those, how many reached the threshold.
         attack: ``"random_forgery"`` is a sample of some other subject (ISO/IEC 19795-1: zero effort),
             ``"skilled_forgery"`` an imitation.
+        reference_count: With how many references of a subject it was measured, at least 1. The model's
+            fusion makes one score of theirs, and the same threshold means another rate for another
+            number of them.
     """
 
     fmr: float
@@ -40,12 +44,17 @@ class OperatingPoint:
     non_mated_count: int
     false_match_count: int
     attack: Attack = "random_forgery"
+    reference_count: int = 1
 
     def __post_init__(self) -> None:
         if not 0.0 < self.fmr < 1.0:
             raise ModelContractError(f"operating point: fmr must be in (0, 1), got {self.fmr}")
         if not math.isfinite(self.threshold):
             raise ModelContractError(f"operating point: threshold {self.threshold} is not finite")
+        if self.reference_count < 1:
+            raise ModelContractError(
+                f"operating point: reference_count must be at least 1, got {self.reference_count}"
+            )
         # The rule of three, with room for the rounding of 3 / 1e-6.
         if self.non_mated_count < 3.0 / self.fmr * (1 - 1e-9):
             raise ModelContractError(
@@ -88,7 +97,8 @@ class ModelSpec:
         licence: SPDX identifier; required.
         provenance: Where it comes from.
         operating_points: Calibrated thresholds, may be empty.
-        default_fmr: The false match rate used when none is asked for; None without calibration.
+        default_fmr: The false match rate used when none is asked for; None without calibration. It is
+            a rate of ``default_attack`` and of no other.
         default_attack: Which operating points the default takes.
         fusion: How scores against several templates of one subject become one.
         golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
@@ -132,47 +142,74 @@ class ModelSpec:
         object.__setattr__(self, "digest", hashlib.sha256(canonical(identity)).hexdigest())
 
     def operating_point(
-        self, fmr: float | None = None, attack: Attack | None = None
+        self,
+        fmr: float | None = None,
+        attack: Attack | None = None,
+        references: int | None = 1,
     ) -> OperatingPoint:
-        """The calibrated point for a false match rate.
+        """The calibrated point for a false match rate and a number of references.
+
+        Of the points with no more references than the subject has, those of the most references decide.
+        Under mean fusion a point of fewer errs on the strict side: the mean over fewer non-mated scores
+        spreads more widely, its tail reaches higher, and so does the threshold that holds the rate. So
+        there, where the most references are not calibrated down to ``fmr``, fewer are taken. Under the
+        other fusions fewer would be too lenient (docs/adr/0008), and it is an error.
 
         Args:
             fmr: The rate asked for, in (0, 1); None takes the model's default.
             attack: Which non-mated comparisons are meant; None takes the model's default.
+            references: How many references the subject has, at least 1; None is any number, and takes the
+                strictest point: of one reference under mean fusion, else of the most.
 
         Returns:
             The point of exactly that rate, or, between two points, the one with the next lower
             rate: it accepts no more than was asked for.
 
         Raises:
-            CalibrationError: The model has no operating points for this attack, or none as low as
-                ``fmr``.
-            ValueError: ``fmr`` is not in (0, 1).
+            CalibrationError: The model has no operating points for this attack, none with so few
+                references, none as low as ``fmr``, or no default rate for this attack.
+            ValueError: ``fmr`` is not in (0, 1), or ``references`` is below 1.
         """
+        if references is not None and references < 1:
+            raise ValueError(f"references must be at least 1, got {references}")
         attack = attack or self.default_attack
-        points = sorted(
-            (p for p in self.operating_points if p.attack == attack), key=lambda p: p.fmr
-        )
+        points = [point for point in self.operating_points if point.attack == attack]
         if not points:
             raise CalibrationError(
                 f"model {self.name!r} is not calibrated for attack {attack!r}: give threshold=, or "
                 "calibrate it on your own pictures"
             )
-        wanted = self.default_fmr if fmr is None else fmr
+        fewest = min(point.reference_count for point in points)
+        if references is None:
+            references = fewest if self.fusion == "mean" else sys.maxsize
+        usable = [point for point in points if point.reference_count <= references]
+        if not usable:
+            raise CalibrationError(
+                f"model {self.name!r} is calibrated for attack {attack!r} with {fewest} references and "
+                f"more, not with {references}: verify against a subject with more, or give threshold="
+            )
+        if self.fusion != "mean":
+            most = max(point.reference_count for point in usable)
+            usable = [point for point in usable if point.reference_count == most]
+        # The default is a rate of the default attack: 1 in 20 skilled forgeries is not 1 in 20 strangers.
+        default = self.default_fmr if attack == self.default_attack else None
+        wanted = default if fmr is None else fmr
         if wanted is None:
             raise CalibrationError(
-                f"model {self.name!r} has no default false match rate: give fmr= or threshold="
+                f"model {self.name!r} has no default false match rate for attack {attack!r}: give fmr= "
+                "or threshold="
             )
         if not 0.0 < wanted < 1.0:
             raise ValueError(f"fmr must be in (0, 1), got {wanted}")
-        reached = [p for p in points if p.fmr <= wanted * (1 + 1e-9)]
+        reached = [point for point in usable if point.fmr <= wanted * (1 + 1e-9)]
         if not reached:
+            lowest = min(usable, key=lambda point: point.fmr)
             raise CalibrationError(
-                f"model {self.name!r} is calibrated down to FMR {points[0].fmr:g} on "
-                f"{points[0].non_mated_count} non-mated comparisons; FMR {wanted:g} takes at least "
-                f"{math.ceil(3 / wanted)}"
+                f"model {self.name!r} is calibrated down to FMR {lowest.fmr:g} on "
+                f"{lowest.non_mated_count} non-mated comparisons with {lowest.reference_count} "
+                f"reference(s); FMR {wanted:g} takes at least {math.ceil(3 / wanted)}"
             )
-        return reached[-1]
+        return max(reached, key=lambda point: (point.reference_count, point.fmr))
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, shortest floats; equal specs give equal bytes."""
@@ -180,7 +217,7 @@ class ModelSpec:
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Parse what :meth:`to_json` wrote.
+        """Parse what :meth:`to_json` wrote, in this schema or an older one.
 
         Raises:
             ModelContractError: Not JSON, another schema number, or a key that is unknown, missing or
@@ -193,9 +230,23 @@ class ModelSpec:
         if not isinstance(body, dict):
             raise ModelContractError("the model's specification is not a JSON object")
         schema = body.pop("schema", None)
-        if schema != SCHEMA:
+        if schema == 1:
+            _upgrade_from_1(body)
+        elif schema != SCHEMA:
             raise ModelContractError(
-                f"the model's specification has schema {schema!r}, this verifykit reads {SCHEMA}: "
+                f"the model's specification has schema {schema!r}, this verifykit reads 1 to {SCHEMA}: "
                 "install the verifykit that wrote it, or export the model again"
             )
         return build(cls, body, "spec")
+
+
+def _upgrade_from_1(body: dict[str, Any]) -> None:
+    """Schema 1 knew single pairs only, and did not say so."""
+    points = body.get("operating_points")
+    for point in points if isinstance(points, list) else ():
+        if isinstance(point, dict):
+            if "reference_count" in point:
+                raise ModelContractError(
+                    "spec.operating_points: reference_count is not of schema 1"
+                )
+            point["reference_count"] = 1

@@ -57,6 +57,16 @@ def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
         (["biden.jpg", "biden.jpg", "--fmr", "1e-9"], "CalibrationError", "1e-09"),
         (["biden.jpg", "biden.jpg", "--fmr", "2"], "InputError", "2"),
         (["biden.jpg", "biden.jpg", "--fmr", ".1", "--threshold", ".4"], "InputError", "one of"),
+        (
+            ["biden.jpg", "biden.jpg", "--attack", "skilled_forgery"],
+            "CalibrationError",
+            "not calibrated for attack 'skilled_forgery'",
+        ),
+        (
+            ["biden.jpg", "biden.jpg", "--attack", "random_forgery", "--threshold", ".4"],
+            "InputError",
+            "attack=random_forgery and threshold=0.4: give one of them",
+        ),
         (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit[gpu]"),
         (["biden.jpg", "biden.jpg", "--save", "x.pdf"], "InputError", "x.pdf"),
         (["biden.jpg", "biden.jpg", "--save", "no/x.png"], "InputError", "no folder"),
@@ -94,6 +104,7 @@ def test_debug_shows_the_traceback(invoke: Invoke) -> None:
         ["compare", "biden.jpg", "biden.jpg", "--multi-face", "some"],
         ["compare", "biden.jpg", "biden.jpg", "--threads", "0"],
         ["compare", "biden.jpg", "biden.jpg", "--fmr", "low"],
+        ["compare", "biden.jpg", "biden.jpg", "--attack", "mimicry"],
         ["frobnicate"],
         ["identify", "biden.jpg"],
     ],
@@ -196,6 +207,31 @@ def test_a_model_file_with_one_flipped_byte(invoke: Invoke, face_model: Path) ->
     result = invoke("compare", "biden.jpg", "biden.jpg", "--model", "bad.onnx", status=2)
     assert result.stderr.startswith("verifykit: ModelIntegrityError: ")
     invoke("models", "verify", "bad.onnx", status=2)
+
+
+def test_the_attack_is_told_and_can_be_asked_for(invoke: Invoke, gallery: str) -> None:
+    asked = ["--attack", "random_forgery", "--fmr", "1e-3", "-g", gallery, "--json"]
+    told = body(invoke("verify", "bea", "person_b_2.jpg", *asked, status=0))
+    assert (told["attack"], told["fmr"], told["reference_count"]) == ("random_forgery", 1e-3, 1)
+    told = body(invoke("identify", "person_b_2.jpg", *asked, status=0))
+    faces = told["faces"]
+    for part in (told, faces[0], faces[0]["candidates"][0]):
+        assert (part["attack"], part["fmr"]) == ("random_forgery", 1e-3)
+    Path("in").mkdir()
+    Path("in", "b.jpg").symlink_to(Path("person_b_2.jpg").resolve())
+    invoke("identify-batch", "in", "-o", "out.jsonl", *asked, status=0)
+    for line in Path("out.jsonl").read_text().splitlines():
+        assert json.loads(line)["attack"] == "random_forgery"
+    skilled = ["--attack", "skilled_forgery", "-g", gallery]
+    for command in (
+        ["verify", "bea", "person_b_2.jpg"],
+        ["identify", "person_b_2.jpg"],
+        ["identify-batch", "in", "-o", "other.jsonl"],
+        ["enroll", "carl", "biden.jpg"],
+    ):
+        said = invoke(*command, *skilled, status=2).stderr
+        assert "not calibrated for attack 'skilled_forgery'" in said
+    assert not Path("other.jsonl").exists()
 
 
 def test_every_verb_takes_json_and_debug(invoke: Invoke) -> None:

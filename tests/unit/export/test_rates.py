@@ -1,4 +1,4 @@
-"""Operating points and intervals against counting pair by pair."""
+"""Defaults, and intervals against drawing subjects again."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if not find_spec("lightning_fabric"):
     pytest.skip("needs the extras train and export", allow_module_level=True)
 
-from export.rates import default_point, operating_points, rates_with_intervals
+from export.rates import default_point, rates_with_intervals
 from training.data import Record
 from training.evaluate import evaluate_verification
 from verifykit.spec import OperatingPoint
@@ -30,39 +30,6 @@ def people(subjects: int, images: int, forgeries: int = 0) -> tuple[np.ndarray, 
     return found / np.linalg.norm(found, axis=1, keepdims=True), records
 
 
-def test_points_are_those_that_enough_pairs_stand_behind() -> None:
-    rows, records = people(8, 4, forgeries=2)
-    rates, scores = evaluate_verification(rows, records)
-    points = operating_points(rates, scores)
-    assert [(p.attack, p.fmr) for p in points] == [
-        ("random_forgery", 1e-1),
-        ("random_forgery", 1e-2),
-        ("skilled_forgery", 1e-1),
-    ]
-    for point in points:
-        others = [
-            float(rows[i] @ rows[j])
-            for i, j in combinations(range(len(records)), 2)
-            if (
-                records[i].subject != records[j].subject
-                and not (records[i].is_forgery or records[j].is_forgery)
-                if point.attack == "random_forgery"
-                else records[i].subject == records[j].subject
-                and records[i].is_forgery != records[j].is_forgery
-            )
-        ]
-        assert point.non_mated_count == len(others)
-        # The threshold lies one step above a score, and another order of summing rounds otherwise.
-        assert point.false_match_count >= sum(score > point.threshold + 1e-6 for score in others)
-        assert point.false_match_count <= sum(score > point.threshold - 1e-6 for score in others)
-        assert point.false_match_count == int(point.fmr * len(others))
-
-
-def test_too_few_pairs_give_no_point() -> None:
-    rates, scores = evaluate_verification(*people(2, 3))
-    assert operating_points(rates, scores) == ()
-
-
 @pytest.mark.parametrize(
     ("points", "expected"),
     [
@@ -75,11 +42,21 @@ def test_too_few_pairs_give_no_point() -> None:
         ),
         ([(1e-2, "random_forgery"), (1e-1, "skilled_forgery")], (None, "skilled_forgery")),
         ([(1e-3, "random_forgery"), (1e-2, "skilled_forgery")], (1e-2, "skilled_forgery")),
+        (
+            [(f, "skilled_forgery") for f in (1e-1, 5e-2, 1e-2)] + [(1e-3, "random_forgery")],
+            (5e-2, "skilled_forgery"),
+        ),
     ],
 )
 def test_the_default_is_never_lenient(points, expected) -> None:  # type: ignore[no-untyped-def]
     made = [OperatingPoint(fmr, 0.5, 10**6, 1, attack) for fmr, attack in points]
     assert default_point(made) == expected
+
+
+def test_the_default_is_a_rate_that_a_single_reference_reaches() -> None:
+    single = [OperatingPoint(fmr, 0.5, 10**6, 1) for fmr in (1e-1, 1e-2)]
+    several = OperatingPoint(1e-3, 0.5, 10**6, 1, reference_count=3)
+    assert default_point([several, *single]) == (1e-2, "random_forgery")
 
 
 def test_intervals_are_those_of_drawing_subjects_again() -> None:

@@ -16,6 +16,7 @@ from tests.unit.models.tiny import SPEC, model_bytes
 from tests.unit.specs import POINTS, plain_spec
 from verifykit import models
 from verifykit.errors import ModelIntegrityError, ModelNotFoundError
+from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
 
 
 def leftovers(home: Path) -> list[Path]:
@@ -40,6 +41,21 @@ def test_the_second_use_reads_what_is_there(
     caplog.clear()
     product.unlink()
     assert models.load("tiny").spec == SPEC
+    assert not caplog.records
+
+
+def test_a_cached_file_of_an_older_schema_is_the_registered_model(
+    product: Path, home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    text = SPEC.to_json().replace('"schema":2', '"schema":1').replace('"reference_count":1,', "")
+    assert "reference_count" not in text
+    old = append_checksum(metadata_entry(SPEC_KEY, text))
+    path = home / "models" / "tiny.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(old)
+    assert models.load("tiny").spec == SPEC
+    assert models.verify("tiny").spec == SPEC
+    assert path.read_bytes() == old
     assert not caplog.records
 
 
