@@ -10,9 +10,12 @@ from typing import get_args
 from verifykit.detect import FaceDetector
 from verifykit.errors import AcquisitionError, InputError, ModelContractError
 from verifykit.image import load_image
+from verifykit.legibility import SignatureLimits, measure_signature, signature_reasons
 from verifykit.preprocess import crop
+from verifykit.preprocess.ink import find_ink
+from verifykit.preprocess.signature import crop_signature
 from verifykit.quality import QualityLimits, face_reasons, measure_face
-from verifykit.spec import CropSpec, FivePointCrop
+from verifykit.spec import CropSpec, FivePointCrop, SignatureCrop
 from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
 
 __all__ = ["Acquisition", "require_options"]
@@ -38,6 +41,7 @@ class Acquisition:
     Attributes:
         spec: The model's crop.
         limits: Below or above which a face is refused.
+        signature_limits: Below or above which a signature is refused.
         detector: What finds faces; None for crops that need none.
     """
 
@@ -47,13 +51,15 @@ class Acquisition:
         detector: FaceDetector | None = None,
         *,
         limits: QualityLimits | None = None,
+        signature_limits: SignatureLimits | None = None,
     ) -> None:
         """Pair a crop with what it needs.
 
         Args:
             spec: The model's crop.
             detector: Required by ``five_point``.
-            limits: Quality limits; None takes the measured defaults.
+            limits: Quality limits of faces; None takes the measured defaults.
+            signature_limits: Those of signatures; likewise.
 
         Raises:
             ModelContractError: ``five_point`` without a detector.
@@ -62,6 +68,7 @@ class Acquisition:
             raise ModelContractError("a five_point crop needs a detector, and the model has none")
         self.spec = spec
         self.limits = limits or QualityLimits()
+        self.signature_limits = signature_limits or SignatureLimits()
         self.detector = detector
 
     def samples(
@@ -80,12 +87,14 @@ class Acquisition:
 
         Raises:
             ImageError: The image cannot be read.
-            AcquisitionError: Nothing usable in it; ``reason`` is ``"no_face"``, ``"several_faces"`` or
-                the first quality reason.
+            AcquisitionError: Nothing usable in it; ``reason`` is ``"no_face"``, ``"several_faces"``,
+                ``"blank"`` or the first quality reason.
             InputError: Unknown ``multi_face`` or ``quality``.
         """
         require_options(multi_face, quality)
         pixels = load_image(image)
+        if isinstance(self.spec, SignatureCrop):
+            return [self._signature(pixels, self.spec, quality)]
         if self.detector is None or not isinstance(self.spec, FivePointCrop):
             return [Sample(crop(pixels, self.spec))]
         samples = self._faces(pixels, self.spec, self.detector, multi_face)
@@ -93,8 +102,23 @@ class Acquisition:
             return samples
         usable = [sample for sample in samples if not sample.reasons]
         if not usable:
-            raise _refusal(samples[0], self.limits)
+            raise _refusal("face", samples[0], self.limits)
         return usable
+
+    def _signature(self, image: Image, spec: SignatureCrop, quality: QualityGate) -> Sample:
+        ink = find_ink(image, spec)
+        measures = measure_signature(ink)
+        reasons = signature_reasons(measures, self.signature_limits)
+        if "blank" in reasons:
+            raise AcquisitionError(
+                f"no ink was found in this image of {image.shape[0]}x{image.shape[1]} px: nothing on it is "
+                f"darker than its paper by {spec.min_contrast:g} of 255; scan it again with more contrast",
+                reason="blank",
+            )
+        sample = Sample(crop_signature(ink, spec), None, measures, reasons)
+        if reasons and quality == "strict":
+            raise _refusal("signature", sample, self.signature_limits)
+        return sample
 
     def _faces(
         self, image: Image, spec: FivePointCrop, detector: FaceDetector, multi_face: MultiFace
@@ -125,10 +149,12 @@ class Acquisition:
         return samples
 
 
-def _refusal(sample: Sample, limits: QualityLimits) -> AcquisitionError:
+def _refusal(
+    what: str, sample: Sample, limits: QualityLimits | SignatureLimits
+) -> AcquisitionError:
     measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
     return AcquisitionError(
-        f"the face is not usable ({', '.join(sample.reasons)}); measured: {measured}; limits: {limits}; "
+        f"the {what} is not usable ({', '.join(sample.reasons)}); measured: {measured}; limits: {limits}; "
         "take another picture, or accept it with quality='warn'",
         reason=sample.reasons[0],
     )

@@ -14,6 +14,7 @@ from verifykit.spec import (
     OperatingPoint,
     PlainCrop,
     Provenance,
+    SignatureCrop,
 )
 
 DETECTOR = DetectorSpec("yunet", "d" * 64, "bgr", (640,), 0.7, 0.3, "MIT")
@@ -49,5 +50,17 @@ def plain_spec(height_px: int = 8, width_px: int = 8, **changes: Any) -> ModelSp
         modality="plain",
         crop=PlainCrop(height_px, width_px, "stretch"),
         input=replace(FACE_INPUT, height_px=height_px, width_px=width_px),
+        **changes,
+    )
+
+
+def signature_spec(**changes: Any) -> ModelSpec:
+    grey = InputSpec(96, 288, "grey", 1 / 255, (0.0,), (1.0,))
+    return face_spec(
+        name="test-signature",
+        modality="signature",
+        crop=SignatureCrop(96, 288),
+        input=grey,
+        fusion="spread",
         **changes,
     )

@@ -7,13 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.specs import DETECTOR, FACE_CROP, FACE_INPUT, POINTS, face_spec, plain_spec
+from tests.unit.specs import (
+    DETECTOR,
+    FACE_CROP,
+    FACE_INPUT,
+    POINTS,
+    face_spec,
+    plain_spec,
+    signature_spec,
+)
 from verifykit.errors import CalibrationError, ModelContractError
 from verifykit.models import calibration_digest
 from verifykit.spec import Attack, InputSpec, ModelSpec, OperatingPoint
 
 
-@pytest.mark.parametrize("spec", [face_spec(), plain_spec(), face_spec(default_fmr=None)])
+@pytest.mark.parametrize(
+    "spec", [face_spec(), plain_spec(), signature_spec(), face_spec(default_fmr=None)]
+)
 def test_json_there_and_back(spec: ModelSpec) -> None:
     again = ModelSpec.from_json(spec.to_json())
     assert again == spec

@@ -8,9 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from verifykit.preprocess.face import crop_five_point
+from verifykit.preprocess.ink import find_ink
 from verifykit.preprocess.ops import golden_image, to_tensor
 from verifykit.preprocess.plain import crop_plain
-from verifykit.spec import CropSpec, FivePointCrop
+from verifykit.preprocess.signature import crop_signature
+from verifykit.spec import CropSpec, FivePointCrop, SignatureCrop
 from verifykit.types import Image
 
 __all__ = ["crop", "golden_image", "to_tensor"]
@@ -40,4 +42,6 @@ def crop(
         if landmarks_px is None:
             raise ValueError("a five_point crop needs landmarks_px: run the detector first")
         return crop_five_point(image, spec, landmarks_px)
+    if isinstance(spec, SignatureCrop):
+        return crop_signature(find_ink(image, spec), spec)
     return crop_plain(image, spec)

@@ -6,7 +6,7 @@ wrong type are a :class:`~verifykit.errors.ModelContractError`; nothing is guess
 
 from __future__ import annotations
 
-from verifykit.spec.crop import CropSpec, DetectorSpec, FivePointCrop, PlainCrop
+from verifykit.spec.crop import CropSpec, DetectorSpec, FivePointCrop, PlainCrop, SignatureCrop
 from verifykit.spec.model import (
     Attack,
     Fusion,
@@ -30,4 +30,5 @@ __all__ = [
     "OperatingPoint",
     "PlainCrop",
     "Provenance",
+    "SignatureCrop",
 ]

@@ -8,7 +8,7 @@ from typing import ClassVar, Literal, TypeAlias
 from verifykit.errors import ModelContractError
 from verifykit.spec.values import Color, require_positive
 
-__all__ = ["CropSpec", "DetectorSpec", "FivePointCrop", "PlainCrop"]
+__all__ = ["CropSpec", "DetectorSpec", "FivePointCrop", "PlainCrop", "SignatureCrop"]
 
 
 @dataclass(frozen=True)
@@ -84,4 +84,81 @@ class PlainCrop:
         require_positive("crop", height_px=self.height_px, width_px=self.width_px)
 
 
-CropSpec: TypeAlias = FivePointCrop | PlainCrop
+@dataclass(frozen=True)
+class SignatureCrop:
+    """Ink on paper: found, freed of its paper, centred on its centroid, inverted, scaled to the canvas.
+
+    Sizes named ``working`` are those of the reduced copy in which the ink is looked for; an image is
+    reduced to it, never enlarged.
+
+    Attributes:
+        height_px: Rows of the crop.
+        width_px: Columns of the crop.
+        working_side_px: Longer side of the copy in which the ink is looked for.
+        background_side_px: Longer side of the smaller copy in which the light is measured.
+        background_window_share: Window of that measurement, as a share of the longer side: wider than
+            a stroke, narrower than a shadow.
+        min_contrast: Least darkness of ink against its paper, 0..255; less is noise.
+        box_sigma_share: Blur by which the ink's box is found, as a share of the longer side.
+        box_level: Least blurred ink, as a share of what a long stroke of mean width gives.
+        margin_share: Rim of the crop that stays empty on each side, as a share of the shorter side.
+        full_darkness_percentile: Darkness of the ink that becomes 255, as a percentile over the ink.
+        table_ratio: What lies beyond the paper's edge is at the most so bright, as a share of the paper.
+        ruled_length_share: Share of the paper's width that a ruled line shows as ink.
+        ruled_beyond_share: Share of the width that a ruled line goes on beyond the writing, either way.
+        ruled_slope_deg: Steepest ruled line, either way.
+        ruled_thickness_share: Thickest ruled line, as a share of the longer side.
+        ruled_lightness: A ruled line is at the most so dark, as a share of the ink; or
+        ruled_several: there are so many lines or more.
+        rim_share: Strip along the rim in which lines are the scanner's, as a share of the shorter side.
+        rim_length_share: Shortest such line, as a share of the side along which it lies.
+        rim_thickness: Thickest such line, as a share of the mean stroke.
+    """
+
+    kind: ClassVar[str] = "signature"
+    height_px: int
+    width_px: int
+    working_side_px: int = 1024
+    background_side_px: int = 256
+    background_window_share: float = 0.06
+    min_contrast: float = 40.0
+    box_sigma_share: float = 0.012
+    box_level: float = 0.3
+    margin_share: float = 0.04
+    full_darkness_percentile: float = 75.0
+    table_ratio: float = 0.6
+    ruled_length_share: float = 0.55
+    ruled_beyond_share: float = 0.04
+    ruled_slope_deg: float = 10.0
+    ruled_thickness_share: float = 0.006
+    ruled_lightness: float = 0.75
+    ruled_several: int = 2
+    rim_share: float = 0.12
+    rim_length_share: float = 0.2
+    rim_thickness: float = 0.75
+
+    def __post_init__(self) -> None:
+        require_positive(
+            "crop",
+            height_px=self.height_px,
+            width_px=self.width_px,
+            working_side_px=self.working_side_px,
+            background_side_px=self.background_side_px,
+        )
+        for name, low, high in (
+            ("background_window_share", 0.0, 0.5),
+            ("min_contrast", 0.0, 255.0),
+            ("box_sigma_share", 0.0, 0.5),
+            ("box_level", 0.0, 1.0),
+            ("full_darkness_percentile", 0.0, 100.0),
+        ):
+            value = getattr(self, name)
+            if not low < value <= high:
+                raise ModelContractError(f"crop: {name} must be in ({low}, {high}], got {value}")
+        if not 0.0 <= self.margin_share < 0.5:
+            raise ModelContractError(
+                f"crop: margin_share must be in [0, 0.5), got {self.margin_share}"
+            )
+
+
+CropSpec: TypeAlias = FivePointCrop | PlainCrop | SignatureCrop
