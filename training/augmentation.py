@@ -15,6 +15,7 @@ from typing import Any
 
 from training.config import AugmentationConfig
 from training.errors import ConfigError
+from training.hand import change_hands
 from verifykit.types import Image
 
 # Its import asks a server for a newer version otherwise; training is offline.
@@ -71,6 +72,19 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
         {"transform": "Downscale", "scale_range": [0.5, 0.9], "p": 0.2},
         {"transform": "GaussianBlur", "blur_limit": 0, "sigma_limit": [0.3, 1.0], "p": 0.2},
     ],
+    # What pen and scanner do, for use after the changes of handwriting.
+    "ink": [
+        {"transform": "RandomGamma", "gamma_limit": [50, 170], "p": 0.4},
+        {"transform": "GaussianBlur", "blur_limit": 0, "sigma_limit": [0.3, 1.0], "p": 0.2},
+        {"transform": "Downscale", "scale_range": [0.5, 0.9], "p": 0.15},
+        {
+            "transform": "CoarseDropout",
+            "num_holes_range": [1, 2],
+            "hole_height_range": [0.1, 0.4],
+            "hole_width_range": [0.04, 0.12],
+            "p": 0.2,
+        },
+    ],
     # Nothing that could change what a picture of any kind means.
     "plain": [
         {
@@ -100,7 +114,9 @@ def resolve_augmentation(config: AugmentationConfig) -> AugmentationConfig:
         Preset ``none`` and all transforms.
     """
     return AugmentationConfig(
-        preset="none", transforms=[*PRESETS[config.preset], *config.transforms]
+        hand=config.hand,
+        preset="none",
+        transforms=[*PRESETS[config.preset], *config.transforms],
     )
 
 
@@ -116,15 +132,19 @@ class Augmentation:
         Raises:
             ConfigError: A transform is unknown, or takes no such argument or value.
         """
+        self._hand = config.hand
         transforms = resolve_augmentation(config).transforms
         self._transforms = [_transform(table) for table in transforms]
         self._composed = albumentations.Compose(self._transforms)
 
-    def __call__(self, crops: Sequence[Image], seed: int) -> list[Image]:
+    def __call__(
+        self, crops: Sequence[Image], seed: int, subjects: Sequence[int] = ()
+    ) -> list[Image]:
         """Change a batch of crops.
 
         Args:
             crops: Each (H, W, 3) uint8 RGB.
+            subjects: A number for each crop's subject, for changes of handwriting.
             seed: In [0, 2**32).
 
         Returns:
@@ -133,6 +153,8 @@ class Augmentation:
         Raises:
             ConfigError: A transform changes the size or type of a crop.
         """
+        if self._hand is not None:
+            crops = change_hands(crops, subjects, self._hand, seed)
         if not self._transforms:
             return list(crops)
         # Once a batch: seeding costs more than the transforms of one crop.

@@ -104,7 +104,8 @@ class CropDataset(Dataset[Batch]):
         records = [self.records[row] for row in plan.rows]
         crops = [self._cache.crop(record.path) for record in records]
         if self._augmentation is not None:
-            crops = self._augmentation(crops, plan.seed)
+            subjects = [self.labels[row] for row in plan.rows]
+            crops = self._augmentation(crops, plan.seed, subjects)
         return Batch(
             torch.from_numpy(to_tensor(crops, self._spec)),
             torch.tensor([self.labels[row] for row in plan.rows], dtype=torch.int64),

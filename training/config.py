@@ -18,6 +18,7 @@ __all__ = [
     "CropConfig",
     "DataConfig",
     "EncoderConfig",
+    "HandConfig",
     "LossConfig",
     "OptimiserConfig",
     "RunConfig",
@@ -48,13 +49,13 @@ class _OpenSection(BaseModel):
 
 
 class CropConfig(_Section):
-    """What part of an image is seen: ``five_point`` aligns a face, ``plain`` takes all of it.
+    """What is seen of an image: ``five_point`` aligns a face, ``signature`` finds ink, ``plain`` takes all.
 
     The detector of ``five_point`` is that of a verifykit face model, by name or path; of several
     faces the largest is taken.
     """
 
-    kind: Literal["five_point", "plain"] = "five_point"
+    kind: Literal["five_point", "signature", "plain"] = "five_point"
     height_px: int = Field(default=112, ge=8)
     width_px: int = Field(default=112, ge=8)
     fit: Literal["stretch", "cover"] = "stretch"
@@ -90,7 +91,8 @@ class DataConfig(_Section):
 class SamplerConfig(_Section):
     """What makes a batch.
 
-    ``pk``: ``p`` subjects, ``k`` images of each, and ``forgeries`` imitations of each.
+    ``pk``: ``p`` subjects, ``k`` images of each, and ``forgeries`` imitations of each; ``even``: every
+    subject equally often, rather than every image.
     ``balanced_triplets``: ``triplets`` that go evenly through all pairs of subjects.
     ``triplet_file``: those of ``--triplets``, so many at a time.
     """
@@ -99,17 +101,41 @@ class SamplerConfig(_Section):
     p: int = Field(default=8, ge=2)
     k: int = Field(default=4, ge=2)
     forgeries: int = Field(default=0, ge=0)
+    even: bool = False
     triplets: int = Field(default=16, ge=1)
 
 
+class HandConfig(_Section):
+    """Changes of handwriting (``training.hand``): one for all images of a subject in a batch, one for each.
+
+    ``mirror`` is the probability that a subject is mirrored, which makes another subject of it; so it goes
+    with losses that compare within a batch, not with one class a subject. ``*_stretch`` and ``scale`` are
+    shares, ``*_warp_share`` the deviation of a smooth displacement as a share of the height.
+    """
+
+    mirror: float = Field(default=0.5, ge=0.0, le=1.0)
+    subject_rotate_deg: float = Field(default=5.0, ge=0.0, le=45.0)
+    subject_shear: float = Field(default=0.3, ge=0.0, le=1.0)
+    subject_stretch: float = Field(default=0.25, ge=0.0, le=1.0)
+    subject_warp_share: float = Field(default=0.05, ge=0.0, le=0.2)
+    subject_stroke_px: float = Field(default=0.7, ge=0.0, le=1.0)
+    rotate_deg: float = Field(default=7.0, ge=0.0, le=45.0)
+    shear: float = Field(default=0.1, ge=0.0, le=1.0)
+    scale: float = Field(default=0.1, ge=0.0, le=1.0)
+    shift_share: float = Field(default=0.04, ge=0.0, le=0.5)
+    warp_share: float = Field(default=0.012, ge=0.0, le=0.2)
+    stroke_px: float = Field(default=0.7, ge=0.0, le=1.0)
+
+
 class AugmentationConfig(_Section):
-    """Between crop and tensor: a preset, then further transforms of albumentations.
+    """Between crop and tensor: changes of handwriting, a preset, then further transforms of albumentations.
 
     Each of ``transforms`` is a table with the key ``transform``, the name of the class, and its
     arguments.
     """
 
-    preset: Literal["none", "face", "signature", "plain"] = "none"
+    hand: HandConfig | None = None
+    preset: Literal["none", "face", "signature", "ink", "plain"] = "none"
     transforms: list[dict[str, Any]] = []
 
 
@@ -196,6 +222,22 @@ class Config(_Section):
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig = ValidationConfig()
     run: RunConfig
+
+    @model_validator(mode="after")
+    def _hands_where_hands_are(self) -> Config:
+        hand = self.augmentation.hand
+        if hand is None:
+            return self
+        if self.crop.kind != "signature":
+            raise ValueError(
+                f'augmentation.hand changes handwriting; crop.kind is "{self.crop.kind}", not "signature"'
+            )
+        if hand.mirror and (self.softmax_stage.epochs or self.loss.name in ("cosface", "arcface")):
+            raise ValueError(
+                "augmentation.hand.mirror makes other subjects of the subjects, and a margin softmax has "
+                "one class for each: set mirror = 0, or take a loss that compares within the batch"
+            )
+        return self
 
     def to_toml(self) -> str:
         """The configuration as resolved: every key written out, except those that are unset."""

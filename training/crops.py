@@ -25,7 +25,7 @@ from verifykit.detect import FaceDetector
 from verifykit.errors import InputError
 from verifykit.models import load
 from verifykit.preprocess.face import ARCFACE_112_PX
-from verifykit.spec import CropSpec, FivePointCrop, PlainCrop
+from verifykit.spec import CropSpec, FivePointCrop, PlainCrop, SignatureCrop
 from verifykit.spec.strict_json import canonical, plain
 from verifykit.types import Image
 
@@ -47,6 +47,8 @@ def build_acquisition(config: CropConfig) -> Acquisition:
     """
     if config.kind == "plain":
         return Acquisition(PlainCrop(config.height_px, config.width_px, config.fit))
+    if config.kind == "signature":
+        return Acquisition(SignatureCrop(config.height_px, config.width_px))
     model = load(config.detector)
     if model.detector is None or not isinstance(model.spec.crop, FivePointCrop):
         raise DataError(f"crop.detector: the model {config.detector!r} has no face detector")

@@ -168,6 +168,7 @@ def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -
         config.seed,
         forgeries=forgeries,
         forgeries_per_subject=sampler.forgeries,
+        even=sampler.even,
     )
 
 

@@ -28,6 +28,8 @@ class PKSampler(Sampler[list[int]]):
         k: Genuine images of each.
         seed: Together with the epoch it decides everything.
         forgeries: N booleans, True for skilled forgeries of the subject in ``labels``; None is none.
+        even: Whether every subject comes equally often, rather than every image: a subject's images are
+            dealt anew until it has as many groups as the one with the most.
         forgeries_per_subject: Forgeries of each subject that are added to its K images; a subject
             without any gives more genuine images instead, so that all batches are of one size.
         rank: This process's number among ``world_size``: it gets its own equal part of each batch.
@@ -47,6 +49,7 @@ class PKSampler(Sampler[list[int]]):
         *,
         forgeries: Sequence[bool] | NDArray[np.bool_] | None = None,
         forgeries_per_subject: int = 0,
+        even: bool = False,
         rank: int = 0,
         world_size: int = 1,
     ) -> None:
@@ -72,7 +75,10 @@ class PKSampler(Sampler[list[int]]):
             )
         self._genuine = [np.flatnonzero((subjects == name) & ~forged) for name in names]
         self._forged = [np.flatnonzero((subjects == name) & forged) for name in names]
-        self._length = _most_batches([-(-len(rows) // k) for rows in self._genuine], p)
+        groups = [-(-len(rows) // k) for rows in self._genuine]
+        self._rounds = [-(-max(groups) // own) if even else 1 for own in groups]
+        self._groups = [max(groups) if even else own for own in groups]
+        self._length = _most_batches(self._groups, p)
 
     def __len__(self) -> int:
         return self._length
@@ -85,7 +91,8 @@ class PKSampler(Sampler[list[int]]):
         random = np.random.default_rng([self.seed, self.epoch])
         groups: list[list[int]] = []
         for subject in random.permutation(len(self._genuine)):
-            groups += self._deal(subject, random)[: len(self)]
+            dealt = [g for _ in range(self._rounds[subject]) for g in self._deal(subject, random)]
+            groups += dealt[: min(self._groups[subject], len(self))]
         # Neighbours in the list that are fewer than len(self) apart land in different batches, and a
         # subject has at most len(self) groups, one after the other.
         kept = np.sort(random.permutation(len(groups))[: self.p * len(self)])

@@ -30,12 +30,12 @@ MEANING = {
     "licence": "of the weights that come out, for the model card",
     "training_data": "which data, and their terms, for the model card",
     "seed": "of weights, split, sampling and augmentation",
-    "crop.kind": "`five_point` finds and aligns a face, `plain` takes the whole image",
+    "crop.kind": "`five_point` finds and aligns a face, `signature` finds ink on paper, `plain` takes it all",
     "crop.height_px": "height of the network's input",
     "crop.width_px": "its width",
     "crop.fit": "`plain` only: `stretch` the image to the size, or `cover` it and cut the rest off",
     "crop.detector": "`five_point` only: the face model that lends its detector, a name or a path",
-    "encoder.name": "`cnn5`, `efficientnet_lite0`, `resnet18`, `34`, `50`, `101` or `152`",
+    "encoder.name": "`cnn5`, `efficientnet_lite0`, `grid_resnet`, `signet`, `resnet18` (or 34, 50, 101, 152)",
     "encoder.embedding_size": "values in an embedding",
     "encoder.weights": "`imagenet`, `none` (a random start) or the path of a `.pth` or `.safetensors` file",
     "encoder.color": "three channels or one",
@@ -46,7 +46,20 @@ MEANING = {
     "sampler.p": "`pk`: subjects in a batch",
     "sampler.k": "`pk`: images of each of them",
     "sampler.forgeries": "`pk`: skilled forgeries of each of them",
+    "sampler.even": "`pk`: every subject equally often, rather than every image",
     "sampler.triplets": "triplets in a batch of the two other samplers",
+    "augmentation.hand.mirror": "probability that a subject is mirrored, which makes it another subject",
+    "augmentation.hand.subject_rotate_deg": "a subject is turned by up to so much either way",
+    "augmentation.hand.subject_shear": "slanted, as a slope",
+    "augmentation.hand.subject_stretch": "stretched in width and in height, as a share",
+    "augmentation.hand.subject_warp_share": "bent smoothly: deviation as a share of the height",
+    "augmentation.hand.subject_stroke_px": "written with a wider or narrower pen, on each side of the stroke",
+    "augmentation.hand.rotate_deg": "an image is turned besides",
+    "augmentation.hand.shear": "slanted besides",
+    "augmentation.hand.scale": "larger or smaller, as a share",
+    "augmentation.hand.shift_share": "moved, as a share of the width and of the height",
+    "augmentation.hand.warp_share": "bent besides, more finely",
+    "augmentation.hand.stroke_px": "written with another pen, every second image",
     "augmentation.preset": "which transforms come first",
     "augmentation.transforms": "further ones: `transform`, a class of albumentations, and its arguments",
     "loss.name": "see [losses](losses.md); further keys are the loss's options",
@@ -110,19 +123,13 @@ def config_page() -> str:
     ]
     lines += ["`--set section.key=value` overrides. Paths of data are not part of it: `--data` or"]
     lines += ["`VERIFYKIT_DATA`. Keys without a default must be written out.", ""]
-    sections = [("", Config)]
-    sections += [
-        (f"{name}.", field.annotation)
-        for name, field in Config.model_fields.items()
-        if _is_section(field.annotation)
-    ]
-    for prefix, model in sections:
+    for prefix, model in _sections("", Config):
         lines += [f"## {f'[{prefix[:-1]}]' if prefix else 'At the top'}", ""]
         if prefix:
             lines += [" ".join((model.__doc__ or "").replace("``", "`").split()), ""]
         lines += ["| key | values | default | |", "| --- | --- | --- | --- |"]
         for name, field in model.model_fields.items():
-            if _is_section(field.annotation):
+            if _section(field.annotation):
                 continue
             meaning = known.pop(prefix + name)
             lines += [f"| `{name}` | {_values(field)} | {_default(field)} | {meaning} |"]
@@ -166,8 +173,19 @@ def _shown(default: Any) -> str:
     return "" if unset else f"`{getattr(default, 'value', default)}`"
 
 
-def _is_section(annotation: Any) -> bool:
-    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
+def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[BaseModel]]]:
+    yield prefix, model
+    for name, field in model.model_fields.items():
+        if below := _section(field.annotation):
+            yield from _sections(f"{prefix}{name}.", below)
+
+
+def _section(annotation: Any) -> type[BaseModel] | None:
+    """The section that an annotation names, also one that may be left out."""
+    for part in (annotation, *get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None
 
 
 def _values(field: Any) -> str:

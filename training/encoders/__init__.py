@@ -13,8 +13,10 @@ from typing import Any
 
 from training.encoders.cnn5 import build_cnn5
 from training.encoders.efficientnet_lite import build_efficientnet_lite0
+from training.encoders.grid_resnet import build_grid_resnet
 from training.encoders.network import EmbeddingNetwork, parameter_groups, set_backbone_frozen
 from training.encoders.resnet import build_resnet
+from training.encoders.signet import build_signet
 from verifykit.errors import InputError
 
 __all__ = [
@@ -41,11 +43,15 @@ _TORCHVISION = (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 # package that carries the weights shows torchvision's values instead, left over from another network; the
 # statistics inside the first batch norm agree with these and not with those (a test shows it).
 _LITE = (1.0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+# A signature's crop is mostly 0, and stays so.
+_UNIT = (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 _CENTRED = (1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 _ENCODERS = {
     "cnn5": _Entry(build_cnn5, *_CENTRED),
     "efficientnet_lite0": _Entry(build_efficientnet_lite0, *_LITE),
+    "grid_resnet": _Entry(build_grid_resnet, *_UNIT),
+    "signet": _Entry(build_signet, *_UNIT),
     **{f"resnet{depth}": _Entry(build_resnet, *_TORCHVISION) for depth in (18, 34, 50, 101, 152)},
 }
 

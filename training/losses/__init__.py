@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from training.losses.batch_all import batch_all, batch_all_triplet_loss
 from training.losses.batch_hard import batch_hard, batch_hard_triplet_loss
 from training.losses.contrastive import contrastive_loss, contrastive_pairs
+from training.losses.decision import DecisionLoss
 from training.losses.margin_softmax import MarginSoftmax, margin_softmax_loss
 from training.losses.outcome import LossOutput
 from training.losses.semi_hard import semi_hard, semi_hard_triplet_loss
@@ -29,6 +30,7 @@ from verifykit.errors import InputError
 __all__ = [
     "LOSSES",
     "BatchLoss",
+    "DecisionLoss",
     "LossOutput",
     "MarginSoftmax",
     "batch_all_triplet_loss",
@@ -51,7 +53,7 @@ _BATCH_LOSSES: dict[str, Callable[..., LossOutput]] = {
 }
 _MARGIN_LOSSES = ("cosface", "arcface")
 
-LOSSES = (*_BATCH_LOSSES, *_MARGIN_LOSSES)
+LOSSES = (*_BATCH_LOSSES, "decision", *_MARGIN_LOSSES)
 
 
 class BatchLoss(nn.Module):
@@ -108,7 +110,8 @@ def build_loss(
     """
     if name not in LOSSES:
         raise InputError(f"there is no loss {name!r}{_suggest(name, LOSSES)}")
-    function: Callable[..., Any] = _BATCH_LOSSES.get(name, MarginSoftmax)
+    functions: dict[str, Callable[..., Any]] = {**_BATCH_LOSSES, "decision": DecisionLoss}
+    function = functions.get(name, MarginSoftmax)
     known = set(inspect.signature(function).parameters)
     known -= {"embeddings", "labels", "forgeries", "classes", "embedding_size", "kind"}
     for option in options:
@@ -118,6 +121,8 @@ def build_loss(
             )
     if name in _BATCH_LOSSES:
         return BatchLoss(function, **options)
+    if name == "decision":
+        return DecisionLoss(**options)
     if classes is None or embedding_size is None:
         raise InputError(f"loss {name!r} needs classes and embedding_size")
     return MarginSoftmax(

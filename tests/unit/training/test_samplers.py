@@ -49,6 +49,16 @@ def test_every_image_is_seen_when_all_groups_fit() -> None:
     assert seen == dict.fromkeys(range(48), 1)
 
 
+def test_even_subjects_come_equally_often_whatever_they_have() -> None:
+    sampler = PKSampler(LABELS, 7, 3, seed=3, even=True)
+    assert len(sampler) == 4  # groups of the subject with twelve images
+    seen = Counter(int(LABELS[index]) for batch in sampler for index in batch)
+    assert seen == dict.fromkeys(range(7), 12)
+    images = Counter(index for batch in sampler for index in batch)
+    assert {images[i] for i in np.flatnonzero(LABELS == 1)} <= {1, 2}  # nine images, dealt twice
+    assert {images[i] for i in np.flatnonzero(LABELS == 6)} == {1}
+
+
 def test_an_epoch_comes_again_exactly_and_others_differ() -> None:
     sampler = PKSampler(LABELS, 3, 4, seed=1)
     first = list(sampler)
