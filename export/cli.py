@@ -57,6 +57,13 @@ def export(
         Literal["mean", "max", "centroid", "spread"],
         typer.Option(help="How the scores of several references become one."),
     ] = "mean",
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored",
+            help="Look at the mirror images too; for runs with augmentation.hand.mirror.",
+        ),
+    ] = False,
     images: Annotated[
         int, typer.Option(min=2, help="Stop taking subjects for the rates at so many images.")
     ] = 500,
@@ -82,6 +89,7 @@ def export(
             opset=opset,
             max_eer_rise=max_eer_rise,
             fusion=fusion,
+            mirrored=mirrored,
             images=images,
             cache=cache,
         )

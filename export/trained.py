@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
+from torch import nn
 
 from export.digest import weights_digest
 from export.errors import ExportError
@@ -31,6 +32,7 @@ from export.torch_export import TORCH_OPSET, to_onnx
 from training.checkpoint import write_whole
 from training.config import Config
 from training.embedding import Scores
+from training.encoders import VIEWS, MirroredViews
 from training.evaluate import Verification, evaluate_verification, load_encoder
 from training.learner import input_of
 from training.run_folder import EncoderRecord, RunFolder
@@ -60,6 +62,8 @@ class ExportRequest:
         opset: The ONNX operator set.
         max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
         fusion: How the scores of several references become one.
+        mirrored: Whether the file looks at the mirror images too: see
+            :class:`~training.encoders.MirroredViews`. Wants ``augmentation.hand.mirror`` in the run.
         images: Stop taking subjects for the rates once they have so many images.
         cache: Folder of the crops; None is verifykit's own.
     """
@@ -73,6 +77,7 @@ class ExportRequest:
     opset: int = TORCH_OPSET
     max_eer_rise: float = 0.005
     fusion: Fusion = "mean"
+    mirrored: bool = False
     images: int = 500
     cache: Path | None = None
 
@@ -115,6 +120,8 @@ def export_run(request: ExportRequest) -> Exported:
     record = run.read_record()
     encoder, config = load_encoder(run)
     _require_consistent(run, config, record)
+    if request.mirrored:
+        encoder, record = _with_mirror_images(encoder, config, record)
     samples = read_samples(
         run, config, record, request.data, limit=request.images, cache=request.cache
     )
@@ -175,6 +182,19 @@ def _require_consistent(run: RunFolder, config: Config, record: EncoderRecord) -
         raise ModelContractError(
             f"{run.path}: spec.json and config.toml are not of one run: {stated} and {configured}"
         )
+
+
+def _with_mirror_images(
+    encoder: nn.Module, config: Config, record: EncoderRecord
+) -> tuple[nn.Module, EncoderRecord]:
+    hand = config.augmentation.hand
+    if hand is None or not hand.mirror:
+        raise ExportError(
+            f"run {record.name!r} never saw mirrored subjects (augmentation.hand.mirror): its rows for "
+            "mirror images are worth nothing; export without mirrored"
+        )
+    views = MirroredViews(encoder).eval()
+    return views, replace(record, embedding_size=VIEWS * record.embedding_size)
 
 
 def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
