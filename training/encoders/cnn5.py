@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from training.encoders.network import EmbeddingNetwork
-from training.encoders.weights import load_backbone, read_weights
-from verifykit.errors import ModelNotFoundError
+from training.encoders.weights import load_own_weights
 
 __all__ = ["build_cnn5"]
 
@@ -34,11 +33,6 @@ def build_cnn5(
         ModelNotFoundError: ImageNet weights were asked for, or the file is not there.
         ModelIntegrityError: The file's keys or shapes differ.
     """
-    if weights == "imagenet":
-        raise ModelNotFoundError(
-            f'{name} has no ImageNet weights; write weights = "none" for a random start, or give the '
-            "path of a file"
-        )
     channels = (input_channels, *_WIDTHS)
     blocks = [
         nn.Sequential(
@@ -50,7 +44,6 @@ def build_cnn5(
         for before, after in zip(channels, _WIDTHS, strict=False)
     ]
     backbone = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    if weights != "none":
-        load_backbone(backbone, read_weights(weights), source=weights, classifier="fc.")
+    load_own_weights(backbone, weights, name=name)
     head: nn.Module = nn.Linear(_WIDTHS[-1], embedding_size)
     return EmbeddingNetwork(backbone, nn.Sequential(head, nn.Tanh()) if tanh else head)

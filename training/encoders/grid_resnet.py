@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.encoders.network import EmbeddingNetwork
-from training.encoders.weights import load_backbone, read_weights
-from verifykit.errors import InputError, ModelNotFoundError
+from training.encoders.weights import load_own_weights
+from verifykit.errors import InputError
 
 __all__ = ["build_grid_resnet"]
 
@@ -81,11 +81,6 @@ def build_grid_resnet(
         ModelIntegrityError: The file's keys or shapes differ.
         InputError: Widths, blocks or grid that make no network.
     """
-    if weights == "imagenet":
-        raise ModelNotFoundError(
-            f'{name} has no ImageNet weights; write weights = "none" for a random start, or give the '
-            "path of a file"
-        )
     if (
         len(widths) != len(blocks)
         or len(grid) != 2
@@ -107,7 +102,6 @@ def build_grid_resnet(
             before = width
     rows, columns = grid
     backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((rows, columns)), nn.Flatten())
-    if weights != "none":
-        load_backbone(backbone, read_weights(weights), source=weights, classifier="fc.")
+    load_own_weights(backbone, weights, name=name)
     head = nn.Sequential(nn.Dropout(dropout), nn.Linear(before * rows * columns, embedding_size))
     return EmbeddingNetwork(backbone, head)

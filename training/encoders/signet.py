@@ -5,8 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from training.encoders.network import EmbeddingNetwork
-from training.encoders.weights import load_backbone, read_weights
-from verifykit.errors import ModelNotFoundError
+from training.encoders.weights import load_own_weights
 
 __all__ = ["build_signet"]
 
@@ -44,11 +43,6 @@ def build_signet(
         ModelNotFoundError: ImageNet weights were asked for, or the file is not there.
         ModelIntegrityError: The file's keys or shapes differ.
     """
-    if weights == "imagenet":
-        raise ModelNotFoundError(
-            f'{name} has no ImageNet weights; write weights = "none" for a random start, or give the '
-            "path of a file"
-        )
     layers: list[nn.Module] = []
     before = input_channels
     for after, kernel, stride, padding, pooled in _LAYERS:
@@ -71,6 +65,5 @@ def build_signet(
         nn.BatchNorm1d(_WIDE),
         nn.ReLU(inplace=True),
     )
-    if weights != "none":
-        load_backbone(backbone, read_weights(weights), source=weights, classifier="fc.")
+    load_own_weights(backbone, weights, name=name)
     return EmbeddingNetwork(backbone, nn.Linear(_WIDE, embedding_size))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError
 
-__all__ = ["load_backbone", "one_channel", "read_weights"]
+__all__ = ["load_backbone", "load_own_weights", "one_channel", "read_weights"]
 
 _SHOWN = 8
 
@@ -112,3 +112,24 @@ def load_backbone(
     if problems:
         raise ModelIntegrityError(f"the weights of {source} do not fit: {'; '.join(problems)}")
     backbone.load_state_dict(given, strict=False)
+
+
+def load_own_weights(backbone: nn.Module, weights: str, *, name: str) -> None:
+    """Weights of an encoder that no published ones exist for.
+
+    Args:
+        backbone: The module to fill.
+        weights: ``"none"`` leaves the random start; else the path of a file with the backbone's own keys.
+        name: The encoder's, for the error.
+
+    Raises:
+        ModelNotFoundError: ``"imagenet"``, or there is no such file.
+        ModelIntegrityError: Keys are missing or unknown, or a shape differs.
+    """
+    if weights == "imagenet":
+        raise ModelNotFoundError(
+            f'{name} has no ImageNet weights; write weights = "none" for a random start, or give the '
+            "path of a file"
+        )
+    if weights != "none":
+        load_backbone(backbone, read_weights(weights), source=weights, classifier="fc.")
