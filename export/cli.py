@@ -57,6 +57,10 @@ def export(
         Literal["mean", "max", "centroid", "spread"],
         typer.Option(help="How the scores of several references become one."),
     ] = "mean",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further run whose network looks at the same image; may be repeated."),
+    ] = None,
     mirrored: Annotated[
         bool,
         typer.Option(
@@ -89,6 +93,7 @@ def export(
             opset=opset,
             max_eer_rise=max_eer_rise,
             fusion=fusion,
+            beside=tuple(beside or ()),
             mirrored=mirrored,
             images=images,
             cache=cache,

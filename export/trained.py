@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
-from torch import nn
 
+from export.composition import Composition, compose
 from export.digest import weights_digest
 from export.errors import ExportError
 from export.golden import golden_embedding, swapped_cosine
@@ -30,13 +29,9 @@ from export.reference_counts import DRAWS, MeasuredPoint, measured_points
 from export.samples import Samples, read_samples
 from export.torch_export import TORCH_OPSET, to_onnx
 from training.checkpoint import write_whole
-from training.config import Config
 from training.embedding import Scores
-from training.encoders import VIEWS, MirroredViews
-from training.evaluate import Verification, evaluate_verification, load_encoder
-from training.learner import input_of
-from training.run_folder import EncoderRecord, RunFolder
-from verifykit.errors import ModelContractError
+from training.evaluate import Verification, evaluate_verification
+from training.run_folder import EncoderRecord
 from verifykit.models import load, render_card
 from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
@@ -62,8 +57,8 @@ class ExportRequest:
         opset: The ONNX operator set.
         max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
         fusion: How the scores of several references become one.
-        mirrored: Whether the file looks at the mirror images too: see
-            :class:`~training.encoders.MirroredViews`. Wants ``augmentation.hand.mirror`` in the run.
+        beside: Further runs, whose networks look at the same image: :func:`~export.composition.compose`.
+        mirrored: Whether the networks look at the mirror images too; likewise.
         images: Stop taking subjects for the rates once they have so many images.
         cache: Folder of the crops; None is verifykit's own.
     """
@@ -77,6 +72,7 @@ class ExportRequest:
     opset: int = TORCH_OPSET
     max_eer_rise: float = 0.005
     fusion: Fusion = "mean"
+    beside: tuple[Path, ...] = ()
     mirrored: bool = False
     images: int = 500
     cache: Path | None = None
@@ -116,14 +112,10 @@ def export_run(request: ExportRequest) -> Exported:
     """
     if not request.target.parent.is_dir():
         raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
-    run = RunFolder(request.run)
-    record = run.read_record()
-    encoder, config = load_encoder(run)
-    _require_consistent(run, config, record)
-    if request.mirrored:
-        encoder, record = _with_mirror_images(encoder, config, record)
+    whole = compose(request.run, request.beside, mirrored=request.mirrored)
+    encoder, record = whole.encoder, whole.record
     samples = read_samples(
-        run, config, record, request.data, limit=request.images, cache=request.cache
+        whole.run, whole.config, record, request.data, limit=request.images, cache=request.cache
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
@@ -150,7 +142,7 @@ def export_run(request: ExportRequest) -> Exported:
     else:
         costs = _costs({"fp32": (float32, session)}, samples, record)
     points = measured_points(rows, samples.records, request.fusion)
-    spec = _spec(request, run, record, model, rates, points)
+    spec = _spec(request, whole, model, rates, points)
     detector = None
     if record.detector_model is not None:
         data = load(record.detector_model).detector
@@ -172,29 +164,6 @@ def export_run(request: ExportRequest) -> Exported:
     text = render_card(spec) + render_measured(record, measured)
     write_whole(card, lambda part: _write(part, text))
     return Exported(request.target, card, spec, measured)
-
-
-def _require_consistent(run: RunFolder, config: Config, record: EncoderRecord) -> None:
-    stated = (record.encoder, record.embedding_size, record.input, record.modality)
-    section = config.encoder
-    configured = (section.name, section.embedding_size, input_of(config), config.modality)
-    if stated != configured:
-        raise ModelContractError(
-            f"{run.path}: spec.json and config.toml are not of one run: {stated} and {configured}"
-        )
-
-
-def _with_mirror_images(
-    encoder: nn.Module, config: Config, record: EncoderRecord
-) -> tuple[nn.Module, EncoderRecord]:
-    hand = config.augmentation.hand
-    if hand is None or not hand.mirror:
-        raise ExportError(
-            f"run {record.name!r} never saw mirrored subjects (augmentation.hand.mirror): its rows for "
-            "mirror images are worth nothing; export without mirrored"
-        )
-    views = MirroredViews(encoder).eval()
-    return views, replace(record, embedding_size=VIEWS * record.embedding_size)
 
 
 def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
@@ -239,12 +208,12 @@ def _costs(
 
 def _spec(
     request: ExportRequest,
-    run: RunFolder,
-    record: EncoderRecord,
+    whole: Composition,
     model: onnx.ModelProto,
     rates: Verification,
     measured: tuple[MeasuredPoint, ...],
 ) -> ModelSpec:
+    record = whole.record
     points = tuple(each.point for each in measured)
     default_fmr, default_attack = default_point(points)
     several = any(point.reference_count > 1 for point in points)
@@ -258,8 +227,8 @@ def _spec(
         golden_embedding=golden_embedding(model, record.input, may_ignore_color=True),
         licence=record.licence,
         provenance=Provenance(
-            source=f"training run {record.name}, {record.encoder}, weights of epoch {record.epoch}",
-            source_sha256=hashlib.sha256(run.weights.read_bytes()).hexdigest(),
+            source=whole.source,
+            source_sha256=whole.source_sha256,
             training_data=(
                 f"{record.training_data}; {record.trained_images} images of "
                 f"{record.trained_subjects} subjects"

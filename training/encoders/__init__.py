@@ -14,6 +14,7 @@ from typing import Any
 from training.encoders.cnn5 import build_cnn5
 from training.encoders.efficientnet_lite import build_efficientnet_lite0
 from training.encoders.grid_resnet import build_grid_resnet
+from training.encoders.joined import JoinedEncoders
 from training.encoders.mirrored import VIEWS, MirroredViews
 from training.encoders.network import EmbeddingNetwork, parameter_groups, set_backbone_frozen
 from training.encoders.resnet import build_resnet
@@ -24,6 +25,7 @@ __all__ = [
     "ENCODERS",
     "VIEWS",
     "EmbeddingNetwork",
+    "JoinedEncoders",
     "MirroredViews",
     "build_encoder",
     "input_statistics",
