@@ -24,7 +24,7 @@ Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 
 _NEAR_PX = 7  # a stroke with its soft edges
-_SPECK_SIGMA_PX = 6.0  # the copy in which specks are told from strokes is reduced to this blur
+_SPECK_SIGMA_PX = 3.0  # the copy in which specks are told from strokes is reduced to this blur
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def find_ink(image: Image, spec: SignatureCrop) -> Ink:
     if mask.any():
         ruled, between = ruled_lines(darkness, mask, paper, spec)
         mask = mask & ~ruled
-        mask = _without_specks(mask, darkness > between, spec)
+        mask = _without_specks(mask, darkness > between if between else None, spec)
     if not mask.any():
         return Ink(np.zeros_like(darkness), mask, None, 0.0, 0.0, scale, 0.0, 0.0)
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -109,7 +109,7 @@ def _strokes(darkness: Grey, min_contrast: float) -> Mask:
     return np.asarray(darkness > max(level, min_contrast))
 
 
-def _without_specks(mask: Mask, dark: Mask, spec: SignatureCrop) -> Mask:
+def _without_specks(mask: Mask, dark: Mask | None, spec: SignatureCrop) -> Mask:
     """Strokes alone: a blurred copy tells them from specks, which would stretch the box.
 
     Lines along the rim are dropped with the specks. Connected strokes stay whole if any part of them passes.
@@ -136,7 +136,8 @@ def _without_specks(mask: Mask, dark: Mask, spec: SignatureCrop) -> Mask:
         mask.astype(np.uint8), connectivity=8
     )
     kept = np.zeros(count, bool)
-    kept[labels[near & mask & dark]] = True
+    near &= mask if dark is None else mask & dark
+    kept[labels[near]] = True
     kept[0] = False
     kept &= ~rim_lines(np.asarray(labels, np.int32), np.asarray(stats, np.int32), stroke_px, spec)
     return np.asarray(kept[labels])

@@ -58,22 +58,33 @@ def against_paper(image: Image, spec: SignatureCrop) -> tuple[Grey, Mask]:
     padded = cv2.copyMakeBorder(np.minimum.reduce(calm), *frame, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[window:-window, window:-window]
     paper = _paper(np.asarray(closed, np.uint8), spec.table_ratio)
-    share: NDArray[Any] | None = None
-    for channel, light in zip(channels, lights, strict=True):
-        even = _even(light, paper, window / 3)
-        if even.min() == even.max():
-            whole_light = np.full((height, width), even[0, 0])
-        else:
-            whole_light = np.asarray(cv2.resize(even, (width, height)), np.float32)
-        against = np.asarray(cv2.divide(channel, whole_light, dtype=cv2.CV_32F))
-        share = against if share is None else np.minimum(share, against)
-    assert share is not None  # noqa: S101 - an image has channels
-    darkness = (255.0 * (1.0 - np.minimum(share, np.float32(1.0)))).astype(np.uint8)
+    evens = [_even(light, paper, window / 3) for light in lights]
+    darkness: Grey
+    if len(channels) == 1 and evens[0].min() == evens[0].max():
+        # A clean scan: the same for each of 256 values.
+        values = np.arange(256, dtype=np.uint8)[:, None]
+        table = _darkness([values], [np.full(values.shape, evens[0][0, 0], np.float32)])
+        darkness = np.asarray(cv2.LUT(first, table), np.uint8)
+    else:
+        whole_lights = [np.asarray(cv2.resize(e, (width, height)), np.float32) for e in evens]
+        darkness = _darkness(channels, whole_lights)
     if paper.all():
         return darkness, np.ones((height, width), bool)
     whole = cv2.resize(paper.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST) > 0
     darkness[~whole] = 0
     return darkness, whole
+
+
+def _darkness(channels: Sequence[NDArray[Any]], lights: Sequence[NDArray[np.float32]]) -> Grey:
+    """What is missing of the light, in the channel that misses most."""
+    import cv2
+
+    shares = [
+        np.asarray(cv2.divide(channel, light, dtype=cv2.CV_32F))
+        for channel, light in zip(channels, lights, strict=True)
+    ]
+    share = np.minimum(np.minimum.reduce(shares), np.float32(1.0))
+    return np.asarray(255.0 * (1.0 - share), np.float32).astype(np.uint8)
 
 
 def _even(light: NDArray[Any], paper: Mask, sigma: float) -> NDArray[np.float32]:

@@ -20,6 +20,7 @@ _EVERY = 4  # columns: a quarter of them show a line as well
 _MAX_LINES = 60
 _UNBROKEN = 0.8  # share of the width that one of several dark lines shows
 _PARALLEL_DEG = 0.5
+_WRITING = (0.5, 99.5)  # percentiles of the ink between which the writing lies
 _SHORT = 0.03  # share of the width across which such a line must run at the least
 _RUNS_OFF = 0.02  # share of the width by which a line may end before the paper does
 _REACH_PX = 3  # a line may be so far from where it is expected
@@ -89,31 +90,22 @@ def ruled_lines(darkness: Grey, mask: Mask, paper: Mask, spec: SignatureCrop) ->
     lines, slopes = _lines(thin, paper, spec.ruled_slope_deg, 0.0, spec.ruled_length_share, spec)
     if not lines:
         return nothing, 0.0
-    rest = mask & ~np.logical_or.reduce(lines)
+    # Where the paper lies askew, lines across its corners are shorter, and parallel.
+    parallel, _ = _lines(thin, paper, _PARALLEL_DEG, float(np.median(slopes)), _SHORT, spec)
+    together = np.logical_or.reduce(lines + parallel)
+    rest = mask & ~together
     if not rest.any():
         return nothing, 0.0
-    begin, end = np.percentile(np.nonzero(rest)[1], [0.5, 99.5])
+    begin, end = np.percentile(np.nonzero(rest)[1], _WRITING)
     if begin < spec.ruled_beyond_share * width or end > (1 - spec.ruled_beyond_share) * width:
         return nothing, 0.0
     ink = float(np.median(darkness[rest]))
-    shades = np.array([np.median(darkness[line]) for line in lines])
+    shade = max(float(np.median(darkness[line])) for line in lines)
+    if shade < spec.ruled_lightness * ink:
+        between = 0.5 * (shade + ink)
+        return together & (darkness < between), between
     unbroken = sum(line.any(axis=0).mean() >= _UNBROKEN for line in lines)
-    chosen = shades < spec.ruled_lightness * ink
-    if unbroken >= spec.ruled_several:
-        chosen[:] = True
-    if not chosen.any():
-        return nothing, 0.0
-    # Where the paper lies askew, lines across its corners are shorter, and parallel.
-    slope = float(np.median(np.array(slopes)[chosen]))
-    parallel, _ = _lines(thin, paper, _PARALLEL_DEG, slope, _SHORT, spec)
-    ruled = np.logical_or.reduce(
-        [line for line, c in zip(lines, chosen, strict=True) if c] + parallel
-    )
-    shade = float(shades[chosen].max())
-    if shade >= spec.ruled_lightness * ink:
-        return ruled, 0.0
-    between = 0.5 * (shade + ink)
-    return ruled & (darkness < between), between
+    return (together, 0.0) if unbroken >= spec.ruled_several else (nothing, 0.0)
 
 
 def _lines(
