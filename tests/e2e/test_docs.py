@@ -14,11 +14,16 @@ from pathlib import Path
 from types import ModuleType
 
 import cv2
+import numpy as np
 import pytest
 
 import verifykit.errors
+from demo.signature_files import write_signatures
 from tests.e2e.readme import BLOCK, NUMBER, _commands, run_document
+from verifykit.legibility import SignatureLimits, measure_signature, signature_reasons
+from verifykit.preprocess.ink import Ink, find_ink
 from verifykit.quality import QualityLimits, face_reasons
+from verifykit.spec import SignatureCrop
 
 CHECKOUT = Path(__file__).parents[2]
 DOCS = CHECKOUT / "docs"
@@ -48,6 +53,13 @@ def test_a_how_to_page_runs(name: str) -> None:
     ran = run_document(DOCS / "how-to" / f"{name}.md")
     assert ran["python"] > 0
     assert ran["console"] > 0
+
+
+@pytest.mark.usefixtures("pictures")
+def test_the_page_on_signatures_runs() -> None:
+    write_signatures(Path())
+    ran = run_document(DOCS / "how-to" / "signatures.md")
+    assert ran == {"python": 4, "console": 3}
 
 
 @needs_torch
@@ -136,7 +148,9 @@ def test_every_loss_is_documented_with_its_options() -> None:
     for name in losses.LOSSES:
         (row,) = re.findall(rf"^\| `{name}` \| .*? \| (.*) \|$", text, re.MULTILINE)[:1]
         function: Callable[..., object] = losses.MarginSoftmax
-        if name not in ("cosface", "arcface"):
+        if name == "decision":
+            function = losses.DecisionLoss
+        elif name not in ("cosface", "arcface"):
             function = losses.build_loss(name).compute  # type: ignore[assignment]
         options = {
             key: str(parameter.default)
@@ -155,7 +169,16 @@ def test_every_error_and_reason_is_documented() -> None:
     reasons = face_reasons(worst, QualityLimits())
     assert len(reasons) >= 6
     listed = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
-    assert listed == ["no_face", "several_faces", *reasons]
+    # Some pictures have every reason: a reason of two modalities is listed for each.
+    unlikely = {"ink_share": 1.0, "side_px": 1.0, "cut_share": 1.0}
+    marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
+    of_signatures = signature_reasons(marks, SignatureLimits())
+    assert len(of_signatures) == 4
+    assert listed == ["no_face", "several_faces", *reasons, "blank", *of_signatures]
+
+
+def _no_ink() -> Ink:
+    return find_ink(np.full((40, 90, 3), 255, np.uint8), SignatureCrop(96, 288))
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from demo.signature_files import write_signatures
 from tests.e2e.readme import run_document
 
 README = Path(__file__).parents[2] / "README.md"
@@ -21,6 +22,7 @@ def pictures(
 ) -> Path:
     for path in portraits.values():
         shutil.copy(path, tmp_path)
+    write_signatures(tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
