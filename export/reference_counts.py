@@ -198,8 +198,8 @@ def measured_points(
                 if comparisons < 3 / fmr * (1 - 1e-9):
                     continue
                 threshold = threshold_at_fmr(others, fmr)
-                if not math.isfinite(threshold):
-                    continue
+                if not math.isfinite(threshold) or threshold > 1.0:
+                    continue  # too many reach the end of the scale: no threshold parts them
                 matches = int((others.astype(np.float64) >= threshold).sum()) // scores.draws
                 point = OperatingPoint(fmr, threshold, comparisons, matches, attack, count)
                 found.append(MeasuredPoint(point, fnmr_at(scores.mated, threshold)))
