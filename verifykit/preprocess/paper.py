@@ -18,7 +18,7 @@ Grey = NDArray[np.uint8]
 
 # What is beyond the paper's edge takes up at least so much of the image's shorter side.
 _MIN_RIM_SHARE = 0.25
-# Dark patches larger than this, of the image, lie beyond the edge: no shadow has a sharp outline.
+# The sheet fills at least so much of the image.
 _MIN_SHEET_SHARE = 0.2
 
 
