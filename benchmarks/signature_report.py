@@ -1,0 +1,106 @@
+"""Tables of results, for the terminal, as Markdown and as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.signature_rates import Share
+
+__all__ = ["Cell", "ResultTable", "listed", "markdown", "show", "write_json"]
+
+Cell: TypeAlias = str | int | float | Share | None
+
+
+@dataclass(frozen=True)
+class ResultTable:
+    """A table whose cells are still numbers.
+
+    Attributes:
+        title: What it shows.
+        columns: Their headings.
+        rows: One cell a column: a share in [0, 1], another number, text, or None for what cannot be said.
+        note: How to read it.
+    """
+
+    title: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+
+
+def text_of(cell: Cell) -> str:
+    """A cell as people read it: shares in per cent, None a dash."""
+    if cell is None:
+        return "-"
+    if isinstance(cell, Share):
+        value = f"{100 * cell.value:.1f} %"
+        if cell.low is None or cell.high is None:
+            return value
+        return f"{value} [{100 * cell.low:.1f}, {100 * cell.high:.1f}]"
+    return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
+
+
+def listed(reasons: Mapping[str, int]) -> str:
+    """How often each reason applies, the most frequent first."""
+    ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{reason}: {count}" for reason, count in ordered) or "none"
+
+
+def show(console: Console, table: ResultTable) -> None:
+    """Print a table and its note."""
+    drawn = Table(title=table.title, title_justify="left")
+    for at, column in enumerate(table.columns):
+        left = all(isinstance(row[at], str) for row in table.rows)
+        drawn.add_column(column, justify="left" if left else "right")
+    for row in table.rows:
+        drawn.add_row(*map(_plain, map(text_of, row)))
+    console.print(drawn)
+    if table.note:
+        console.print(_plain(table.note), style="dim")
+    console.print()
+
+
+def markdown(lines: Sequence[str], tables: Sequence[ResultTable]) -> str:
+    """The tables as Markdown, after some lines about the run."""
+    parts = ["# Signatures, measured", "", *(f"- {line}" for line in lines), ""]
+    for table in tables:
+        parts += [f"## {table.title}", ""]
+        parts.append("| " + " | ".join(table.columns) + " |")
+        parts.append("|" + " --- |" * len(table.columns))
+        parts += ["| " + " | ".join(map(text_of, row)) + " |" for row in table.rows]
+        parts += ["", table.note, ""] if table.note else [""]
+    return "\n".join(parts)
+
+
+def write_json(path: Path, lines: Sequence[str], tables: Sequence[ResultTable]) -> None:
+    """The tables as JSON: for each row an object by column, numbers unrounded."""
+    body = {
+        "about": list(lines),
+        "tables": [
+            {
+                "title": table.title,
+                "note": table.note,
+                "rows": [
+                    dict(zip(table.columns, map(_value, row), strict=True)) for row in table.rows
+                ],
+            }
+            for table in tables
+        ],
+    }
+    path.write_text(json.dumps(body, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _value(cell: Cell) -> Any:
+    return asdict(cell) if isinstance(cell, Share) else cell
+
+
+def _plain(text: str) -> str:
+    """Brackets are not rich's markup here."""
+    return text.replace("[", "\\[")

@@ -1,0 +1,182 @@
+"""Short runs beside the shipped one: other encoders, no drawn writers, a script never seen.
+
+``python -m benchmarks.signature_runs --data writers/manifest.csv --runs runs [encoders|across ...]``: the
+manifest is that of ``demo.drawn_set``. Every run takes ``configs/signature.toml`` at 64x192 px and the same
+number of steps; what it is called says what is different. A run that is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from export.reference_counts import draw_scores
+from training.config import Config
+from training.config_file import load_config
+from training.data import Record, read_records
+from training.evaluate import embed_records, load_encoder
+from training.job import Job
+from training.loop import train
+from training.run_folder import RunFolder
+from verifykit.metrics import equal_error_rate
+
+SMALL = ("crop.height_px=64", "crop.width_px=192", "validation.every_epochs=1000")
+# name: what is different from the shipped configuration
+ENCODERS = {
+    "grid_resnet": (),
+    "signet": ('encoder.name="signet"',),
+    "efficientnet_lite0": ('encoder.name="efficientnet_lite0"', 'encoder.weights="imagenet"'),
+}
+SETS = ("bhsig260_hindi", "bhsig260_bengali", "sigcomp2011_dutch")
+REFERENCES = 5
+
+
+@dataclass(frozen=True)
+class Run:
+    """One short run.
+
+    Attributes:
+        name: What is different.
+        config: The configuration.
+        data: The manifest that it learns from.
+        judged: Records that it is judged by; None takes the run's own validation subjects.
+    """
+
+    name: str
+    config: Config
+    data: Path
+    judged: tuple[Record, ...] | None = None
+
+
+def encoder_runs(base: Path, data: Path, steps: int) -> list[Run]:
+    """The same data and steps for each encoder."""
+    runs = []
+    for name, changes in ENCODERS.items():
+        config = load_config(base, [*SMALL, *changes, *_steps(steps)])
+        runs.append(Run(name, config, data))
+    return runs
+
+
+def across_runs(base: Path, data: Path, steps: int, folder: Path) -> list[Run]:
+    """Trained on two sets, judged on every writer of the third; with and without drawn writers."""
+    runs = []
+    records = read_records(data)
+    for left_out in SETS:
+        judged = tuple(r for r in records if r.subject.startswith(left_out))
+        for drawn in (True, False):
+            kept = [
+                record
+                for record in records
+                if not record.subject.startswith(left_out)
+                and (drawn or not record.subject.startswith("drawn"))
+            ]
+            name = f"{left_out} left out{', drawn writers too' if drawn else ''}"
+            manifest = folder / f"{left_out}{'-drawn' if drawn else ''}.csv"
+            _write(manifest, kept)
+            config = load_config(base, [*SMALL, *_steps(steps), "data.validation_share=0.0"])
+            runs.append(Run(name, config, manifest, judged))
+    return runs
+
+
+def judge(run: Run, folder: RunFolder) -> dict[str, dict[str, float]]:
+    """EER with five references by set, and what an image costs.
+
+    Returns:
+        Set to ``skilled`` and ``random``, in [0, 1].
+    """
+    encoder, config = load_encoder(folder)
+    records = run.judged
+    if records is None:
+        wanted = set(folder.read_subjects()["validation"])
+        records = tuple(r for r in read_records(run.data) if r.subject in wanted)
+    embeddings, kept, _ = embed_records(encoder, config, records)
+    found = {}
+    for name in sorted({record.subject.split("/")[0] for record in kept}):
+        rows = [i for i, record in enumerate(kept) if record.subject.startswith(name)]
+        scores = draw_scores(embeddings[rows], [kept[i] for i in rows], "spread", REFERENCES)
+        found[name] = {
+            "writers": scores.subjects,
+            "skilled": equal_error_rate(scores.mated, scores.skilled).eer,
+            "random": equal_error_rate(scores.mated, scores.non_mated).eer,
+        }
+    return found
+
+
+def cost(folder: RunFolder) -> tuple[float, float]:
+    """Millions of parameters, and milliseconds an image of the torch network on this machine."""
+    encoder, config = load_encoder(folder)
+    image = torch.zeros(1, 1, config.crop.height_px, config.crop.width_px)
+    times = []
+    with torch.inference_mode():
+        for _ in range(15):
+            start = time.perf_counter()
+            encoder(image)
+            times.append((time.perf_counter() - start) * 1e3)
+    return sum(p.numel() for p in encoder.parameters()) / 1e6, statistics.median(times)
+
+
+def main() -> None:
+    """Train what is not trained, judge, print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.signature_runs", description=__doc__)
+    parser.add_argument("what", nargs="*", default=["encoders", "across"])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--config", type=Path, default=Path("configs/signature.toml"))
+    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of names")
+    arguments = parser.parse_args()
+    arguments.runs.mkdir(parents=True, exist_ok=True)
+    runs: list[Run] = []
+    if "encoders" in arguments.what:
+        runs += encoder_runs(arguments.config, arguments.data, arguments.steps)
+    if "across" in arguments.what:
+        runs += across_runs(arguments.config, arguments.data, arguments.steps, arguments.runs)
+    runs = [run for run in runs if any(part in run.name for part in arguments.only)]
+    table = Table(title=f"{arguments.steps} steps at 64x192 px; EER, {REFERENCES} references")
+    for column in ("run", "set", "writers", "skilled", "random", "Mparam", "ms/image", "s/step"):
+        table.add_column(column, justify="left" if column in ("run", "set") else "right")
+    for run in runs:
+        folder = RunFolder(arguments.runs / run.name.replace(" ", "-").replace(",", ""))
+        if not folder.weights.exists():
+            train(Job(run.config, run.data, folder.path, quiet=True))
+        steps = [json.loads(line) for line in (folder.path / "metrics.jsonl").open()]
+        seconds = statistics.median([s["seconds"] for s in steps if s["event"] == "step"])
+        size, per_image = cost(folder)
+        for name, rates in judge(run, folder).items():
+            table.add_row(
+                run.name,
+                name,
+                str(rates["writers"]),
+                f"{rates['skilled']:.1%}",
+                f"{rates['random']:.1%}",
+                f"{size:.1f}",
+                f"{per_image:.1f}",
+                f"{seconds:.2f}",
+            )
+        Console(width=150).print(table)
+
+
+def _steps(steps: int) -> tuple[str, ...]:
+    return ("run.epochs=1", f"run.steps_per_epoch={steps}", "run.ema_decay=0.995")
+
+
+def _write(path: Path, records: list[Record]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(("path", "subject", "label", "split"))
+        for record in records:
+            label = "skilled_forgery" if record.is_forgery else "genuine"
+            writer.writerow((record.path.resolve(), record.subject, label, record.split or ""))
+
+
+if __name__ == "__main__":
+    main()
