@@ -31,6 +31,7 @@ from training.errors import DataError
 from verifykit.encoder import Encoder
 from verifykit.errors import VerifyKitError
 from verifykit.models import load
+from verifykit.scoring import FUSIONS
 from verifykit.spec import FivePointCrop
 
 __all__ = ["main"]
@@ -81,6 +82,9 @@ def measure_all(options: argparse.Namespace, signatures: Signatures, report: Rep
         refused[name] = clean.refused
         method = Method(name, EmbeddingScorer(clean.rows, encoder.spec.fusion), clean.usable)
         methods.append(method)
+        for fusion in options.fusion:
+            scorer = EmbeddingScorer(clean.rows, fusion)
+            methods.append(Method(f"{name}, {fusion}", scorer, clean.usable))
         report.say(
             f"{name}: {encoder.spec.name}, digest {encoder.spec.digest[:12]}, fusion {encoder.spec.fusion}; "
             f"trained on: {encoder.spec.provenance.training_data}"
@@ -144,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--sets", nargs="+", help="only these sets")
     add("--limit", type=int, help="at most so many writers of each set, drawn at random")
+    add("--fusion", nargs="*", default=[], choices=FUSIONS, help="other fusions beside the model's")
     add("--untrained", type=Path, help="model file of the network before training")
     add("--baselines", action=argparse.BooleanOptionalAction, default=True)
     add("--robustness", action="store_true", help="changed probes too: ten more embeddings")
