@@ -192,9 +192,9 @@ def _paper(image: Image, ink: Ink) -> NDArray[np.float64]:
     mean, deviation = cv2.meanStdDev(image, mask=mask)
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     counts = cv2.calcHist([grey], [0], mask, [16], [0, 256]).ravel()
-    return np.concatenate([mean.ravel(), deviation.ravel(), counts / counts.sum()]).astype(
-        np.float64
-    )
+    parts = [mean.ravel(), deviation.ravel(), counts / counts.sum()]
+    # OpenCV's deviation of even paper is not 0 but its rounding error, which would pass for a feature.
+    return np.concatenate(parts).astype(np.float64).round(3)
 
 
 def _crop_paper(crop: Image, ink: Ink, spec: SignatureCrop) -> NDArray[np.float64]:

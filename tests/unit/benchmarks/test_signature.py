@@ -32,14 +32,14 @@ CROP = SignatureCrop(32, 96)
 GENUINE, FORGED = 7, 3
 
 
-def scrawl(writer: int, number: int, forged: bool, pen_px: int = 3) -> Image:
-    """A bent line through points of the writer's own; black on white, 90 x 240 px."""
-    own = np.random.default_rng([1, writer]).uniform((12, 12), (228, 78), (14, 2))
+def scrawl(writer: int, number: int, forged: bool) -> Image:
+    """A bent line through points of the writer's own; black on white, 180 x 480 px."""
+    own = np.random.default_rng([1, writer]).uniform((24, 24), (456, 156), (9, 2))
     now = np.random.default_rng([2, writer, number, forged])
-    points = own + now.normal(0, 6.0 if forged else 2.0, own.shape)
-    image = np.full((90, 240, 3), 255, np.uint8)
+    points = own + now.normal(0, 12.0 if forged else 4.0, own.shape)
+    image = np.full((180, 480, 3), 255, np.uint8)
     line = points.round().astype(np.int32)[:, None]
-    return np.asarray(cv2.polylines(image, [line], False, (0, 0, 0), pen_px), np.uint8)
+    return np.asarray(cv2.polylines(image, [line], False, (0, 0, 0), 3), np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -182,8 +182,8 @@ def test_changes_do_what_they_say() -> None:
     ink = int((image[:, :, 0] < 128).sum())
     made = {name: change(image) for name, change in CHANGES.items()}
     assert all(each.dtype == np.uint8 and each.shape[2] == 3 for each in made.values())
-    assert made["scale 0.7"].shape == (63, 168, 3)
-    assert made["scale 1.4"].shape == (126, 336, 3)
+    assert made["scale 0.7"].shape == (126, 336, 3)
+    assert made["scale 1.4"].shape == (252, 672, 3)
     bar = np.full((40, 200, 3), 255, np.uint8)
     bar[10:15, 20:180] = 0
     for name, width in (("one pixel thicker", 6), ("one pixel thinner", 4)):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,16 @@ from verifykit.errors import CalibrationError
 from verifykit.preprocess import golden_image, to_tensor
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """A network this small is faster on one, above all on a busy machine."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures("one_thread")
 def test_the_network_of_a_run_before_its_first_step(tmp_path: Path) -> None:
     config = small_config(
         modality="signature",
