@@ -142,10 +142,14 @@ def export(
 def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
     for attack in dict.fromkeys(point.attack for point in points):
         mine = [point for point in points if point.attack == attack]
-        parts = []
+        counts: dict[str, list[int]] = {}
         for count in sorted({point.reference_count for point in mine}):
             fmrs = [point.fmr for point in mine if point.reference_count == count]
-            parts.append(f"{count}: FMR {max(fmrs):g} to {min(fmrs):g}")
+            counts.setdefault(f"FMR {max(fmrs):g} to {min(fmrs):g}", []).append(count)
+        parts = [
+            f"{some[0]}{f' to {some[-1]}' if len(some) > 1 else ''}: {rates}"
+            for rates, some in counts.items()
+        ]
         yield f"operating points, {attack}, by number of references: {'; '.join(parts)}"
 
 

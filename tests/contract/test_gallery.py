@@ -229,7 +229,10 @@ def by_float64(probe: NDArray[np.float32], rows: NDArray[np.float32], fusion: Fu
         return float(scores.max())
     if fusion == "mean":
         return float(scores.mean())
-    return float(scores.mean() / np.linalg.norm(wide.mean(axis=0)))
+    length = np.linalg.norm(wide.mean(axis=0))
+    if fusion == "centroid":
+        return float(scores.mean() / length)
+    return float(np.clip(scores.mean() / max(length, 1 / 4) ** 2, -1.0, 1.0))
 
 
 def test_one_gallery_serves_many_threads(make: Make) -> None:
