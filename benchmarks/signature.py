@@ -186,7 +186,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if writers is not None:
             missing = len(writers) - len(writers & set(signatures.subjects.tolist()))
             report.say(
-                f"writers of {options.writers}; {missing} of its {len(writers)} are not here"
+                f"writers of {options.writers}; {missing} of its {len(writers)} are not measured"
             )
         elif options.model:
             report.say(f"warning: {_WARNING}")
