@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -50,29 +51,35 @@ def test_the_curve_is_a_count_at_each_threshold(mated: list[float], non_mated: l
     curve = det_curve(mated, non_mated)
     assert list(curve.thresholds) == [*sorted({*mated, *non_mated}), math.inf]
     for threshold, fmr, fnmr in zip(curve.thresholds, curve.fmr, curve.fnmr, strict=True):
-        assert fmr == pytest.approx(sum(s >= threshold for s in non_mated) / len(non_mated))
-        assert fnmr == pytest.approx(sum(s < threshold for s in mated) / len(mated))
-        assert fmr == pytest.approx(fmr_at(non_mated, threshold))
-        assert fnmr == pytest.approx(fnmr_at(mated, threshold))
+        assert fmr == sum(s >= threshold for s in non_mated) / len(non_mated)
+        assert fnmr == sum(s < threshold for s in mated) / len(mated)
+        assert (fmr, fnmr) == (fmr_at(non_mated, threshold), fnmr_at(mated, threshold))
 
 
 @given(SCORES, SCORES)
-def test_the_equal_error_rate_is_that_of_a_plain_search(
+def test_the_equal_error_rate_is_that_of_fractions(
     mated: list[float], non_mated: list[float]
 ) -> None:
-    found = equal_error_rate(mated, non_mated)
-    best = min(
-        max(
+    rates = [
+        (
             Fraction(sum(s >= t for s in non_mated), len(non_mated)),
             Fraction(sum(s < t for s in mated), len(mated)),
         )
-        for t in [*mated, *non_mated, math.inf]
-    )
-    assert found.low <= found.eer <= found.high
-    assert found.high >= float(best) - 1e-12
-    assert found.eer == pytest.approx((found.low + found.high) / 2)
-    rates = sorted([fmr_at(non_mated, found.threshold), fnmr_at(mated, found.threshold)])
-    assert rates == pytest.approx([found.low, found.high])
+        for t in [*sorted({*mated, *non_mated}), math.inf]
+    ]
+    after = next(pair for pair in rates if pair[1] >= pair[0])
+    before = [pair for pair in rates if pair[1] <= pair[0]][-1]
+    found = equal_error_rate(mated, non_mated)
+    candidates = [pair for pair in (before, after) if sum(pair) == min(sum(before), sum(after))]
+    assert found.eer in [pytest.approx(float(sum(pair) / 2), abs=1e-12) for pair in candidates]
+    at = (fmr_at(non_mated, found.threshold), fnmr_at(mated, found.threshold))
+    assert sorted(at) == [found.low, found.high]
+
+
+def test_rates_that_are_equal_are_seen_as_equal() -> None:
+    # One in ten of both: 1 - 9/10 is less than 1/10 in float64.
+    found = equal_error_rate([0.4] + [0.9] * 9, [0.6] + [0.1] * 9)
+    assert (found.low, found.high) == (0.1, 0.1)
 
 
 def test_scikit_learn_draws_the_same_curve() -> None:
@@ -86,6 +93,7 @@ def test_scikit_learn_draws_the_same_curve() -> None:
     np.testing.assert_allclose(curve.thresholds[:-1], thresholds[:0:-1])
     np.testing.assert_allclose(curve.fmr, fpr[::-1], atol=1e-12)
     np.testing.assert_allclose(curve.fnmr, 1 - tpr[::-1], atol=1e-12)
+    np.testing.assert_allclose(curve.tmr, tpr[::-1], atol=1e-12)
     crossing = np.argmin(np.abs(fpr - (1 - tpr)))
     eer = (fpr[crossing] + 1 - tpr[crossing]) / 2
     assert equal_error_rate(mated, non_mated).eer == pytest.approx(eer, abs=1 / 300)
@@ -101,10 +109,33 @@ def test_worked_examples() -> None:
     assert (fnmr, threshold) == (0.25, np.nextafter(0.4, 1))
 
 
-@pytest.mark.parametrize(("mated", "non_mated"), [([], [0.1]), ([0.1], []), ([math.nan], [0.1])])
-def test_no_scores_and_nan_are_refused(mated: list[float], non_mated: list[float]) -> None:
-    with pytest.raises(InputError, match="score"):
+@pytest.mark.parametrize(
+    ("mated", "non_mated", "what"),
+    [
+        ([], [0.1], "mated: there are no scores"),
+        ([0.1], [], "non_mated: there are no scores"),
+        ([math.nan, 0.1, math.nan], [0.1], "mated: 2 of 3 scores are NaN"),
+        ([0.1], [math.inf, 0.1], r"non_mated: 1 of 2 scores are \+inf"),
+    ],
+)
+def test_scores_without_an_order_are_refused(
+    mated: list[float], non_mated: list[float], what: str
+) -> None:
+    with pytest.raises(InputError, match=what):
         equal_error_rate(mated, non_mated)
+
+
+def test_a_score_of_minus_infinity_is_below_every_threshold() -> None:
+    assert fnmr_at([-math.inf, 0.5], -1e300) == 0.5
+    assert threshold_at_fmr([-math.inf, -math.inf], 0.0) == -np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize("rate", [fmr_at, fnmr_at])
+def test_a_threshold_that_is_no_number_is_refused(
+    rate: Callable[[list[float], float], float],
+) -> None:
+    with pytest.raises(InputError, match="threshold must be a number, got nan"):
+        rate([0.1], math.nan)
 
 
 def test_an_impossible_rate_is_refused() -> None:

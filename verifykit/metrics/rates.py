@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
+from verifykit.metrics.inputs import checked_scores, checked_threshold
 
 __all__ = [
     "DetCurve",
@@ -57,6 +58,11 @@ class DetCurve:
     fmr: NDArray[np.float64]
     fnmr: NDArray[np.float64]
 
+    @property
+    def tmr(self) -> NDArray[np.float64]:
+        """(T,) float64, 1 - FNMR: the true match rate, which a ROC curve plots over the FMR."""
+        return 1.0 - self.fnmr
+
 
 def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
     """The share of non-mated scores at or above a threshold.
@@ -66,9 +72,9 @@ def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
         threshold: Match is ``score >= threshold``.
 
     Raises:
-        InputError: There are no scores, or one is NaN.
+        InputError: There are no scores, one is NaN or +inf, or the threshold is NaN.
     """
-    return float((_scores("non_mated", non_mated) >= threshold).mean())
+    return float((checked_scores("non_mated", non_mated) >= checked_threshold(threshold)).mean())
 
 
 def fnmr_at(mated: ArrayLike, threshold: float) -> float:
@@ -79,9 +85,9 @@ def fnmr_at(mated: ArrayLike, threshold: float) -> float:
         threshold: Match is ``score >= threshold``.
 
     Raises:
-        InputError: There are no scores, or one is NaN.
+        InputError: There are no scores, one is NaN or +inf, or the threshold is NaN.
     """
-    return float((_scores("mated", mated) < threshold).mean())
+    return float((checked_scores("mated", mated) < checked_threshold(threshold)).mean())
 
 
 def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
@@ -96,9 +102,9 @@ def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
         scores match together or not at all, so the rate reached can be below the rate asked for.
 
     Raises:
-        InputError: There are no scores, one is NaN, or ``fmr`` is outside [0, 1].
+        InputError: There are no scores, one is NaN or +inf, or ``fmr`` is outside [0, 1].
     """
-    scores = _scores("non_mated", non_mated)
+    scores = checked_scores("non_mated", non_mated)
     if not 0.0 <= fmr <= 1.0:
         raise InputError(f"fmr must be in [0, 1], got {fmr}")
     # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
@@ -123,7 +129,7 @@ def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[flo
         FNMR in [0, 1], and the threshold of :func:`threshold_at_fmr`.
 
     Raises:
-        InputError: There are no scores, one is NaN, or ``fmr`` is outside [0, 1].
+        InputError: There are no scores, one is NaN or +inf, or ``fmr`` is outside [0, 1].
     """
     threshold = threshold_at_fmr(non_mated, fmr)
     return fnmr_at(mated, threshold), threshold
@@ -137,14 +143,15 @@ def det_curve(mated: ArrayLike, non_mated: ArrayLike) -> DetCurve:
         non_mated: (N,) scores.
 
     Raises:
-        InputError: There are no scores, or one is NaN.
+        InputError: There are no scores, or one is NaN or +inf.
     """
-    mates = np.sort(_scores("mated", mated))
-    others = np.sort(_scores("non_mated", non_mated))
+    mates = np.sort(checked_scores("mated", mated))
+    others = np.sort(checked_scores("non_mated", non_mated))
     thresholds = np.append(np.unique(np.concatenate([mates, others])), math.inf)
     return DetCurve(
         thresholds,
-        1.0 - np.searchsorted(others, thresholds, side="left") / others.size,
+        # Counted before dividing: 1 - 9/10 is not 1/10, and equal rates would not be seen as equal.
+        (others.size - np.searchsorted(others, thresholds, side="left")) / others.size,
         np.searchsorted(mates, thresholds, side="left") / mates.size,
     )
 
@@ -161,7 +168,7 @@ def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
         non_mated: (N,) scores.
 
     Raises:
-        InputError: There are no scores, or one is NaN.
+        InputError: There are no scores, or one is NaN or +inf.
     """
     curve = det_curve(mated, non_mated)
     after = int(np.argmax(curve.fnmr >= curve.fmr))
@@ -172,12 +179,3 @@ def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
     at = before if sums[before] <= sums[after] else after
     low, high = sorted((float(curve.fmr[at]), float(curve.fnmr[at])))
     return EqualErrorRate((low + high) / 2.0, low, high, float(curve.thresholds[at]))
-
-
-def _scores(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    scores = np.asarray(values, np.float64).ravel()
-    if scores.size == 0:
-        raise InputError(f"{name}: there are no scores, so there is no rate")
-    if np.isnan(scores).any():
-        raise InputError(f"{name}: {int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
-    return scores
