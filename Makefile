@@ -41,7 +41,7 @@ wheel: .venv/developer
 # The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:
 	$(PYTHON) -m venv .cache/oldest
-	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,dev]"
+	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,evaluate,dev]"
 	.cache/oldest/bin/python -m pytest --ignore tests/architecture
 
 clean:
@@ -53,5 +53,5 @@ clean:
 	touch $@
 
 .venv/developer: .venv/user
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,train,export,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,evaluate,train,export,dev]"
 	touch $@

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import onnx
 
-from export.calibration import Calibration
 from export.carrier import CarriedFile
 from export.digest import weights_digest
 from export.foreign import import_detector, import_encoder
 from export.golden import golden_embedding
 from export.modelfile import write_model
+from verifykit.calibration import Calibration
 from verifykit.preprocess.face import ARCFACE_112_PX
 from verifykit.spec import DetectorSpec, FivePointCrop, InputSpec, ModelSpec, Provenance
 
@@ -33,30 +33,32 @@ YUNET = CarriedFile(
     extra="face",
 )
 
+# Attendance and onboarding want fewer false matches than the field's usual 1e-3.
+DEFAULT_FMR = 1e-4
+
 # The network's own Sub and Mul take 0..255; BGR instead of RGB is the mistake of a well-known peer.
 _INPUT = InputSpec(
     height_px=112, width_px=112, color="rgb", scale=1.0, mean=(0.0,) * 3, std=(1.0,) * 3
 )
 
 
-def build_face(target: Path) -> None:
+def build_face(target: Path, *, calibrated: bool = True) -> None:
     """Build the face model from the weights that the extra ``face`` installs.
 
     Args:
         target: The file to write; its folder exists.
+        calibrated: Without, it has no operating points: for measuring them.
 
     Raises:
         ModelNotFoundError: The carrier of the weights is not installed; the message names the extra.
         ModelIntegrityError: The carrier's files are others than were checked.
         ModelContractError: The imported network does not do what its specification says.
+        CalibrationError: The calibration that lies beside this builder is of another network.
         ProviderError: onnxruntime is not installed.
         OSError: The target cannot be written.
     """
     encoder = import_encoder(onnx.load_model_from_string(SFACE.read()), "sface_2021dec")
     detector = import_detector(onnx.load_model_from_string(YUNET.read()), "yunet_2023mar")
-    calibration = Calibration.from_json(
-        files("export").joinpath("face_calibration.json").read_text(encoding="utf-8")
-    )
     golden = golden_embedding(encoder, _INPUT)
     spec = ModelSpec(
         name="face",
@@ -74,16 +76,18 @@ def build_face(target: Path) -> None:
                 "the file does not say; its authors trained on CASIA-WebFace, VGGFace2 and "
                 "MS-Celeb-1M, collections of web pictures for research"
             ),
-            calibration_data=calibration.data,
+            calibration_data="none",
             citation=(
                 "Zhong et al., SFace: Sigmoid-Constrained Hypersphere Loss for Robust Face Recognition, "
                 "IEEE Transactions on Image Processing 30, 2021; opencv_zoo"
             ),
         ),
-        operating_points=calibration.operating_points,
-        default_fmr=calibration.default_fmr,
-        fusion=calibration.fusion,
+        default_fmr=DEFAULT_FMR,
+        fusion="mean",  # docs/adr/0007
     )
+    if calibrated:
+        kept = files("export").joinpath("face_calibration.json").read_text(encoding="utf-8")
+        spec = Calibration.from_json(kept, "export/face_calibration.json").apply(spec)
     write_model(target, encoder, spec, detector)
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from export.golden import SWAPPED_COSINE
 from export.parity import LIMIT, Parity
 from export.precision import Precision
-from export.rates import RateAtThreshold
-from export.reference_counts import MeasuredPoint
 from training.evaluate import Verification
 from training.run_folder import EncoderRecord
+from verifykit.spec import OperatingPoint
 
 __all__ = ["Cost", "Measured", "render_measured"]
 
@@ -42,7 +41,6 @@ class Measured:
         parity: How far the file is from the network.
         rates: Its error rates on subjects that it was not trained on.
         float32_eer: The EER in float32, in [0, 1].
-        intervals: FMR and FNMR of single pairs at their thresholds.
         points: Its operating points for each attack and number of references, with their FNMR.
         costs: Float32 first, then the file's own precision if it is another.
         swapped_cosine: Between the golden image's embeddings with red and blue in order and swapped;
@@ -55,8 +53,7 @@ class Measured:
     parity: Parity
     rates: Verification
     float32_eer: float
-    intervals: tuple[RateAtThreshold, ...]
-    points: tuple[MeasuredPoint, ...]
+    points: tuple[OperatingPoint, ...]
     costs: tuple[Cost, ...]
     swapped_cosine: float | None
     file_bytes: int
@@ -134,22 +131,28 @@ def _rates(measured: Measured) -> list[str]:
         lines[-1] += f", in float32 {measured.float32_eer:.2%}"
     if rates.skilled_eer is not None:
         lines.append(f"- EER against skilled forgeries {rates.skilled_eer:.2%}")
-    if not measured.intervals:
+    single = [
+        point
+        for point in measured.points
+        if (point.attack, point.reference_count) == ("random_forgery", 1)
+    ]
+    if not single:
         return [*lines, "- Too few non-mated pairs for a threshold at any FMR."]
     lines += ["", "Single pairs against random forgeries:", ""]
     lines += ["| threshold | FMR | FNMR |", "| --- | --- | --- |"]
     lines += [
-        f"| {item.threshold:.4f} | {_with_interval(item.fmr, item.fmr_interval)} "
-        f"| {_with_interval(item.fnmr, item.fnmr_interval)} |"
-        for item in measured.intervals
+        f"| {point.threshold:.4f} | {_with_interval(point.fmr, point.fmr_interval)} "
+        f"| {_with_interval(point.fnmr, point.fnmr_interval)} |"
+        for point in single
     ]
     return [*lines, "", "Intervals are 95 %, by drawing subjects again."]
 
 
 def _references(measured: Measured) -> list[str]:
     ordered = sorted(
-        (each.point.attack, each.point.fmr, each.point.reference_count, each.fnmr)
-        for each in measured.points
+        (point.attack, point.fmr, point.reference_count, point.fnmr)
+        for point in measured.points
+        if point.fnmr is not None
     )
     return [
         "## What each number of references costs",
@@ -160,7 +163,9 @@ def _references(measured: Measured) -> list[str]:
     ]
 
 
-def _with_interval(rate: float, interval: tuple[float, float]) -> str:
+def _with_interval(rate: float | None, interval: tuple[float, float] | None) -> str:
+    if rate is None or interval is None:
+        return "not measured"
     return f"{rate:.3%} ({interval[0]:.3%} to {interval[1]:.3%})"
 
 

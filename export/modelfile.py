@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import tempfile
 from pathlib import Path
 
 import onnx
@@ -13,6 +11,7 @@ from export.digest import weights_digest
 from verifykit.errors import ModelContractError
 from verifykit.modelfile import DETECTOR_KEY, SPEC_KEY, append_checksum, metadata_entry
 from verifykit.spec import FivePointCrop, ModelSpec
+from verifykit.writing import write_whole
 
 __all__ = ["write_model"]
 
@@ -46,7 +45,7 @@ def write_model(
     if detector is not None and isinstance(spec.crop, FivePointCrop):
         _agree("detector", weights_digest(detector), spec.crop.detector.weights_sha256)
         data += metadata_entry(DETECTOR_KEY, base64.b64encode(_serialised(detector)).decode())
-    _replace(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
+    write_whole(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:
@@ -61,18 +60,3 @@ def _agree(what: str, found: str, stated: str) -> None:
         raise ModelContractError(
             f"{what}: the specification states weights {stated}, the network has {found}"
         )
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Fill a file of another name beside it, then rename."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

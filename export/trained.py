@@ -24,14 +24,16 @@ from export.parity import (
     require_same_fnmr,
 )
 from export.precision import Precision, to_float16, to_int8
-from export.rates import default_point, rates_with_intervals
-from export.reference_counts import DRAWS, MeasuredPoint, measured_points
 from export.samples import Samples, read_samples
 from export.torch_export import TORCH_OPSET, to_onnx
 from training.checkpoint import write_whole
 from training.embedding import Scores
 from training.evaluate import Verification, evaluate_verification
 from training.run_folder import EncoderRecord
+from verifykit.evaluation.calibrating import default_rate
+from verifykit.evaluation.points import Measured as MeasuredPoints
+from verifykit.evaluation.points import measured_points
+from verifykit.evaluation.reference_counts import DRAWS
 from verifykit.models import load, render_card
 from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
@@ -141,7 +143,14 @@ def export_run(request: ExportRequest) -> Exported:
         )
     else:
         costs = _costs({"fp32": (float32, session)}, samples, record)
-    points = measured_points(rows, samples.records, request.fusion)
+    points = measured_points(
+        rows,
+        [record.subject for record in samples.records],
+        [record.is_forgery for record in samples.records],
+        request.fusion,
+        # A set of a combined manifest calls its subjects set/name.
+        populations=[record.subject.rpartition("/")[0] for record in samples.records],
+    )
     spec = _spec(request, whole, model, rates, points)
     detector = None
     if record.detector_model is not None:
@@ -154,8 +163,7 @@ def export_run(request: ExportRequest) -> Exported:
         parity=parity,
         rates=rates,
         float32_eer=rates.eer if reference is None else reference.eer,
-        intervals=rates_with_intervals(rows, samples.records, rates, scores),
-        points=points,
+        points=points.points,
         costs=costs,
         swapped_cosine=swapped_cosine(model, record.input),
         file_bytes=request.target.stat().st_size,
@@ -211,11 +219,11 @@ def _spec(
     whole: Composition,
     model: onnx.ModelProto,
     rates: Verification,
-    measured: tuple[MeasuredPoint, ...],
+    measured: MeasuredPoints,
 ) -> ModelSpec:
     record = whole.record
-    points = tuple(each.point for each in measured)
-    default_fmr, default_attack = default_point(points)
+    points = measured.points
+    default_fmr, default_attack = default_rate(points)
     several = any(point.reference_count > 1 for point in points)
     return ModelSpec(
         name=request.name or record.name,
@@ -246,6 +254,7 @@ def _spec(
         default_attack=default_attack,
         fusion=request.fusion,
         golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
+        evidence=measured.evidence,
     )
 
 

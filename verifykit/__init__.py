@@ -11,6 +11,8 @@
 
 from __future__ import annotations
 
+from verifykit.calibration import Calibration
+from verifykit.criterion import Policy
 from verifykit.errors import (
     AcquisitionError,
     CalibrationError,
@@ -32,7 +34,7 @@ from verifykit.errors import (
 )
 from verifykit.gallery import Gallery, MemoryGallery, SqliteGallery
 from verifykit.image import load_image
-from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.spec import Evidence, ModelSpec, OperatingPoint
 from verifykit.types import (
     Candidate,
     Decision,
@@ -47,11 +49,13 @@ from verifykit.verifier import Verifier
 
 __all__ = [
     "AcquisitionError",
+    "Calibration",
     "CalibrationError",
     "Candidate",
     "Decision",
     "Detection",
     "EnrollmentReport",
+    "Evidence",
     "Gallery",
     "GalleryError",
     "GalleryFormatError",
@@ -66,6 +70,7 @@ __all__ = [
     "ModelNotFoundError",
     "ModelSpec",
     "OperatingPoint",
+    "Policy",
     "ProviderError",
     "RefusedImage",
     "SqliteGallery",

@@ -10,6 +10,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit.acquisition import Acquisition
+from verifykit.calibration import Calibration
 from verifykit.detect import FaceDetector
 from verifykit.errors import ModelContractError
 from verifykit.preprocess import golden_image, to_tensor
@@ -93,6 +94,20 @@ class Encoder:
 
         _prove(spec, encode, session.provider)
         return cls(spec, encode, Acquisition(spec.crop, detector), session.provider)
+
+    def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
+        """The same encoder with other operating points; galleries stay valid.
+
+        Args:
+            calibration: A calibration, or the path of its file.
+
+        Raises:
+            CalibrationError: It cannot be read, or is of another model or fusion.
+        """
+        if not isinstance(calibration, Calibration):
+            calibration = Calibration.read(calibration)
+        spec = calibration.apply(self.spec)
+        return Encoder(spec, self.encode, self.acquisition, self.provider)
 
     def templates(
         self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"

@@ -63,6 +63,8 @@ def identify_each(
                     threshold=criterion.threshold,
                     fmr=criterion.fmr,
                     attack=criterion.attack,
+                    fpir=criterion.fpir,
+                    gallery_size=criterion.gallery_size,
                     detection=probe.detection,
                     warnings=probe.reasons,
                 )
@@ -71,6 +73,8 @@ def identify_each(
             threshold=criterion.threshold,
             fmr=criterion.fmr,
             attack=criterion.attack,
+            fpir=criterion.fpir,
+            gallery_size=criterion.gallery_size,
         )
         for probe, candidates in zip(probes, found, strict=True)
     ]

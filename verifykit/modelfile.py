@@ -29,6 +29,7 @@ __all__ = [
     "append_checksum",
     "metadata_entry",
     "read",
+    "with_spec",
 ]
 
 SPEC_KEY = "verifykit.spec"
@@ -67,6 +68,26 @@ def metadata_entry(key: str, value: str) -> bytes:
 def append_checksum(data: bytes) -> bytes:
     """The model's bytes, closed with the entry that :func:`read` checks."""
     return data + metadata_entry(CHECKSUM_KEY, hashlib.sha256(data).hexdigest())
+
+
+def with_spec(file: ModelFile, spec: ModelSpec) -> bytes:
+    """The model's bytes with another specification of the same weights, input and crop.
+
+    Args:
+        file: The model, as it was read.
+        spec: What it shall say about itself.
+
+    Raises:
+        ModelContractError: The specification is of another network, input or crop.
+    """
+    if spec.digest != file.spec.digest:
+        raise ModelContractError(
+            f"{file.path}: the specification is of model {spec.digest[:12]}, the file of "
+            f"{file.spec.digest[:12]}: only what is not part of the digest can be exchanged"
+        )
+    bare = file.data[: -len(metadata_entry(CHECKSUM_KEY, "0" * 64))]
+    old = metadata_entry(SPEC_KEY, _metadata(file.data)[SPEC_KEY])
+    return append_checksum(bare.removesuffix(old) + metadata_entry(SPEC_KEY, spec.to_json()))
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:

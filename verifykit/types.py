@@ -23,6 +23,7 @@ __all__ = [
     "Image",
     "ImageLike",
     "MultiFace",
+    "Outcome",
     "QualityGate",
     "RefusedImage",
     "Sample",
@@ -41,6 +42,7 @@ ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[A
 
 MultiFace: TypeAlias = Literal["error", "largest", "all"]
 QualityGate: TypeAlias = Literal["strict", "warn"]
+Outcome: TypeAlias = Literal["accept", "review", "refuse"]
 
 UNIT_TOLERANCE = 1e-3
 
@@ -158,6 +160,15 @@ class Decision(_Record):
         threshold: The one that was applied.
         fmr: The false match rate that the threshold stands for; None with a bare ``threshold=``.
         attack: Which non-mated comparisons the rate is about; None with a bare ``threshold=``.
+        score_fmr: The false match rate that a threshold at this very score would stand for: how far it
+            was from the limit. Never below the lowest rate of the calibration, where it reads "at most".
+            None where the model is not calibrated.
+        llr: Natural logarithm of the likelihood ratio of this score, mated over non-mated; None where the
+            calibration has none.
+        outcome: ``"accept"`` is a match and ``"refuse"`` none; ``"review"`` is none either, but reaches
+            the policy's second threshold.
+        review_threshold: That threshold; None without a policy.
+        review_fmr: The false match rate that it stands for; None without a policy.
         subject_id: Who was claimed; None for ``compare``.
         reference_count: How many references the probe was compared with: those of the subject, 1 for
             ``compare``.
@@ -170,6 +181,11 @@ class Decision(_Record):
     threshold: float
     fmr: float | None
     attack: str | None = None
+    score_fmr: float | None = None
+    llr: float | None = None
+    outcome: Outcome = "refuse"
+    review_threshold: float | None = None
+    review_fmr: float | None = None
     subject_id: str | None = None
     reference_count: int = 1
     warnings: tuple[str, ...] = ()
@@ -189,6 +205,9 @@ class Candidate(_Record):
         threshold: The one that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
         attack: Which non-mated comparisons the rate is about, or None.
+        fpir: The false positive identification rate that the threshold stands for in this gallery, when
+            it was asked for; else None.
+        gallery_size: Subjects in the gallery that ``fpir`` is about, or None.
         metadata: What was enrolled with the subject.
         detection: The probe's face that this candidate answers.
         warnings: Quality reason codes of that face, in ``quality="warn"``.
@@ -199,6 +218,8 @@ class Candidate(_Record):
     threshold: float
     fmr: float | None = None
     attack: str | None = None
+    fpir: float | None = None
+    gallery_size: int | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     detection: Detection | None = None
     warnings: tuple[str, ...] = ()
@@ -215,6 +236,9 @@ class Identification(_Record):
         threshold: The one that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
         attack: Which non-mated comparisons the rate is about, or None.
+        fpir: The false positive identification rate that the threshold stands for in this gallery, when
+            it was asked for; else None.
+        gallery_size: Subjects in the gallery that ``fpir`` is about, or None.
     """
 
     detection: Detection | None
@@ -223,6 +247,8 @@ class Identification(_Record):
     threshold: float
     fmr: float | None
     attack: str | None = None
+    fpir: float | None = None
+    gallery_size: int | None = None
 
 
 @dataclass(frozen=True)

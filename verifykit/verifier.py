@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from verifykit.acquisition import require_options
-from verifykit.criterion import Asked
+from verifykit.asked import Asked
+from verifykit.calibration import Calibration
+from verifykit.criterion import Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import as_images, enroll
-from verifykit.errors import CalibrationError, InputError
 from verifykit.gallery import Gallery, open_gallery
 from verifykit.identification import identify_each
-from verifykit.models import load
+from verifykit.opening import open_encoder
 from verifykit.session import Provider
 from verifykit.spec import Attack, ModelSpec
 from verifykit.types import (
@@ -48,6 +49,8 @@ class Verifier:
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
+        policy: Policy | None = None,
+        calibration: str | os.PathLike[str] | Calibration | None = None,
         multi_face: MultiFace = "error",
         quality: QualityGate = "strict",
         providers: Provider = "auto",
@@ -62,6 +65,8 @@ class Verifier:
             threshold: A bare cosine threshold in [-1, 1] instead; it stands for no rate.
             attack: What the rate is about: ``"random_forgery"``, samples of other subjects, or
                 ``"skilled_forgery"``, imitations; None takes the model's default.
+            policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
+            calibration: From your own pictures (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
@@ -72,19 +77,13 @@ class Verifier:
             ProviderError: The provider is not there.
             TemplateMismatchError: The gallery was made with another model.
             GalleryError: The gallery cannot be opened.
-            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
-            InputError: An option is not allowed, or ``threshold`` is given beside ``fmr`` or ``attack``.
+            CalibrationError: ``calibration`` is of another model, or none goes down to this ``fmr``.
+            InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
         require_options(multi_face, quality)
-        if not isinstance(model, Encoder):
-            model = Encoder.open(load(model), providers=providers, threads=threads)
-        elif threads is not None or providers not in ("auto", model.provider):
-            raise InputError(
-                f"this encoder is open on {model.provider!r}: give these to Encoder.open"
-            )
-        self.encoder = model
-        self._usual = Asked(fmr, threshold, attack)
-        self._usual.require_possible(model.spec)
+        self.encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+        self._usual = Asked(fmr, threshold, attack, policy)
+        self._usual.require_possible(self.spec)
         self._multi_face, self._quality = multi_face, quality
         self.gallery = open_gallery(gallery, self.encoder.spec)
 
@@ -126,20 +125,13 @@ class Verifier:
             GalleryError: The gallery could not store them; nothing was stored.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
         """
-        asked = Asked(fmr, threshold, attack)
-        try:
-            likeness: float | None = asked.over(self._usual).criterion(self.spec).threshold
-        except CalibrationError:
-            if asked != Asked():
-                raise
-            likeness = None  # an uncalibrated model can enrol; it only cannot judge likeness
         return enroll(
             self.encoder,
             self.gallery,
             subject_id,
             as_images(images),
             metadata,
-            threshold=likeness,
+            threshold=Asked(fmr, threshold, attack).likeness(self.spec, self._usual),
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,
         )
@@ -152,6 +144,7 @@ class Verifier:
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
+        policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
@@ -163,6 +156,7 @@ class Verifier:
             fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
+            policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
             quality: For this call.
 
@@ -173,13 +167,13 @@ class Verifier:
             SubjectNotFoundError: Nobody is enrolled under this id.
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
-            InputError: ``threshold`` beside ``fmr`` or ``attack``, or one not allowed.
+            InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        asked = Asked(fmr, threshold, attack).over(self._usual)
+        asked = Asked(fmr, threshold, attack, policy).over(self._usual)
         subject = self.gallery.get(subject_id)
         criterion = asked.criterion(self.spec, references=len(subject.templates))
         (probes,) = self._templates([image], multi_face, quality)
-        return decide_subject(criterion, self.spec.fusion, subject, probes)
+        return decide_subject(criterion, self.spec.fusion, subject, probes, self.spec.cohort)
 
     def compare(
         self,
@@ -189,6 +183,7 @@ class Verifier:
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
+        policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
@@ -200,6 +195,7 @@ class Verifier:
             fmr: False match rate for this call, in (0, 1).
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
+            policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
             quality: For this call.
 
@@ -209,11 +205,11 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in an image, or it cannot be read.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
-            InputError: ``threshold`` beside ``fmr`` or ``attack``, or one not allowed.
+            InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        criterion = Asked(fmr, threshold, attack).over(self._usual).criterion(self.spec)
+        criterion = Asked(fmr, threshold, attack, policy).over(self._usual).criterion(self.spec)
         probes, references = self._templates([probe, reference], multi_face, quality)
-        return decide_pair(criterion, probes, references)
+        return decide_pair(criterion, probes, references, self.spec.cohort)
 
     def identify(
         self,
@@ -223,6 +219,7 @@ class Verifier:
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
+        fpir: float | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> list[Candidate]:
@@ -231,10 +228,11 @@ class Verifier:
         Args:
             image: The probe.
             limit: At most so many candidates for each face.
-            fmr: False match rate of one comparison, in (0, 1); a gallery of N makes N of them. Its
-                threshold is that of one reference, strict under ``mean``, however many there are.
+            fmr: False match rate of one comparison, in (0, 1), with any number of references.
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
+            fpir: False positive identification rate of a search in this gallery, in (0, 1), instead of
+                ``fmr``: the threshold grows with the number of subjects, by ``1 - (1 - fmr)^N``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` says whose it is.
             quality: For this call.
 
@@ -244,13 +242,15 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
-            InputError: ``threshold`` beside ``fmr`` or ``attack``, one not allowed, or ``limit`` below 1.
+            InputError: Two of ``fmr``, ``threshold`` and ``fpir``, one not allowed, or ``limit`` below 1.
         """
         answers = identify_each(
             self.encoder,
             self.gallery,
             image,
-            criterion=Asked(fmr, threshold, attack).over(self._usual).criterion(self.spec, None),
+            criterion=Asked(fmr, threshold, attack).search_criterion(
+                self.spec, self._usual, fpir, len(self.gallery)
+            ),
             limit=limit,
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,

@@ -22,6 +22,8 @@ ALLOWED = {
     "tomli": "models",  # what tomllib is called before Python 3.11
     "typer": "cli",
     "rich": "cli",
+    "jinja2": "evaluation",
+    "matplotlib": "evaluation",
 }
 
 IMPORT_ALL = """

@@ -82,16 +82,26 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     assert report["rates"]["subjects"] == 8
     spec = models.load(target).spec
     assert spec.name == "drawn-people"
-    # 48 images, each against the 42 of other subjects: enough for 1e-2, not for 1e-3. With two to five
-    # references, each against 7 subjects: just enough for it too. Nobody has more than six images.
+    # 48 images, each against the 42 of other subjects: enough for 5e-3, not for 2e-3. With two to five
+    # references, each against 7 subjects: just enough for 1e-2. Nobody has more than six images.
     points = spec.operating_points
+    rates = (1e-1, 5e-2, 2e-2, 1e-2)
     assert [(p.reference_count, p.fmr) for p in points] == [
-        (count, fmr) for count in range(1, 6) for fmr in (1e-1, 5e-2, 2e-2, 1e-2)
+        *((1, fmr) for fmr in (*rates, 5e-3)),
+        *((count, fmr) for count in range(2, 6) for fmr in rates),
     ]
     counts = {(p.reference_count, p.non_mated_count) for p in points}
     assert counts == {(1, 48 * 42 // 2), *((count, 48 * 7) for count in range(2, 6))}
     assert {p.attack for p in points} == {"random_forgery"}
-    assert spec.default_fmr == 1e-2
+    assert spec.default_fmr == 5e-3
+    assert [(e.reference_count, e.mated_count, e.non_mated_count) for e in spec.evidence] == [
+        (1, 8 * 15, 48 * 42 // 2),
+        *((count, 8 * (6 - count), 48 * 7) for count in range(2, 6)),
+    ]
+    for point in points:
+        assert point.fmr_interval is not None
+        assert point.fnmr_interval is not None
+        assert point.fnmr_interval[0] <= point.fnmr <= point.fnmr_interval[1]  # type: ignore[operator]
     assert "several references drawn 20 times" in spec.provenance.calibration_data
     assert str(room) not in target.read_bytes().decode(errors="ignore")
 
@@ -127,7 +137,7 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
         "drawn for tests",
         "48 images of 8 subjects",
         f"{target.stat().st_size} bytes",
-        "| random_forgery | 3 | 0.01 (default) |",
+        "| random_forgery | 1 | 0.005 (default) |",
     ):
         assert fact in card
     costs = [line for line in card.splitlines() if line.startswith("| random_forgery | 0.1 |")]

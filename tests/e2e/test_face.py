@@ -120,12 +120,25 @@ def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
 def test_the_default_is_an_fmr_of_1e_4_on_millions_of_pairs(verifier: vk.Verifier) -> None:
     point = verifier.spec.operating_point()
     assert point.fmr == 1e-4
-    assert [p.fmr for p in verifier.spec.operating_points] == [1e-2, 1e-3, 1e-4, 1e-5, 1e-6]
-    thresholds = [p.threshold for p in verifier.spec.operating_points]
-    assert thresholds == sorted(thresholds)
-    for p in verifier.spec.operating_points:
-        assert p.non_mated_count >= 3_000_000
+    points = verifier.spec.operating_points
+    single = [p for p in points if p.reference_count == 1]
+    assert {1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6} <= {p.fmr for p in single}
+    assert all(p.non_mated_count >= 6_000_000 for p in single)
+    assert {p.reference_count for p in points} >= {1, 2, 3, 5, 10}
+    for count in {p.reference_count for p in points}:
+        mine = sorted((p for p in points if p.reference_count == count), key=lambda p: -p.fmr)
+        assert [p.threshold for p in mine] == sorted(p.threshold for p in mine)
+    for p in points:
         assert p.false_match_count <= p.fmr * p.non_mated_count
+        assert p.fmr_interval is not None
+        assert p.fmr_interval[0] <= p.fmr <= p.fmr_interval[1]
+        assert p.fnmr is not None
+
+
+def test_a_calibration_names_its_data(verifier: vk.Verifier) -> None:
+    data = verifier.spec.provenance.calibration_data
+    assert "3514 images of 431 subjects" in data
+    assert "sha256" in data
 
 
 def test_detection_and_embedding_agree_with_opencv(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -64,3 +65,19 @@ def signature_spec(**changes: Any) -> ModelSpec:
         fusion="spread",
         **changes,
     )
+
+
+NEWER = {
+    1: ("reference_count", "fmr_interval", "fnmr", "fnmr_interval"),
+    2: ("fmr_interval", "fnmr", "fnmr_interval"),
+}
+
+
+def older_json(spec: ModelSpec, schema: int) -> str:
+    """A specification as an older schema wrote it: without what came later."""
+    body = json.loads(spec.to_json())
+    assert (body.pop("evidence"), body.pop("cohort")) == ([], None)
+    for point in body["operating_points"]:
+        for name in NEWER[schema]:
+            del point[name]
+    return json.dumps({**body, "schema": schema}, sort_keys=True, separators=(",", ":"))

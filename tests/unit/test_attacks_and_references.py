@@ -10,8 +10,9 @@ import pytest
 import verifykit as vk
 from tests.unit.colours import encoder, picture
 from tests.unit.specs import plain_spec
+from verifykit.asked import Asked
 from verifykit.batch import identify_folder
-from verifykit.criterion import Asked, Criterion
+from verifykit.criterion import Criterion
 from verifykit.spec import OperatingPoint
 
 POINTS = (

@@ -112,3 +112,22 @@ def test_no_file_and_a_directory(tmp_path: Path) -> None:
     for path in (tmp_path / "absent.onnx", tmp_path):
         with pytest.raises(ModelNotFoundError, match="verifykit models list"):
             modelfile.read(path)
+
+
+def test_another_specification_of_the_same_network(path: Path) -> None:
+    file = modelfile.read(path)
+    assert modelfile.with_spec(file, file.spec) == file.data
+    bare = face_spec(operating_points=(), default_fmr=None)
+    path.write_bytes(modelfile.with_spec(file, bare))
+    again = modelfile.read(path)
+    assert (again.spec, again.detector) == (bare, file.detector)
+    # One specification is in it, not the old one beside the new.
+    entries = [entry.key for entry in onnx.load(path).metadata_props]
+    assert entries == [modelfile.DETECTOR_KEY, modelfile.SPEC_KEY, modelfile.CHECKSUM_KEY]
+    assert modelfile.with_spec(again, file.spec) == file.data
+    assert onnx.load(path).graph == onnx.load_model_from_string(file.data).graph
+
+
+def test_a_specification_of_another_network_is_refused(path: Path) -> None:
+    with pytest.raises(ModelContractError, match="only what is not part of the digest"):
+        modelfile.with_spec(modelfile.read(path), face_spec(weights_sha256="c" * 64))

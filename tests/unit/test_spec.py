@@ -13,6 +13,7 @@ from tests.unit.specs import (
     FACE_INPUT,
     POINTS,
     face_spec,
+    older_json,
     plain_spec,
     signature_spec,
 )
@@ -44,18 +45,21 @@ def test_every_float_survives_json(
 
 
 @pytest.mark.parametrize("points", [POINTS, ()])
-def test_a_specification_of_schema_1_is_read_as_one_of_single_pairs(
-    points: tuple[OperatingPoint, ...],
+@pytest.mark.parametrize("schema", [1, 2])
+def test_a_specification_of_an_older_schema_is_read(
+    schema: int, points: tuple[OperatingPoint, ...]
 ) -> None:
     spec = face_spec(operating_points=points)
-    body = json.loads(spec.to_json())
-    assert body["schema"] == 2
-    body["schema"] = 1
-    for point in body["operating_points"]:
-        assert point.pop("reference_count") == 1
-    old = ModelSpec.from_json(json.dumps(body))
+    old = ModelSpec.from_json(older_json(spec, schema))
     assert old == spec
     assert (old.digest, calibration_digest(old)) == (spec.digest, calibration_digest(spec))
+
+
+def test_what_came_later_is_refused_in_an_older_schema() -> None:
+    body = json.loads(older_json(face_spec(), 2))
+    body["operating_points"][0]["fnmr"] = 0.5
+    with pytest.raises(ModelContractError, match="fnmr is not of schema 2"):
+        ModelSpec.from_json(json.dumps(body))
 
 
 def test_an_int_written_for_a_float_gives_the_same_digest() -> None:
@@ -99,7 +103,11 @@ def _broken(**changes: object) -> str:
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        (_broken(schema=3), "schema 3"),
+        (_broken(schema=4), "schema 4"),
+        (_broken(schema=2), "fmr_interval is not of schema 2"),
+        (_broken(schema=2, operating_points=[]), "evidence is not of schema 2"),
+        (_broken(schema=2, operating_points=[], evidence=None), "cohort is not of schema 2"),
+        (_broken(schema=None), "schema None"),
         (_broken(schema=1), "reference_count is not of schema 1"),
         (_broken(colour="rgb"), "unknown key(s) colour"),
         (_broken(licence=None), "missing key(s) licence"),
@@ -116,9 +124,15 @@ def _broken(**changes: object) -> str:
         (_broken(crop__height_px=96), "crop is 96x112"),
         (_broken(embedding_size=5), "embedding_size is 5"),
         (_broken(operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
-        (_broken(schema=1, operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
-        (_broken(schema=1, operating_points=[7]), "operating_points[0]"),
-        (_broken(schema=1, operating_points=7), "operating_points"),
+        (
+            _broken(schema=1, operating_points=[{"fmr": 0.1}], evidence=None, cohort=None),
+            "operating_points[0]",
+        ),
+        (
+            _broken(schema=1, operating_points=[7], evidence=None, cohort=None),
+            "operating_points[0]",
+        ),
+        (_broken(schema=1, operating_points=7, evidence=None, cohort=None), "operating_points"),
         (_broken(operating_points__0__reference_count=None), "missing key(s) reference_count"),
         (_broken(operating_points__0__reference_count=0), "reference_count must be at least 1"),
     ],

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from verifykit.acquisition import require_options
+from verifykit.asked import Asked
 from verifykit.batch.output import FORMAT_KEY, open_output, resume, write_line
 from verifykit.criterion import Criterion
 from verifykit.errors import AcquisitionError, GalleryError, ImageError, InputError
@@ -81,6 +82,7 @@ def identify_folder(
     fmr: float | None = None,
     threshold: float | None = None,
     attack: Attack | None = None,
+    fpir: float | None = None,
     limit: int = 5,
     multi_face: MultiFace = "all",
     quality: QualityGate = "strict",
@@ -89,7 +91,7 @@ def identify_folder(
     """Identify every face in every image below a folder.
 
     Each line holds ``image`` (relative path), ``faces`` (``box_px``, ``reasons``, ``candidates`` with
-    ``subject_id`` and ``score``), ``threshold``, ``fmr``, ``attack`` and ``model``; in place of
+    ``subject_id`` and ``score``), ``threshold``, ``fmr``, ``attack``, ``fpir`` and ``model``; in place of
     ``faces``, an image that could not be used has ``error`` (a code such as ``"no_face"`` or
     ``"unreadable"``) and ``message``.
 
@@ -100,6 +102,7 @@ def identify_folder(
         fmr: False match rate of one comparison, in (0, 1); None takes the model's default.
         threshold: A bare cosine threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
+        fpir: False positive identification rate in this gallery, in (0, 1), instead of ``fmr``.
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
@@ -118,7 +121,9 @@ def identify_folder(
     """
     folder, out = Path(folder), Path(out)
     require_options(multi_face, quality)
-    criterion = Criterion.of(verifier.spec, fmr, threshold, attack, references=None)
+    criterion = Asked(fmr, threshold, attack).search_criterion(
+        verifier.spec, Asked(), fpir, len(verifier.gallery)
+    )
     checked_question(limit, criterion.threshold)
     images = find_images(folder)
     settings = {
@@ -128,6 +133,7 @@ def identify_folder(
         "threshold": criterion.threshold,
         "fmr": criterion.fmr,
         "attack": criterion.attack,
+        "fpir": criterion.fpir,
         "limit": limit,
         "multi_face": multi_face,
         "quality": quality,
@@ -173,6 +179,7 @@ def _identify(
         "threshold": criterion.threshold,
         "fmr": criterion.fmr,
         "attack": criterion.attack,
+        "fpir": criterion.fpir,
     }
     try:
         found = identify_each(

@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 
 from verifykit.cli import doctor, gallery, models
+from verifykit.cli.calibrate import calibrate
 from verifykit.cli.compare import compare
 from verifykit.cli.enroll import enroll
+from verifykit.cli.evaluate import evaluate
 from verifykit.cli.identify import identify
 from verifykit.cli.identify_batch import identify_batch
 from verifykit.cli.verify import verify
@@ -29,6 +31,8 @@ app.command()(enroll)
 app.command()(verify)
 app.command()(identify)
 app.command("identify-batch")(identify_batch)
+app.command()(evaluate)
+app.command()(calibrate)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)

@@ -7,7 +7,9 @@ from typing import Annotated
 import typer
 
 from verifykit.cli.options import (
+    AcceptOption,
     AttackOption,
+    CalibrationOption,
     DebugOption,
     FmrOption,
     JsonOption,
@@ -15,9 +17,11 @@ from verifykit.cli.options import (
     MultiFaceOption,
     ProvidersOption,
     QualityOption,
+    ReviewOption,
     SaveOption,
     ThreadsOption,
     ThresholdOption,
+    parse_policy,
 )
 from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.wording import decision_text
@@ -33,6 +37,9 @@ def compare(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     attack: AttackOption = None,
+    accept_fmr: AcceptOption = None,
+    review_fmr: ReviewOption = None,
+    calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -52,6 +59,8 @@ def compare(
             fmr=fmr,
             threshold=threshold,
             attack=attack,
+            policy=parse_policy(accept_fmr, review_fmr),
+            calibration=calibration,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

@@ -8,6 +8,7 @@ import typer
 
 from verifykit.cli.options import (
     AttackOption,
+    CalibrationOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -43,6 +44,7 @@ def enroll(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     attack: AttackOption = None,
+    calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -62,6 +64,7 @@ def enroll(
             fmr=fmr,
             threshold=threshold,
             attack=attack,
+            calibration=calibration,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

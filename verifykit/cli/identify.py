@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from verifykit.asked import Asked
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
     AttackOption,
+    CalibrationOption,
     DebugOption,
     FmrOption,
+    FpirOption,
     GalleryOption,
     ImageArgument,
     JsonOption,
@@ -23,7 +26,6 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.wording import identification_text
-from verifykit.criterion import Criterion
 from verifykit.identification import identify_each
 
 __all__ = ["identify"]
@@ -37,6 +39,8 @@ def identify(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     attack: AttackOption = None,
+    fpir: FpirOption = None,
+    calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -51,8 +55,12 @@ def identify(
             from verifykit.cli.drawing import require_writable
 
             require_writable(save, image)
-        verifier = open_reader(model, gallery, providers=providers, threads=threads)
-        criterion = Criterion.of(verifier.spec, fmr, threshold, attack)
+        verifier = open_reader(
+            model, gallery, providers=providers, threads=threads, calibration=calibration
+        )
+        criterion = Asked(fmr, threshold, attack).search_criterion(
+            verifier.spec, Asked(), fpir, len(verifier.gallery)
+        )
         answers = identify_each(
             verifier.encoder,
             verifier.gallery,
@@ -72,6 +80,8 @@ def identify(
             "threshold": criterion.threshold,
             "fmr": criterion.fmr,
             "attack": criterion.attack,
+            "fpir": criterion.fpir,
+            "gallery_size": criterion.gallery_size,
             "model": verifier.spec.digest,
         }
         emit(body, identification_text(answers, criterion), as_json=as_json)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +11,10 @@ from verifykit.batch import BatchSummary, identify_folder
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
     AttackOption,
+    CalibrationOption,
     DebugOption,
     FmrOption,
+    FpirOption,
     GalleryOption,
     JsonOption,
     LimitOption,
@@ -26,6 +26,7 @@ from verifykit.cli.options import (
     ThresholdOption,
 )
 from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.progress import progress
 from verifykit.cli.wording import counted
 
 __all__ = ["identify_batch"]
@@ -42,6 +43,8 @@ def identify_batch(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     attack: AttackOption = None,
+    fpir: FpirOption = None,
+    calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "all",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -55,8 +58,10 @@ def identify_batch(
     the run is through, also if some images failed.
     """
     with outcome(as_json=as_json, debug=debug):
-        verifier = open_reader(model, gallery, providers=providers, threads=threads)
-        with _progress() as on_image:
+        verifier = open_reader(
+            model, gallery, providers=providers, threads=threads, calibration=calibration
+        )
+        with progress("identify") as on_image:
             summary = identify_folder(
                 verifier,
                 folder,
@@ -64,28 +69,13 @@ def identify_batch(
                 fmr=fmr,
                 threshold=threshold,
                 attack=attack,
+                fpir=fpir,
                 limit=limit,
                 multi_face=multi_face,
                 quality=quality,
                 on_image=on_image,
             )
         emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("identify")
-
-        def on_image(done: int, count: int) -> None:
-            progress.update(task, completed=done, total=count)
-
-        yield on_image
 
 
 def _summary_text(summary: BatchSummary, out: Path) -> str:

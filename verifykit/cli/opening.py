@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from verifykit.encoder import Encoder
+from verifykit.criterion import Policy
 from verifykit.gallery import SqliteGallery
-from verifykit.models import load
+from verifykit.opening import open_encoder
 from verifykit.session import Provider
 from verifykit.spec import Attack
 from verifykit.types import MultiFace, QualityGate
@@ -24,6 +24,8 @@ def open_reader(
     fmr: float | None = None,
     threshold: float | None = None,
     attack: Attack | None = None,
+    policy: Policy | None = None,
+    calibration: Path | None = None,
     multi_face: MultiFace = "error",
     quality: QualityGate = "strict",
 ) -> Verifier:
@@ -39,6 +41,8 @@ def open_reader(
         fmr: False match rate for every decision.
         threshold: A bare threshold instead.
         attack: What the rate is about.
+        policy: Two rates and a review zone instead.
+        calibration: File of thresholds in place of the model's own.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
 
@@ -47,7 +51,7 @@ def open_reader(
     """
     # The gallery first: a wrong path is told at once, not after the model has been loaded.
     SqliteGallery.open_existing(gallery).close()
-    encoder = Encoder.open(load(model), providers=providers, threads=threads)
+    encoder = open_encoder(model, calibration, providers=providers, threads=threads)
     opened = SqliteGallery(
         gallery,
         spec_digest=encoder.spec.digest,
@@ -63,6 +67,7 @@ def open_reader(
         fmr=fmr,
         threshold=threshold,
         attack=attack,
+        policy=policy,
         multi_face=multi_face,
         quality=quality,
     )

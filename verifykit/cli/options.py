@@ -7,15 +7,19 @@ from typing import Annotated
 
 import typer
 
+from verifykit.criterion import Policy
 from verifykit.errors import InputError
 from verifykit.session import Provider
 from verifykit.spec import Attack
 from verifykit.types import MultiFace, QualityGate
 
 __all__ = [
+    "AcceptOption",
     "AttackOption",
+    "CalibrationOption",
     "DebugOption",
     "FmrOption",
+    "FpirOption",
     "GalleryOption",
     "ImageArgument",
     "JsonOption",
@@ -24,11 +28,13 @@ __all__ = [
     "MultiFaceOption",
     "ProvidersOption",
     "QualityOption",
+    "ReviewOption",
     "SaveOption",
     "SubjectArgument",
     "ThreadsOption",
     "ThresholdOption",
     "parse_metadata",
+    "parse_policy",
 ]
 
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
@@ -52,6 +58,27 @@ AttackOption = Annotated[
     Attack | None,
     typer.Option("--attack", help="What the rate is about; the model's default if not given."),
 ]
+CalibrationOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", metavar="FILE", help="Thresholds of your own: verifykit calibrate."
+    ),
+]
+FpirOption = Annotated[
+    float | None,
+    typer.Option(
+        "--fpir",
+        help="Rate of searches that find somebody wrong in this gallery, instead of --fmr.",
+    ),
+]
+AcceptOption = Annotated[
+    float | None,
+    typer.Option("--accept-fmr", help="With --review-fmr: accept at this rate, instead of --fmr."),
+]
+ReviewOption = Annotated[
+    float | None,
+    typer.Option("--review-fmr", help="Above --accept-fmr: send to review up to this rate."),
+]
 MultiFaceOption = Annotated[
     MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")
 ]
@@ -74,6 +101,19 @@ SaveOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def parse_policy(accept_fmr: float | None, review_fmr: float | None) -> Policy | None:
+    """The policy of two options; None without either.
+
+    Raises:
+        InputError: One of them without the other, or a rate out of range.
+    """
+    if accept_fmr is None and review_fmr is None:
+        return None
+    if accept_fmr is None or review_fmr is None:
+        raise InputError("--accept-fmr and --review-fmr go together: give both, or --fmr")
+    return Policy(accept_fmr, review_fmr)
 
 
 def parse_metadata(pairs: list[str]) -> dict[str, str] | None:

@@ -6,7 +6,9 @@ import typer
 
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
+    AcceptOption,
     AttackOption,
+    CalibrationOption,
     DebugOption,
     FmrOption,
     GalleryOption,
@@ -16,9 +18,11 @@ from verifykit.cli.options import (
     MultiFaceOption,
     ProvidersOption,
     QualityOption,
+    ReviewOption,
     SubjectArgument,
     ThreadsOption,
     ThresholdOption,
+    parse_policy,
 )
 from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.wording import decision_text
@@ -34,6 +38,9 @@ def verify(
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
     attack: AttackOption = None,
+    accept_fmr: AcceptOption = None,
+    review_fmr: ReviewOption = None,
+    calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "error",
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
@@ -49,6 +56,8 @@ def verify(
             fmr=fmr,
             threshold=threshold,
             attack=attack,
+            policy=parse_policy(accept_fmr, review_fmr),
+            calibration=calibration,
             multi_face=multi_face,
             quality=quality,
             providers=providers,

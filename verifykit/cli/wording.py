@@ -7,12 +7,33 @@ from collections.abc import Sequence
 from verifykit.criterion import Criterion
 from verifykit.types import Decision, Identification
 
-__all__ = ["counted", "decision_text", "identification_text", "rate_text"]
+__all__ = [
+    "counted",
+    "decision_text",
+    "identification_text",
+    "interval_text",
+    "rate_text",
+    "share_text",
+]
 
 
 def counted(count: int, noun: str) -> str:
     """``1 template``, ``2 templates``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def share_text(share: float) -> str:
+    """A rate in percent, with two digits that count: ``1.9 %``, ``0.0013 %``."""
+    digits = 1 if share >= 0.01 else 2
+    shown = f"{100 * share:.{digits}f}" if share == 0 or share >= 1e-3 else f"{100 * share:.2g}"
+    if "e" in shown:
+        shown = f"{float(shown):.10f}".rstrip("0")
+    return f"{shown} %"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Bounds of a rate in percent: ``[0.5, 1.9] %``."""
+    return f"[{share_text(low)[:-2]}, {share_text(high)[:-2]}] %"
 
 
 def decision_text(decision: Decision, question: str) -> str:
@@ -22,12 +43,23 @@ def decision_text(decision: Decision, question: str) -> str:
         decision: The decision.
         question: What was compared with what.
     """
+    answer = "match" if decision.match else "no match"
+    if decision.outcome == "review":
+        answer = "review"
     lines = [
-        f"{'match' if decision.match else 'no match'}: {question}",
+        f"{answer}: {question}",
         f"score      {decision.score:.4f}",
         f"threshold  {decision.threshold:.4f}",
         f"FMR        {rate_text(decision.fmr, decision.attack)}",
     ]
+    if decision.score_fmr is not None:
+        evidence = "" if decision.llr is None else f", log-likelihood ratio {decision.llr:+.1f}"
+        lines.append(f"at score   FMR {decision.score_fmr:.2g}{evidence}")
+    if decision.review_threshold is not None:
+        lines.append(
+            f"review     from {decision.review_threshold:.4f}, FMR "
+            f"{rate_text(decision.review_fmr, decision.attack)}"
+        )
     if decision.warnings:
         lines.append(f"warnings   {', '.join(decision.warnings)}")
     return "\n".join(lines)
@@ -55,4 +87,9 @@ def identification_text(answers: Sequence[Identification], criterion: Criterion)
         blocks.append("\n".join(lines))
     blocks.append(f"threshold  {criterion.threshold:.4f}")
     blocks.append(f"FMR        {rate_text(criterion.fmr, criterion.attack)}")
+    if criterion.fpir is not None:
+        blocks.append(
+            f"FPIR       {criterion.fpir:.3g} (1 in {round(1 / criterion.fpir):,} searches for a stranger "
+            f"would find somebody among {counted(criterion.gallery_size or 0, 'subject')})"
+        )
     return "\n".join(blocks)

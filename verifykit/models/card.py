@@ -75,8 +75,8 @@ def _points(spec: ModelSpec) -> list[str]:
     if not spec.operating_points:
         return [*lines, "None: the model is not calibrated, and every call needs `threshold=`."]
     lines += [
-        "| attack | references | FMR | threshold | false matches | non-mated comparisons |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| attack | references | FMR | 95 % | threshold | false matches | non-mated comparisons | FNMR |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     counts = {point.reference_count for point in spec.operating_points}
     shown = counts if len(counts) <= len(_SHOWN_COUNTS) else counts & {*_SHOWN_COUNTS}
@@ -84,7 +84,8 @@ def _points(spec: ModelSpec) -> list[str]:
     for point in sorted(chosen, key=lambda p: (p.attack, p.reference_count, -p.fmr)):
         lines.append(
             f"| {point.attack} | {point.reference_count} | {point.fmr:g}{_default_mark(spec, point)} "
-            f"| {point.threshold:.4f} | {point.false_match_count} | {point.non_mated_count} |"
+            f"| {_interval(point.fmr_interval)} | {point.threshold:.4f} | {point.false_match_count} "
+            f"| {point.non_mated_count} | {'' if point.fnmr is None else f'{point.fnmr:.2%}'} |"
         )
     return [
         *lines,
@@ -93,9 +94,14 @@ def _points(spec: ModelSpec) -> list[str]:
             "References: with how many of a subject the threshold was measured"
             + ("" if shown == counts else f" (measured for {', '.join(map(str, sorted(counts)))})")
             + f". Scores are fused by `{spec.fusion}`. A decision takes the most that the subject has; "
-            "`compare` takes one, `identify` the strictest."
+            "`compare` takes one, `identify` the strictest. 95 %: interval of the rate over subjects. FNMR: "
+            "the share of mated comparisons below the threshold, on the same data."
         ),
     ]
+
+
+def _interval(bounds: tuple[float, float] | None) -> str:
+    return "" if bounds is None else f"{bounds[0]:.2g} to {bounds[1]:.2g}"
 
 
 def _default_mark(spec: ModelSpec, point: OperatingPoint) -> str:

@@ -76,12 +76,12 @@ class RegistryEntry:
 
 
 def calibration_digest(spec: ModelSpec) -> str:
-    """SHA-256, hexadecimal, of what turns a score into a decision: operating points and fusion.
+    """SHA-256, hexadecimal, of what turns a score into a decision: operating points, evidence, fusion.
 
     ``ModelSpec.digest`` leaves these out, so that a new calibration keeps galleries valid; they are
     pinned apart, so that an older file in the cache does not decide by older thresholds.
     """
-    names = ("operating_points", "default_fmr", "default_attack", "fusion")
+    names = ("operating_points", "evidence", "default_fmr", "default_attack", "fusion", "cohort")
     body = plain(spec)
     return hashlib.sha256(canonical({name: body[name] for name in names})).hexdigest()
 

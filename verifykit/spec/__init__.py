@@ -6,22 +6,19 @@ wrong type are a :class:`~verifykit.errors.ModelContractError`; nothing is guess
 
 from __future__ import annotations
 
+from verifykit.spec.cohort import Cohort
 from verifykit.spec.crop import CropSpec, DetectorSpec, FivePointCrop, PlainCrop, SignatureCrop
-from verifykit.spec.model import (
-    Attack,
-    Fusion,
-    Modality,
-    ModelSpec,
-    OperatingPoint,
-    Provenance,
-)
+from verifykit.spec.model import Fusion, Modality, ModelSpec, Provenance
+from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScale
 from verifykit.spec.values import Color, InputSpec
 
 __all__ = [
     "Attack",
+    "Cohort",
     "Color",
     "CropSpec",
     "DetectorSpec",
+    "Evidence",
     "FivePointCrop",
     "Fusion",
     "InputSpec",
@@ -30,5 +27,6 @@ __all__ = [
     "OperatingPoint",
     "PlainCrop",
     "Provenance",
+    "ScoreScale",
     "SignatureCrop",
 ]

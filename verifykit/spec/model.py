@@ -10,57 +10,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from verifykit.errors import CalibrationError, ModelContractError
+from verifykit.spec.cohort import Cohort
 from verifykit.spec.crop import CropSpec
+from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScale
 from verifykit.spec.strict_json import build, canonical, plain
 from verifykit.spec.values import InputSpec
 
-__all__ = ["Attack", "Fusion", "Modality", "ModelSpec", "OperatingPoint", "Provenance"]
+__all__ = ["Fusion", "Modality", "ModelSpec", "Provenance"]
 
-SCHEMA = 2
+SCHEMA = 3
 
 Modality = Literal["face", "signature", "plain"]
-Attack = Literal["random_forgery", "skilled_forgery"]
 Fusion = Literal["max", "mean", "centroid", "spread"]
-
-
-@dataclass(frozen=True)
-class OperatingPoint:
-    """A threshold and the false match rate that it was measured to stand for.
-
-    Attributes:
-        fmr: False match rate, in (0, 1).
-        threshold: Cosine similarity; match is ``score >= threshold``.
-        non_mated_count: Non-mated comparisons that it stands on, at least ``3 / fmr``.
-        false_match_count: Of those, how many reached the threshold.
-        attack: ``"random_forgery"`` is a sample of some other subject (ISO/IEC 19795-1: zero effort),
-            ``"skilled_forgery"`` an imitation.
-        reference_count: With how many references of a subject it was measured, at least 1. The model's
-            fusion makes one score of theirs, and the same threshold means another rate for another
-            number of them.
-    """
-
-    fmr: float
-    threshold: float
-    non_mated_count: int
-    false_match_count: int
-    attack: Attack = "random_forgery"
-    reference_count: int = 1
-
-    def __post_init__(self) -> None:
-        if not 0.0 < self.fmr < 1.0:
-            raise ModelContractError(f"operating point: fmr must be in (0, 1), got {self.fmr}")
-        if not math.isfinite(self.threshold):
-            raise ModelContractError(f"operating point: threshold {self.threshold} is not finite")
-        if self.reference_count < 1:
-            raise ModelContractError(
-                f"operating point: reference_count must be at least 1, got {self.reference_count}"
-            )
-        # The rule of three, with room for the rounding of 3 / 1e-6.
-        if self.non_mated_count < 3.0 / self.fmr * (1 - 1e-9):
-            raise ModelContractError(
-                f"operating point: FMR {self.fmr:g} needs {math.ceil(3 / self.fmr)} non-mated "
-                f"comparisons, it has {self.non_mated_count}"
-            )
 
 
 @dataclass(frozen=True)
@@ -102,6 +63,9 @@ class ModelSpec:
         default_attack: Which operating points the default takes.
         fusion: How scores against several templates of one subject become one.
         golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
+        evidence: What a score says for or against a mated comparison; may be empty.
+        cohort: What scores are normalised by before they meet a threshold (docs/adr/0011); None, as in
+            every model that verifykit ships, for bare cosines.
         digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
 
@@ -119,6 +83,8 @@ class ModelSpec:
     default_attack: Attack = "random_forgery"
     fusion: Fusion = "max"
     golden_tolerance: float = 0.999
+    evidence: tuple[Evidence, ...] = ()
+    cohort: Cohort | None = None
     digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
@@ -170,27 +136,8 @@ class ModelSpec:
                 references, none as low as ``fmr``, or no default rate for this attack.
             ValueError: ``fmr`` is not in (0, 1), or ``references`` is below 1.
         """
-        if references is not None and references < 1:
-            raise ValueError(f"references must be at least 1, got {references}")
         attack = attack or self.default_attack
-        points = [point for point in self.operating_points if point.attack == attack]
-        if not points:
-            raise CalibrationError(
-                f"model {self.name!r} is not calibrated for attack {attack!r}: give threshold=, or "
-                "calibrate it on your own pictures"
-            )
-        fewest = min(point.reference_count for point in points)
-        if references is None:
-            references = fewest if self.fusion == "mean" else sys.maxsize
-        usable = [point for point in points if point.reference_count <= references]
-        if not usable:
-            raise CalibrationError(
-                f"model {self.name!r} is calibrated for attack {attack!r} with {fewest} references and "
-                f"more, not with {references}: verify against a subject with more, or give threshold="
-            )
-        if self.fusion != "mean":
-            most = max(point.reference_count for point in usable)
-            usable = [point for point in usable if point.reference_count == most]
+        usable = self._usable_points(attack, references)
         # The default is a rate of the default attack: 1 in 20 skilled forgeries is not 1 in 20 strangers.
         default = self.default_fmr if attack == self.default_attack else None
         wanted = default if fmr is None else fmr
@@ -207,9 +154,71 @@ class ModelSpec:
             raise CalibrationError(
                 f"model {self.name!r} is calibrated down to FMR {lowest.fmr:g} on "
                 f"{lowest.non_mated_count} non-mated comparisons with {lowest.reference_count} "
-                f"reference(s); FMR {wanted:g} takes at least {math.ceil(3 / wanted)}"
+                f"reference(s); FMR {wanted:g} takes at least {math.ceil(round(3 / wanted, 3))} of them: "
+                "calibrate on more pictures, or ask for a higher rate"
             )
         return max(reached, key=lambda point: (point.reference_count, point.fmr))
+
+    def score_scale(
+        self, attack: Attack | None = None, references: int | None = 1
+    ) -> ScoreScale | None:
+        """What a score means for a number of references, whatever was decided at.
+
+        Args:
+            attack: Which non-mated comparisons are meant; None takes the model's default.
+            references: As for :meth:`operating_point`.
+
+        Returns:
+            The scale of the most references that are calibrated and not more than these (under mean
+            fusion, for any number, of the fewest); None where there is none.
+        """
+        attack = attack or self.default_attack
+        try:
+            usable = self._usable_points(attack, references)
+        except CalibrationError:
+            return None
+        count = max(point.reference_count for point in usable)
+        return self.scale_of(attack, count)
+
+    def scale_of(self, attack: Attack, reference_count: int) -> ScoreScale:
+        """The scale of the points with exactly this attack and number of references.
+
+        Args:
+            attack: Which non-mated comparisons.
+            reference_count: How many references; points of that number exist.
+        """
+        key = (attack, reference_count)
+        return ScoreScale(
+            tuple(p for p in self.operating_points if (p.attack, p.reference_count) == key),
+            next((e for e in self.evidence if (e.attack, e.reference_count) == key), None),
+        )
+
+    def _usable_points(self, attack: Attack, references: int | None) -> list[OperatingPoint]:
+        if references is not None and references < 1:
+            raise ValueError(f"references must be at least 1, got {references}")
+        points = [point for point in self.operating_points if point.attack == attack]
+        if not points:
+            known = sorted({point.attack for point in self.operating_points})
+            others = (
+                f"ask for attack={' or '.join(map(repr, known))} by its rate, " if known else ""
+            )
+            raise CalibrationError(
+                f"model {self.name!r} is not calibrated for attack {attack!r}: {others}give threshold=, or "
+                "calibrate it on your own pictures (verifykit calibrate)"
+            )
+        fewest = min(point.reference_count for point in points)
+        if references is None:
+            references = fewest if self.fusion == "mean" else sys.maxsize
+        usable = [point for point in points if point.reference_count <= references]
+        if not usable:
+            raise CalibrationError(
+                f"model {self.name!r} is calibrated for attack {attack!r} with {fewest} references and "
+                f"more, not with {references}: verify against a subject with more, or give threshold="
+            )
+        if self.fusion != "mean":
+            most = max(point.reference_count for point in usable)
+            usable = [point for point in usable if point.reference_count == most]
+        return usable
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, shortest floats; equal specs give equal bytes."""
@@ -230,23 +239,40 @@ class ModelSpec:
         if not isinstance(body, dict):
             raise ModelContractError("the model's specification is not a JSON object")
         schema = body.pop("schema", None)
-        if schema == 1:
-            _upgrade_from_1(body)
-        elif schema != SCHEMA:
+        if schema not in (*_UPGRADES, SCHEMA):
             raise ModelContractError(
                 f"the model's specification has schema {schema!r}, this verifykit reads 1 to {SCHEMA}: "
                 "install the verifykit that wrote it, or export the model again"
             )
+        for older in range(schema, SCHEMA):
+            _UPGRADES[older](body)
         return build(cls, body, "spec")
 
 
 def _upgrade_from_1(body: dict[str, Any]) -> None:
     """Schema 1 knew single pairs only, and did not say so."""
+    for point in _points(body):
+        if "reference_count" in point:
+            raise ModelContractError("spec.operating_points: reference_count is not of schema 1")
+        point["reference_count"] = 1
+
+
+def _upgrade_from_2(body: dict[str, Any]) -> None:
+    """Schema 2 knew no intervals, no FNMR, no evidence and no cohort."""
+    for point in _points(body):
+        for name in ("fmr_interval", "fnmr", "fnmr_interval"):
+            if name in point:
+                raise ModelContractError(f"spec.operating_points: {name} is not of schema 2")
+            point[name] = None
+    for name, empty in (("evidence", []), ("cohort", None)):
+        if name in body:
+            raise ModelContractError(f"spec: {name} is not of schema 2")
+        body[name] = empty
+
+
+def _points(body: dict[str, Any]) -> list[dict[str, Any]]:
     points = body.get("operating_points")
-    for point in points if isinstance(points, list) else ():
-        if isinstance(point, dict):
-            if "reference_count" in point:
-                raise ModelContractError(
-                    "spec.operating_points: reference_count is not of schema 1"
-                )
-            point["reference_count"] = 1
+    return [p for p in points if isinstance(p, dict)] if isinstance(points, list) else []
+
+
+_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2}

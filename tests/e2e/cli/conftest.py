@@ -10,24 +10,37 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.e2e.cli.answers import Invoke
+from tests.e2e.cli.signers import write_signers
 from verifykit.cli.app import app
 from verifykit.encoder import Encoder
 from verifykit.modelfile import ModelFile
+from verifykit.models import resolve
 
 
-@pytest.fixture(scope="module")
-def opened_once(face_model: Path) -> Iterator[None]:
-    """The real model, but opened once for all commands here: it is most of their time."""
-    opened = Encoder.open(face_model, threads=2)
+def _opened_once(path: Path) -> Iterator[None]:
+    """This model opened once for all commands: it is most of their time."""
+    opened = Encoder.open(path, threads=2)
     really_open = Encoder.open
 
     def open_(model: ModelFile, **options: Any) -> Encoder:
-        usual = model.path == face_model and options["providers"] == "auto"
+        usual = model.path == path and options["providers"] == "auto"
         return opened if usual else really_open(model, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Encoder, "open", open_)
         yield
+
+
+@pytest.fixture(scope="module")
+def opened_once(face_model: Path) -> Iterator[None]:
+    """The real face model."""
+    yield from _opened_once(face_model)
+
+
+@pytest.fixture(scope="module")
+def signature_opened_once() -> Iterator[None]:
+    """The real signature model."""
+    yield from _opened_once(resolve("signature"))
 
 
 @pytest.fixture
@@ -42,13 +55,31 @@ def invoke(
         (tmp_path / f"{name}{path.suffix}").symlink_to(path)
     monkeypatch.chdir(tmp_path)
 
-    def run(*arguments: object, status: int) -> Result:
-        result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-        assert result.exit_code == status, result.output
-        assert "Traceback" not in result.output
-        return result
+    return _run
 
-    return run
+
+@pytest.fixture(scope="session")
+def signers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of drawn signatures: see signers.py."""
+    return write_signers(tmp_path_factory.mktemp("signers"))
+
+
+@pytest.fixture
+def sign(
+    signature_opened_once: None, signers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Invoke:
+    """Run a command in a folder where drawn signatures lie."""
+    for name in ("people", "forged"):
+        (tmp_path / name).symlink_to(signers / name)
+    monkeypatch.chdir(tmp_path)
+    return _run
+
+
+def _run(*arguments: object, status: int) -> Result:
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    assert result.exit_code == status, result.output
+    assert "Traceback" not in result.output
+    return result
 
 
 @pytest.fixture

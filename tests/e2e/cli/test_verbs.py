@@ -23,6 +23,7 @@ def test_compare_says_score_threshold_rate_and_decision_in_words(invoke: Invoke)
         f"score      {decision.score:.4f}",
         f"threshold  {decision.threshold:.4f}",
         "FMR        0.0001 (1 in 10,000 pairs of different subjects would match)",
+        f"at score   FMR {decision.score_fmr:.2g}, log-likelihood ratio {decision.llr:+.1f}",
     ]
     other = invoke("compare", "person_a_1.jpg", "impostor_1.jpg", "--fmr", "1e-3", status=1)
     assert other.stdout.startswith("no match: person_a_1.jpg and impostor_1.jpg\n")
@@ -239,6 +240,7 @@ def test_every_verb_takes_json_and_debug(invoke: Invoke) -> None:
     groups["models"] = ["list", "pull", "path", "verify", "card"]
     verbs = [[group, verb] for group, names in groups.items() for verb in names]
     verbs += [[v] for v in ("compare", "enroll", "verify", "identify", "identify-batch", "doctor")]
+    verbs += [["evaluate"], ["calibrate"]]
     for verb in verbs:
         said = invoke(*verb, "--help", status=0).stdout
         assert "--json" in said, verb

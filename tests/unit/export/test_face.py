@@ -9,14 +9,19 @@ import onnx
 import pytest
 
 import export.face
-from export.calibration import Calibration
 from export.carrier import CarriedFile
 from export.digest import weights_digest
 from export.face import SFACE, YUNET, build_face
 from export.golden import golden_embedding
 from tests.unit.specs import FACE_INPUT
 from verifykit import modelfile
-from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
+from verifykit.calibration import Calibration
+from verifykit.errors import (
+    CalibrationError,
+    ModelContractError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+)
 from verifykit.models import calibration_digest, registered
 from verifykit.spec import FivePointCrop
 
@@ -107,9 +112,22 @@ def test_a_golden_that_would_not_find_swapped_channels_is_refused(
     assert sum(a * b for a, b in zip(plain, mirrored, strict=True)) < 0.99999
 
 
-def test_a_calibration_is_read_strictly() -> None:
-    good = '{"data": "d", "operating_points": [], "default_fmr": null, "fusion": "max"}'
-    assert Calibration.from_json(good) == Calibration("d", (), None, "max")
-    for bad in ("{", good.replace('"fusion"', '"fussion"'), good.replace('"max"', '"most"')):
-        with pytest.raises(ModelContractError, match="calibration"):
-            Calibration.from_json(bad)
+def test_it_can_be_built_without_thresholds_to_measure_them(built: Path, tmp_path: Path) -> None:
+    build_face(tmp_path / "bare.onnx", calibrated=False)
+    bare, spec = modelfile.read(tmp_path / "bare.onnx").spec, modelfile.read(built).spec
+    assert (bare.operating_points, bare.evidence) == ((), ())
+    assert (bare.default_fmr, bare.fusion, bare.digest) == (1e-4, "mean", spec.digest)
+    assert bare.provenance.calibration_data == "none"
+    kept = Calibration.read(Path(export.face.__file__).with_name("face_calibration.json"))
+    assert kept.apply(bare) == spec
+    assert spec.operating_points == kept.operating_points != ()
+    assert spec.default_fmr == 1e-4
+
+
+def test_a_calibration_of_another_network_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(export.face, "_INPUT", replace(FACE_INPUT, mirror=True))
+    with pytest.raises(CalibrationError, match="not of 'face'"):
+        build_face(tmp_path / "face.onnx")
+    assert not (tmp_path / "face.onnx").exists()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.models.tiny import SPEC, model_bytes
-from tests.unit.specs import POINTS, plain_spec
+from tests.unit.specs import POINTS, older_json, plain_spec
 from verifykit import models
 from verifykit.errors import ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
@@ -47,9 +47,7 @@ def test_the_second_use_reads_what_is_there(
 def test_a_cached_file_of_an_older_schema_is_the_registered_model(
     product: Path, home: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    text = SPEC.to_json().replace('"schema":2', '"schema":1').replace('"reference_count":1,', "")
-    assert "reference_count" not in text
-    old = append_checksum(metadata_entry(SPEC_KEY, text))
+    old = append_checksum(metadata_entry(SPEC_KEY, older_json(SPEC, 1)))
     path = home / "models" / "tiny.onnx"
     path.parent.mkdir(parents=True)
     path.write_bytes(old)

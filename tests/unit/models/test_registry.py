@@ -74,7 +74,7 @@ def test_the_card_states_licence_data_and_operating_points(shipped: Path) -> Non
     for part in ("Apache-2.0", SPEC.digest, "8 x 8 px", "FMR 1e-06", "(default)"):
         assert part in text
     rows = [line for line in text.splitlines() if line.startswith("| random_forgery")]
-    assert rows[1] == "| random_forgery | 1 | 0.0001 (default) | 0.4000 | 300 | 3000000 |"
+    assert rows[1] == "| random_forgery | 1 | 0.0001 (default) |  | 0.4000 | 300 | 3000000 |  |"
     uncalibrated = plain_spec(operating_points=(), default_fmr=None)
     assert "not calibrated" in models.render_card(uncalibrated)
 
@@ -83,15 +83,15 @@ def test_the_card_tells_attacks_and_numbers_of_references_apart() -> None:
     points = (
         OperatingPoint(5e-2, 0.5, 1000, 50, "skilled_forgery", 5),
         OperatingPoint(5e-2, 0.7, 1000, 50, "skilled_forgery"),
-        OperatingPoint(1e-2, 0.6, 1000, 10, "random_forgery", 5),
+        OperatingPoint(1e-2, 0.6, 1000, 10, "random_forgery", 5, (0.005, 0.02), 0.25, (0.2, 0.3)),
     )
     text = models.render_card(
         plain_spec(operating_points=points, default_fmr=5e-2, default_attack="skilled_forgery")
     )
     assert [line for line in text.splitlines() if "_forgery |" in line] == [
-        "| random_forgery | 5 | 0.01 | 0.6000 | 10 | 1000 |",
-        "| skilled_forgery | 1 | 0.05 (default) | 0.7000 | 50 | 1000 |",
-        "| skilled_forgery | 5 | 0.05 (default) | 0.5000 | 50 | 1000 |",
+        "| random_forgery | 5 | 0.01 | 0.005 to 0.02 | 0.6000 | 10 | 1000 | 25.00% |",
+        "| skilled_forgery | 1 | 0.05 (default) |  | 0.7000 | 50 | 1000 |  |",
+        "| skilled_forgery | 5 | 0.05 (default) |  | 0.5000 | 50 | 1000 |  |",
     ]
     assert "below FMR 0.01 for random_forgery" in text
     assert "below FMR 0.05 for skilled_forgery" in text

@@ -1,0 +1,159 @@
+"""``verifykit calibrate``: thresholds from a user's own pictures."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from verifykit.calibration import Calibration
+from verifykit.cli.data_options import (
+    CacheOption,
+    DataArgument,
+    DataQualityOption,
+    FaceChoiceOption,
+    ImagesOption,
+    NoCacheOption,
+    choices,
+    opened_cache,
+)
+from verifykit.cli.options import (
+    DebugOption,
+    JsonOption,
+    ModelOption,
+    ProvidersOption,
+    ThreadsOption,
+)
+from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.progress import progress
+from verifykit.cli.tables import columns
+from verifykit.cli.wording import counted, interval_text, share_text
+from verifykit.errors import InputError
+
+__all__ = ["calibrate"]
+
+
+def calibrate(
+    data: DataArgument,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The calibration to write, JSON."),
+    ],
+    model: ModelOption = "face",
+    images: ImagesOption = None,
+    multi_face: FaceChoiceOption = None,
+    quality: DataQualityOption = None,
+    name: Annotated[str, typer.Option(help="What to call the data in it.")] = "",
+    references: Annotated[
+        str, typer.Option(metavar="1,2,...", help="Numbers of references to measure.")
+    ] = "1,2,3,4,5,6,7,8,9,10,15,20",
+    cohort: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Normalise scores by so many subjects of the data; no searches then. Rarely helps.",
+        ),
+    ] = 0,
+    model_out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Also write the model's file with this inside."),
+    ] = None,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure thresholds on your own pictures, for the model to decide by.
+
+    Every false match rate from 0.1 down to three over the number of comparisons of different subjects.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        from verifykit import modelfile
+        from verifykit.evaluation.calibrating import calibrate as measure
+        from verifykit.evaluation.data import read_data
+        from verifykit.evaluation.embedding import ModelEmbedder
+        from verifykit.models import load
+        from verifykit.opening import open_encoder
+        from verifykit.writing import write_whole
+
+        counts = _numbers(references)
+        for target in (out, model_out):
+            if target is not None and not target.parent.is_dir():
+                raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
+            if target is not None and target.is_dir():
+                raise InputError(f"{str(target)!r} is a folder: give the name of a file")
+        read = read_data(data, images=images)
+        face, gate = choices(read.kind, multi_face, quality)
+        encoder = open_encoder(model, providers=providers, threads=threads)
+        embedder = ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
+            found = measure(
+                embedder,
+                read,
+                name=name,
+                counts=counts,
+                cohort=cohort,
+                cache=kept,
+                on_image=on_image,
+            )
+        write_whole(out, found.to_json().encode())
+        if model_out is not None:
+            file = load(model)
+            write_whole(model_out, modelfile.with_spec(file, found.apply(file.spec)))
+        body = {
+            "out": str(out),
+            "model": found.model,
+            "data_digest": found.data_digest,
+            "default_fmr": found.default_fmr,
+            "default_attack": found.default_attack,
+            "operating_points": [asdict(point) for point in found.operating_points],
+        }
+        emit(body, _text(found, out, model_out), as_json=as_json)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        counts = [int(part) for part in text.split(",")]
+    except ValueError:
+        counts = []
+    if not counts or min(counts) < 1:
+        raise InputError(f"--references takes whole numbers from 1 on, as in 1,3,5, got {text!r}")
+    return counts
+
+
+def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
+    lines = [found.origin()]
+    for attack in dict.fromkeys(point.attack for point in found.operating_points):
+        mine = [point for point in found.operating_points if point.attack == attack]
+        fewest = min(point.reference_count for point in mine)
+        shown = [point for point in mine if point.reference_count == fewest]
+        lines += [
+            "",
+            f"{attack}, {counted(fewest, 'reference')}: {shown[0].non_mated_count:,} non-mated comparisons",
+        ]
+        rows = [
+            (
+                f"{point.fmr:g}",
+                f"{point.threshold:.4f}",
+                f"{point.false_match_count:,}",
+                interval_text(*(point.fmr_interval or (0.0, 1.0))),
+                "" if point.fnmr is None else share_text(point.fnmr),
+                "" if point.fnmr_interval is None else interval_text(*point.fnmr_interval),
+            )
+            for point in shown
+        ]
+        lines.append(columns(("FMR", "threshold", "false matches", "95 %", "FNMR", "95 %"), rows))
+        counts = sorted({point.reference_count for point in mine} - {fewest})
+        if counts:
+            lines.append(f"and for {', '.join(map(str, counts))} references")
+    default = (
+        "none: every call needs fmr= or threshold="
+        if found.default_fmr is None
+        else f"FMR {found.default_fmr:g} ({found.default_attack})"
+    )
+    lines += ["", f"default  {default}", f"written  {out}"]
+    return "\n".join([*lines, f"written  {model_out}"] if model_out else lines)

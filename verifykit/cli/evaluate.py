@@ -1,0 +1,160 @@
+"""``verifykit evaluate``: error rates on a user's own pictures, as a report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from verifykit.cli.data_options import (
+    CacheOption,
+    DataArgument,
+    DataQualityOption,
+    FaceChoiceOption,
+    ImagesOption,
+    NoCacheOption,
+    choices,
+    opened_cache,
+)
+from verifykit.cli.options import (
+    CalibrationOption,
+    DebugOption,
+    JsonOption,
+    ProvidersOption,
+    ThreadsOption,
+)
+from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.progress import progress
+from verifykit.cli.tables import columns
+from verifykit.cli.wording import counted, interval_text, share_text
+
+if TYPE_CHECKING:
+    from verifykit.evaluation.rates import RateAtFmr
+    from verifykit.evaluation.results import EvaluationReport, ModelResult
+
+__all__ = ["evaluate"]
+
+
+def evaluate(
+    data: DataArgument,
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FOLDER", help="For report.html and report.json."),
+    ],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", "-m", metavar="NAME|FILE", help="A model; repeat for several side by side."
+        ),
+    ] = None,
+    calibration: CalibrationOption = None,
+    images: ImagesOption = None,
+    multi_face: FaceChoiceOption = None,
+    quality: DataQualityOption = None,
+    worst: Annotated[
+        int, typer.Option(min=0, help="Hardest comparisons of each kind to show.")
+    ] = 12,
+    cache: CacheOption = None,
+    no_cache: NoCacheOption = False,
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure how often models are wrong on your own pictures, and write a report.
+
+    Embeds each picture once; what gives no template is counted by reason.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        from verifykit.evaluation.data import read_data
+        from verifykit.evaluation.embedding import ModelEmbedder
+        from verifykit.evaluation.evaluating import Measurement
+        from verifykit.evaluation.evaluating import evaluate as measure
+        from verifykit.evaluation.page import require_report_libraries, write_report
+        from verifykit.evaluation.worst import pictures_of
+        from verifykit.opening import open_encoder
+
+        require_report_libraries()
+        read = read_data(data, images=images)
+        out.mkdir(parents=True, exist_ok=True)  # before the long part, not after it
+        face, gate = choices(read.kind, multi_face, quality)
+        embedders = [
+            ModelEmbedder(
+                open_encoder(name, calibration, providers=providers, threads=threads),
+                name,
+                multi_face=face,
+                quality=gate,
+            )
+            for name in model or ["face"]
+        ]
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
+            report = measure(
+                embedders,
+                read,
+                multi_face=face,
+                quality=gate,
+                cache=kept,
+                measurement=Measurement(worst=worst),
+                on_image=lambda _, done, count: on_image(done, count),
+            )
+        written = write_report(report, out, pictures_of(report, read, embedders))
+        emit(
+            {**report.to_dict(), "written": [str(path) for path in written]},
+            _text(report, written),
+            as_json=as_json,
+        )
+
+
+def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:
+    images, subjects = (
+        counted(report.image_count, "image"),
+        counted(report.subject_count, "subject"),
+    )
+    lines = [
+        f"{images} of {subjects}, several faces: {report.multi_face}, quality: {report.quality}"
+    ]
+    for result in report.models:
+        lines += ["", *_model_text(result)]
+    return "\n".join([*lines, "", *(f"written  {path}" for path in written)])
+
+
+def _model_text(result: ModelResult) -> list[str]:
+    lines = [f"{result.model}  {result.digest[:12]}"]
+    lines += [
+        f"not usable: {counted(each.count, 'image')}, {each.reason} (such as {each.examples[0]})"
+        for each in result.failures
+    ]
+    for attack in result.attacks:
+        lines.append(
+            f"{attack.attack}: EER {share_text(attack.eer.value)} "
+            f"{interval_text(attack.eer.low, attack.eer.high)} on {attack.mated_count:,} mated and "
+            f"{attack.non_mated_count:,} non-mated comparisons"
+        )
+        titles = ("FMR", "threshold", "false matches", "95 %", "FNMR", "95 %")
+        lines.append(
+            columns(titles, map(_cells, attack.rates))
+            if attack.rates
+            else "no rate is supported: FMR 0.1 takes 30 non-mated comparisons"
+        )
+        if attack.own:
+            lines += ["at the model's own thresholds:", columns(titles, map(_cells, attack.own))]
+    if result.folds is not None:
+        folds = result.folds
+        lines.append(
+            f"accuracy over {len(folds.accuracies)} folds: {folds.mean:.2%} +- "
+            f"{folds.standard_error:.2%} (standard error), {counted(folds.failed_pairs, 'pair')} "
+            "without a score taken for a non-match"
+        )
+    return [*lines, *result.notes]
+
+
+def _cells(row: RateAtFmr) -> tuple[str, ...]:
+    return (
+        f"{row.asked_fmr:g}",
+        f"{row.threshold:.4f}",
+        f"{row.fmr.errors:,}",
+        interval_text(row.fmr.low, row.fmr.high),
+        share_text(row.fnmr.value),
+        interval_text(row.fnmr.low, row.fnmr.high),
+    )

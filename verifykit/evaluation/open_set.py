@@ -1,0 +1,118 @@
+"""1:N error rates on galleries drawn from the data, for growing numbers of enrolled subjects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.evaluation.results import OpenSetResult
+from verifykit.metrics import hit_rate, open_set_curve
+from verifykit.scoring import unit_rows
+from verifykit.types import Embeddings
+
+__all__ = ["GALLERY_SIZES", "measure_open_set"]
+
+GALLERY_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
+
+_RANKS = (1, 5, 10)
+_LEAST_STRANGERS = 5
+_SEARCHES = 20_000  # of enrolled subjects; galleries are drawn until there are so many
+_STRANGERS = 5_000  # of others at the most, a gallery
+_MOST_GALLERIES = 300
+_POINTS = 150
+
+
+def measure_open_set(
+    embeddings: Embeddings,
+    labels: NDArray[np.int64],
+    *,
+    sizes: Sequence[int] = GALLERY_SIZES,
+    seed: int = 0,
+) -> tuple[OpenSetResult, ...]:
+    """Enrol N subjects with one image each, and search with their other images and with strangers'.
+
+    Subjects who are enrolled and their images are drawn, again and again; everybody who is not enrolled is
+    a stranger of that draw. A search is scored against every enrolled subject.
+
+    Args:
+        embeddings: (A, D) float32 unit rows, genuine images only.
+        labels: (A,) subject of each.
+        sizes: Numbers of enrolled subjects to look at, ascending.
+        seed: Of the draws.
+
+    Returns:
+        A result for each size that leaves at least five strangers; may be empty.
+    """
+    units = unit_rows(embeddings)
+    subjects, counts = np.unique(labels, return_counts=True)
+    able = subjects[counts > 1]
+    found = []
+    for size in sizes:
+        if size > len(able) or len(subjects) - size < _LEAST_STRANGERS:
+            break
+        found.append(_measure(units, labels, able, size, np.random.default_rng((seed, size))))
+    return tuple(found)
+
+
+def _measure(
+    units: Embeddings,
+    labels: NDArray[np.int64],
+    able: NDArray[np.int64],
+    size: int,
+    random: np.random.Generator,
+) -> OpenSetResult:
+    best: list[NDArray[np.float32]] = []
+    scores: list[NDArray[np.float32]] = []
+    ranks: list[NDArray[np.int64]] = []
+    draws = 0
+    # Small galleries leave few mated searches a draw, large ones many.
+    while draws < _MOST_GALLERIES and sum(len(part) for part in scores) < _SEARCHES:
+        enrolled = random.permutation(able)[:size]
+        order = random.permutation(len(labels))
+        # The first image of each enrolled subject, in a random order, is the reference.
+        known, first = np.unique(labels[order], return_index=True)
+        place = np.searchsorted(known, enrolled)
+        references = order[first[place]]
+        probes = np.setdiff1d(order, references)
+        mine = probes[np.isin(labels[probes], enrolled)]
+        strangers = probes[~np.isin(labels[probes], enrolled)]
+        mine = random.permutation(mine)[:_SEARCHES]
+        strangers = random.permutation(strangers)[:_STRANGERS]
+        column = {int(subject): n for n, subject in enumerate(enrolled)}
+        of_mine = np.array([column[int(label)] for label in labels[mine]])
+        mated = units[mine] @ units[references].T
+        own = mated[np.arange(len(mine)), of_mine]
+        # A tie is counted against the mate: the answer to a search must not hang on an order.
+        ranks.append((mated >= own[:, None]).sum(axis=1))
+        scores.append(own)
+        best.append((units[strangers] @ units[references].T).max(axis=1))
+        draws += 1
+    strange, own_scores, own_ranks = (
+        np.concatenate(best),
+        np.concatenate(scores),
+        np.concatenate(ranks),
+    )
+    curve = open_set_curve(strange, own_scores, own_ranks, rank=1)
+    at = _thinned(curve.fpir)
+    return OpenSetResult(
+        gallery_size=size,
+        draws=draws,
+        mated_searches=len(own_scores),
+        non_mated_searches=len(strange),
+        fpir=tuple(curve.fpir[at].tolist()),
+        fnir=tuple(curve.fnir[at].tolist()),
+        thresholds=tuple(curve.thresholds[at].tolist()),
+        hit_rates={rank: hit_rate(own_ranks, rank) for rank in _RANKS if rank <= size},
+    )
+
+
+def _thinned(fpir: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Places of points that are evenly spaced in log FPIR, rates rising, none of them 0."""
+    falling = -fpir
+    there = int(np.searchsorted(falling, 0.0, side="left"))  # FPIR falls along the curve
+    least = fpir[there - 1]
+    wanted = np.geomspace(1.0, least, _POINTS) * (1 + 1e-12)
+    at = np.unique(np.minimum(np.searchsorted(falling, -wanted, side="left"), there - 1))
+    return at[::-1]

@@ -1,0 +1,184 @@
+"""What an evaluation found: several models on the same data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from verifykit.evaluation.rates import AttackResult, Rate, Subgroup
+from verifykit.spec import Attack
+
+__all__ = ["EvaluationReport", "Failure", "Folds", "ModelResult", "OpenSetResult", "WorstPair"]
+
+
+@dataclass(frozen=True)
+class OpenSetResult:
+    """1:N errors with a gallery of one size (NISTIR 8271: FPIR(N, T), FNIR(N, R, T)).
+
+    Attributes:
+        gallery_size: N, enrolled subjects.
+        draws: How many galleries were drawn.
+        mated_searches: Searches whose subject is enrolled, over all draws.
+        non_mated_searches: Searches whose subject is not.
+        fpir: (T,) share of non-mated searches with a candidate at or above the threshold, ascending.
+        fnir: (T,) share of mated searches whose mate is not the best candidate at or above it.
+        thresholds: (T,) descending.
+        hit_rates: Rank k to the share of mated searches with the mate among the best k, any score.
+    """
+
+    gallery_size: int
+    draws: int
+    mated_searches: int
+    non_mated_searches: int
+    fpir: tuple[float, ...]
+    fnir: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    hit_rates: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class WorstPair:
+    """A comparison that was hard: a mated one of low score, or a non-mated one of high score.
+
+    Attributes:
+        attack: The kind of non-mated comparison; None for a mated one.
+        score: Cosine similarity.
+        probe: Path of an image, as the data name it.
+        reference: Path of the other.
+        probe_subject: Whose it is.
+        reference_subject: Whose that is.
+    """
+
+    attack: Attack | None
+    score: float
+    probe: str
+    reference: str
+    probe_subject: str
+    reference_subject: str
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Accuracy by cross-validation over the folds of the data (LFW's View 2 protocol).
+
+    Attributes:
+        accuracies: (F,) share of right decisions in each fold, at the threshold of the other folds.
+        thresholds: (F,) those thresholds.
+        mean: Mean accuracy.
+        standard_error: Standard deviation over the folds divided by the root of their number.
+        failed_pairs: Pairs without a score; each counts as a non-match.
+    """
+
+    accuracies: tuple[float, ...]
+    thresholds: tuple[float, ...]
+    mean: float
+    standard_error: float
+    failed_pairs: int
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Images that gave no template, by reason.
+
+    Attributes:
+        reason: Reason code: ``"no_face"``, ``"several_faces"``, ``"unreadable"``, ``"missing"``, ...
+        count: Images.
+        examples: Some of their paths, as the data name them.
+    """
+
+    reason: str
+    count: int
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """One model on the data.
+
+    Attributes:
+        model: As it was asked for: a registered name or a path.
+        name: Its own name.
+        digest: Digest of weights, input and crop.
+        modality: What it compares.
+        licence: SPDX identifier.
+        fusion: How scores against several references become one.
+        image_count: Images that the data name, each once.
+        acquired_count: Of those, images with a template.
+        failures: The others.
+        fta: Failure-to-acquire rate over all images.
+        fte: Failure-to-enrol rate: subjects with a genuine image, but none with a template.
+        lost_mated: Mated comparisons without a score.
+        lost_non_mated: Non-mated comparisons without a score, of those asked for.
+        attacks: 1:1 errors: random forgeries first, then skilled ones if the data have them.
+        open_set: 1:N errors by gallery size, smallest first; empty where the data allow none.
+        folds: Only for data with folds.
+        subgroups: Only for data with further columns.
+        worst: The hardest comparisons: mated ones, lowest score first; then non-mated, highest first.
+        notes: Sentences that a reader needs: what could not be measured, and why.
+    """
+
+    model: str
+    name: str
+    digest: str
+    modality: str
+    licence: str
+    fusion: str
+    image_count: int
+    acquired_count: int
+    failures: tuple[Failure, ...]
+    fta: Rate
+    fte: Rate
+    lost_mated: int
+    lost_non_mated: int
+    attacks: tuple[AttackResult, ...]
+    open_set: tuple[OpenSetResult, ...] = ()
+    folds: Folds | None = None
+    subgroups: tuple[Subgroup, ...] = ()
+    worst: tuple[WorstPair, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """Several models on the same data.
+
+    Attributes:
+        data: The path that was given.
+        kind: ``"folder"``, ``"images"``, ``"pairs"`` or ``"lfw_pairs"``.
+        data_digest: SHA-256 over the images' contents, subjects and comparisons.
+        image_count: Images that the data name, each once.
+        subject_count: Subjects.
+        multi_face: What was done with several faces in an image.
+        quality: Whether weak samples were refused.
+        created: When, ISO 8601 in UTC.
+        verifykit_version: Version that measured.
+        models: The results.
+    """
+
+    data: str
+    kind: str
+    data_digest: str
+    image_count: int
+    subject_count: int
+    multi_face: str
+    quality: str
+    created: str
+    verifykit_version: str
+    models: tuple[ModelResult, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready plain values; what is infinite or NaN is None."""
+        return {key: _finite(value) for key, value in asdict(self).items()}
+
+
+def _finite(value: Any) -> Any:
+    """The same without what JSON has no number for."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(part) for part in value]
+    return value
