@@ -21,11 +21,12 @@ from rich.progress import track
 from rich.table import Table
 
 import verifykit as vk
-from benchmarks.faces import data_argument, middle, read_pairs
+from benchmarks.faces import data_argument, read_pairs
 from benchmarks.opencv_peer import OpenCvFaces
 from verifykit.detect import FaceDetector
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
+from verifykit.evaluation.model_embedder import middle
 from verifykit.image import load_image
 from verifykit.metrics import equal_error_rate, fnmr_at_fmr
 from verifykit.models import load

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import hashlib
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,16 +15,15 @@ from rich.progress import track
 
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
+from verifykit.evaluation.model_embedder import middle
 from verifykit.image import load_image
-from verifykit.types import Embeddings, Sample
+from verifykit.types import Embeddings
 
 __all__ = [
     "EmbeddedFaces",
     "FacePairs",
     "data_argument",
     "embed",
-    "middle",
-    "pictures_digest",
     "read_pairs",
     "read_people",
 ]
@@ -119,24 +116,3 @@ def embed(encoder: Encoder, pictures: Sequence[tuple[Path, str]]) -> EmbeddedFac
         rows.append(encoder.encode([middle(samples, height, width).crop])[0])
         subjects.append(subject)
     return EmbeddedFaces(np.stack(rows), np.array(subjects), tuple(no_face))
-
-
-def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
-    """The sample whose box lies nearest the middle of its picture."""
-
-    def off_centre(sample: Sample) -> float:
-        if sample.detection is None:
-            return 0.0
-        left, top, width, height = sample.detection.box_px
-        return math.hypot(left + (width - width_px) / 2, top + (height - height_px) / 2)
-
-    return min(samples, key=off_centre)
-
-
-def pictures_digest(pictures: Sequence[tuple[Path, str]]) -> str:
-    """SHA-256 over the pictures' bytes and subjects, in order: names the data in a calibration."""
-    digest = hashlib.sha256()
-    for path, subject in pictures:
-        digest.update(subject.encode())
-        digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()

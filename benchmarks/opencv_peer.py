@@ -62,7 +62,10 @@ class OpenCvFaces:
 
     def embed_file(self, path: Path) -> NDArray[np.float32] | None:
         """From a file to the embedding of the face nearest its middle; None without a face."""
-        bgr = cv2.imread(str(path))
+        return self.embed_middle(np.asarray(cv2.imread(str(path)), np.uint8))
+
+    def embed_middle(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32] | None:
+        """The same from (H, W, 3) BGR pixels."""
         height, width = bgr.shape[:2]
         faces = self.detect(bgr)
         if not len(faces):

@@ -1,62 +1,71 @@
-"""The face model's operating points: thresholds from every non-mated pair of the development faces.
+"""The face model's calibration, and what comes out at its thresholds on people whom it did not see.
 
-``python -m benchmarks.operating_points --data PATH --write export/face_calibration.json``
+``python -m benchmarks.operating_points --data PATH [--write export/face_calibration.json]`` calibrates on the
+people of ``lfw_train`` with wrong labels put right, as ``verifykit calibrate`` does, and then compares every
+pair of the people of ``lfw_val``.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
+import csv
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.faces import EmbeddedFaces, data_argument, embed, pictures_digest, read_people
+from benchmarks.faces import data_argument, read_people
 from export.face import build_face
+from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
-from verifykit.metrics import equal_error_rate, fmr_at, fnmr_at, threshold_at_fmr
+from verifykit.evaluation.calibrating import calibrate
+from verifykit.evaluation.comparisons import score_comparisons
+from verifykit.evaluation.data import EvaluationData, read_data
+from verifykit.evaluation.embedding import ModelEmbedder, embed_images
+from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.one_to_one import rate_of
+from verifykit.evaluation.rates import Rate
+from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
-from verifykit.spec import Fusion, OperatingPoint
 
-SETS = ("lfw_train", "lfw_val", "orl")
-RATES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-DEFAULT_FMR = 1e-4
-FUSION: Fusion = "mean"  # chosen by benchmarks.fusion
+NAME = (
+    "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"
+)
 
 
-def pair_scores(faces: EmbeddedFaces) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Scores of every unordered pair of pictures.
-
-    Args:
-        faces: N embedded pictures.
-
-    Returns:
-        (M,) mated and (P,) non-mated cosine similarities, float32.
-    """
-    mated, non_mated = [], []
-    for row in range(len(faces.embeddings) - 1):
-        scores = faces.embeddings[row + 1 :] @ faces.embeddings[row]
-        same = faces.subjects[row + 1 :] == faces.subjects[row]
-        mated.append(scores[same])
-        non_mated.append(scores[~same])
-    return np.concatenate(mated), np.concatenate(non_mated)
+def labelled(data: Path, name: str, folder: Path) -> EvaluationData:
+    """Pictures of a set with corrected labels, by way of a CSV file as users write it."""
+    table = folder / f"{name}.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "subject"])
+        writer.writerows([path.resolve(), subject] for path, subject in read_people(data, name))
+    return read_data(table)
 
 
-def operating_points(scores: NDArray[np.float32]) -> tuple[OperatingPoint, ...]:
-    """Points at :data:`RATES`, as far down as three over the number of scores allows."""
-    points = []
-    for fmr in RATES:
-        if len(scores) * fmr < 3:
-            break
-        threshold = threshold_at_fmr(scores, fmr)
-        matched = round(fmr_at(scores, threshold) * len(scores))
-        points.append(OperatingPoint(fmr, threshold, len(scores), matched))
-    return tuple(points)
+def come_out(
+    embedder: ModelEmbedder,
+    data: EvaluationData,
+    calibration: Calibration,
+    cache: EmbeddingCache,
+) -> list[tuple[Rate, Rate]]:
+    """FMR and FNMR of single pairs at the calibration's thresholds, on other people."""
+    scored = score_comparisons(data, embed_images(embedder, data.images, cache=cache))
+    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    ours, theirs = (
+        SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
+        for kind in (scored.mated, scored.random)
+    )
+    mated = scored.mated.scores.astype(np.float64)
+    others = scored.random.scores.astype(np.float64)
+    return [
+        (rate_of(others >= point.threshold, theirs), rate_of(mated < point.threshold, ours))
+        for point in calibration.operating_points
+        if point.reference_count == 1
+    ]
 
 
 def main() -> None:
@@ -64,43 +73,58 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.operating_points", description=__doc__)
     data_argument(parser)
     parser.add_argument("--write", type=Path, help="calibration file of the builder, to replace")
+    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
     arguments = parser.parse_args()
-    pictures = read_people(arguments.data, *SETS)
-    with tempfile.TemporaryDirectory() as folder:
+    console = Console(width=150)
+    with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         model = Path(folder) / "face.onnx"
-        build_face(model)
-        encoder = Encoder.open(model)
-    faces = embed(encoder, pictures)
-    mated, scores = pair_scores(faces)
-    points = operating_points(scores)
-
-    subjects = len(set(faces.subjects))
+        build_face(model, calibrated=False)
+        embedder = ModelEmbedder(Encoder.open(model), "face", multi_face="middle", quality="warn")
+        train, val = (labelled(arguments.data, n, Path(folder)) for n in ("lfw_train", "lfw_val"))
+        task = progress.add_task("calibrating", total=len(train.images))
+        with EmbeddingCache(arguments.cache or Path(folder) / "cache.sqlite") as cache:
+            calibration = calibrate(
+                embedder,
+                train,
+                name=NAME,
+                cache=cache,
+                on_image=lambda done, _: progress.update(task, completed=done),
+            )
+            outcome = come_out(embedder, val, calibration, cache)
+    console.print(calibration.origin())
+    single = [p for p in calibration.operating_points if p.reference_count == 1]
     table = Table(
-        title=f"{len(scores):,} non-mated and {len(mated):,} mated pairs, {subjects} subjects"
+        title=f"calibrated on {single[0].non_mated_count:,} non-mated pairs; comes out on "
+        f"{outcome[0][0].trials:,} non-mated and {outcome[0][1].trials:,} mated pairs of "
+        f"{len(val.subjects):,} other people"
     )
-    for column in ("FMR", "threshold", "false matches", "FNMR"):
-        table.add_column(column, justify="right")
-    for point in points:
-        fnmr = f"{fnmr_at(mated, point.threshold):.4f}"
-        false_matches = str(point.false_match_count)
-        table.add_row(f"{point.fmr:g}", f"{point.threshold:.6f}", false_matches, fnmr)
-    console = Console()
-    console.print(table)
-    console.print(f"EER: {equal_error_rate(mated, scores).eer:.4f}")
-    console.print(f"no face found: {len(faces.no_face)} of {len(pictures)}")
-    calibration = {
-        "data": f"LFW ({', '.join(SETS[:2])}) and ORL, {len(pictures)} pictures of {subjects} "
-        f"subjects, sha256 {pictures_digest(pictures)}; every non-mated pair; "
-        "of several faces the one in the middle; three known wrong labels put right",
-        "operating_points": [dataclasses.asdict(point) for point in points],
-        "default_fmr": DEFAULT_FMR,
-        "fusion": FUSION,
-    }
-    if arguments.write:
-        arguments.write.write_text(json.dumps(calibration, indent=2) + "\n", encoding="utf-8")
-        spec = dataclasses.replace(
-            encoder.spec, operating_points=points, default_fmr=DEFAULT_FMR, fusion=FUSION
+    for column in ("FMR", "threshold", "95 % there", "FMR here", "95 % here", "FNMR here", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for point, (fmr, fnmr) in zip(single, outcome, strict=True):
+        low, high = point.fmr_interval or (0.0, 1.0)
+        table.add_row(
+            f"{point.fmr:g}",
+            f"{point.threshold:.4f}",
+            f"{low:.2g} to {high:.2g}",
+            f"{fmr.value:.3g}",
+            f"{fmr.low:.3g} to {fmr.high:.3g}",
+            f"{fnmr.value:.2%}",
+            f"{fnmr.low:.2%} to {fnmr.high:.2%}",
         )
+    console.print(table)
+    several = Table(title="several references, on the calibration's own people: FNMR")
+    counts = sorted({p.reference_count for p in calibration.operating_points})
+    rates = (1e-2, 1e-3, 1e-4, 1e-5)
+    for column in ("references", *(f"FMR {rate:g}" for rate in rates)):
+        several.add_column(column, justify="right")
+    for count in counts:
+        found = {p.fmr: p for p in calibration.operating_points if p.reference_count == count}
+        cells = [f"{found[rate].fnmr:.2%}" if rate in found else "" for rate in rates]
+        several.add_row(str(count), *cells)
+    console.print(several)
+    if arguments.write:
+        arguments.write.write_text(calibration.to_json(), encoding="utf-8")
+        spec = calibration.apply(embedder.spec)
         console.print(f"calibration_digest for the registry: {calibration_digest(spec)}")
 
 

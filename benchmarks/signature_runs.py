@@ -19,7 +19,6 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from export.reference_counts import draw_scores
 from training.config import Config
 from training.config_file import load_config
 from training.data import Record, read_records
@@ -27,6 +26,7 @@ from training.evaluate import embed_records, load_encoder
 from training.job import Job
 from training.loop import train
 from training.run_folder import RunFolder
+from verifykit.evaluation.reference_counts import draw_scores
 from verifykit.metrics import equal_error_rate
 
 SMALL = ("crop.height_px=64", "crop.width_px=192", "validation.every_epochs=1000")
@@ -102,11 +102,17 @@ def judge(run: Run, folder: RunFolder) -> dict[str, dict[str, float]]:
     found = {}
     for name in sorted({record.subject.split("/")[0] for record in kept}):
         rows = [i for i, record in enumerate(kept) if record.subject.startswith(name)]
-        scores = draw_scores(embeddings[rows], [kept[i] for i in rows], "spread", REFERENCES)
+        scores = draw_scores(
+            embeddings[rows],
+            [kept[i].subject for i in rows],
+            [kept[i].is_forgery for i in rows],
+            "spread",
+            REFERENCES,
+        )
         found[name] = {
             "writers": scores.subjects,
-            "skilled": equal_error_rate(scores.mated, scores.skilled).eer,
-            "random": equal_error_rate(scores.mated, scores.non_mated).eer,
+            "skilled": equal_error_rate(scores.mated.scores, scores.skilled.scores).eer,
+            "random": equal_error_rate(scores.mated.scores, scores.non_mated.scores).eer,
         }
     return found
 

@@ -169,7 +169,7 @@ def _choices(item: Any) -> list[str]:
 
 
 def _shown(default: Any) -> str:
-    unset = default is None or default is False or callable(default)
+    unset = default is None or default is False or default == "" or callable(default)
     return "" if unset else f"`{getattr(default, 'value', default)}`"
 
 

@@ -1,0 +1,184 @@
+"""Every model on data that it was not trained on, in one table: ``python -m benchmarks.models --data PATH``.
+
+Faces: every pair of the people of ``lfw_val``, with wrong labels put right, by verifykit's model and by
+OpenCV's own pipeline with the same weights. Signatures: every pair of the writers whom
+``configs/signature.toml`` puts aside. Single pairs, 95 % intervals over subjects; ``--out FOLDER`` writes the
+reports too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Table
+
+from benchmarks.faces import data_argument
+from benchmarks.opencv_peer import OpenCvFaces
+from benchmarks.operating_points import labelled
+from training.config_file import load_config
+from training.data import divide, read_records
+from verifykit.encoder import Encoder
+from verifykit.errors import AcquisitionError
+from verifykit.evaluation.data import EvaluationData, read_data
+from verifykit.evaluation.embedding import Embedder, ModelEmbedder
+from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.evaluating import Measurement, evaluate
+from verifykit.evaluation.page import write_report
+from verifykit.evaluation.results import EvaluationReport, ModelResult
+from verifykit.models import load
+
+FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
+SHOWN = (1e-3, 1e-4)
+
+
+class OpenCvEmbedder:
+    """OpenCV's pipeline as an evaluation sees a model; of several faces the one in the middle."""
+
+    model = name = f"OpenCV {cv2.__version__}"
+    digest = f"opencv-{cv2.__version__}"
+    modality = "face"
+    licence = "Apache-2.0 AND MIT"
+    fusion = "mean"
+    cache_key = f"opencv-{cv2.__version__}-middle"
+    operating_points = ()
+
+    def __init__(self) -> None:
+        """Open the networks with the detector's thresholds of the model ``face``."""
+        self._faces = OpenCvFaces(0.7, 0.3, 2)
+
+    def embed(self, image: bytes, /) -> NDArray[np.float32]:
+        """The embedding of the face in the middle.
+
+        Args:
+            image: Bytes of an image file.
+
+        Raises:
+            AcquisitionError: No face was found.
+        """
+        bgr = np.asarray(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), np.uint8)
+        row = self._faces.embed_middle(bgr)
+        if row is None:
+            raise AcquisitionError("OpenCV found no face", reason="no_face")
+        return row
+
+
+def writers_aside(data: Path, folder: Path) -> EvaluationData:
+    """Signatures of the writers that the shipped model's configuration puts aside, by script."""
+    config = load_config(Path(__file__).parents[1] / "configs" / "signature.toml")
+    records = read_records(data / "signatures" / "manifest.csv")
+    share = config.data.validation_share
+    aside = divide(records, validation_share=share, test_share=0.0, seed=config.seed)["validation"]
+    table = folder / "writers.csv"
+    with table.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "subject", "label", "population"])
+        for record in aside:
+            label = "skilled_forgery" if record.is_forgery else "genuine"
+            population = record.subject.rpartition("/")[0]
+            writer.writerow([record.path.resolve(), record.subject, label, population])
+    return read_data(table)
+
+
+def measure(
+    embedders: list[Embedder],
+    data: EvaluationData,
+    quality: str,
+    cache: EmbeddingCache | None,
+    on_image: Callable[[str, int, int], None],
+) -> EvaluationReport:
+    """Both kinds of data in one way."""
+    return evaluate(
+        embedders,
+        data,
+        multi_face="middle",
+        quality=quality,
+        cache=cache,
+        measurement=Measurement(fmrs=FMRS, worst=12),
+        on_image=on_image,
+    )
+
+
+def rows(result: ModelResult) -> list[tuple[str, ...]]:
+    """One row for each attack."""
+    found = []
+    for attack in result.attacks:
+        at = {row.asked_fmr: row.fnmr for row in attack.rates}
+        cells = [
+            f"{at[fmr].value:.2%} [{100 * at[fmr].low:.2f}, {100 * at[fmr].high:.2f}]"
+            if fmr in at
+            else f"takes {3 / fmr:,.0f} comparisons"
+            for fmr in SHOWN
+        ]
+        eer = attack.eer
+        found.append(
+            (
+                result.model,
+                attack.attack,
+                f"{attack.mated_count:,}",
+                f"{attack.non_mated_count:,}",
+                f"{eer.value:.2%} [{100 * eer.low:.2f}, {100 * eer.high:.2f}]",
+                *cells,
+            )
+        )
+    return found
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.models", description=__doc__)
+    data_argument(parser)
+    parser.add_argument("--out", type=Path, help="folder for the reports, faces/ and signatures/")
+    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
+    arguments = parser.parse_args()
+    console = Console(width=150)
+    reports = {}
+    with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
+        cache = EmbeddingCache(arguments.cache) if arguments.cache else None
+        tasks: dict[str, TaskID] = {}
+
+        def on_image(model: str, done: int, count: int) -> None:
+            if model not in tasks:
+                tasks[model] = progress.add_task(model, total=count)
+            progress.update(tasks[model], completed=done)
+
+        faces: list[Embedder] = [
+            ModelEmbedder(Encoder.open(load("face")), "face", multi_face="middle", quality="warn"),
+            OpenCvEmbedder(),
+        ]
+        data = labelled(arguments.data, "lfw_val", Path(folder))
+        reports["faces"] = measure(faces, data, "warn", cache, on_image)
+        hands: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
+        data = writers_aside(arguments.data, Path(folder))
+        reports["signatures"] = measure(hands, data, "strict", cache, on_image)
+        if cache:
+            cache.close()
+    table = Table(title="single pairs, 95 % intervals over subjects")
+    for column in (
+        "model",
+        "attack",
+        "mated",
+        "non-mated",
+        "EER",
+        *(f"FNMR at {f:g}" for f in SHOWN),
+    ):
+        table.add_column(column, no_wrap=True)
+    for name, report in reports.items():
+        for result in report.models:
+            for row in rows(result):
+                table.add_row(*row)
+        if arguments.out:
+            console.print(*write_report(report, arguments.out / name, {}))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

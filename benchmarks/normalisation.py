@@ -1,0 +1,81 @@
+"""What normalising scores by a cohort changes: ``python -m benchmarks.normalisation --data PATH``.
+
+Calibrates the face model on the people of ``lfw_train``, with bare cosines and with cohorts of some of them,
+and prints what comes out at these thresholds on the people of ``lfw_val``, who are like them, and on ORL's,
+who were photographed otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.faces import data_argument
+from benchmarks.operating_points import labelled
+from verifykit.calibration import Calibration
+from verifykit.encoder import Encoder
+from verifykit.evaluation.calibrating import calibrate
+from verifykit.evaluation.data import EvaluationData
+from verifykit.evaluation.embedding import Embedded, ModelEmbedder, embed_images
+from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.reference_counts import draw_scores
+from verifykit.models import load
+
+COHORTS = (0, 50, 100, 200)
+FMRS = (1e-2, 1e-3, 1e-4)
+
+
+def come_out(
+    calibration: Calibration, data: EvaluationData, embedded: Embedded
+) -> Iterator[tuple[float, float, float]]:
+    """Asked FMR, and the FMR and FNMR of single pairs at its threshold."""
+    scores = draw_scores(
+        embedded.rows,
+        [image.subject for image in data.images],
+        [False] * len(data.images),
+        calibration.fusion,
+        1,
+        cohort=calibration.cohort,
+    )
+    for point in calibration.operating_points:
+        if point.reference_count == 1 and point.fmr in FMRS:
+            others = scores.non_mated.scores.astype(np.float64) >= point.threshold
+            missed = scores.mated.scores.astype(np.float64) < point.threshold
+            yield point.fmr, float(others.mean()), float(missed.mean())
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.normalisation", description=__doc__)
+    data_argument(parser)
+    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
+    arguments = parser.parse_args()
+    embedder = ModelEmbedder(
+        Encoder.open(load("face")), "face", multi_face="middle", quality="warn"
+    )
+    table = Table(title="single pairs at the thresholds of lfw_train's people")
+    for column in ("cohort", "FMR asked", "lfw_val: FMR", "FNMR", "ORL: FMR", "FNMR"):
+        table.add_column(column, justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        kept = arguments.cache or Path(folder) / "cache.sqlite"
+        with EmbeddingCache(kept) as cache:
+            train = labelled(arguments.data, "lfw_train", Path(folder))
+            others = [labelled(arguments.data, name, Path(folder)) for name in ("lfw_val", "orl")]
+            rows = [embed_images(embedder, data.images, cache=cache) for data in others]
+            for size in COHORTS:
+                found = calibrate(embedder, train, counts=(1,), cohort=size, cache=cache)
+                outcomes = [come_out(found, *each) for each in zip(others, rows, strict=True)]
+                for (fmr, *val), (_, *orl) in zip(*outcomes, strict=True):
+                    cells = (f"{val[0]:.2g}", f"{val[1]:.2%}", f"{orl[0]:.2g}", f"{orl[1]:.2%}")
+                    table.add_row(str(size) if size else "none", f"{fmr:g}", *cells)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
