@@ -7,7 +7,6 @@ length, products are summed row by row in float64 in a fixed order, and the sum 
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ __all__ = [
     "checked_embeddings",
     "checked_fusion",
     "cosine",
+    "fused_rows",
     "paired_scores",
     "reference_rows",
     "subject_score",
@@ -152,19 +152,54 @@ def reference_rows(templates: ArrayLike, fusion: Fusion) -> NDArray[np.float32]:
         (T, D) for ``max``, else (1, D); float32, of length 1, with ``"mean"`` at most 1, with ``"spread"``
         at most 4. Templates that cancel each other out have no centroid: that row is zero, and its score 0.
     """
+    rows = np.asarray(templates)
+    return fused_rows(rows, [len(rows)], fusion)
+
+
+def fused_rows(templates: ArrayLike, counts: ArrayLike, fusion: Fusion) -> NDArray[np.float32]:
+    """The rows of many subjects at once, each to the bit what :func:`reference_rows` gives for it alone.
+
+    Args:
+        templates: (T, D) float32, rows of unit length: one subject's after the other's, each in the order
+            of enrolment.
+        counts: (S,) integers of at least 1 that add up to T, how many templates each subject has.
+        fusion: As there.
+
+    Returns:
+        (T, D) for ``max``, else (S, D); float32.
+    """
     units = unit_rows(templates)
     if fusion == "max":
         return units
-    total = np.zeros(units.shape[1], dtype=np.float64)
-    for row in units:  # one after the other: a sum over axis 0 does not promise an order
-        total += row
-    mean = total / len(units)
-    length = math.sqrt(float(np.square(mean).sum()))
-    if fusion == "centroid" and length > 0.0:
-        mean /= length
+    sizes = np.asarray(counts, dtype=np.int64)
+    if fusion == "mean" and (sizes == 1).all():
+        return units  # a mean of one
+    firsts = np.cumsum(sizes) - sizes
+    fused = np.empty((len(sizes), units.shape[1]), np.float32)
+    for start in range(0, len(sizes), _BLOCK_ROWS):
+        block = slice(start, start + _BLOCK_ROWS)
+        fused[block] = _means(units, firsts[block], sizes[block], fusion)
+    return fused
+
+
+def _means(
+    units: NDArray[np.float32],
+    firsts: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    fusion: Fusion,
+) -> NDArray[np.float64]:
+    mean = np.zeros((len(sizes), units.shape[1]))
+    for k in range(int(sizes.max(initial=0))):
+        # One template after the other: a sum over an axis does not promise an order.
+        having = np.flatnonzero(sizes > k)
+        mean[having] += units[firsts[having] + k]
+    mean /= sizes[:, None]
+    lengths = _lengths(mean)[:, None]
+    if fusion == "centroid":
+        mean /= np.where(lengths > 0.0, lengths, 1.0)
     if fusion == "spread":
-        mean /= max(length, 1.0 / LONGEST_ROW) ** 2
-    return mean.astype(np.float32)[None, :]
+        mean /= np.maximum(lengths, 1.0 / LONGEST_ROW) ** 2
+    return mean
 
 
 def subject_score(probe: ArrayLike, templates: ArrayLike, fusion: Fusion) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,11 +17,13 @@ from verifykit.scoring import (
     checked_embeddings,
     checked_fusion,
     cosine,
+    fused_rows,
     paired_scores,
     reference_rows,
     subject_score,
     unit_rows,
 )
+from verifykit.spec import Fusion
 
 
 def units(seed: int, count: int, size: int) -> NDArray[np.float32]:
@@ -80,6 +83,19 @@ def test_a_score_has_the_same_bits_alone_and_among_others(size: int) -> None:
     assert all(
         unit_rows(source[i : i + 1]).tobytes() == rows[i].tobytes() for i in range(0, 5000, 97)
     )
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+@pytest.mark.parametrize("sizes", [[1], [1, 1, 1], [3, 1, 2], [5] * 3, [1, 9000, 2]])
+def test_the_rows_of_many_subjects_are_those_of_each_alone(
+    fusion: Fusion, sizes: list[int]
+) -> None:
+    rows = unit_rows(np.random.default_rng(1).normal(size=(sum(sizes), 7)))
+    together = fused_rows(rows, sizes, fusion)
+    cuts = np.cumsum([0, *sizes])
+    alone = [reference_rows(rows[a:b], fusion) for a, b in itertools.pairwise(cuts.tolist())]
+    assert together.tobytes() == np.concatenate(alone).tobytes()
+    assert fused_rows(rows[:0], [], fusion).shape == (0, 7)
 
 
 def test_templates_that_cancel_out_have_no_centroid() -> None:

@@ -8,7 +8,9 @@ So ranking and scores are exact and stable, and ties are broken by subject id.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +23,8 @@ __all__ = ["ExactIndex", "IndexView"]
 _CHUNK_VALUES = 1 << 20  # at most 4 MB of float32 a chunk
 _CHUNK_ROWS = 8192  # and with 256 probes at most 8 MB of products
 _PROBE_TILE = 256
+_FEW_PROBES = 2
+_CHUNKS_A_WORKER = 4  # fewer are scanned before a second thread has begun
 
 _Rows = NDArray[np.float32]
 _Slots = NDArray[np.int64]
@@ -58,7 +62,7 @@ class ExactIndex:
             subject_ids: Whose row it is, one for each row.
             rows: (R, D) float32, of :func:`~verifykit.scoring.reference_rows`.
         """
-        slots = np.fromiter((self._slot(s) for s in subject_ids), dtype=np.int64, count=len(rows))
+        slots = self._slots_for(subject_ids)
         done = 0
         while done < len(rows):
             chunk, offset = divmod(self._count, self._chunk_rows)
@@ -118,12 +122,15 @@ class ExactIndex:
                 self._chunks[i] = self._chunks[i].copy()
                 self._slots[i] = self._slots[i].copy()
 
-    def _slot(self, subject_id: str) -> int:
-        slot = self._slot_of.get(subject_id)
-        if slot is None:
-            slot = self._slot_of[subject_id] = len(self._ids)
-            self._ids.append(subject_id)
-        return slot
+    def _slots_for(self, subject_ids: Sequence[str]) -> _Slots:
+        """The place of each subject in the list of ids; new subjects get the next ones."""
+        new = [s for s in dict.fromkeys(subject_ids) if s not in self._slot_of]
+        self._slot_of.update(
+            zip(new, range(len(self._ids), len(self._ids) + len(new)), strict=True)
+        )
+        self._ids.extend(new)
+        found = map(self._slot_of.__getitem__, subject_ids)
+        return np.fromiter(found, dtype=np.int64, count=len(subject_ids))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,21 +167,39 @@ class IndexView:
         results: list[list[tuple[str, float]]] = []
         for start in range(0, len(probes), _PROBE_TILE):
             tile = unit_rows(probes[start : start + _PROBE_TILE])
-            lists = self._nominate(tile, limit, threshold)
+            parts = self._nominate(tile, limit, threshold)
             results += [
                 self._rank(probe, chosen, limit, threshold)
-                for probe, chosen in zip(tile, lists, strict=True)
+                for probe, *chosen in zip(tile, *parts, strict=True)
             ]
         return results
 
-    def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[_Shortlist]:
+    def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[list[_Shortlist]]:
+        """For each worker a shortlist a probe.
+
+        A few probes are a matter of reading memory. BLAS reads it with one thread, or with several that
+        wait for each other: on a busy machine for longer than the search takes. Threads that share
+        nothing do better. Many probes are a matter of multiplying, and BLAS does that best.
+        """
+        few = len(probes) <= _FEW_PROBES
+        workers = min(os.cpu_count() or 1, len(self.chunks) // _CHUNKS_A_WORKER) if few else 1
+        if workers < 2:
+            return [self._scan(probes, limit, threshold, range(len(self.chunks)))]
+        # Threads of this call: a pool that is kept would be dead in a forked process.
+        with ThreadPoolExecutor(workers) as pool:
+            shares = [range(k, len(self.chunks), workers) for k in range(workers)]
+            return list(pool.map(lambda s: self._scan(probes, limit, threshold, s), shares))
+
+    def _scan(self, probes: _Rows, limit: int, threshold: float, share: range) -> list[_Shortlist]:
         # |fl(a.b) - a.b| <= D u |a||b| with u = 2^-24 in any order of summation (Higham, Accuracy and
         # Stability of Numerical Algorithms, 2nd ed., 3.1); doubled, plus the rounding of the rows.
         margin = (self.embedding_size + 8) * LONGEST_ROW * 2.0**-23
         lists = [_Shortlist(limit, margin, threshold - margin) for _ in probes]
         cuts = np.full(len(probes), threshold - margin)
-        for i, (rows, slots) in enumerate(zip(self.chunks, self.slots, strict=True)):
-            products = probes @ rows.T
+        few = len(probes) <= _FEW_PROBES
+        for i in share:
+            rows, slots = self.chunks[i], self.slots[i]
+            products = np.einsum("nd,rd->nr", probes, rows) if few else probes @ rows.T
             for n in np.flatnonzero(products.max(axis=1) >= cuts).tolist():
                 hits = np.flatnonzero(products[n] >= cuts[n])
                 # Scores end at 1, where subjects tie.
@@ -183,9 +208,11 @@ class IndexView:
         return lists
 
     def _rank(
-        self, probe: _Rows, chosen: _Shortlist, limit: int, threshold: float
+        self, probe: _Rows, chosen: Sequence[_Shortlist], limit: int, threshold: float
     ) -> list[tuple[str, float]]:
-        positions, slots = chosen.rows()
+        found = [part.rows() for part in chosen]
+        positions = np.concatenate([part[0] for part in found])
+        slots = np.concatenate([part[1] for part in found])
         if not len(positions):
             return []
         scores = np.empty(len(positions), np.float32)

@@ -9,7 +9,7 @@ last row number that was seen.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError, TemplateFormatError
 from verifykit.gallery.index import ExactIndex, IndexView
-from verifykit.scoring import checked_embeddings, reference_rows
+from verifykit.scoring import checked_embeddings, fused_rows, reference_rows
 from verifykit.spec import Fusion
 
 __all__ = ["FileIndex", "embedding_from_blob"]
 
-_BATCH = 4096
+_BATCH = 16_384
 
 
 def embedding_from_blob(blob: object, embedding_size: int) -> NDArray[np.float32]:
@@ -90,15 +90,24 @@ class FileIndex:
                 self._metadata.pop(subject_id, None)
 
     def _take_subjects(self, file: sqlite3.Connection) -> None:
-        query = "SELECT row, subject_id, metadata FROM enrolled WHERE revision > ?"
-        for row, subject_id, metadata in file.execute(query, (self._revision,)):
-            if self._fusion != "max" and row in self._known:
-                self._index.remove(subject_id)  # its one row stands for all its templates
-            self._known[row] = subject_id
-            if metadata != "{}":
-                self._metadata[subject_id] = metadata
-            else:
+        since = (self._revision,)
+        if self._known:
+            for row, subject_id in file.execute(
+                "SELECT row, subject_id FROM enrolled WHERE revision > ?", since
+            ):
+                if self._fusion != "max" and row in self._known:
+                    self._index.remove(subject_id)  # its one row stands for all its templates
                 self._metadata.pop(subject_id, None)
+        # Straight into the dictionaries: a loop would be most of the time of opening a large gallery.
+        self._known.update(
+            file.execute("SELECT row, subject_id FROM enrolled WHERE revision > ?", since)
+        )
+        self._metadata.update(
+            file.execute(
+                "SELECT subject_id, metadata FROM enrolled WHERE revision > ? AND metadata <> '{}'",
+                since,
+            )
+        )
 
     def _take_templates(self, file: sqlite3.Connection) -> None:
         if self._fusion == "max":
@@ -118,26 +127,36 @@ class FileIndex:
             "WHERE s.revision > ? ORDER BY t.subject, t.row",
             (self._revision,),
         )
-        blobs: list[object] = []
-        current = 0
-        for subject, blob in rows:
-            if blobs and subject != current:
-                self._append_one(current, blobs)
-                blobs = []
-            current = subject
-            blobs.append(blob)
-        if blobs:
-            self._append_one(current, blobs)
+        held: list[tuple[int, object]] = []
+        while batch := rows.fetchmany(_BATCH):
+            held += batch
+            # The last subject may go on in the next batch.
+            last = held[-1][0]
+            whole = len(held)
+            while whole and held[whole - 1][0] == last:
+                whole -= 1
+            self._append_fused(held[:whole])
+            held = held[whole:]
+        self._append_fused(held)
 
-    def _append_one(self, subject: int, blobs: list[object]) -> None:
-        subject_id = self._known[subject]
-        embeddings = self._embeddings(blobs, [subject_id] * len(blobs))
-        self._index.append([subject_id], reference_rows(embeddings, self._fusion))
+    def _append_fused(self, rows: Sequence[tuple[int, object]]) -> None:
+        """Templates of whole subjects, one subject's after the other's."""
+        if not rows:
+            return
+        owners = np.fromiter((subject for subject, _ in rows), np.int64, count=len(rows))
+        firsts = np.flatnonzero(np.diff(owners, prepend=owners[0] - 1))
+        subject_ids = [self._known[subject] for subject in owners[firsts].tolist()]
+        embeddings = self._embeddings([blob for _, blob in rows], subject_ids)
+        counts = np.diff(firsts, append=len(rows))
+        self._index.append(subject_ids, fused_rows(embeddings, counts, self._fusion))
 
     def _embeddings(self, blobs: list[object], subject_ids: list[str]) -> NDArray[np.float32]:
         size = self._embedding_size
         try:
-            rows = np.stack([embedding_from_blob(blob, size) for blob in blobs])
+            if set(map(type, blobs)) == {bytes} and set(map(len, blobs)) == {4 * size}:  # type: ignore[arg-type]
+                rows = np.frombuffer(b"".join(blobs), "<f4").reshape(-1, size)  # type: ignore[arg-type]
+            else:
+                rows = np.stack([embedding_from_blob(blob, size) for blob in blobs])
             return checked_embeddings(rows, size)
         except TemplateFormatError as error:
             raise GalleryFormatError(

@@ -22,6 +22,7 @@ def _small_chunks() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(index_module, "_CHUNK_ROWS", 5)
         patch.setattr(index_module, "_PROBE_TILE", 3)
+        patch.setattr(index_module, "_CHUNKS_A_WORKER", 1)
         yield
 
 
@@ -131,3 +132,34 @@ def test_real_sizes_agree_with_float64_and_do_not_depend_on_the_batch() -> None:
         best = np.argsort(-scores, kind="stable")[:10]
         assert [name for name, _ in found] == [f"s{i:04}" for i in best]
         assert np.allclose([score for _, score in found], scores[best], atol=1e-7)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3, 64])
+@pytest.mark.parametrize("probes", [1, 2, 3, 7])
+def test_the_answer_does_not_depend_on_how_many_threads_scan(
+    monkeypatch: pytest.MonkeyPatch, cores: int, probes: int
+) -> None:
+    monkeypatch.setattr(index_module.os, "cpu_count", lambda: cores)
+    rows = units(3, 67, 16)
+    index = ExactIndex(16)
+    index.append([f"{n % 40}" for n in range(67)], rows)
+    asked = units(4, probes, 16)
+    for limit, threshold in ((1, -1.0), (5, -1.0), (40, 0.1), (100, -1.0)):
+        found = index.view().search(asked, limit, threshold)
+        for probe, hits in zip(asked, found, strict=True):
+            theirs: dict[str, list[NDArray[np.float32]]] = {}
+            for n, row in enumerate(rows):
+                theirs.setdefault(f"{n % 40}", []).append(row)
+            wanted = sorted(by_loop(theirs, probe).items(), key=lambda hit: (-hit[1], hit[0]))
+            wanted = [hit for hit in wanted if hit[1] >= threshold][:limit]
+            assert [name for name, _ in hits] == [name for name, _ in wanted]
+            assert [s for _, s in hits] == pytest.approx([s for _, s in wanted], abs=1e-6)
+
+
+def test_an_error_in_a_scanning_thread_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module.os, "cpu_count", lambda: 2)
+    index = ExactIndex(16)
+    index.append([f"{n}" for n in range(67)], units(3, 67, 16))
+    monkeypatch.setattr(index_module.np, "einsum", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        index.view().search(units(4, 1, 16), 1, -1.0)
