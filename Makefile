@@ -53,5 +53,5 @@ clean:
 	touch $@
 
 .venv/developer: .venv/user
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,evaluate,train,export,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,evaluate,batch,train,export,dev]"
 	touch $@

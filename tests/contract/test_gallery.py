@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,13 +14,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from verifykit.errors import (
-    InputError,
-    SubjectNotFoundError,
-    TemplateFormatError,
-    TemplateMismatchError,
+import verifykit.errors
+from verifykit.errors import InputError, SubjectNotFoundError, TemplateFormatError
+from verifykit.gallery import (
+    Gallery,
+    MemoryGallery,
+    PortableGallery,
+    PostgresGallery,
+    SqliteGallery,
+    create_shards,
 )
-from verifykit.gallery import Gallery, MemoryGallery, PortableGallery, SqliteGallery
 from verifykit.scoring import FUSIONS, subject_score
 from verifykit.spec import Fusion
 from verifykit.types import Template
@@ -29,21 +33,42 @@ SIZE = 16
 
 Make = Callable[..., PortableGallery]
 
+_numbers = itertools.count()
 
-@pytest.fixture(params=["memory", "sqlite"])
+
+@pytest.fixture(
+    params=["memory", "sqlite", "postgres", pytest.param("shards", marks=pytest.mark.slow)]
+)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Make a fresh gallery: ``make(fusion="max")``."""
-    opened: list[SqliteGallery] = []
+    opened: list[SqliteGallery | PostgresGallery] = []
 
-    def memory(fusion: Fusion = "max") -> PortableGallery:
-        return MemoryGallery(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)
+    def memory(**of: Any) -> PortableGallery:
+        return MemoryGallery(**of)
 
-    def sqlite(fusion: Fusion = "max") -> PortableGallery:
-        path = tmp_path / f"{len(opened)}.db"
-        opened.append(SqliteGallery(path, spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion))
+    def sqlite(**of: Any) -> PortableGallery:
+        opened.append(SqliteGallery(tmp_path / f"{len(opened)}.db", **of))
         return opened[-1]
 
-    yield memory if request.param == "memory" else sqlite
+    def postgres(**of: Any) -> PortableGallery:
+        server = request.getfixturevalue("postgres")
+        opened.append(PostgresGallery(server.url(gallery=f"contract_{next(_numbers)}"), **of))
+        return opened[-1]
+
+    def shards(**of: Any) -> PortableGallery:
+        server, name = request.getfixturevalue("postgres"), f"contract_{next(_numbers)}"
+        urls = [server.url(database, name) for database in ("postgres", "one", "two")]
+        create_shards(urls[0], urls[1:], **of)
+        opened.append(PostgresGallery(urls[0], **of))
+        return opened[-1]
+
+    kinds = {"memory": memory, "sqlite": sqlite, "postgres": postgres, "shards": shards}
+    kind = kinds[request.param]
+
+    def make(fusion: Fusion = "max") -> PortableGallery:
+        return kind(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)
+
+    yield make
     for gallery in opened:
         assert gallery.check() == []
         gallery.close()
@@ -143,7 +168,10 @@ def test_nothing_of_a_refused_enrolment_is_stored(make: Make) -> None:
         (InputError, ("alice", good, {"deep": {None: "x"}})),
         (InputError, ("alice", good, ["no", "object"])),
         (InputError, ("alice", good, {"long": "x" * (1 << 20)})),
-        (TemplateMismatchError, ("alice", [*good, *templates(units(2, 1), "e" * 64)])),
+        (
+            verifykit.errors.TemplateMismatchError,
+            ("alice", [*good, *templates(units(2, 1), "e" * 64)]),
+        ),
         (TemplateFormatError, ("alice", [*good, short])),
     ]
     for error, arguments in cases:
@@ -260,3 +288,13 @@ def test_one_gallery_serves_many_threads(make: Make) -> None:
     assert set(gallery.subject_ids()) == left
     found = gallery.search(rows, 1, 0.999)
     assert {c[0].subject_id for c in found if c} == left
+
+
+def test_the_lowest_threshold_takes_everybody(make: Make) -> None:
+    gallery, axes = make(fusion="spread"), np.eye(SIZE, dtype=np.float32)
+    for number in range(4):
+        gallery.add(f"s{number}", templates(axes[:2]))
+    # The opposite of the references: a product of -1.4, which is the score -1.
+    opposite = (-(axes[0] + axes[1]) / np.sqrt(2)).astype(np.float32)
+    found = gallery.search(opposite[None], 3, -1.0)[0]
+    assert [(c.subject_id, c.score) for c in found] == [("s0", -1.0), ("s1", -1.0), ("s2", -1.0)]

@@ -1,4 +1,4 @@
-"""``kill -9`` in the middle of enrolments, fifty times: nothing acknowledged is lost, nothing is torn.
+"""``kill -9`` in the middle of enrolments, again and again: nothing acknowledged is lost, nothing is torn.
 
 A kill ends the process and not the machine: what it shows is that no state between two writes is wrong.
 That the system has the bytes on its disk before ``add`` returns is SQLite's ``synchronous=FULL``, which
@@ -18,10 +18,9 @@ import pytest
 
 from tests.unit.gallery.files import reopen, units
 
-KILLS = 50
 TEMPLATES = 3
 
-# One process that has paid for its imports forks the fifty that are killed. A child says over a pipe
+# One process that has paid for its imports forks those that are killed. A child says over a pipe
 # what it is about to do (?) and what add or remove has returned from (+, -).
 ENROL_UNTIL_KILLED = """
     import os, random, signal, sys, time
@@ -55,14 +54,15 @@ ENROL_UNTIL_KILLED = """
             os.waitpid(child, 0)
             lines += said
         print(*(f"{run} {line}" for line in lines if line.endswith("\\n")), sep="", end="")
-        if run % 3 == 0:  # the others leave their log to the next
-            with reopen(path) as gallery:
-                print(run, "=", *gallery.check(), *gallery.subject_ids())
+        # Two of three leave their log to the next: a reader changes nothing.
+        with reopen(path, read_only=run % 3 != 0) as gallery:
+            print(run, "=", *gallery.check(), *gallery.subject_ids())
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork and SIGKILL")
-def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
+def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, kills: int) -> None:
     path = tmp_path / "staff.db"
     result = subprocess.run(
         [
@@ -70,7 +70,7 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
             "-c",
             textwrap.dedent(ENROL_UNTIL_KILLED),
             str(path),
-            str(KILLS),
+            str(kills),
             str(TEMPLATES),
         ],
         cwd=Path(__file__).resolve().parents[2],
@@ -96,7 +96,7 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
         elif mark == "=":  # what is there after a kill; no sentence of check() is among the names
             assert acknowledged - unknown <= set(name) <= acknowledged | unknown
     acknowledged -= unknown  # a removal that was under way
-    assert len(acknowledged) > KILLS, "the kills came too early to show anything"
+    assert len(acknowledged) > kills, "the kills came too early to show anything"
     assert unknown, "no kill came in the middle of an operation"
 
     with reopen(path) as gallery:
@@ -112,7 +112,7 @@ def test_fifty_kills_lose_nothing_that_was_acknowledged(tmp_path: Path) -> None:
                 e.tobytes() for e in expected
             ]
             assert subject.metadata == {"run": run}
-        for name in random.Random(1).sample(sorted(acknowledged), 20):
+        for name in random.Random(1).sample(sorted(acknowledged), min(20, kills)):
             run, i = map(int, name.split("-"))
             found = gallery.search(units(1000 * run + i, TEMPLATES), 1, 0.999)
             assert [c[0].subject_id for c in found] == [name] * TEMPLATES

@@ -11,7 +11,7 @@ import verifykit as vk
 from tests.unit.colours import encoder, picture
 from tests.unit.specs import plain_spec
 from verifykit.asked import Asked
-from verifykit.batch import identify_folder
+from verifykit.batch import identify_batch
 from verifykit.criterion import Criterion
 from verifykit.spec import OperatingPoint
 
@@ -124,7 +124,7 @@ def test_what_means_nothing_is_refused_by_every_verb(
         lambda: made.compare(picture(1, 2, 3), picture(1, 2, 3), **options),
         lambda: made.identify(picture(1, 2, 3), **options),
         lambda: made.enroll("d", picture(1, 2, 3), **options),
-        lambda: identify_folder(made, ".", "never", **options),
+        lambda: identify_batch(made, ".", "never", **options),
     ):
         with pytest.raises(error, match=told):
             verb()

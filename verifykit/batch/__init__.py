@@ -1,12 +1,26 @@
-"""Offline identification of a folder: one JSON line an image, resumable, deterministic.
+"""Offline identification of many images: resumable, deterministic, parallel.
 
-The first line of the output states everything that the answers depend on; then one line an image, in
-the order of the sorted paths. A run that was stopped, even in the middle of a line, is continued where
-it stopped, and gives the same bytes as one that was not.
+The output states everything that the answers depend on, and holds a row for each image (or, as a table,
+for each face) in the order of the source. A run that was killed is continued where it stopped, and gives
+the same bytes as one that was not; so does any number of workers.
 """
 
 from __future__ import annotations
 
-from verifykit.batch.folder import IMAGE_SUFFIXES, BatchSummary, find_images, identify_folder
+from verifykit.batch.folder import IMAGE_SUFFIXES, find_images
+from verifykit.batch.pipeline import Engine, LocalEngine
+from verifykit.batch.run import identify_batch
+from verifykit.batch.sources import Source, SourceImage, open_source
+from verifykit.batch.summary import BatchSummary
 
-__all__ = ["IMAGE_SUFFIXES", "BatchSummary", "find_images", "identify_folder"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "BatchSummary",
+    "Engine",
+    "LocalEngine",
+    "Source",
+    "SourceImage",
+    "find_images",
+    "identify_batch",
+    "open_source",
+]

@@ -1,11 +1,15 @@
-"""The output of a run: locked, checked, and continued behind its last whole line."""
+"""JSON lines on the disk: locked, checked, and continued behind the last whole line.
+
+A line is an image's row, whatever form the output takes in the end. What was written outlives the
+process; of a line that was cut short when the process was killed, nothing is kept.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +21,15 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["FORMAT_KEY", "open_output", "resume", "write_line"]
+__all__ = [
+    "FORMAT_KEY",
+    "begin",
+    "not_ours",
+    "open_output",
+    "read_rows",
+    "require_settings",
+    "write_rows",
+]
 
 FORMAT_KEY = "verifykit_batch"
 """The key that only the first line has; its value is the format's number."""
@@ -26,6 +38,12 @@ FORMAT_KEY = "verifykit_batch"
 @contextmanager
 def open_output(out: Path) -> Iterator[BinaryIO]:
     """Open an output for this process alone until it ends, however it ends.
+
+    Args:
+        out: Where it lies, or will lie.
+
+    Yields:
+        The file, open for reading and writing.
 
     Raises:
         InputError: It is not a file, or another process is writing to it.
@@ -47,65 +65,109 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def resume(file: BinaryIO, out: Path, header: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Cut a torn last line, check that the output is of this run, and leave the file at its end.
+def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
+    """Check that a file is an output of this run; give an empty one its first line.
 
     Args:
-        file: The output, at its beginning.
+        file: The output.
         out: Its path, for messages.
-        header: What the first line must be; it is written into an empty output.
-
-    Returns:
-        The lines that are there, by image.
+        header: What the first line must be.
 
     Raises:
         InputError: It is something else, or was begun with other settings; it is left as it was.
     """
-    whole = file.read()
-    kept = whole[: whole.rfind(b"\n") + 1]
-    lines = list(_parsed(kept, out))
-    if not lines:
-        if len(whole) > 0 and not _dump(header).startswith(whole):
-            raise InputError(_not_ours(out))
-        file.seek(0)
-        file.truncate()
-        write_line(file, header)
-        return {}
-    if FORMAT_KEY not in lines[0]:
-        raise InputError(_not_ours(out))
-    changed = [key for key in header if lines[0].get(key) != header[key]]
+    file.seek(0)
+    first = file.readline()
+    if first.endswith(b"\n"):
+        found = _parsed(first, out, 1)
+        if FORMAT_KEY not in found:
+            raise InputError(not_ours(out))
+        require_settings(found, header, out)
+        return
+    if not _dump(header).startswith(first):
+        raise InputError(not_ours(out))
+    file.seek(0)
+    file.truncate()
+    write_rows(file, [header])
+
+
+def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
+    """Refuse to continue what was begun with other settings.
+
+    Args:
+        found: The header that is there.
+        header: The one that is wanted.
+        out: The output, for messages.
+
+    Raises:
+        InputError: They differ; the message says in what.
+    """
+    changed = [key for key in header if found.get(key) != header[key]]
     if changed:
-        was = ", ".join(f"{key} was {lines[0].get(key)!r}, is {header[key]!r}" for key in changed)
+        was = ", ".join(f"{key} was {found.get(key)!r}, is {header[key]!r}" for key in changed)
         raise InputError(
             f"{str(out)!r} was begun with other settings ({was}): its answers would be mixed; "
             "give them again, or another output"
         )
-    file.seek(len(kept))
-    file.truncate()
-    return {line["image"]: line for line in lines[1:]}
 
 
-def _parsed(text: bytes, out: Path) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(text.splitlines(), start=1):
-        try:
-            body = json.loads(line)
-        except ValueError as error:
-            raise InputError(f"{_not_ours(out)}: line {number} is not JSON") from error
-        if not isinstance(body, dict) or not (number == 1 or isinstance(body.get("image"), str)):
-            raise InputError(f"{_not_ours(out)}: line {number} names no image")
-        yield body
+def read_rows(file: BinaryIO, out: Path) -> Iterator[dict[str, Any]]:
+    """The whole lines behind the first, one by one; at the end the file stands behind the last.
+
+    Args:
+        file: The output, with its first line.
+        out: Its path, for messages.
+
+    Yields:
+        Rows, each with ``image``.
+
+    Raises:
+        InputError: A line is not a row.
+    """
+    file.seek(0)
+    end = len(file.readline())
+    # Counted here, since whoever takes the rows may move the file in between.
+    number = 1
+    while (line := file.readline()).endswith(b"\n"):
+        number += 1
+        end += len(line)
+        row = _parsed(line, out, number)
+        if not isinstance(row.get("image"), str):
+            raise InputError(f"{not_ours(out)}: line {number} names no image")
+        yield row
+    file.seek(end)
 
 
-def _not_ours(out: Path) -> str:
+def write_rows(file: BinaryIO, rows: Sequence[dict[str, Any]]) -> None:
+    """Append lines, and hand them to the system: they outlive this process.
+
+    Args:
+        file: The output, at its end.
+        rows: JSON-ready.
+    """
+    file.write(b"".join(map(_dump, rows)))
+    file.flush()
+
+
+def not_ours(out: Path) -> str:
+    """The message about a file that is something else.
+
+    Args:
+        out: Its path.
+    """
     return f"{str(out)!r} exists and is not an output of identify-batch; nothing was written to it"
+
+
+def _parsed(line: bytes, out: Path, number: int) -> dict[str, Any]:
+    try:
+        body = json.loads(line)
+    except ValueError as error:
+        raise InputError(f"{not_ours(out)}: line {number} is not JSON") from error
+    if not isinstance(body, dict):
+        raise InputError(f"{not_ours(out)}: line {number} is no JSON object")
+    return body
 
 
 def _dump(body: dict[str, Any]) -> bytes:
     # ASCII, so that file names which are not UTF-8 survive too.
     return json.dumps(body, allow_nan=False).encode("ascii") + b"\n"
-
-
-def write_line(file: BinaryIO, body: dict[str, Any]) -> None:
-    """Append one line, and hand it to the system: it outlives this process."""
-    file.write(_dump(body))
-    file.flush()

@@ -8,6 +8,7 @@ import typer
 
 from verifykit.cli import doctor, gallery, models
 from verifykit.cli.calibrate import calibrate
+from verifykit.cli.cluster import cluster
 from verifykit.cli.compare import compare
 from verifykit.cli.enroll import enroll
 from verifykit.cli.evaluate import evaluate
@@ -31,6 +32,7 @@ app.command()(enroll)
 app.command()(verify)
 app.command()(identify)
 app.command("identify-batch")(identify_batch)
+app.command()(cluster)
 app.command()(evaluate)
 app.command()(calibrate)
 app.add_typer(gallery.app, name="gallery")

@@ -1,4 +1,4 @@
-"""``verifykit gallery``: look into a gallery, move it, check it. No model is needed."""
+"""``verifykit gallery``: look into a gallery, move it, check it. Only `duplicates` needs a model."""
 
 from __future__ import annotations
 
@@ -7,30 +7,37 @@ from typing import Annotated, Any
 
 import typer
 
+from verifykit.cli.gallery_copy import copy, open_target
+from verifykit.cli.gallery_duplicates import duplicates
 from verifykit.cli.options import DebugOption, JsonOption, SubjectArgument
 from verifykit.cli.outcome import ERROR, emit, outcome
 from verifykit.cli.wording import counted
 from verifykit.gallery import (
     OnExisting,
-    SqliteGallery,
     TransferReport,
     export_gallery,
     import_gallery,
+    open_existing,
     read_export_header,
+    shown_location,
 )
 from verifykit.types import Subject
 
 __all__ = ["app"]
 
-GalleryArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's file.")]
+GalleryArgument = Annotated[
+    str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
+]
 
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
+app.command()(duplicates)
+app.command()(copy)
 
 
 @app.command()
 def info(gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """Print what a gallery holds: model, subjects, templates, size."""
-    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
         body = opened.info()
         width = max(map(len, body))
         text = "\n".join(f"{key:{width}}  {value}" for key, value in body.items())
@@ -42,7 +49,7 @@ def list_(
     gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Print the ids of all subjects, one a line."""
-    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
         if as_json:
             emit({"subject_ids": list(opened.subject_ids())}, "", as_json=True)
             return
@@ -61,7 +68,7 @@ def show(
     debug: DebugOption = False,
 ) -> None:
     """Print what is stored of one subject; no embeddings unless asked."""
-    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
         subject = opened.get(subject_id)
         emit(
             _subject_body(subject, embeddings), _subject_text(subject, embeddings), as_json=as_json
@@ -78,7 +85,7 @@ def remove(
     """Erase a subject: all templates and metadata, from the file too."""
     with (
         outcome(as_json=as_json, debug=debug),
-        SqliteGallery.open_existing(gallery, read_only=False) as opened,
+        open_existing(gallery, read_only=False) as opened,
     ):
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
@@ -94,7 +101,7 @@ def export(
     debug: DebugOption = False,
 ) -> None:
     """Write every subject to a file that another machine or engine can import."""
-    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
+    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
         report = export_gallery(opened, file, overwrite=overwrite)
         body = {
             "file": str(file),
@@ -117,15 +124,16 @@ def import_(
     """Enrol every subject of an exported file, all or none; makes the gallery if it is not there."""
     with outcome(as_json=as_json, debug=debug):
         header = read_export_header(file)
-        with SqliteGallery(
+        with open_target(
             gallery,
             spec_digest=header.spec_digest,
             embedding_size=header.embedding_size,
+            fusion=None,
             model=header.model,
         ) as opened:
             report = import_gallery(opened, file, on_existing=on_existing)
         body = {
-            "gallery": str(gallery),
+            "gallery": shown_location(gallery),
             "subject_count": report.subject_count,
             "template_count": report.template_count,
             "skipped_count": report.skipped_count,
@@ -139,10 +147,10 @@ def check(
     gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
 ) -> None:
     """Read a gallery from end to end; status 2 when something is wrong with it."""
-    with outcome(as_json=as_json, debug=debug), SqliteGallery.open_existing(gallery) as opened:
-        problems = opened.check()
-        text = "\n".join(f"problem: {problem}" for problem in problems) or f"{gallery} is sound"
-        emit({"gallery": str(gallery), "problems": problems}, text, as_json=as_json)
+    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
+        place, problems = shown_location(gallery), opened.check()
+        text = "\n".join(f"problem: {problem}" for problem in problems) or f"{place} is sound"
+        emit({"gallery": place, "problems": problems}, text, as_json=as_json)
         if problems:
             raise typer.Exit(ERROR)
 

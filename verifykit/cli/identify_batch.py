@@ -1,13 +1,14 @@
-"""``verifykit identify-batch``: everybody in every image of a folder."""
+"""``verifykit identify-batch``: everybody in every image of a folder, a list or a video."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from verifykit.batch import BatchSummary, identify_folder
+from verifykit import batch
+from verifykit.batch.dask_engine import DaskEngine
 from verifykit.cli.opening import open_reader
 from verifykit.cli.options import (
     AttackOption,
@@ -22,21 +23,30 @@ from verifykit.cli.options import (
     MultiFaceOption,
     ProvidersOption,
     QualityOption,
-    ThreadsOption,
     ThresholdOption,
 )
 from verifykit.cli.outcome import emit, outcome
 from verifykit.cli.progress import progress
-from verifykit.cli.wording import counted
+from verifykit.cli.tables import columns
+from verifykit.errors import InputError
 
 __all__ = ["identify_batch"]
 
 
 def identify_batch(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Searched with its subfolders.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder, a .txt list, a .csv or .parquet with a column path, or a video.",
+        ),
+    ],
     gallery: GalleryOption,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="FILE", help="JSON lines; continued if there.")
+        Path,
+        typer.Option(
+            "--out", "-o", metavar="FILE", help=".jsonl, .csv or .parquet; continued if there."
+        ),
     ],
     limit: LimitOption = 5,
     model: ModelOption = "face",
@@ -47,24 +57,52 @@ def identify_batch(
     calibration: CalibrationOption = None,
     multi_face: MultiFaceOption = "all",
     quality: QualityOption = "strict",
+    every: Annotated[
+        int | None, typer.Option("--every", min=1, help="Of a video, every n-th frame.")
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", "-w", min=1, help="Threads that do the work; default all cores."),
+    ] = None,
+    engine: Annotated[
+        Literal["local", "dask"], typer.Option("--engine", help="This machine, or a Dask cluster.")
+    ] = "local",
+    scheduler: Annotated[
+        str | None,
+        typer.Option("--scheduler", metavar="ADDRESS", help="Of --engine dask: tcp://host:8786."),
+    ] = None,
     providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    threads: Annotated[
+        int, typer.Option("--threads", min=1, help="Threads of one network run in one worker.")
+    ] = 1,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Identify every face in every image of a folder; continues where it stopped.
+    """Identify every face in every image of a source; continues where it stopped.
 
-    Writes one JSON line an image, with an error code for each that could not be used. Status 0 when
-    the run is through, also if some images failed.
+    A row holds the candidates, or an error code for an image that could not be used. Status 0 when the
+    run is through, also if some images failed.
     """
     with outcome(as_json=as_json, debug=debug):
+        cluster = None
+        if (engine == "dask") != (scheduler is not None):
+            raise InputError("--engine dask and --scheduler tcp://host:8786 go together: give both")
+        if scheduler is not None:
+            cluster = DaskEngine(
+                scheduler,
+                model,
+                gallery,
+                None if calibration is None else str(calibration),
+                providers,
+                threads,
+            )
         verifier = open_reader(
             model, gallery, providers=providers, threads=threads, calibration=calibration
         )
         with progress("identify") as on_image:
-            summary = identify_folder(
+            summary = batch.identify_batch(
                 verifier,
-                folder,
+                source,
                 out,
                 fmr=fmr,
                 threshold=threshold,
@@ -73,18 +111,27 @@ def identify_batch(
                 limit=limit,
                 multi_face=multi_face,
                 quality=quality,
+                every=every,
+                workers=workers,
+                engine=cluster,
                 on_image=on_image,
             )
         emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
 
 
-def _summary_text(summary: BatchSummary, out: Path) -> str:
-    before = f", {summary.resumed} of them from an earlier run" if summary.resumed else ""
-    lines = [
-        f"{counted(summary.images, 'image')}{before}",
-        f"{counted(summary.faces, 'face')}, {summary.matched_faces} of them with a match",
+def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
+    new, total_s = summary.images - summary.resumed, summary.seconds["total"]
+    counts = [
+        ("images", summary.images),
+        ("  from an earlier run", summary.resumed),
+        *((f"  not usable: {code}", count) for code, count in summary.errors.items()),
+        ("faces", summary.faces),
+        ("  with a match", summary.matched_faces),
     ]
-    lines += [
-        f"{counted(count, 'image')} not usable: {code}" for code, count in summary.errors.items()
-    ]
-    return "\n".join([*lines, f"written to {out}"])
+    rows = [(name, f"{count:,}") for name, count in counts]
+    rows.append(("seconds", f"{total_s:.1f}"))
+    stages = {stage: taken for stage, taken in summary.seconds.items() if stage != "total"}
+    rows += [(f"  {stage}, all workers", f"{taken:.1f}") for stage, taken in stages.items()]
+    if new:
+        rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
+    return f"{columns(('', 'count'), rows)}\nwritten to {out}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verifykit.criterion import Policy
-from verifykit.gallery import SqliteGallery
+from verifykit.gallery import open_existing, open_for
 from verifykit.opening import open_encoder
 from verifykit.session import Provider
 from verifykit.spec import Attack
@@ -17,7 +17,7 @@ __all__ = ["open_reader"]
 
 def open_reader(
     model: str,
-    gallery: Path,
+    gallery: str | Path,
     *,
     providers: Provider,
     threads: int | None,
@@ -35,7 +35,7 @@ def open_reader(
 
     Args:
         model: A registered name, or the path of a model file.
-        gallery: The gallery's file.
+        gallery: The gallery's file or URL.
         providers: As for :class:`~verifykit.verifier.Verifier`, like everything below.
         threads: Threads within one network run.
         fmr: False match rate for every decision.
@@ -47,13 +47,14 @@ def open_reader(
         quality: Whether a quality reason refuses or only warns.
 
     Raises:
-        VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too if there is no file.
+        VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too if there is none.
     """
     # The gallery first: a wrong path is told at once, not after the model has been loaded.
-    SqliteGallery.open_existing(gallery).close()
+    location = str(gallery)
+    open_existing(location).close()
     encoder = open_encoder(model, calibration, providers=providers, threads=threads)
-    opened = SqliteGallery(
-        gallery,
+    opened = open_for(
+        location,
         spec_digest=encoder.spec.digest,
         embedding_size=encoder.spec.embedding_size,
         fusion=encoder.spec.fusion,

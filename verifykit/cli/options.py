@@ -10,7 +10,7 @@ import typer
 from verifykit.criterion import Policy
 from verifykit.errors import InputError
 from verifykit.session import Provider
-from verifykit.spec import Attack
+from verifykit.spec import Attack, Fusion
 from verifykit.types import MultiFace, QualityGate
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "DebugOption",
     "FmrOption",
     "FpirOption",
+    "FusionOption",
     "GalleryOption",
     "ImageArgument",
     "JsonOption",
@@ -40,7 +41,10 @@ __all__ = [
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="Path of an image.")]
 GalleryOption = Annotated[
-    Path, typer.Option("--gallery", "-g", metavar="FILE", help="The gallery's file.")
+    str,
+    typer.Option(
+        "--gallery", "-g", metavar="FILE|URL", help="The gallery's file, or a postgresql:// URL."
+    ),
 ]
 ModelOption = Annotated[
     str,
@@ -69,6 +73,12 @@ FpirOption = Annotated[
     typer.Option(
         "--fpir",
         help="Rate of searches that find somebody wrong in this gallery, instead of --fmr.",
+    ),
+]
+FusionOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fusion", help="How scores fuse, for a gallery on PostgreSQL whose model is not here."
     ),
 ]
 AcceptOption = Annotated[

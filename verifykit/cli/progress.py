@@ -10,7 +10,7 @@ __all__ = ["progress"]
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many of how many images are done, and for how long it will go on.
+    """Show how many of how many images are done, how fast, and for how long it will go on.
 
     Args:
         title: What is being done.
@@ -32,12 +32,15 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
-        task = bar.add_task(title)
+        task = bar.add_task(title, rate="")
 
         def on_image(done: int, count: int) -> None:
-            bar.update(task, completed=done, total=count)
+            speed = bar.tasks[task].speed  # None until there are two readings
+            rate = f"{speed:.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=count, rate=rate)
 
         yield on_image

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from verifykit.gallery.copying import copy_gallery
 from verifykit.gallery.intake import checked_question
 from verifykit.gallery.memory import MemoryGallery
-from verifykit.gallery.opening import GalleryLocation, open_gallery
+from verifykit.gallery.opening import (
+    GalleryLocation,
+    StoredGallery,
+    open_existing,
+    open_for,
+    open_gallery,
+    shown_location,
+    stored_fusion,
+)
+from verifykit.gallery.postgres import PostgresGallery
+from verifykit.gallery.postgres_shards import create_shards
 from verifykit.gallery.protocol import Gallery, OnExisting, PortableGallery
 from verifykit.gallery.sqlite import SqliteGallery
 from verifykit.gallery.subject_id import checked_subject_id
@@ -23,12 +34,20 @@ __all__ = [
     "MemoryGallery",
     "OnExisting",
     "PortableGallery",
+    "PostgresGallery",
     "SqliteGallery",
+    "StoredGallery",
     "TransferReport",
     "checked_question",
     "checked_subject_id",
+    "copy_gallery",
+    "create_shards",
     "export_gallery",
     "import_gallery",
+    "open_existing",
+    "open_for",
     "open_gallery",
     "read_export_header",
+    "shown_location",
+    "stored_fusion",
 ]

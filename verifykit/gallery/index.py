@@ -194,16 +194,16 @@ class IndexView:
         # |fl(a.b) - a.b| <= D u |a||b| with u = 2^-24 in any order of summation (Higham, Accuracy and
         # Stability of Numerical Algorithms, 2nd ed., 3.1); doubled, plus the rounding of the rows.
         margin = (self.embedding_size + 8) * LONGEST_ROW * 2.0**-23
-        lists = [_Shortlist(limit, margin, threshold - margin) for _ in probes]
-        cuts = np.full(len(probes), threshold - margin)
+        lists = [_Shortlist(limit, margin, _floor(threshold - margin)) for _ in probes]
+        cuts = np.full(len(probes), _floor(threshold - margin))
         few = len(probes) <= _FEW_PROBES
         for i in share:
             rows, slots = self.chunks[i], self.slots[i]
             products = np.einsum("nd,rd->nr", probes, rows) if few else probes @ rows.T
             for n in np.flatnonzero(products.max(axis=1) >= cuts).tolist():
                 hits = np.flatnonzero(products[n] >= cuts[n])
-                # Scores end at 1, where subjects tie.
-                found = np.minimum(products[n][hits], 1.0)
+                # Scores end at 1 and -1, where subjects tie.
+                found = np.clip(products[n][hits], -1.0, 1.0)
                 cuts[n] = lists[n].offer(hits + i * self.chunk_rows, slots[hits], found)
         return lists
 
@@ -226,6 +226,11 @@ class IndexView:
         pairs = zip(subjects.tolist(), best.tolist(), strict=True)
         hits = [(self.ids[slot], score) for slot, score in pairs if score >= threshold]
         return sorted(hits, key=lambda hit: (-hit[1], hit[0]))[:limit]
+
+
+def _floor(cut: float) -> float:
+    """A product of any size below -1 is the score -1: such a cut takes everybody."""
+    return cut if cut > -1.0 else -np.inf
 
 
 class _Shortlist:
@@ -266,7 +271,7 @@ class _Shortlist:
             # At least `limit` subjects have a score of this or more, less the margin; a row whose own
             # is more than two margins below it belongs to none of the best.
             nth = float(np.partition(best, -self._limit)[-self._limit])
-            self._cut = max(self._cut, nth - 2 * self._margin)
+            self._cut = max(self._cut, _floor(nth - 2 * self._margin))
         keep = (products >= self._cut) & (products >= best[inverse] - 2 * self._margin)
         self._positions, self._slots = [positions[keep]], [slots[keep]]
         self._products = [products[keep]]

@@ -3,26 +3,111 @@
 from __future__ import annotations
 
 import os
-from typing import Union
+from typing import TypeAlias, Union
 
 from verifykit.errors import InputError, TemplateMismatchError
 from verifykit.gallery.memory import MemoryGallery
+from verifykit.gallery.postgres import PostgresGallery
+from verifykit.gallery.postgres_address import is_postgres_url, parse_url
+from verifykit.gallery.postgres_identity import find_identity
 from verifykit.gallery.protocol import Gallery
 from verifykit.gallery.sqlite import SqliteGallery
-from verifykit.spec import ModelSpec
+from verifykit.spec import Fusion, ModelSpec
 
-__all__ = ["GalleryLocation", "open_gallery"]
+__all__ = [
+    "GalleryLocation",
+    "StoredGallery",
+    "open_existing",
+    "open_for",
+    "open_gallery",
+    "shown_location",
+    "stored_fusion",
+]
 
 GalleryLocation = Union[str, "os.PathLike[str]", Gallery, None]
-"""A path, a gallery, or None for one in memory."""
+"""A path, a URL, a gallery, or None for one in memory."""
+
+StoredGallery: TypeAlias = SqliteGallery | PostgresGallery
+"""A gallery that outlives the process."""
+
+
+def shown_location(location: str) -> str:
+    """A path as it is, a URL without its password: for messages and reports."""
+    return parse_url(location).shown if is_postgres_url(location) else location
+
+
+def stored_fusion(location: str) -> Fusion | None:
+    """The fusion that a gallery keeps: None for a file, which keeps none, and where there is no gallery.
+
+    Raises:
+        GalleryError: The server cannot be asked, or the gallery is damaged.
+        InputError: No such URL is possible.
+    """
+    found = find_identity(parse_url(location)) if is_postgres_url(location) else None
+    return found.fusion if found else None
+
+
+def open_existing(location: str, *, read_only: bool = True) -> StoredGallery:
+    """Open a gallery for whatever model it was made with.
+
+    Args:
+        location: The path of a file that exists, or a ``postgresql://`` URL of a gallery that exists.
+        read_only: Refuse to write, and need no permission to.
+
+    Raises:
+        GalleryFormatError: It is no gallery, is damaged, or is of a newer schema.
+        GalleryError: There is none, or it cannot be opened.
+        InputError: No such URL is possible.
+    """
+    if is_postgres_url(location):
+        return PostgresGallery.open_existing(location, read_only=read_only)
+    return SqliteGallery.open_existing(location, read_only=read_only)
+
+
+def open_for(
+    location: str,
+    *,
+    spec_digest: str,
+    embedding_size: int,
+    fusion: Fusion,
+    model: str,
+    create: bool = True,
+    read_only: bool = False,
+) -> StoredGallery:
+    """Open or make a gallery for a model.
+
+    Args:
+        location: The path of a file, or a ``postgresql://`` URL.
+        spec_digest: Digest of the model.
+        embedding_size: D.
+        fusion: How the scores of a subject's templates become one.
+        model: Name of the model, for people.
+        create: Whether to make it when there is none.
+        read_only: Refuse to write, and need no permission to.
+
+    Raises:
+        TemplateMismatchError: It was made with another model.
+        GalleryError: It cannot be made or opened; see the class of that kind of gallery.
+        InputError: No such URL or fusion is possible, or it was made with another fusion.
+    """
+    kind: type[StoredGallery] = PostgresGallery if is_postgres_url(location) else SqliteGallery
+    return kind(
+        location,
+        spec_digest=spec_digest,
+        embedding_size=embedding_size,
+        fusion=fusion,
+        model=model,
+        create=create,
+        read_only=read_only,
+    )
 
 
 def open_gallery(location: GalleryLocation, spec: ModelSpec) -> Gallery:
     """The gallery at a place, for a model.
 
     Args:
-        location: The path of a file, which is made if it is missing; None for a gallery in memory; or
-            any object with :class:`~verifykit.gallery.Gallery`'s methods.
+        location: The path of a file or a ``postgresql://`` URL, where a gallery is made if there is none;
+            None for a gallery in memory; or any object with :class:`~verifykit.gallery.Gallery`'s methods.
         spec: The model's specification.
 
     Returns:
@@ -45,11 +130,12 @@ def open_gallery(location: GalleryLocation, spec: ModelSpec) -> Gallery:
         text = os.fspath(location)
         if not isinstance(text, str) or not text:
             raise InputError(f"a gallery's path is a string and not empty, got {text!r}")
-        if "://" in text:
+        if "://" in text and not is_postgres_url(text):
             raise InputError(
-                f"gallery {text.split('://')[0]}://...: only the path of a file is possible here"
+                f"gallery {text.split('://')[0]}://...: only the path of a file or postgresql://... is "
+                "possible here"
             )
-        return SqliteGallery(
+        return open_for(
             text,
             spec_digest=spec.digest,
             embedding_size=spec.embedding_size,

@@ -32,7 +32,7 @@ from verifykit.gallery.sqlite_file import (
     log_bytes,
     require_file,
 )
-from verifykit.gallery.sqlite_index import FileIndex, embedding_from_blob
+from verifykit.gallery.sqlite_index import FileIndex, embedding_from_blob, living_text
 from verifykit.gallery.sqlite_rows import erase, find_row, next_revision, read_subject, store
 from verifykit.gallery.sqlite_schema import (
     SCHEMA_VERSION,
@@ -249,7 +249,7 @@ class SqliteGallery:
         """See :meth:`Gallery.subject_ids`; as they were at the call."""
         with self._connections.reading() as file:
             found = file.execute("SELECT subject_id FROM enrolled").fetchall()
-        return iter(sorted(subject_id for (subject_id,) in found))
+        return iter(sorted(living_text(self.path, subject_id) for (subject_id,) in found))
 
     def __len__(self) -> int:
         with self._connections.reading() as file:

@@ -20,7 +20,7 @@ from verifykit.gallery.index import ExactIndex, IndexView
 from verifykit.scoring import checked_embeddings, fused_rows, reference_rows
 from verifykit.spec import Fusion
 
-__all__ = ["FileIndex", "embedding_from_blob"]
+__all__ = ["FileIndex", "embedding_from_blob", "living_text"]
 
 _BATCH = 16_384
 
@@ -35,6 +35,20 @@ def embedding_from_blob(blob: object, embedding_size: int) -> NDArray[np.float32
         size = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
         raise TemplateFormatError(f"an embedding has {4 * embedding_size} bytes, got {size}")
     return np.frombuffer(blob, dtype="<f4").astype(np.float32)
+
+
+def living_text(path: Path, text: str) -> str:
+    """An id or metadata of somebody who is enrolled: neither can hold the zeros of an erasure.
+
+    Raises:
+        GalleryFormatError: It is erased, so its subject's row is of an earlier moment.
+    """
+    if "\0" in text:
+        raise GalleryFormatError(
+            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
+            "copy that was made while somebody wrote; restore it from an export"
+        )
+    return text
 
 
 class FileIndex:
@@ -75,6 +89,12 @@ class FileIndex:
                 self._take_removals(file)
                 self._take_subjects(file)
                 self._take_templates(file)
+            except KeyError as error:
+                self._forget()
+                raise GalleryFormatError(
+                    f"gallery {self._path}: the subject in row {error} has lost its id or its metadata: the "
+                    "file is damaged, restore it from an export or a copy"
+                ) from error
             except BaseException:
                 self._forget()  # half of a change would be worse than reading it all again
                 raise

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres_server import PostgresServer
 from tests.unit.gallery.files import reopen
 from verifykit.gallery import SqliteGallery
 
@@ -20,3 +21,11 @@ def path(tmp_path: Path) -> Path:
 def gallery(path: Path) -> Iterator[SqliteGallery]:
     with reopen(path, model="face") as opened:
         yield opened
+
+
+@pytest.fixture
+def url(postgres: PostgresServer) -> str:
+    """Of a gallery on PostgreSQL that is not there yet."""
+    from tests.unit.gallery.postgres_galleries import next_name  # psycopg is there, with the server
+
+    return postgres.url(gallery=next_name())

@@ -40,7 +40,7 @@ def file_bytes(path: Path) -> bytes:
     return b"".join(part.read_bytes() for part in sorted(path.parent.glob(f"{path.name}*")))
 
 
-def run_python(code: str, path: Path) -> str:
+def run_python(code: str, path: Path, timeout_s: float = 120) -> str:
     """What a process of its own prints; it has the names of this module, and PATH."""
     prelude = """
         import os, sys
@@ -58,7 +58,7 @@ def run_python(code: str, path: Path) -> str:
         cwd=checkout,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=timeout_s,
         check=False,
     )
     if result.returncode:

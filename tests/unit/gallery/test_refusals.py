@@ -84,6 +84,7 @@ def test_damage_is_found_by_check_and_never_searched(gallery: SqliteGallery, pat
         "UPDATE content SET body = 'no json' WHERE body = CAST('{}' AS BLOB) AND row = 8"
     )
     connection.execute("DELETE FROM subject WHERE row = 1")
+    connection.execute("INSERT INTO removal VALUES (1, 1)")  # removed, but not erased
     connection.commit()
     connection.close()
     with SqliteGallery.open_existing(path) as damaged:

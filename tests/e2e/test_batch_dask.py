@@ -1,0 +1,145 @@
+"""Identification on Dask workers: the same bytes as on this machine alone, also when one is lost."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+import verifykit as vk
+from tests.e2e.batch_files import finish, start, write_crowd
+from verifykit.batch import SourceImage, identify_batch
+from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
+from verifykit.batch.pipeline import Answered, answer_block
+from verifykit.batch.rows import Question
+from verifykit.criterion import Criterion
+from verifykit.models import calibration_digest
+
+pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs the extra batch")
+
+QUIET = ["--no-dashboard"]
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_crowd(tmp_path_factory.mktemp("crowd"), 320)
+
+
+class Cluster:
+    """A scheduler and two workers, each a process."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1")
+        self.address = self._said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
+        worker = ("--no-nanny", "--nthreads", "1", "--local-directory", str(place))
+        self.workers = [self._start("dask_worker", self.address, *worker) for _ in range(2)]
+        self.processes = [scheduler, *self.workers]
+        for process in self.workers:
+            self._said(process, "(Registered to)")
+
+    def _start(self, program: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", f"distributed.cli.{program}", *options, *QUIET]
+        log = self._place / f"{time.monotonic_ns()}.log"
+        with log.open("wb") as file:
+            process = subprocess.Popen(command, stdout=file, stderr=file, cwd=self._place)
+        process.log = log  # type: ignore[attr-defined]
+        return process
+
+    @staticmethod
+    def _said(process: subprocess.Popen[bytes], pattern: str) -> str:
+        log: Path = process.log  # type: ignore[attr-defined]
+        while process.poll() is None:
+            if found := re.search(pattern, log.read_text()):
+                return found[1]
+            time.sleep(0.05)
+        raise AssertionError(log.read_text())
+
+    def stop(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with ExitStack() as stack:
+        running = Cluster(tmp_path)
+        stack.callback(running.stop)
+        yield running
+
+
+@pytest.mark.slow
+def test_a_killed_worker_costs_nothing_but_time(
+    crowd: Path, cluster: Cluster, tmp_path: Path
+) -> None:
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    assert finish(start(crowd, whole)) == 0
+    process = start(crowd, out, "--engine", "dask", "--scheduler", cluster.address)
+    while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") > 60 + 1):
+        time.sleep(0.005)
+    assert process.poll() is None
+    cluster.workers[0].kill()
+    assert finish(process) == 0
+    assert out.read_bytes() == whole.read_bytes()
+    # What is begun on a cluster can be ended without it.
+    out.write_bytes(out.read_bytes()[: whole.stat().st_size // 2])
+    assert finish(start(crowd, out)) == 0
+    assert out.read_bytes() == whole.read_bytes()
+
+
+@pytest.mark.slow
+def test_what_a_worker_cannot_do_is_said(crowd: Path, cluster: Cluster, tmp_path: Path) -> None:
+    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
+    out = tmp_path / "out.jsonl"
+    film = tmp_path / "film.avi"
+    writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (32, 32))
+    writer.write(np.zeros((32, 32, 3), np.uint8))
+    writer.release()
+    engine = DaskEngine(cluster.address, str(crowd / "m.onnx"), str(crowd / "g.db"))
+    with pytest.raises(vk.InputError, match="has no path that a Dask worker could read"):
+        identify_batch(verifier, film, out, threshold=0.9, engine=engine)
+    other = DaskEngine(cluster.address, "signature", str(crowd / "g.db"))
+    with pytest.raises(vk.VerifyKitError, match="cannot be compared"):
+        identify_batch(
+            verifier, crowd / "pictures", tmp_path / "2.jsonl", threshold=0.9, engine=other
+        )
+    with pytest.raises(vk.InputError, match="leave it out"):
+        identify_batch(verifier, film, out, engine=engine, workers=2)
+
+
+def test_a_worker_answers_as_this_machine_does(crowd: Path) -> None:
+    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
+    spec = verifier.spec
+    digests = {"model": spec.digest, "calibration": calibration_digest(spec)}
+    question = Question(Criterion(0.9, None, None), 5, "all", "strict", 18, **digests)
+    paths = sorted((crowd / "pictures").iterdir())[:16]
+    block = [SourceImage(path.name, str(path)) for path in paths]
+    opening = {"model": str(crowd / "m.onnx"), "gallery": str(crowd / "g.db")}
+    opening |= {"calibration": None, "providers": "cpu", "threads": 1}
+    named = [(image.name, str(image.image)) for image in block]
+    rows, state, _ = answer_on_worker(opening, asdict(question), named)
+    assert Answered(rows, state) == answer_block(verifier, question, block)
+    other = replace(question, calibration="0" * 64)
+    with pytest.raises(vk.GalleryError, match="not the one that the run was begun with"):
+        answer_on_worker(opening, asdict(other), named)
+
+
+def test_a_scheduler_that_is_not_there_is_told(crowd: Path, tmp_path: Path) -> None:
+    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
+    place = ("tcp://127.0.0.1:9", str(crowd / "m.onnx"), str(crowd / "g.db"))
+    engine = DaskEngine(*place, wait_s=0.5)
+    with pytest.raises(vk.ProviderError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
+        identify_batch(
+            verifier, crowd / "pictures", tmp_path / "o.jsonl", threshold=0.9, engine=engine
+        )

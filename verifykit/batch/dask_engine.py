@@ -1,0 +1,208 @@
+"""The same work on the workers of a Dask cluster.
+
+A task is a block of images and gives its rows: the same rows wherever and however often it runs. A worker
+that is lost has its blocks done again by another; nothing is written but by the process that asked, in
+order. Every worker holds its own model and gallery, opened once, from the paths that it was given: they
+lead to the same files on every machine, and so do the images' paths.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from verifykit.batch.extra import distributed
+from verifykit.batch.pipeline import Answered, answer_block
+from verifykit.batch.rows import Question
+from verifykit.batch.sources import SourceImage
+from verifykit.criterion import Criterion
+from verifykit.errors import GalleryError, InputError, ProviderError
+from verifykit.gallery import open_for
+from verifykit.models import calibration_digest
+from verifykit.opening import open_encoder
+from verifykit.session import Provider
+from verifykit.verifier import Verifier
+
+__all__ = ["DaskEngine", "answer_on_worker"]
+
+_AHEAD = 3  # blocks a worker's thread has been given: one to work on, the next, and one to spare
+_RETRIES = 3
+
+_lock = threading.Lock()
+_open: dict[tuple[str, ...], Verifier] = {}
+"""The verifiers of this worker, by what they were opened from."""
+
+
+@dataclass
+class DaskEngine:
+    """Workers of a Dask cluster.
+
+    Attributes:
+        scheduler: Its address, ``tcp://host:8786``.
+        model: The model's registered name or path, as the workers are to open it.
+        gallery: The gallery's file or URL, likewise; a password in it goes over the network to the workers.
+        calibration: The calibration's file, likewise; None for the model's own.
+        providers: Where the workers' networks run.
+        threads: Threads within one network run.
+        wait_s: How long to wait for the scheduler, and for a first worker.
+        seconds: Time in each stage, summed over workers.
+    """
+
+    scheduler: str
+    model: str
+    gallery: str
+    calibration: str | None = None
+    providers: Provider = "auto"
+    threads: int = 1
+    wait_s: float = 30.0
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def answers(
+        self, question: Question, blocks: Iterable[Sequence[SourceImage]]
+    ) -> Generator[Answered, None, None]:
+        """See :meth:`Engine.answers`.
+
+        Args:
+            question: What is asked.
+            blocks: Images by their paths.
+
+        Raises:
+            InputError: ``distributed`` is not installed, or an image has no path, as a video's frames.
+            ProviderError: The scheduler or its workers cannot be reached, or too many were lost.
+            GalleryError: A worker has another gallery.
+            VerifyKitError: What stops a worker's run.
+        """
+        dask = distributed(self.scheduler)
+        try:
+            client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
+        except (OSError, TimeoutError, ValueError) as error:
+            raise ProviderError(
+                f"no Dask scheduler answers at {self.scheduler!r}: {error}; start one with "
+                "`dask scheduler`, and workers with `dask worker`"
+            ) from error
+        with client:
+            yield from self._gathered(dask, client, question, iter(blocks))
+
+    def _gathered(
+        self, dask: Any, client: Any, question: Question, blocks: Iterator[Sequence[SourceImage]]
+    ) -> Iterator[Answered]:
+        try:
+            client.wait_for_workers(1, timeout=self.wait_s)
+        except TimeoutError as error:
+            raise ProviderError(
+                f"the Dask scheduler at {self.scheduler!r} has no workers: start some with `dask worker "
+                f"{self.scheduler}`"
+            ) from error
+        run, number = uuid.uuid4().hex, 0
+        opening, asked = self._opening(), asdict(question)
+        waiting: deque[Any] = deque()
+        while True:
+            # Looked up each time, since workers come and go.
+            room = _AHEAD * max(1, sum(client.nthreads().values()))
+            while len(waiting) < room and (block := next(blocks, None)):
+                waiting.append(
+                    client.submit(
+                        answer_on_worker,
+                        opening,
+                        asked,
+                        [_named(image) for image in block],
+                        key=f"verifykit-{run}-{number}",
+                        retries=_RETRIES,
+                        pure=False,
+                    )
+                )
+                number += 1
+            if not waiting:
+                return
+            try:
+                rows, gallery, taken = waiting.popleft().result()
+            except dask.KilledWorker as error:
+                raise ProviderError(
+                    f"the same block was lost with several Dask workers: {error}; look at their logs, "
+                    "most often memory ran out"
+                ) from error
+            self.seconds["workers"] = self.seconds.get("workers", 0.0) + taken
+            yield Answered(rows, gallery)
+
+    def _opening(self) -> dict[str, Any]:
+        return {
+            "model": _absolute(self.model),
+            "gallery": self.gallery if "://" in self.gallery else str(Path(self.gallery).resolve()),
+            "calibration": self.calibration and str(Path(self.calibration).resolve()),
+            "providers": self.providers,
+            "threads": self.threads,
+        }
+
+
+def answer_on_worker(
+    opening: dict[str, Any], asked: dict[str, Any], images: Sequence[tuple[str, str]]
+) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
+    """What a worker does with a block.
+
+    Args:
+        opening: The fields of :class:`DaskEngine` that say what to open.
+        asked: A :class:`~verifykit.batch.rows.Question` as plain values.
+        images: Name and path of each image.
+
+    Returns:
+        The rows, the gallery's state after the search, and the seconds that it took.
+
+    Raises:
+        GalleryError: The model or the calibration here is another than that of the question.
+        VerifyKitError: They cannot be opened.
+    """
+    start = time.perf_counter()
+    question = Question(**{**asked, "criterion": Criterion(**asked["criterion"])})
+    verifier = _verifier(opening)
+    spec = verifier.spec
+    if (spec.digest, calibration_digest(spec)) != (question.model, question.calibration):
+        raise GalleryError(
+            f"model {opening['model']!r} on this worker is not the one that the run was begun with: "
+            "bring the same model and calibration to every machine"
+        )
+    block = [SourceImage(name, path) for name, path in images]
+    answered = answer_block(verifier, question, block)
+    return answered.rows, answered.gallery, time.perf_counter() - start
+
+
+def _verifier(opening: dict[str, Any]) -> Verifier:
+    with _lock:
+        key = tuple(str(value) for value in opening.values())
+        if key not in _open:
+            encoder = open_encoder(
+                opening["model"],
+                opening["calibration"],
+                providers=opening["providers"],
+                threads=opening["threads"],
+            )
+            gallery = open_for(
+                opening["gallery"],
+                spec_digest=encoder.spec.digest,
+                embedding_size=encoder.spec.embedding_size,
+                fusion=encoder.spec.fusion,
+                model=encoder.spec.name,
+                create=False,
+                read_only=True,
+            )
+            _open[key] = Verifier(encoder, gallery)
+        return _open[key]
+
+
+def _named(image: SourceImage) -> tuple[str, str]:
+    if not isinstance(image.image, str):
+        raise InputError(
+            f"{image.name!r} has no path that a Dask worker could read: a video is worked on by one "
+            "machine, with the engine 'local'"
+        )
+    return image.name, str(Path(image.image).resolve())
+
+
+def _absolute(model: str) -> str:
+    # A registered name is no path; a worker may run in another folder.
+    return str(Path(model).resolve()) if Path(model).is_file() else model

@@ -1,0 +1,147 @@
+"""``verifykit cluster``: which pictures of a folder show the same person?"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from verifykit.cli.options import (
+    AttackOption,
+    CalibrationOption,
+    DebugOption,
+    FmrOption,
+    JsonOption,
+    ModelOption,
+    MultiFaceOption,
+    ProvidersOption,
+    QualityOption,
+    ThreadsOption,
+    ThresholdOption,
+)
+from verifykit.cli.outcome import emit, outcome
+from verifykit.cli.progress import progress
+from verifykit.cli.wording import counted, rate_text
+from verifykit.errors import InputError
+
+if TYPE_CHECKING:
+    from verifykit.clustering import Clusters
+
+__all__ = ["cluster"]
+
+TITLES = (
+    *("image", "face", "cluster"),
+    *("left_px", "top_px", "width_px", "height_px"),
+    "reasons",
+)
+
+
+def cluster(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Searched with its subfolders.")],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="FILE", help="CSV, a line a face; replaced.")
+    ],
+    model: ModelOption = "face",
+    fmr: FmrOption = None,
+    threshold: ThresholdOption = None,
+    attack: AttackOption = None,
+    calibration: CalibrationOption = None,
+    multi_face: MultiFaceOption = "all",
+    quality: QualityOption = "strict",
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Group the faces in all images of a folder by person, nobody being enrolled.
+
+    Writes a line a face: image, number in it, cluster (1 is the largest), box, warnings. An image without a
+    usable face has a line with the reason. Without a rate it takes the one at which less than one false
+    pair is expected, or the calibration's lowest.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        from verifykit.clustering import cluster_folder
+        from verifykit.opening import open_encoder
+        from verifykit.writing import write_whole
+
+        if not out.parent.is_dir():  # before the long part, not after it
+            raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
+        encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+        with progress("images") as on_image, progress("faces") as on_face:
+            found = cluster_folder(
+                encoder,
+                folder,
+                fmr=fmr,
+                threshold=threshold,
+                attack=attack,
+                multi_face=multi_face,
+                quality=quality,
+                on_image=on_image,
+                on_face=on_face,
+            )
+        write_whole(out, _table(found).encode(errors="surrogateescape"))
+        refused = Counter(each.reason for each in found.refused)
+        body = {
+            "out": str(out),
+            "images": len({face.image for face in found.faces}) + len(found.refused),
+            "faces": len(found.faces),
+            "clusters": found.cluster_count,
+            "sizes": _sizes(found),
+            "errors": dict(sorted(refused.items())),
+            "threshold": found.criterion.threshold,
+            "fmr": found.criterion.fmr,
+            "attack": found.criterion.attack,
+            "model": encoder.spec.digest,
+        }
+        emit(body, _text(found, refused, out), as_json=as_json)
+
+
+def _table(found: Clusters) -> str:
+    rows: dict[str, list[tuple[object, ...]]] = {}
+    for face in found.faces:
+        box = ("",) * 4 if face.box_px is None else tuple(f"{side:.1f}" for side in face.box_px)
+        row = (face.image, face.face, face.cluster, *box, " ".join(face.reasons))
+        rows.setdefault(face.image, []).append(row)
+    for each in found.refused:
+        rows[each.image] = [(each.image, *("",) * 6, each.reason)]
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(TITLES)
+    for image in sorted(rows, key=lambda name: name.split("/")):
+        writer.writerows(rows[image])
+    return table.getvalue()
+
+
+def _sizes(found: Clusters) -> list[int]:
+    counts = Counter(face.cluster for face in found.faces)
+    return [counts[label] for label in sorted(counts)]
+
+
+def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
+    sizes = _sizes(found)
+    single = sum(size == 1 for size in sizes)
+    faces = counted(len(found.faces), "face")
+    clusters = counted(found.cluster_count, "cluster")
+    lines = [f"{faces} in {clusters}, {single} of them of one face"]
+    if sizes and sizes[0] > 1:
+        shown = ", ".join(map(str, sizes[:10]))
+        lines.append(f"largest    {shown}{', ...' if len(sizes) > 10 else ''}")
+    lines += [
+        f"{counted(count, 'image')} not usable: {reason}"
+        for reason, count in sorted(refused.items())
+    ]
+    criterion = found.criterion
+    lines += [
+        f"threshold  {criterion.threshold:.4f}",
+        f"FMR        {rate_text(criterion.fmr, criterion.attack)}",
+    ]
+    pairs = len(found.faces) * (len(found.faces) - 1) // 2
+    if criterion.fmr is not None:
+        lines.append(
+            f"expected   {criterion.fmr * pairs:.2g} pairs by chance in {pairs:,} comparisons"
+        )
+    return "\n".join([*lines, f"written to {out}"])

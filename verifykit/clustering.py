@@ -1,0 +1,287 @@
+"""Unknown faces, grouped: which pictures of a folder show the same person.
+
+Every face is compared with every other. Pairs whose score reaches the threshold are the edges of a graph,
+and Chinese whispers (Biemann, "Chinese whispers: an efficient graph clustering algorithm", TextGraphs,
+2006) takes the groups out of it: each face joins the group that its neighbours are most alike to, until
+none moves. Connected components would join two people for good over one false edge; here it is outvoted.
+``benchmarks/clustering.py`` compares the two, and others.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verifykit.acquisition import require_options
+from verifykit.batch import find_images
+from verifykit.criterion import Criterion
+from verifykit.encoder import Encoder
+from verifykit.errors import AcquisitionError, CalibrationError, ImageError
+from verifykit.gallery import MemoryGallery
+from verifykit.gallery.duplicates import Enrolled, criterion_for_pairs, find_duplicates
+from verifykit.scoring import checked_embeddings
+from verifykit.spec import Attack, ModelSpec
+from verifykit.types import Embeddings, MultiFace, QualityGate, Template
+
+__all__ = [
+    "ClusteredFace",
+    "Clusters",
+    "RefusedImage",
+    "cluster_criterion",
+    "cluster_folder",
+    "cluster_rows",
+]
+
+Told = Callable[[int, int], None]
+
+_WEIGHT = (
+    1_000_000  # whole numbers add up exactly, so that a vote has one outcome and the rounds end
+)
+
+
+@dataclass(frozen=True)
+class ClusteredFace:
+    """A face and its group.
+
+    Attributes:
+        image: Path relative to the folder.
+        face: Its number in the image, from 1, largest face first.
+        cluster: Its group, from 1, largest group first; a face like no other has a group of its own.
+        box_px: Left, top, width and height; None for modalities without a detector.
+        reasons: Quality reason codes that applied to it.
+    """
+
+    image: str
+    face: int
+    cluster: int
+    box_px: tuple[float, float, float, float] | None
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RefusedImage:
+    """An image without a usable face.
+
+    Attributes:
+        image: Path relative to the folder.
+        reason: A code such as ``"no_face"`` or ``"unreadable"``.
+        message: What was wrong.
+    """
+
+    image: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """What a folder holds.
+
+    Attributes:
+        faces: In the order of images and faces.
+        refused: In the order of images.
+        cluster_count: Groups, those of one face included.
+        criterion: The threshold of an edge, and what it stands for.
+    """
+
+    faces: tuple[ClusteredFace, ...]
+    refused: tuple[RefusedImage, ...]
+    cluster_count: int
+    criterion: Criterion
+
+
+def cluster_folder(
+    encoder: Encoder,
+    folder: str | os.PathLike[str],
+    *,
+    fmr: float | None = None,
+    threshold: float | None = None,
+    attack: Attack | None = None,
+    multi_face: MultiFace = "all",
+    quality: QualityGate = "strict",
+    on_image: Told | None = None,
+    on_face: Told | None = None,
+) -> Clusters:
+    """Group the faces of all images below a folder; the same folder gives the same groups.
+
+    Args:
+        encoder: The model.
+        folder: Where the images lie.
+        fmr: False match rate of two faces, in (0, 1); None as for :func:`cluster_criterion`.
+        threshold: A bare cosine threshold in [-1, 1] instead.
+        attack: What the rate is about; None takes the model's default.
+        multi_face: What to do with several faces in an image.
+        quality: Whether a quality reason refuses or only warns.
+        on_image: Called with the number of images that are read and of all, also before the first.
+        on_face: Called with the number of faces that are compared and of all, also before the first.
+
+    Returns:
+        Every face with its group, and every image without one.
+
+    Raises:
+        InputError: ``folder`` is no folder, or an option is not allowed.
+        CalibrationError: As :func:`cluster_criterion`.
+        ModelContractError: The network returned a row that is zero or not finite.
+        ProviderError: The provider failed.
+    """
+    folder = Path(folder)
+    require_options(multi_face, quality)
+    cluster_criterion(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
+    images = find_images(folder)
+    taken: list[tuple[str, int, Template]] = []
+    refused: list[RefusedImage] = []
+    if on_image:
+        on_image(0, len(images))
+    for done, name in enumerate(images, start=1):
+        try:
+            found = encoder.templates(folder / name, multi_face=multi_face, quality=quality)
+            taken += [(name, number, template) for number, template in enumerate(found, start=1)]
+        except AcquisitionError as error:
+            refused.append(RefusedImage(name, error.reason, str(error)))
+        except ImageError as error:
+            refused.append(RefusedImage(name, "unreadable", str(error)))
+        if on_image:
+            on_image(done, len(images))
+    criterion = cluster_criterion(encoder.spec, len(taken), fmr, threshold, attack)
+    rows = [template.embedding for _, _, template in taken]
+    embeddings = np.stack(rows) if rows else np.empty((0, encoder.spec.embedding_size), np.float32)
+    labels = cluster_rows(embeddings, criterion.threshold, on_row=on_face).tolist()
+    faces = tuple(
+        ClusteredFace(
+            name,
+            number,
+            label,
+            None if template.detection is None else template.detection.box_px,
+            template.reasons,
+        )
+        for (name, number, template), label in zip(taken, labels, strict=True)
+    )
+    return Clusters(faces, tuple(refused), max(labels, default=0), criterion)
+
+
+def cluster_criterion(
+    spec: ModelSpec,
+    face_count: int,
+    fmr: float | None = None,
+    threshold: float | None = None,
+    attack: Attack | None = None,
+) -> Criterion:
+    """The threshold between two faces of a group.
+
+    Args:
+        spec: The model, with its operating points.
+        face_count: How many faces there are.
+        fmr: False match rate of two faces, in (0, 1). None takes that at which less than one false pair
+            is expected among them all, or the calibration's lowest, if it does not go down so far.
+        threshold: A bare cosine threshold in [-1, 1] instead.
+        attack: What the rate is about; None takes the model's default.
+
+    Raises:
+        InputError: As :meth:`~verifykit.criterion.Criterion.of`.
+        CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
+            normalised by a cohort.
+    """
+    if fmr is None and threshold is None:
+        pairs = face_count * (face_count - 1) // 2
+        return criterion_for_pairs(spec, pairs, attack, references=1, strict=False)
+    if threshold is None and spec.cohort is not None:
+        raise CalibrationError(
+            "this calibration normalises scores by a cohort, each pair by its own, and groups have one "
+            "threshold for all: give threshold=, or calibrate without a cohort"
+        )
+    return Criterion.of(spec, fmr, threshold, attack, references=1)
+
+
+def cluster_rows(
+    embeddings: ArrayLike, threshold: float, *, on_row: Told | None = None
+) -> NDArray[np.int64]:
+    """Group embeddings; the same rows in the same order give the same groups.
+
+    Args:
+        embeddings: (N, D) float32, rows of unit length; N may be 0.
+        threshold: Cosine similarity in [-1, 1] from which on two rows are neighbours.
+        on_row: Called with the number of rows that are compared and of all, also before the first.
+
+    Returns:
+        (N,) group of each row, from 1: the largest first, among equals that of the first row. Within a
+        group every row is reached from every other over neighbours.
+
+    Raises:
+        TemplateFormatError: Rows of another shape, not finite, or not of unit length.
+        InputError: ``threshold`` is not a finite number.
+    """
+    rows = checked_embeddings(embeddings)
+    neighbours = _neighbours(rows, threshold, on_row)
+    groups = _connected(neighbours, _whisper(neighbours))
+    groups.sort(key=lambda group: (-len(group), group[0]))
+    labels = np.zeros(len(rows), np.int64)
+    for label, group in enumerate(groups, start=1):
+        labels[group] = label
+    return labels
+
+
+def _neighbours(
+    rows: Embeddings, threshold: float, on_row: Told | None
+) -> list[list[tuple[int, int]]]:
+    """For each row its neighbours and how much they weigh, by the exact search of a gallery."""
+    if not len(rows):
+        return []
+    names = tuple(f"{place:012}" for place in range(len(rows)))  # sorted, as a gallery's ids are
+    gallery = MemoryGallery(spec_digest="rows", embedding_size=rows.shape[1])
+    for name, row in zip(names, rows, strict=True):
+        gallery.add(name, [Template(row, gallery.spec_digest)])
+    enrolled = Enrolled(names, rows, np.arange(len(rows)))
+    neighbours: list[list[tuple[int, int]]] = [[] for _ in names]
+    for pair in find_duplicates(gallery, threshold, enrolled=enrolled, on_template=on_row):
+        one, other = int(pair.subject_id), int(pair.other_id)
+        weight = max(1, round(_WEIGHT * pair.score))
+        neighbours[one].append((other, weight))
+        neighbours[other].append((one, weight))
+    return neighbours
+
+
+def _whisper(neighbours: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
+    """A label for each row.
+
+    A row changes only to a label of more weight, or of the same weight and a lower number. So the weight
+    within labels rises, or stays while the numbers fall: the rounds come to an end.
+    """
+    labels = list(range(len(neighbours)))
+    waiting = [place for place, beside in enumerate(neighbours) if beside]
+    while waiting:
+        again: set[int] = set()
+        for place in waiting:
+            votes: dict[int, int] = {}
+            for other, weight in neighbours[place]:
+                votes[labels[other]] = votes.get(labels[other], 0) + weight
+            best = min(votes, key=lambda label: (-votes[label], label))
+            if best != labels[place]:
+                labels[place] = best
+                again.update(other for other, _ in neighbours[place])
+        waiting = sorted(again)  # nothing has changed for the others
+    return labels
+
+
+def _connected(
+    neighbours: Sequence[Sequence[tuple[int, int]]], labels: Sequence[int]
+) -> list[list[int]]:
+    """Rows of one label that hang together: one that went over can leave two parts behind."""
+    groups: list[list[int]] = []
+    seen = [False] * len(labels)
+    for start in range(len(labels)):
+        if seen[start]:
+            continue
+        seen[start] = True
+        group = [start]
+        for place in group:  # it grows meanwhile
+            for other, _ in neighbours[place]:
+                if not seen[other] and labels[other] == labels[start]:
+                    seen[other] = True
+                    group.append(other)
+        groups.append(sorted(group))
+    return groups

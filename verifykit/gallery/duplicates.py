@@ -1,0 +1,206 @@
+"""A gallery against itself: who was enrolled twice under two ids."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.criterion import Criterion
+from verifykit.errors import CalibrationError, GalleryError, SubjectNotFoundError
+from verifykit.gallery.protocol import Gallery
+from verifykit.spec import Attack, ModelSpec
+from verifykit.types import Embeddings
+
+__all__ = ["DuplicatePair", "Enrolled", "criterion_for_pairs", "find_duplicates", "read_enrolled"]
+
+# One tile of the exact search: fewer probes read the whole gallery as often.
+_BATCH = 256
+# Nearly everybody is found by nobody but themselves, so most lists are complete with this.
+_FIRST_LIMIT = 8
+
+
+@dataclass(frozen=True)
+class DuplicatePair:
+    """Two ids that may be one person.
+
+    Attributes:
+        subject_id: The id that comes first by code point.
+        other_id: The other.
+        score: The best fused score of a template of either against the other, in [-1, 1].
+    """
+
+    subject_id: str
+    other_id: str
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, eq=False)
+class Enrolled:
+    """All templates of a gallery, to be its probes.
+
+    Attributes:
+        subject_ids: Everybody, sorted by code point.
+        embeddings: (T, D) float32, a subject's own one after the other.
+        owners: (T,) whose row it is: the place in ``subject_ids``.
+    """
+
+    subject_ids: tuple[str, ...]
+    embeddings: Embeddings
+    owners: NDArray[np.int64]
+
+    @property
+    def comparison_count(self) -> int:
+        """Different scores between different subjects: T (N - 1), less what is the same both ways.
+
+        Between two subjects of one template each there is one score, so N of them make N (N - 1) / 2.
+        """
+        single = int((np.bincount(self.owners) == 1).sum())
+        return len(self.owners) * max(0, len(self.subject_ids) - 1) - single * (single - 1) // 2
+
+
+def read_enrolled(gallery: Gallery) -> Enrolled:
+    """Read every template of a gallery into memory.
+
+    Args:
+        gallery: Any gallery; a subject who is removed meanwhile is left out.
+
+    Returns:
+        The templates; none of an empty gallery.
+
+    Raises:
+        GalleryError: It cannot be read.
+    """
+    subject_ids: list[str] = []
+    rows: list[NDArray[np.float32]] = []
+    owners: list[int] = []
+    for subject_id in gallery.subject_ids():
+        try:
+            templates = gallery.get(subject_id).templates
+        except SubjectNotFoundError:
+            continue
+        owners += [len(subject_ids)] * len(templates)
+        rows += [template.embedding for template in templates]
+        subject_ids.append(subject_id)
+    embeddings = np.stack(rows) if rows else np.empty((0, 0), np.float32)
+    return Enrolled(tuple(subject_ids), embeddings, np.array(owners, np.int64))
+
+
+def find_duplicates(
+    gallery: Gallery,
+    threshold: float,
+    *,
+    enrolled: Enrolled | None = None,
+    on_template: Callable[[int, int], None] | None = None,
+) -> list[DuplicatePair]:
+    """Every pair of subjects whose score reaches a threshold.
+
+    Each template is searched for among everybody, as ``identify`` would, and the better direction
+    counts. Nobody is left out: where a list is cut short by its limit, it is asked for again with a
+    higher one.
+
+    Args:
+        gallery: Any gallery.
+        threshold: Cosine similarity in [-1, 1].
+        enrolled: What :func:`read_enrolled` gave for this gallery, if it is there already.
+        on_template: Called with the number of templates that are done and of all, also before the first.
+
+    Returns:
+        Best score first, equal scores by ids; each pair once.
+
+    Raises:
+        GalleryError: The gallery cannot be read, or it does not find its own subjects.
+        InputError: ``threshold`` is not a finite number.
+    """
+    mine = read_enrolled(gallery) if enrolled is None else enrolled
+    count = len(mine.embeddings)
+    best: dict[tuple[str, str], float] = {}
+    if on_template:
+        on_template(0, count)
+    for start in range(0, count, _BATCH):
+        places = np.arange(start, min(start + _BATCH, count))
+        limit = _FIRST_LIMIT
+        while len(places):
+            found = gallery.search(mine.embeddings[places], limit, threshold)
+            if len(found) != len(places):
+                raise GalleryError(
+                    f"the gallery answered {len(found)} of {len(places)} probes: its search is broken"
+                )
+            for place, candidates in zip(places.tolist(), found, strict=True):
+                own = mine.subject_ids[mine.owners[place]]
+                for other in candidates:
+                    if other.subject_id != own:
+                        pair = min(own, other.subject_id), max(own, other.subject_id)
+                        best[pair] = max(best.get(pair, -1.0), other.score)
+            full = np.array([len(candidates) == limit for candidates in found])
+            places = places[full]
+            limit *= 8
+        if on_template:
+            on_template(min(start + _BATCH, count), count)
+    pairs = [DuplicatePair(*ids, score) for ids, score in best.items()]
+    return sorted(pairs, key=lambda pair: (-pair.score, pair.subject_id, pair.other_id))
+
+
+def criterion_for_pairs(
+    spec: ModelSpec,
+    comparison_count: int,
+    attack: Attack | None = None,
+    *,
+    references: int | None = None,
+    strict: bool = True,
+) -> Criterion:
+    """The criterion at which fewer than one false pair is expected among so many comparisons.
+
+    It is never laxer than the model's default rate: among few subjects one false pair is one too many.
+
+    Args:
+        spec: The model, with its operating points.
+        comparison_count: How many comparisons of different people there are at most.
+        attack: What the rate is about; None takes the model's default.
+        references: Over how many references a score is; None is any number.
+        strict: Whether a calibration that does not go down so far is an error; otherwise its lowest
+            rate is taken.
+
+    Raises:
+        CalibrationError: The model is not calibrated down to that rate, and it says how many false pairs
+            its lowest would mean; or it is not calibrated for this attack, or by a cohort.
+    """
+    if spec.cohort is not None:
+        raise CalibrationError(
+            "this calibration normalises scores by a cohort, each pair by its own, and here one threshold "
+            "is for all: give threshold=, or calibrate without a cohort"
+        )
+    wanted = 1.0 / (comparison_count + 1)
+    if spec.default_fmr is not None and attack in (None, spec.default_attack):
+        wanted = min(wanted, spec.default_fmr)
+    lowest = _lowest_rate(spec, attack, references)
+    if lowest is None or lowest <= wanted * (1 + 1e-9):
+        return Criterion.of(spec, wanted, None, attack, references=references)
+    if not strict:
+        return Criterion.of(spec, lowest, None, attack, references=references)
+    raise CalibrationError(
+        f"{comparison_count:,} comparisons with less than one false match take FMR {wanted:.2g}, and model "
+        f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
+        f"{comparison_count * lowest:,.0f} of them would match by chance: ask for fmr={lowest:g} and look "
+        "through what it finds, or calibrate on more pictures (verifykit calibrate)"
+    )
+
+
+def _lowest_rate(spec: ModelSpec, attack: Attack | None, references: int | None) -> float | None:
+    """The lowest rate that can be asked for; None without any."""
+    attack = attack or spec.default_attack
+    rates = sorted({point.fmr for point in spec.operating_points if point.attack == attack})
+    for fmr in rates:
+        try:
+            spec.operating_point(fmr, attack, references)
+        except CalibrationError:
+            continue
+        return fmr
+    return None
