@@ -1,0 +1,100 @@
+"""Who is enrolled twice: how many of them a gallery's search against itself finds, and how many others.
+
+``python -m benchmarks.duplicates --data PATH``
+
+Everybody with two pictures or more is enrolled under two ids, every second picture under the second;
+the others are enrolled once. The thresholds of ``face`` were measured on lfw_train.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections import defaultdict
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.faces import EmbeddedFaces, data_argument, embed, read_people
+from verifykit import models
+from verifykit.criterion import Criterion
+from verifykit.encoder import Encoder
+from verifykit.errors import CalibrationError
+from verifykit.gallery import MemoryGallery
+from verifykit.gallery.duplicates import criterion_for_pairs, find_duplicates, read_enrolled
+from verifykit.spec import ModelSpec
+from verifykit.types import Template
+
+RATES = (None, 1e-6, 1e-5, 1e-4)
+
+
+def twice_enrolled(faces: EmbeddedFaces, spec: ModelSpec) -> tuple[MemoryGallery, int]:
+    """A gallery with some people in it twice, ``name`` and ``name#2``, and how many these are."""
+    gallery = MemoryGallery(
+        spec_digest=spec.digest, embedding_size=spec.embedding_size, fusion=spec.fusion
+    )
+    pictures: dict[str, list[NDArray[np.float32]]] = defaultdict(list)
+    for subject, row in zip(faces.subjects.tolist(), faces.embeddings, strict=True):
+        pictures[subject].append(row)
+    for subject, rows in pictures.items():
+        gallery.add(subject, [Template(row, spec.digest) for row in rows[::2]])
+        if rows[1::2]:
+            gallery.add(f"{subject}#2", [Template(row, spec.digest) for row in rows[1::2]])
+    return gallery, len(gallery) - len(pictures)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="benchmarks.duplicates", description=__doc__)
+    data_argument(parser)
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        default=["orl", "lfw_val", "lfw_train"],
+        help="of orl, lfw_val, lfw_train",
+    )
+    arguments = parser.parse_args()
+    encoder = Encoder.open(models.load("face"), threads=2)
+    console = Console(width=140)
+    for name in arguments.sets:
+        faces = embed(encoder, read_people(arguments.data, name))
+        gallery, twice = twice_enrolled(faces, encoder.spec)
+        enrolled = read_enrolled(gallery)
+        table = Table(
+            title=f"{name}: {len(gallery)} ids, {len(enrolled.owners)} templates, {twice} people twice; "
+            f"{enrolled.comparison_count:,} comparisons"
+        )
+        for column in ("FMR", "threshold", "found", "of", "others", "expected at most", "s"):
+            table.add_column(column, justify="right")
+        for rate in RATES:
+            try:
+                criterion = (
+                    criterion_for_pairs(encoder.spec, enrolled.comparison_count)
+                    if rate is None
+                    else Criterion.of(encoder.spec, rate, references=None)
+                )
+            except CalibrationError as error:
+                console.print(str(error))
+                continue
+            start = time.perf_counter()
+            pairs = find_duplicates(gallery, criterion.threshold, enrolled=enrolled)
+            took = time.perf_counter() - start
+            found = sum(pair.other_id == f"{pair.subject_id}#2" for pair in pairs)
+            expected = (criterion.fmr or 0.0) * enrolled.comparison_count
+            table.add_row(
+                *(f"{criterion.fmr:g}{'' if rate else ' (default)'}", f"{criterion.threshold:.4f}"),
+                *(
+                    f"{found}",
+                    f"{twice}",
+                    f"{len(pairs) - found}",
+                    f"{expected:.2g}",
+                    f"{took:.2f}",
+                ),
+            )
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
