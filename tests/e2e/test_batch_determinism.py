@@ -95,7 +95,7 @@ def test_the_pipeline_and_a_plain_loop_agree(
         assert alone == [row]
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", pytest.param("out.parquet", marks=pytest.mark.slow)])
 def test_ten_kills_at_random_moments_leave_no_trace(crowd: Path, tmp_path: Path, name: str) -> None:
     if name.endswith("parquet"):
         pytest.importorskip("pyarrow")

@@ -40,6 +40,7 @@ RUN_TOGETHER = re.compile(r"\d{1,3}(?:,\d{3})+|\b[0-9a-f]{12}\b|\b[0-9a-f]{64}\b
 OUTPUT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("pictures", "face_model")
 def test_the_page_on_choosing_a_point_runs(portraits: Mapping[str, Path]) -> None:
     _staff(Path("staff"), portraits)

@@ -154,6 +154,7 @@ def entries(count: int) -> list[Entry]:
     return [Entry(f"s{i:05}", row, ((), ("dark",)), f'{{"n":{i}}}') for i, row in enumerate(rows)]
 
 
+@pytest.mark.slow
 def test_a_copy_that_was_killed_is_resumed(postgres: PostgresServer, tmp_path: Path) -> None:
     url, back = postgres.url(gallery=next_name()), tmp_path / "back.db"
     with reopen_file(tmp_path / "a.db", model="face") as file:

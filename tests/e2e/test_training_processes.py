@@ -56,6 +56,7 @@ def _program(job: Job, *arguments: str, script: str = "-m training") -> list[str
     return [sys.executable, *script.split(), "train", *map(str, [file, *places, *arguments])]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one_with_the_same_batch(job: Job, tmp_path: Path) -> None:
     # Losses, gradients and weights; by SGD, so that a wrong factor shows.
     config = small_config(
