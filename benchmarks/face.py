@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import argparse
 import platform
-import statistics
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -23,6 +20,7 @@ from rich.table import Table
 import verifykit as vk
 from benchmarks.faces import data_argument, read_pairs
 from benchmarks.opencv_peer import OpenCvFaces
+from benchmarks.race import race
 from verifykit.detect import FaceDetector
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
@@ -81,19 +79,6 @@ def accuracy(encoder: Encoder, peer: OpenCvFaces, data: Path) -> None:
 
 def _score(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
     return float("nan") if a is None or b is None else float(a @ b)
-
-
-def race(rounds: int, **jobs: Callable[[], object]) -> dict[str, float]:
-    """Median milliseconds of each job, their rounds interleaved so that noise hits all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job()
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            taken[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def speed(

@@ -12,7 +12,6 @@ import itertools
 import multiprocessing
 import os
 import resource
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.race import race
 from verifykit.gallery import SqliteGallery
 from verifykit.gallery.index import ExactIndex
 from verifykit.gallery.intake import Entry
@@ -44,19 +44,6 @@ def unit_rows(count: int, size: int, seed: int) -> NDArray[np.float32]:
         block = random.standard_normal((min(1 << 16, count - start), size), dtype=np.float32)
         rows[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
     return rows
-
-
-def race(rounds: int, jobs: dict[str, Callable[[], object]]) -> dict[str, float]:
-    """Median milliseconds of each job, their rounds interleaved so that noise hits all alike."""
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job()
-    for _ in range(rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            job()
-            taken[name].append((time.perf_counter() - start) * 1e3)
-    return {name: statistics.median(values) for name, values in taken.items()}
 
 
 def stream(rows: NDArray[np.float32], pool: ThreadPoolExecutor, parts: int) -> float:
@@ -112,7 +99,7 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
             "numpy": lambda: np.argpartition(-(rows @ one[0]), LIMIT)[:LIMIT],
             **{name: (lambda search=search: search(one)) for name, search in others.items()},  # type: ignore[misc]
         }
-        add_row(table, f"{count:,} x {size}", "one probe", race(rounds, jobs), 1, "0.7")
+        add_row(table, f"{count:,} x {size}", "one probe", race(rounds, **jobs), 1, "0.7")
     tile = np.empty((BATCH, 8192), np.float32)
     jobs = {
         "limit": lambda: product(rows, probes, tile),
@@ -123,7 +110,7 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
     }
     if count > 1_000_000:
         del jobs["numpy"]  # its products alone would take ten gigabytes
-    times = race(max(3, rounds // 8), jobs)
+    times = race(max(3, rounds // 8), **jobs)
     add_row(table, f"{count:,} x {size}", f"{BATCH} probes", times, BATCH, "0.35")
 
 
