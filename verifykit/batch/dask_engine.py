@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch.extra import distributed
+from verifykit.batch.extra import batch_library
 from verifykit.batch.pipeline import Answered, answer_block
 from verifykit.batch.rows import Question
 from verifykit.batch.sources import SourceImage
@@ -78,7 +78,7 @@ class DaskEngine:
             GalleryError: A worker has another gallery.
             VerifyKitError: What stops a worker's run.
         """
-        dask = distributed(self.scheduler)
+        dask = batch_library("distributed", self.scheduler)
         try:
             client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:

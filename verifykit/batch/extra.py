@@ -3,50 +3,25 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import Any, Literal
 
 from verifykit.errors import InputError
 
-__all__ = ["distributed", "pyarrow", "pyarrow_parquet"]
+__all__ = ["batch_library"]
 
 
-def pyarrow(wanted_for: str) -> Any:
-    """The module ``pyarrow``.
+def batch_library(
+    name: Literal["pyarrow", "pyarrow.parquet", "distributed"], wanted_for: str
+) -> Any:
+    """A module of the extra.
 
     Args:
+        name: Which.
         wanted_for: What cannot be read, written or done without it.
 
     Raises:
         InputError: It is not installed.
     """
-    return _load("pyarrow", wanted_for)
-
-
-def pyarrow_parquet(wanted_for: str) -> Any:
-    """The module ``pyarrow.parquet``.
-
-    Args:
-        wanted_for: What cannot be read, written or done without it.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    return _load("pyarrow.parquet", wanted_for)
-
-
-def distributed(wanted_for: str) -> Any:
-    """The module ``distributed``.
-
-    Args:
-        wanted_for: What cannot be read, written or done without it.
-
-    Raises:
-        InputError: It is not installed.
-    """
-    return _load("distributed", wanted_for)
-
-
-def _load(name: str, wanted_for: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:

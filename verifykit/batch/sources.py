@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from verifykit.batch.extra import pyarrow_parquet
+from verifykit.batch.extra import batch_library
 from verifykit.batch.folder import walk_images
 from verifykit.errors import InputError
 from verifykit.types import ImageLike
@@ -172,7 +172,7 @@ class _CsvManifest(_Listed):
 class _ParquetManifest(_Listed):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._parquet = pyarrow_parquet(str(path))
+        self._parquet = batch_library("pyarrow.parquet", str(path))
 
     def _names(self) -> Iterator[str]:
         try:

@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch.extra import pyarrow, pyarrow_parquet
+from verifykit.batch.extra import batch_library
 from verifykit.batch.rows import Row
 from verifykit.errors import InputError
 
@@ -44,7 +44,7 @@ def is_table(out: Path) -> bool:
             f"{str(out)!r}: an output ends in .jsonl, .csv or .parquet, which is what it becomes"
         )
     if suffix == ".parquet":
-        pyarrow_parquet(str(out))
+        batch_library("pyarrow.parquet", str(out))
     return suffix != ".jsonl"
 
 
@@ -101,7 +101,7 @@ def _write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def _write_parquet(rows: Iterable[Row], path: Path) -> None:
-    pa, parquet = pyarrow(str(path)), pyarrow_parquet(str(path))
+    pa, parquet = batch_library("pyarrow", str(path)), batch_library("pyarrow.parquet", str(path))
     text, number, count = pa.string(), pa.float64(), pa.int64()
     candidate = pa.struct([("subject_id", text), ("score", number)])
     numbers = ("left_px", "top_px", "width_px", "height_px", "threshold", "fmr", "fpir")

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from verifykit.evaluation.records import FaceChoice
 from verifykit.types import QualityGate
 
 if TYPE_CHECKING:
@@ -24,8 +25,6 @@ __all__ = [
     "choices",
     "opened_cache",
 ]
-
-FaceChoice = Literal["error", "largest", "middle"]
 
 DataArgument = Annotated[
     Path,

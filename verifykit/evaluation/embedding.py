@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from verifykit.errors import AcquisitionError, ImageError
 from verifykit.evaluation.embedding_cache import EmbeddingCache, EmbeddingOrReason
-from verifykit.evaluation.model_embedder import FaceChoice, ModelEmbedder
-from verifykit.evaluation.records import EvaluationImage
+from verifykit.evaluation.model_embedder import ModelEmbedder
+from verifykit.evaluation.records import EvaluationImage, FaceChoice
 from verifykit.evaluation.results import Failure
 from verifykit.image import MAX_BYTES
 from verifykit.spec import OperatingPoint

@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,14 +15,12 @@ from verifykit import __version__
 from verifykit.acquisition import require_options
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, InputError
+from verifykit.evaluation.records import FaceChoice
 from verifykit.image import load_image
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 
-__all__ = ["FaceChoice", "ModelEmbedder", "middle"]
-
-FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
-"""What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
+__all__ = ["ModelEmbedder", "middle"]
 
 
 class ModelEmbedder:

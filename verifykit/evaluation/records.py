@@ -8,9 +8,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-__all__ = ["DataKind", "EvaluationData", "EvaluationImage", "ListedPair"]
+__all__ = ["DataKind", "EvaluationData", "EvaluationImage", "FaceChoice", "ListedPair"]
 
 DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
+
+FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
+"""What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
 
 
 @dataclass(frozen=True)
