@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import ModelContractError
+from verifykit.preprocess.ops import split_channels
 from verifykit.session import Provider, Session
 from verifykit.spec import DetectorSpec
 from verifykit.types import Detection, Image
@@ -108,12 +109,14 @@ class FaceDetector:
         """
         if detection.score >= _SURELY_UPRIGHT:
             return 0.0
+        import cv2
+
         best_deg, best_score = 0.0, detection.score + _CLEARLY
         left, top, width, height = detection.box_px
         x, y = left + width / 2.0, top + height / 2.0
         for degrees in (90.0, 180.0, 270.0):
             x, y = y, image.shape[1] - x
-            image = np.ascontiguousarray(np.rot90(image))
+            image = np.asarray(cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
             for found in self.detect(image):
                 left, top, width, height = found.box_px
                 same = left <= x <= left + width and top <= y <= top + height
@@ -123,9 +126,8 @@ class FaceDetector:
 
     def _detect_at(self, image: Image, scale: float) -> list[Detection]:
         padded, factors = _padded(image, scale)
-        if self.spec.color == "bgr":
-            padded = padded[..., ::-1]
-        tensor = np.ascontiguousarray(padded.transpose(2, 0, 1)[None], dtype=np.float32)
+        tensor = np.empty((1, 3, *padded.shape[:2]), dtype=np.float32)
+        split_channels(padded, tensor[0, ::-1] if self.spec.color == "bgr" else tensor[0])
         heads = dict(zip(self._session.output_names, self._session.run(tensor), strict=True))
         boxes, landmarks, scores = decode(heads, padded.shape[:2], self.spec.score_threshold)
         kept = _non_maximum_suppression(boxes, scores, self.spec.nms_threshold)
@@ -157,11 +159,13 @@ def decode(
         (M, 4) boxes (left, top, width, height), (M, 5, 2) landmarks (x, y), in the input's pixels, and
         (M,) scores ``sqrt(cls * obj)`` in [0, 1], best first.
     """
-    boxes, landmarks, scores = [], [], []
+    boxes, landmarks, scores = [np.empty((0, 4))], [np.empty((0, 5, 2))], [np.empty(0)]
     for stride in _STRIDES:
         cls, obj = (heads[f"{head}_{stride}"][0, :, 0].clip(0.0, 1.0) for head in ("cls", "obj"))
         score = np.sqrt(cls.astype(np.float64) * obj)
         cells = np.flatnonzero(score >= score_threshold)
+        if not len(cells):
+            continue
         grid = np.column_stack([cells % (size_px[1] // stride), cells // (size_px[1] // stride)])
         box = heads[f"bbox_{stride}"][0, cells].astype(np.float64)
         centre, size = (grid + box[:, :2]) * stride, np.exp(box[:, 2:]) * stride

@@ -19,6 +19,7 @@ ALLOWED = {
     "cv2": "",
     "PIL": "",
     "onnxruntime": "session",
+    "threadpoolctl": "batch",
     "tomli": "models",  # what tomllib is called before Python 3.11
     "typer": "cli",
     "rich": "cli",

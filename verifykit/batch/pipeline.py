@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from verifykit.batch.rows import Question, Refusal, Row, answer_row, refusal_row
 from verifykit.batch.sources import SourceImage
@@ -93,8 +94,8 @@ def block_size(encoder: Encoder) -> int:
 def gallery_state(gallery: Gallery) -> dict[str, Any]:
     """What tells this gallery from another, and changes when it is written to.
 
-    A gallery in a file counts its changes. Of others nothing but the numbers of subjects and templates is
-    known, so that one template in the place of another goes unnoticed.
+    A gallery in a file or on a server counts its changes. Of one in memory nothing but the number of
+    subjects is known, so that one template in the place of another goes unnoticed.
 
     Args:
         gallery: The gallery.
@@ -135,6 +136,7 @@ class LocalEngine:
         searcher = ThreadPoolExecutor(1, "verifykit-search")
         waiting, ahead = iter(blocks), _AHEAD + self.workers // block_size(self.verifier.encoder)
         together = _TOGETHER if question.gallery_size >= _LARGE_GALLERY else 1
+        limits = _one_blas_thread()
         try:
             while True:
                 for block in islice(waiting, ahead + 1 - len(decoding)):
@@ -151,6 +153,7 @@ class LocalEngine:
         finally:
             for stage in (pool, searcher):
                 stage.shutdown(wait=True, cancel_futures=True)
+            limits.restore_original_limits()
 
     def _decode(
         self, pool: ThreadPoolExecutor, question: Question, images: Sequence[SourceImage]
@@ -208,10 +211,20 @@ def answer_block(verifier: Verifier, question: Question, images: Sequence[Source
         GalleryError: The gallery cannot be read.
         ProviderError: The provider failed.
     """
-    acquired = [_acquire(verifier, image, question) for image in images]
-    batches = _batches(verifier.encoder, acquired)
-    embedded = [row for batch in batches for row in _embed(verifier.encoder, batch)]
-    return _answers(verifier, question, [image.name for image in images], acquired, embedded)
+    with _one_blas_thread():
+        acquired = [_acquire(verifier, image, question) for image in images]
+        batches = _batches(verifier.encoder, acquired)
+        embedded = [row for batch in batches for row in _embed(verifier.encoder, batch)]
+        return _answers(verifier, question, [image.name for image in images], acquired, embedded)
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """Keep BLAS to the thread that calls it, for as long as the workers have use for every core.
+
+    Its own threads spin for a while after each product: beside small galleries they took a quarter of
+    the processor (benchmarks.batch).
+    """
+    return threadpool_limits(1, user_api="blas")
 
 
 def _acquire(verifier: Verifier, image: SourceImage, question: Question) -> _Acquired:
