@@ -40,9 +40,10 @@ class Cluster:
 
     def __init__(self, place: Path) -> None:
         self._place = place
-        scheduler = self._start("dask_scheduler", "--port", "0", "--host", "127.0.0.1")
+        here = ("--host", "127.0.0.1", "--dashboard-address", "127.0.0.1:0")
+        scheduler = self._start("dask_scheduler", "--port", "0", *here)
         self.address = self._said(scheduler, r"Scheduler at:\s+(tcp://\S+)")
-        worker = ("--no-nanny", "--nthreads", "1", "--local-directory", str(place))
+        worker = ("--no-nanny", "--nthreads", "1", *here, "--local-directory", str(place))
         self.workers = [self._start("dask_worker", self.address, *worker) for _ in range(2)]
         self.processes = [scheduler, *self.workers]
         for process in self.workers:

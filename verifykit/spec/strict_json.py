@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import types
 import typing
@@ -24,7 +25,7 @@ def plain(value: Any, hint: Any = None) -> Any:
         hint: Its declared type: ``scale=1`` and ``scale=1.0`` must give the same bytes.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        hints = typing.get_type_hints(type(value))
+        hints = _hints(type(value))
         names = [f.name for f in dataclasses.fields(value) if f.init]
         body = {name: plain(getattr(value, name), hints[name]) for name in names}
         kind = getattr(value, "kind", None)
@@ -55,7 +56,7 @@ def build(cls: type[Part], body: Any, where: str) -> Part:
     """
     if not isinstance(body, dict):
         raise ModelContractError(f"{where}: an object was expected, got {type(body).__name__}")
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     body = dict(body)
     if hasattr(cls, "kind"):
@@ -67,6 +68,11 @@ def build(cls: type[Part], body: Any, where: str) -> Part:
     if missing:
         raise ModelContractError(f"{where}: missing key(s) {', '.join(missing)}")
     return cls(**{name: _value(hints[name], body[name], f"{where}.{name}") for name in fields})
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return typing.get_type_hints(cls)
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
