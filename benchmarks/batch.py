@@ -1,8 +1,8 @@
 """Many pictures at once: ``identify-batch`` against the bare networks and against a plain OpenCV loop.
 
-``python -m benchmarks.batch --data PATH`` runs the ways in turns and prints medians, then the
-memory over a long run with a network that costs nothing, and the rate by the gallery's size (synthetic
-templates). On a busy machine the processor's time says more than the clock.
+``python -m benchmarks.batch --data PATH`` runs the ways in turns and prints medians, then the rate on a Dask
+cluster of its own, the memory over a long run with a network that costs nothing, and the rate by the
+gallery's size (synthetic templates). On a busy machine the processor's time says more than the clock.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 import verifykit as vk
+from benchmarks.batch_dask import Work, dask_rates
 from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
 from verifykit.acquisition import Acquisition
@@ -116,18 +117,24 @@ class Ways:
 
 
 def gallery_of(encoder: Encoder, size: int) -> MemoryGallery:
-    """Synthetic templates in random directions."""
-    spec, rng = encoder.spec, np.random.default_rng(size)
+    """Synthetic subjects in memory."""
+    spec = encoder.spec
     gallery = MemoryGallery(
         spec_digest=spec.digest, embedding_size=spec.embedding_size, fusion=spec.fusion
     )
-    for start in range(0, size, 10_000):
-        shape = (min(10_000, size - start), spec.embedding_size)
+    gallery.add_entries(synthetic(spec.embedding_size, size), "append")
+    return gallery
+
+
+def synthetic(embedding_size: int, count: int) -> Iterator[Entry]:
+    """Subjects of one template each, in random directions."""
+    rng = np.random.default_rng(count)
+    for start in range(0, count, 10_000):
+        shape = (min(10_000, count - start), embedding_size)
         rows = rng.normal(size=shape).astype(np.float32)
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-        entries = (Entry(f"s{start + i}", row[None], ((),), None) for i, row in enumerate(rows))
-        gallery.add_entries(entries, "append")
-    return gallery
+        for i, row in enumerate(rows):
+            yield Entry(f"s{start + i}", row[None], ((),), None)
 
 
 def in_turns(ways: Sequence[Callable[[], None]], rounds: int) -> list[tuple[float, float]]:
@@ -220,6 +227,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         ways = Ways(options.data / "faces" / "lfw_val", options.images, Path(place))
         rates(ways, options.rounds)
+        work = Work(ways.list, len(ways.paths), "face", Path(place) / "dask.db", Path(place))
+        subjects = synthetic(ways.encoder.spec.embedding_size, 1000)
+        console.print(dask_rates(work, subjects, options.rounds))
         memory(ways, options.long)
         by_gallery_size(ways, options.sizes)
 
