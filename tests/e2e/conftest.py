@@ -1,8 +1,11 @@
-"""The real face model, and two people enrolled with it in a file."""
+"""The real face model, two people enrolled with it in a file, and command lines run in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -23,3 +26,23 @@ def verifier(encoder: Encoder, portraits: Mapping[str, Path], tmp_path: Path) ->
     verifier.enroll("person_a", portraits["person_a_1"])
     verifier.enroll("person_b", portraits["person_b_1"])
     return verifier
+
+
+@pytest.fixture
+def in_process(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[[str], tuple[int, str, str]]:
+    """Run a document's command here, for it is a fifth of the time; the README's are run as processes."""
+    mains = {"verifykit": "verifykit.cli", "verifykit-export": "export.cli"}
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(command: str) -> tuple[int, str, str]:
+        words = shlex.split(command)
+        capfd.readouterr()
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            import_module(mains[words[0]]).main()
+        return int(stop.value.code or 0), *capfd.readouterr()
+
+    return run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.readme import _alike, run_document
-from tests.e2e.test_docs import DOCS, pictures
+from tests.e2e.test_docs import DOCS, Run, pictures
 
 __all__ = ["pictures"]
 
@@ -16,8 +16,8 @@ PAGE = DOCS / "how-to" / "find-people-enrolled-twice.md"
 
 
 @pytest.mark.usefixtures("pictures", "face_model")
-def test_the_page_on_duplicates_and_clusters_runs() -> None:
-    assert run_document(PAGE) == {"python": 2, "console": 5}
+def test_the_page_on_duplicates_and_clusters_runs(in_process: Run) -> None:
+    assert run_document(PAGE, run=in_process) == {"python": 2, "console": 5}
     (shown,) = re.findall(
         r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )

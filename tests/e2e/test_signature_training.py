@@ -54,7 +54,7 @@ def _config(**sections: object) -> Config:
         "augmentation": {"preset": "ink", "hand": {}},
         "loss": {"name": "decision"},
         "validation": {"metric": "skilled_eer", "every_epochs": 2},
-        "run": {"epochs": 2, "steps_per_epoch": 20, "tensorboard": False},
+        "run": {"epochs": 2, "steps_per_epoch": 5, "tensorboard": False},
     }
     return Config.model_validate({**base, **sections})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -14,10 +14,18 @@ from verifykit.cli.app import app
 from verifykit.cli.doctor import diagnose
 
 
+@pytest.fixture(scope="module", autouse=True)
+def real() -> Iterator[Mapping[str, list[str]]]:
+    """What brings which module, read once: a process asks once, and it takes most of a second."""
+    found = importlib.metadata.packages_distributions()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(importlib.metadata, "packages_distributions", lambda: found)
+        yield found
+
+
 @pytest.fixture
-def bring(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def bring(real: Mapping[str, list[str]], monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretend that a module is brought by these packages."""
-    real = dict(importlib.metadata.packages_distributions())
     version = importlib.metadata.version
 
     def pretend(module: str, *packages: str) -> None:
@@ -57,11 +65,12 @@ def test_packages_that_overwrite_each_other(
     bring: Callable[..., None], module: str, packages: tuple[str, str], face_model: Path
 ) -> None:
     bring(module, *packages, packages[0])
-    report = diagnose(threads=2)
+    result = CliRunner().invoke(app, ["doctor", "--threads", "2", "--json"])
+    report = json.loads(result.stdout)
+    assert result.exit_code == 2
     assert set(packages) <= set(report["versions"])
     (problem,) = report["problems"]
     assert problem.startswith(f"{packages[0]} and {packages[1]} both bring the module {module}")
-    assert CliRunner().invoke(app, ["doctor", "--threads", "2"]).exit_code == 2
 
 
 def test_without_a_model_nothing_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,8 +47,8 @@ def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
     ("arguments", "name", "told"),
     [
         (["missing.jpg", "biden.jpg"], "ImageError", "missing.jpg"),
-        (["wall.png", "biden.jpg"], "AcquisitionError (no_face)", "face"),
-        (["two.png", "biden.jpg"], "AcquisitionError (several_faces)", "2"),
+        (["wall.jpg", "biden.jpg"], "AcquisitionError (no_face)", "face"),
+        (["two.jpg", "biden.jpg"], "AcquisitionError (several_faces)", "2"),
         (
             ["biden.jpg", "biden.jpg", "--model", "fase"],
             "ModelNotFoundError",
@@ -77,11 +77,11 @@ def test_errors_are_one_message_on_standard_error(
     invoke: Invoke, arguments: list[str], name: str, told: str
 ) -> None:
     with Picture.open("person_b_1.jpg") as portrait:
-        portrait.crop((0, 0, 120, 120)).save("wall.png")
+        portrait.crop((0, 0, 120, 120)).save("wall.jpg")
         pair = Picture.new("RGB", (2 * portrait.width, portrait.height))
         for left in (0, portrait.width):
             pair.paste(portrait, (left, 0))
-        pair.save("two.png")
+        pair.save("two.jpg")
     result = invoke("compare", *arguments, status=2)
     assert result.stdout == ""
     assert result.stderr.startswith(f"verifykit: {name}: ")

@@ -32,29 +32,31 @@ def lite() -> EmbeddingNetwork:
     return build_encoder("efficientnet_lite0").eval()
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_rows_have_unit_length_each_by_itself(name: str) -> None:
+@pytest.fixture(scope="module", params=ENCODERS)
+def untrained(request: pytest.FixtureRequest) -> EmbeddingNetwork:
     torch.manual_seed(0)
-    encoder = build_encoder(name, embedding_size=12, weights="none").eval()
+    return build_encoder(request.param, weights="none").eval()
+
+
+def test_rows_have_unit_length_each_by_itself(untrained: EmbeddingNetwork) -> None:
+    torch.manual_seed(0)
     images = torch.randn(3, 3, 48, 40) * torch.tensor([1.0, 5.0, 0.1])[:, None, None, None]
     with torch.no_grad():
-        rows = encoder(images)
-        alone = torch.cat([encoder(image[None]) for image in images])
-    assert rows.shape == (3, 12)
+        rows = untrained(images)
+        alone = torch.cat([untrained(image[None]) for image in images])
+    assert rows.shape == (3, 128)
     assert rows.dtype == torch.float32
     # Normalised over the whole batch at once, three rows would have length 1 together.
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
     torch.testing.assert_close(rows, alone, atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ENCODERS)
-def test_groups_hold_every_parameter_once(name: str) -> None:
-    encoder = build_encoder(name, weights="none")
-    groups = parameter_groups(encoder)
+def test_groups_hold_every_parameter_once(untrained: EmbeddingNetwork) -> None:
+    groups = parameter_groups(untrained)
     assert set(groups) == {"backbone", "head"}
     together = groups["backbone"] + groups["head"]
-    assert {id(p) for p in together} == {id(p) for p in encoder.parameters()}
-    assert len(together) == len(list(encoder.parameters()))
+    assert {id(p) for p in together} == {id(p) for p in untrained.parameters()}
+    assert len(together) == len(list(untrained.parameters()))
     assert sum(p.shape[0] for p in groups["head"]) == 2 * 128
 
 

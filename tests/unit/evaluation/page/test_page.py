@@ -135,7 +135,7 @@ def test_a_missing_picture_is_a_box_that_says_so() -> None:
 
 
 def test_models_of_one_name_are_told_apart() -> None:
-    one = replace(model_result("same", people=False), worst=())
+    one = replace(model_result("same", skilled=False, people=False), worst=())
     page = Page(render_page(report(one, replace(one, digest="ff" * 32), one), {}))
     assert "same (003b9f3b)" in page.text
     assert "same (ffffffff)" in page.text

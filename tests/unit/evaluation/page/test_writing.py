@@ -19,7 +19,7 @@ from verifykit.evaluation.page import require_report_libraries, write_report
 from verifykit.evaluation.results import EvaluationReport
 
 SMALL = report(model_result("one", skilled=False, people=False))
-WHOLE = report(model_result("one"), model_result("two", 2))
+WHOLE = report(model_result("one"), model_result("two", 2, skilled=False, people=False))
 
 
 def agrees(read: Any, record: Any) -> bool:
@@ -41,7 +41,8 @@ def agrees(read: Any, record: Any) -> bool:
 def test_the_numbers_come_back_from_json(tmp_path: Path) -> None:
     one = model_result("one")
     attack = replace(one.attacks[0], d_prime=math.inf, eer_threshold=math.nan)
-    found = report(replace(one, attacks=(attack, *one.attacks[1:])), model_result("two", 2))
+    two = model_result("two", 2, skilled=False, people=False)
+    found = report(replace(one, attacks=(attack, *one.attacks[1:])), two)
     data, page = write_report(found, tmp_path / "new" / "folder", pictures_of(found))
     assert (data.name, page.name) == ("report.json", "report.html")
     read = json.loads(data.read_text(encoding="utf-8"), parse_constant=pytest.fail)
