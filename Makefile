@@ -3,20 +3,29 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WHEEL := .cache/wheel
 
-.PHONY: demo test slow check lint types imports wheel oldest clean
+.PHONY: demo test slow browser check lint types imports docs wheel oldest clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
 	$(BIN)/python -m demo.signatures
 
+# A file's tests share what is slow to make, so a file stays with one worker.
 test: .venv/developer
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 slow: .venv/developer
 	$(BIN)/python -m pytest -m slow
 
+# The page of the service in a real browser, with a fake camera; not part of `make test`.
+browser: /usr/bin/chromium .venv/developer
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[browser]"
+	$(BIN)/python -m pytest -m browser tests/e2e/browser
+
+/usr/bin/chromium:
+	@echo "make browser drives Debian's Chromium, which is not at $@: apt-get install chromium" >&2; exit 1
+
 # `make test check` runs the suite once.
-check: lint types imports test wheel
+check: lint types imports test docs wheel
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .
@@ -27,6 +36,10 @@ types: .venv/developer
 
 imports: .venv/developer
 	$(BIN)/lint-imports
+
+# The site, from .cache/site/index.html; a warning is an error. (mkdocs-material advertises at every start unless told not to.)
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The README's examples, with nothing but the wheel and the extras that the README names.
 wheel: .venv/developer
@@ -41,7 +54,7 @@ wheel: .venv/developer
 # The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:
 	$(PYTHON) -m venv .cache/oldest
-	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,evaluate,dev]"
+	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,server,evaluate,dev]"
 	.cache/oldest/bin/python -m pytest --ignore tests/architecture
 
 clean:
@@ -52,6 +65,10 @@ clean:
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face]"
 	touch $@
 
+.venv/docs: .venv/user
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[docs]"
+	touch $@
+
 .venv/developer: .venv/user
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,evaluate,batch,train,export,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,server,evaluate,batch,train,export,docs,fuzz,dev]"
 	touch $@

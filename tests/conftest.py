@@ -19,6 +19,12 @@ settings.load_profile("verifykit")
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Fetch the portraits before the workers of pytest-xdist all do."""
+    if not hasattr(config, "workerinput"):
+        fetch_portraits(CHECKOUT / ".cache" / "portraits")
+
+
 @pytest.fixture(scope="session")
 def portraits() -> Mapping[str, Path]:
     """Name to path, ``person_a_1`` to ``32bit``: see demo/portraits.py."""

@@ -117,6 +117,20 @@ class PostgresServer:
             for name in names:
                 connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log".encode())
 
+    def create_guarded_role(self, name: str, password: str) -> None:
+        """Make a role who is asked for a password, by scram-sha-256; the others are trusted."""
+        import psycopg
+
+        rules = self.folder / "data" / "pg_hba.conf"
+        rules.write_text(f"host all {name} 127.0.0.1/32 scram-sha-256\n{rules.read_text()}")
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            literal = psycopg.sql.Literal(password)
+            role = psycopg.sql.SQL("CREATE ROLE {} LOGIN PASSWORD {}")
+            connection.execute(role.format(psycopg.sql.Identifier(name), literal))
+            connection.execute("SELECT pg_reload_conf()")
+        trusted = self.url().replace("postgres@", f"{name}@")
+        self._wait(lambda: not self._answers(trusted))
+
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = [
@@ -159,14 +173,14 @@ class PostgresServer:
     def _set(self, name: str, value: str) -> tuple[str, str]:
         return "-c", f"{name}={value}"
 
-    def _answers(self) -> bool:
+    def _answers(self, url: str | None = None) -> bool:
         import psycopg
 
         assert self._process
         if self._process.poll() is not None:
             raise AssertionError(f"the server ended: {(self.folder / 'log').read_text()}")
         try:
-            psycopg.connect(self.url(), connect_timeout=5).close()
+            psycopg.connect(url or self.url(), connect_timeout=5).close()
         except psycopg.OperationalError:
             return False
         return True

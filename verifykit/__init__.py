@@ -11,13 +11,16 @@
 
 from __future__ import annotations
 
+from verifykit.audit import AuditEntry, AuditLog
 from verifykit.calibration import Calibration
 from verifykit.criterion import Policy
 from verifykit.errors import (
     AcquisitionError,
+    AuditError,
     CalibrationError,
     GalleryError,
     GalleryFormatError,
+    GalleryKeyError,
     GalleryLockedError,
     ImageError,
     InputError,
@@ -26,6 +29,7 @@ from verifykit.errors import (
     ModelIntegrityError,
     ModelNotFoundError,
     ProviderError,
+    SubjectExistsError,
     SubjectNotFoundError,
     TemplateError,
     TemplateFormatError,
@@ -34,6 +38,7 @@ from verifykit.errors import (
 )
 from verifykit.gallery import Gallery, MemoryGallery, SqliteGallery
 from verifykit.image import load_image
+from verifykit.reenrollment import needs_reenroll
 from verifykit.spec import Evidence, ModelSpec, OperatingPoint
 from verifykit.types import (
     Candidate,
@@ -49,6 +54,9 @@ from verifykit.verifier import Verifier
 
 __all__ = [
     "AcquisitionError",
+    "AuditEntry",
+    "AuditError",
+    "AuditLog",
     "Calibration",
     "CalibrationError",
     "Candidate",
@@ -59,6 +67,7 @@ __all__ = [
     "Gallery",
     "GalleryError",
     "GalleryFormatError",
+    "GalleryKeyError",
     "GalleryLockedError",
     "Identification",
     "ImageError",
@@ -75,6 +84,7 @@ __all__ = [
     "RefusedImage",
     "SqliteGallery",
     "Subject",
+    "SubjectExistsError",
     "SubjectNotFoundError",
     "Template",
     "TemplateError",
@@ -83,6 +93,7 @@ __all__ = [
     "Verifier",
     "VerifyKitError",
     "load_image",
+    "needs_reenroll",
 ]
 
 __version__ = "0.1.0"

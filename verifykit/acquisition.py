@@ -71,6 +71,20 @@ class Acquisition:
         self.signature_limits = signature_limits or SignatureLimits()
         self.detector = detector
 
+    def load(self, image: ImageLike) -> Image:
+        """The pixels in which samples are looked for.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+
+        Returns:
+            (H, W, 3) uint8 RGB, upright.
+
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        return load_image(image)
+
     def samples(
         self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
     ) -> list[Sample]:
@@ -92,7 +106,7 @@ class Acquisition:
             InputError: Unknown ``multi_face`` or ``quality``.
         """
         require_options(multi_face, quality)
-        pixels = load_image(image)
+        pixels = self.load(image)
         if isinstance(self.spec, SignatureCrop):
             return [self._signature(pixels, self.spec, quality)]
         if self.detector is None or not isinstance(self.spec, FivePointCrop):

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
 from verifykit.encoder import Encoder
-from verifykit.errors import AcquisitionError, ImageError, InputError, SubjectNotFoundError
-from verifykit.gallery import Gallery, checked_subject_id
+from verifykit.errors import (
+    AcquisitionError,
+    GalleryError,
+    ImageError,
+    InputError,
+    SubjectExistsError,
+    SubjectNotFoundError,
+)
+from verifykit.gallery import Gallery, PortableGallery, checked_entry, checked_subject_id
 from verifykit.image import image_name
+from verifykit.kept_crops import kept_crop
 from verifykit.types import (
     EnrollmentReport,
     ImageLike,
@@ -21,7 +29,10 @@ from verifykit.types import (
     Template,
 )
 
-__all__ = ["as_images", "enroll"]
+__all__ = ["IfEnrolled", "as_images", "checked_keep_crops", "enroll"]
+
+IfEnrolled: TypeAlias = Literal["append", "error"]
+"""What to do when the subject is enrolled already."""
 
 
 def as_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
@@ -56,6 +67,8 @@ def enroll(
     threshold: float | None,
     multi_face: MultiFace,
     quality: QualityGate,
+    on_existing: IfEnrolled = "append",
+    keep_crops: bool = False,
 ) -> EnrollmentReport:
     """Take what is usable, store it in one durable step, and say what was refused and what looks odd.
 
@@ -69,34 +82,48 @@ def enroll(
             about likeness.
         multi_face: ``"error"`` or ``"largest"``.
         quality: Whether a quality reason refuses or only warns.
+        on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``: of several calls at
+            the same time, from any process, one enrols.
+        keep_crops: Store beside each template what another model may want of its image:
+            :func:`~verifykit.kept_crops.kept_crop`. Only in an encrypted gallery.
 
     Returns:
         What was taken and refused, image by image.
 
     Raises:
-        InputError: The subject id or ``multi_face`` is not allowed.
+        InputError: The subject id or an option is not allowed.
+        SubjectExistsError: The subject is enrolled already, and ``on_existing`` is ``"error"``.
         AcquisitionError: None of the images is usable; nothing was stored.
         ImageError: None of the images can even be read; nothing was stored.
         GalleryError: The gallery could not store them; nothing was stored.
     """
     checked_subject_id(subject_id)
+    if on_existing not in get_args(IfEnrolled):
+        raise InputError(f"on_existing is one of {get_args(IfEnrolled)}, got {on_existing!r}")
+    if on_existing == "error" and _stored(gallery, subject_id):
+        # Before the work; what decides is the gallery, below.
+        raise SubjectExistsError(f"subject {subject_id!r} is already enrolled; nothing was stored")
     if multi_face == "all":
         raise InputError(
             "multi_face='all' would enrol several people as one: use 'error' or 'largest'"
         )
     templates: list[Template] = []
+    crops: list[bytes] = []
     accepted, refused, warnings = [], [], []
     failures: list[AcquisitionError | ImageError] = []
     for index, image in enumerate(images, start=1):
         name = image_name(image, index)
         try:
-            (template,) = encoder.templates(image, multi_face=multi_face, quality=quality)
+            pixels = encoder.acquisition.load(image)
+            (template,) = encoder.templates(pixels, multi_face=multi_face, quality=quality)
         except (AcquisitionError, ImageError) as error:
             reason = error.reason if isinstance(error, AcquisitionError) else "unreadable"
             refused.append(RefusedImage(name, reason, str(error)))
             failures.append(error)
             continue
         templates.append(template)
+        if keep_crops:
+            crops.append(kept_crop(pixels, template.detection))
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:
@@ -106,7 +133,7 @@ def enroll(
     if threshold is not None:
         warnings += _disagreements(templates, stored, accepted, threshold)
         warnings += _look_alikes(gallery, subject_id, templates, threshold)
-    gallery.add(subject_id, templates, metadata)
+    _add(gallery, subject_id, templates, metadata, on_existing, crops)
     # Another thread may have removed the subject since: that is no failure of this enrolment.
     count = len(_stored(gallery, subject_id))
     return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
@@ -130,6 +157,47 @@ def _stored(gallery: Gallery, subject_id: str) -> tuple[Template, ...]:
         return gallery.get(subject_id).templates
     except SubjectNotFoundError:
         return ()
+
+
+def _add(
+    gallery: Gallery,
+    subject_id: str,
+    templates: Sequence[Template],
+    metadata: Mapping[str, Any] | None,
+    on_existing: IfEnrolled,
+    crops: Sequence[bytes],
+) -> None:
+    if on_existing == "append" and not crops:
+        gallery.add(subject_id, templates, metadata)
+        return
+    if not isinstance(gallery, PortableGallery):
+        raise InputError(
+            f"on_existing='error' or keep_crops: {type(gallery).__name__} cannot look and store in one step, "
+            "it has no add_entries; take on_existing='append' and keep no crops"
+        )
+    entry = checked_entry(
+        subject_id,
+        templates,
+        metadata,
+        spec_digest=gallery.spec_digest,
+        embedding_size=gallery.embedding_size,
+        crops=crops,
+    )
+    gallery.add_entries([entry], on_existing)
+
+
+def checked_keep_crops(keep_crops: bool, gallery: Gallery) -> bool:
+    """Whether crops are kept: what was asked for, if the gallery may hold them.
+
+    Raises:
+        GalleryError: They are asked for, and it is not encrypted.
+    """
+    if keep_crops and not getattr(gallery, "encrypted", False):
+        raise GalleryError(
+            "keep_crops: crops are pictures of people, and are kept in an encrypted gallery only: give key= "
+            "(--key-file), after `verifykit gallery encrypt` for a file that is there already"
+        )
+    return keep_crops
 
 
 def _disagreements(

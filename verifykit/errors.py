@@ -5,8 +5,10 @@
     VerifyKitError
     ├ InputError(ValueError)      ImageError · AcquisitionError(reason)
     ├ TemplateError               TemplateFormatError · TemplateMismatchError
-    ├ GalleryError                SubjectNotFoundError(KeyError) · GalleryFormatError · GalleryLockedError
+    ├ GalleryError                SubjectNotFoundError(KeyError) · SubjectExistsError · GalleryFormatError ·
+    │                             GalleryLockedError · GalleryKeyError
     ├ ModelError                  ModelNotFoundError · ModelIntegrityError · ModelContractError
+    ├ AuditError                  the audit log is not one, is damaged, or cannot be written
     ├ CalibrationError            not calibrated, or not down to that FMR
     └ ProviderError(RuntimeError) asked for and not there
 
@@ -18,9 +20,11 @@ from __future__ import annotations
 
 __all__ = [
     "AcquisitionError",
+    "AuditError",
     "CalibrationError",
     "GalleryError",
     "GalleryFormatError",
+    "GalleryKeyError",
     "GalleryLockedError",
     "ImageError",
     "InputError",
@@ -29,6 +33,7 @@ __all__ = [
     "ModelIntegrityError",
     "ModelNotFoundError",
     "ProviderError",
+    "SubjectExistsError",
     "SubjectNotFoundError",
     "TemplateError",
     "TemplateFormatError",
@@ -92,12 +97,20 @@ class SubjectNotFoundError(GalleryError, KeyError):
         return Exception.__str__(self)
 
 
+class SubjectExistsError(GalleryError):
+    """This subject id is enrolled already, and only a new one was asked for."""
+
+
 class GalleryFormatError(GalleryError):
     """The file is not a verifykit gallery, is damaged, or is of a newer schema."""
 
 
 class GalleryLockedError(GalleryError):
     """Another process holds the gallery's write lock for longer than the time-out."""
+
+
+class GalleryKeyError(GalleryError):
+    """The gallery is encrypted with another key, or no key was given, or the key cannot be read."""
 
 
 class ModelError(VerifyKitError):
@@ -114,6 +127,10 @@ class ModelIntegrityError(ModelError):
 
 class ModelContractError(ModelError):
     """The model has no specification, or behaves otherwise than the specification says."""
+
+
+class AuditError(VerifyKitError):
+    """The audit log cannot be read or written, is damaged, or is another file; nothing was logged."""
 
 
 class CalibrationError(VerifyKitError):

@@ -253,11 +253,15 @@ class Identification(_Record):
 
 @dataclass(frozen=True)
 class Subject(_Record):
-    """What a gallery holds of one subject."""
+    """What a gallery holds of one subject.
+
+    ``enrolled_at`` is when templates were last enrolled, Unix seconds; None where the gallery does not say.
+    """
 
     subject_id: str
     templates: tuple[Template, ...]
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    enrolled_at: int | None = None
 
 
 @dataclass(frozen=True)

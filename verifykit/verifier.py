@@ -11,8 +11,8 @@ from verifykit.asked import Asked
 from verifykit.calibration import Calibration
 from verifykit.criterion import Policy
 from verifykit.encoder import Encoder
-from verifykit.enrollment import as_images, enroll
-from verifykit.gallery import Gallery, open_gallery
+from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
+from verifykit.gallery import Gallery, KeySource, open_gallery
 from verifykit.identification import identify_each
 from verifykit.opening import open_encoder
 from verifykit.session import Provider
@@ -55,6 +55,8 @@ class Verifier:
         quality: QualityGate = "strict",
         providers: Provider = "auto",
         threads: int | None = None,
+        key: KeySource | None = None,
+        keep_crops: bool = False,
     ) -> None:
         """Open a model and a gallery.
 
@@ -63,20 +65,19 @@ class Verifier:
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
             threshold: A bare cosine threshold in [-1, 1] instead; it stands for no rate.
-            attack: What the rate is about: ``"random_forgery"``, samples of other subjects, or
-                ``"skilled_forgery"``, imitations; None takes the model's default.
+            attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own pictures (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
             threads: Threads within one network run; None takes every core. Not with an open encoder.
+            key: Of an encrypted gallery's file: see :class:`~verifykit.SqliteGallery`.
+            keep_crops: Store the part of each enrolled image that another model may want; encrypted only.
 
         Raises:
-            ModelError: The model is not found, damaged, or not what it says it is.
-            ProviderError: The provider is not there.
-            TemplateMismatchError: The gallery was made with another model.
-            GalleryError: The gallery cannot be opened.
+            ModelError, ProviderError: The model or its provider is not there, or is damaged.
+            GalleryError, TemplateMismatchError: The gallery cannot be opened, or is another model's.
             CalibrationError: ``calibration`` is of another model, or none goes down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
@@ -85,7 +86,8 @@ class Verifier:
         self._usual = Asked(fmr, threshold, attack, policy)
         self._usual.require_possible(self.spec)
         self._multi_face, self._quality = multi_face, quality
-        self.gallery = open_gallery(gallery, self.encoder.spec)
+        self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
+        self._keep_crops = checked_keep_crops(keep_crops, self.gallery)
 
     @property
     def spec(self) -> ModelSpec:
@@ -103,6 +105,7 @@ class Verifier:
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
+        on_existing: IfEnrolled = "append",
     ) -> EnrollmentReport:
         """Store templates of a subject; durable when this returns. More images may be added later.
 
@@ -115,6 +118,7 @@ class Verifier:
             fmr: Rate whose threshold, that of a single pair, the warnings about likeness use.
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
+            on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``.
 
         Returns:
             What was taken and refused, and warnings: images that disagree, a look-alike enrolled.
@@ -122,7 +126,7 @@ class Verifier:
         Raises:
             InputError: The subject id, ``metadata`` or an option is not allowed.
             AcquisitionError, ImageError: No image is usable, or can be read; nothing was stored.
-            GalleryError: The gallery could not store them; nothing was stored.
+            SubjectExistsError, GalleryError: The gallery could not store them; nothing was stored.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
         """
         return enroll(
@@ -134,6 +138,8 @@ class Verifier:
             threshold=Asked(fmr, threshold, attack).likeness(self.spec, self._usual),
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,
+            on_existing=on_existing,
+            keep_crops=self._keep_crops,
         )
 
     def verify(
@@ -231,26 +237,21 @@ class Verifier:
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
-            fpir: False positive identification rate of a search in this gallery, in (0, 1), instead of
-                ``fmr``: the threshold grows with the number of subjects, by ``1 - (1 - fmr)^N``.
+            fpir: Rate of searches here that find somebody wrong, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` says whose it is.
             quality: For this call.
-
-        Returns:
-            Candidates, best first.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``fpir``, one not allowed, or ``limit`` below 1.
         """
+        asked = Asked(fmr, threshold, attack)
         answers = identify_each(
             self.encoder,
             self.gallery,
             image,
-            criterion=Asked(fmr, threshold, attack).search_criterion(
-                self.spec, self._usual, fpir, len(self.gallery)
-            ),
+            criterion=asked.search_criterion(self.spec, self._usual, fpir, len(self.gallery)),
             limit=limit,
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,
@@ -287,8 +288,7 @@ class Verifier:
             How many templates were erased.
 
         Raises:
-            SubjectNotFoundError: Nobody is enrolled under this id.
-            GalleryError: The gallery could not be written.
+            SubjectNotFoundError, GalleryError: Nobody has this id, or the gallery could not be written.
         """
         return self.gallery.remove(subject_id)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 __all__ = ["write_whole"]
 
 
-def write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
     """Fill a file of another name beside ``path``, bring it to the disk, then put it in place.
 
     Another process sees the old file, if there was one, or the new one; of two that write at once the
@@ -18,6 +18,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Args:
         path: Where it goes; its folder exists.
         data: All of its bytes.
+        private: Only its owner may read it.
 
     Raises:
         OSError: The folder is missing, cannot be written or is full.
@@ -28,7 +29,7 @@ def write_whole(path: Path, data: bytes) -> None:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o644)
+        Path(name).chmod(0o600 if private else 0o644)
         Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

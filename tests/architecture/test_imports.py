@@ -24,11 +24,17 @@ ALLOWED = {
     "typer": "cli",
     "rich": "cli",
     "psycopg": "gallery",
+    "cryptography": "gallery",
     "jinja2": "evaluation",
     "matplotlib": "evaluation",
     "pyarrow": "batch",
     "dask": "batch",
     "distributed": "batch",
+    "fastapi": "server",
+    "prometheus_client": "server",
+    "pydantic": "server",
+    "starlette": "server",
+    "uvicorn": "server",
 }
 
 IMPORT_ALL = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-import verifykit.errors
-from verifykit.errors import InputError, SubjectNotFoundError, TemplateFormatError
+from verifykit.errors import (
+    InputError,
+    SubjectNotFoundError,
+    TemplateFormatError,
+    TemplateMismatchError,
+)
 from verifykit.gallery import (
     Gallery,
     MemoryGallery,
@@ -32,13 +37,12 @@ DIGEST = "d" * 64
 SIZE = 16
 
 Make = Callable[..., PortableGallery]
+KINDS = ["memory", "sqlite", "sealed", "postgres", pytest.param("shards", marks=pytest.mark.slow)]
 
 _numbers = itertools.count()
 
 
-@pytest.fixture(
-    params=["memory", "sqlite", "postgres", pytest.param("shards", marks=pytest.mark.slow)]
-)
+@pytest.fixture(params=KINDS)
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Make a fresh gallery: ``make(fusion="max")``."""
     opened: list[SqliteGallery | PostgresGallery] = []
@@ -62,8 +66,8 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         opened.append(PostgresGallery(urls[0], **of))
         return opened[-1]
 
-    kinds = {"memory": memory, "sqlite": sqlite, "postgres": postgres, "shards": shards}
-    kind = kinds[request.param]
+    kinds = {kind.__name__: kind for kind in (memory, sqlite, postgres, shards)}
+    kind = {**kinds, "sealed": partial(sqlite, key=bytes(32))}[request.param]
 
     def make(fusion: Fusion = "max") -> PortableGallery:
         return kind(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)
@@ -168,10 +172,7 @@ def test_nothing_of_a_refused_enrolment_is_stored(make: Make) -> None:
         (InputError, ("alice", good, {"deep": {None: "x"}})),
         (InputError, ("alice", good, ["no", "object"])),
         (InputError, ("alice", good, {"long": "x" * (1 << 20)})),
-        (
-            verifykit.errors.TemplateMismatchError,
-            ("alice", [*good, *templates(units(2, 1), "e" * 64)]),
-        ),
+        (TemplateMismatchError, ("alice", [*good, *templates(units(2, 1), "e" * 64)])),
         (TemplateFormatError, ("alice", [*good, short])),
     ]
     for error, arguments in cases:
@@ -224,8 +225,7 @@ def test_a_threshold_of_zero_is_a_threshold(make: Make) -> None:
 def test_search_is_the_loop_over_all_subjects(
     make: Make, fusion: Fusion, seed: int, counts: Sequence[int], limit: int, threshold: float
 ) -> None:
-    """Enrolment is split in two and one subject is removed, so that updates are searched as well."""
-    gallery = make(fusion)
+    gallery = make(fusion)  # in two steps and with a removal, so that updates are searched as well
     pool = units(seed, 6)  # few vectors: subjects share them, and tie
     choose = np.random.default_rng(seed).integers
     stored = {str(i): pool[choose(0, 6, size=count)] for i, count in enumerate(counts)}

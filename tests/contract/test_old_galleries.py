@@ -1,14 +1,17 @@
 """Galleries that earlier versions wrote stay readable for ever.
 
 ``galleries/schema-N.gallery`` and ``galleries/schema-N.jsonl`` (an export) hold what ``_require_contents``
-says; they were written by the first version of that schema, and are never written again. For a new schema
-add files, and a row below. ``draft.gallery`` is of the code of commit 355773e, which nobody was given: it
+says; they were written by the first version of that schema, and are never written again. From schema 2 on
+there is ``schema-N-sealed.gallery`` as well, encrypted with ``KEY``. For a new schema add files, and rows
+below. ``draft.gallery`` is of the code of commit 355773e, which nobody was given: it
 numbered another schema 1 on the day before; what matters is that it is refused and not misread.
 """
 
 from __future__ import annotations
 
 import shutil
+import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +20,14 @@ from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError
 from verifykit.gallery import MemoryGallery, PortableGallery, SqliteGallery, import_gallery
-from verifykit.gallery.sqlite_schema import SCHEMA_VERSION
+from verifykit.gallery.sqlite_tables import SCHEMA_VERSION
 from verifykit.types import Template
 
 FOLDER = Path(__file__).parent / "galleries"
 DIGEST = "d" * 64
 SIZE = 8
+KEY = bytes(range(32))
+FILES: dict[str, bytes | None] = {"schema-1": None, "schema-2": None, "schema-2-sealed": KEY}
 
 
 def row(place: int) -> NDArray[np.float32]:
@@ -31,26 +36,57 @@ def row(place: int) -> NDArray[np.float32]:
     return values
 
 
-@pytest.fixture(params=["schema-1"])
-def old(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+@dataclass(frozen=True)
+class OldFile:
     """A copy: a test must not write to the file itself."""
-    return Path(shutil.copy(FOLDER / f"{request.param}.gallery", tmp_path / "old.gallery"))
+
+    path: Path
+    key: bytes | None
+
+
+@pytest.fixture(params=FILES)
+def old(request: pytest.FixtureRequest, tmp_path: Path) -> OldFile:
+    copy = shutil.copy(FOLDER / f"{request.param}.gallery", tmp_path / "old.gallery")
+    return OldFile(Path(copy), FILES[request.param])
 
 
 def test_every_schema_has_its_file() -> None:
-    names = {path.name for path in FOLDER.glob("schema-*.gallery")}
-    assert names == {f"schema-{number}.gallery" for number in range(1, SCHEMA_VERSION + 1)}
+    names = {path.stem for path in FOLDER.glob("schema-*.gallery")}
+    assert names == set(FILES)
+    assert f"schema-{SCHEMA_VERSION}" in names
 
 
-def test_an_old_file_is_read_as_it_was_written(old: Path) -> None:
-    with SqliteGallery.open_existing(old) as gallery:
+def test_an_old_file_is_read_as_it_was_written(old: OldFile) -> None:
+    before = old.path.read_bytes()
+    with SqliteGallery.open_existing(old.path, key=old.key) as gallery:
         assert (gallery.spec_digest, gallery.model) == (DIGEST, "face")
         _require_contents(gallery)
         assert gallery.check() == []
+        assert set(_enrolled_at(gallery)) == {"alice", "bob 🙂"}
+        if old.key:
+            assert gallery.crops("alice") == [b"one", b"two"]
+    assert old.path.read_bytes() == before
 
 
-def test_an_old_file_can_be_written_to(old: Path) -> None:
-    with SqliteGallery(old, spec_digest=DIGEST, embedding_size=SIZE) as gallery:
+def test_an_old_file_is_migrated_by_the_first_change(old: OldFile) -> None:
+    with SqliteGallery.open_existing(old.path, key=old.key) as reader:
+        version = reader.info()["schema_version"]
+        with SqliteGallery.open_existing(old.path, key=old.key, read_only=False) as gallery:
+            assert gallery.info()["schema_version"] == version
+            before = _enrolled_at(gallery)
+            gallery.add("dora", [Template(row(6), DIGEST)])
+            gallery.remove("dora")
+            gallery.add("carol", [Template(row(5), DIGEST)])
+            after = _enrolled_at(gallery)
+            assert abs(after.pop("carol") - time.time()) < 60  # type: ignore[operator]
+            assert after == before
+        assert reader.info()["schema_version"] == SCHEMA_VERSION
+        assert reader.search(row(5)[None], 1, 0.99)[0][0].subject_id == "carol"
+        assert reader.check() == []
+
+
+def test_an_old_file_can_be_written_to(old: OldFile) -> None:
+    with SqliteGallery(old.path, spec_digest=DIGEST, embedding_size=SIZE, key=old.key) as gallery:
         gallery.add("dora", [Template(row(6), DIGEST)])
         gallery.remove("dora")
         gallery.add("carol", [Template(row(5), DIGEST)])
@@ -76,6 +112,10 @@ def test_a_draft_of_the_schema_is_refused_and_not_changed(tmp_path: Path) -> Non
     with pytest.raises(GalleryFormatError):
         SqliteGallery(draft, spec_digest=DIGEST, embedding_size=SIZE)
     assert draft.read_bytes() == before
+
+
+def _enrolled_at(gallery: SqliteGallery) -> dict[str, int | None]:
+    return {enrolment.subject_id: enrolment.enrolled_at for enrolment in gallery.enrolments()}
 
 
 def _require_contents(gallery: PortableGallery) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,7 @@ from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
 from verifykit.batch.pipeline import Answered, answer_block
 from verifykit.batch.rows import Question
 from verifykit.criterion import Criterion
+from verifykit.gallery import new_key_file, seal_gallery
 from verifykit.models import calibration_digest
 
 pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs the extra batch")
@@ -119,15 +121,22 @@ def test_what_a_worker_cannot_do_is_said(crowd: Path, cluster: Cluster, tmp_path
         identify_batch(verifier, film, out, engine=engine, workers=2)
 
 
-def test_a_worker_answers_as_this_machine_does(crowd: Path) -> None:
-    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
+@pytest.mark.parametrize("sealed", [False, True])
+def test_a_worker_answers_as_this_machine_does(crowd: Path, tmp_path: Path, sealed: bool) -> None:
+    """Of an encrypted gallery it reads the key from its own file: the key is not in what is sent."""
+    gallery = Path(shutil.copy(crowd / "g.db", tmp_path / "g.db"))
+    key = str(tmp_path / "g.key") if sealed else None
+    if key:
+        new_key_file(key)
+        seal_gallery(gallery, key)
+    verifier = vk.Verifier(crowd / "m.onnx", gallery, threads=1, key=key)
     spec = verifier.spec
     digests = {"model": spec.digest, "calibration": calibration_digest(spec)}
     question = Question(Criterion(0.9, None, None), 5, "all", "strict", 18, **digests)
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
-    opening = {"model": str(crowd / "m.onnx"), "gallery": str(crowd / "g.db")}
-    opening |= {"calibration": None, "providers": "cpu", "threads": 1}
+    opening = DaskEngine("", str(crowd / "m.onnx"), str(gallery), None, "cpu", key=key)._opening()
+    assert opening["key"] == key
     named = [(image.name, str(image.image)) for image in block]
     rows, state, _ = answer_on_worker(opening, asdict(question), named)
     assert Answered(rows, state) == answer_block(verifier, question, block)

@@ -33,6 +33,8 @@ from verifykit.encoder import Encoder
 from verifykit.errors import ModelContractError
 from verifykit.types import Embeddings, Image, ImageLike, Sample
 
+ENGINE_THREADS = ("verifykit-batch", "verifykit-search")
+
 
 @pytest.fixture(scope="module")
 def crowd(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -165,7 +167,7 @@ def test_a_slow_disk_holds_up_the_decoding(tmp_path: Path) -> None:
         if seen == 60:
             break
     assert max(ahead) <= 6
-    assert not [t for t in threading.enumerate() if t.name.startswith("verifykit-")]
+    assert not [t for t in threading.enumerate() if t.name.startswith(ENGINE_THREADS)]
 
 
 def test_a_face_that_the_network_cannot_embed_is_a_bad_image(tmp_path: Path) -> None:
@@ -208,4 +210,4 @@ def test_a_failure_in_the_middle_ends_the_run_and_its_threads(tmp_path: Path) ->
     verifier = vk.Verifier(Encoder(spec, fails, Acquisition(spec.crop)))
     with pytest.raises(vk.ProviderError, match="out of memory"):
         identify_batch(verifier, many(tmp_path / "pictures", 50), tmp_path / "out.jsonl")
-    assert not [t for t in threading.enumerate() if t.name.startswith("verifykit-")]
+    assert not [t for t in threading.enumerate() if t.name.startswith(ENGINE_THREADS)]

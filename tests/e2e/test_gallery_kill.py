@@ -28,13 +28,14 @@ ENROL_UNTIL_KILLED = """
     from tests.unit.gallery.files import reopen, templates
 
     path, kills, count = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    key = bytes.fromhex(sys.argv[4]) or None
     random.seed(7)
     for run in range(kills):
         pipe_out, pipe_in = os.pipe()
         child = os.fork()
         if child == 0:
             say = lambda word: os.write(pipe_in, (word + "\\n").encode())
-            gallery = reopen(path)
+            gallery = reopen(path, key=key)
             say("open")
             for i in range(10**6):
                 name = f"{run}-{i}"
@@ -55,14 +56,17 @@ ENROL_UNTIL_KILLED = """
             lines += said
         print(*(f"{run} {line}" for line in lines if line.endswith("\\n")), sep="", end="")
         # Two of three leave their log to the next: a reader changes nothing.
-        with reopen(path, read_only=run % 3 != 0) as gallery:
+        with reopen(path, key=key, read_only=run % 3 != 0) as gallery:
             print(run, "=", *gallery.check(), *gallery.subject_ids())
 """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork and SIGKILL")
+@pytest.mark.parametrize("key", [None, bytes(32)], ids=["clear", "sealed"])
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
-def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, kills: int) -> None:
+def test_kills_lose_nothing_that_was_acknowledged(
+    tmp_path: Path, kills: int, key: bytes | None
+) -> None:
     path = tmp_path / "staff.db"
     result = subprocess.run(
         [
@@ -72,6 +76,7 @@ def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, kills: int) ->
             str(path),
             str(kills),
             str(TEMPLATES),
+            (key or b"").hex(),
         ],
         cwd=Path(__file__).resolve().parents[2],
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
@@ -99,7 +104,7 @@ def test_kills_lose_nothing_that_was_acknowledged(tmp_path: Path, kills: int) ->
     assert len(acknowledged) > kills, "the kills came too early to show anything"
     assert unknown, "no kill came in the middle of an operation"
 
-    with reopen(path) as gallery:
+    with reopen(path, key=key) as gallery:
         assert gallery.check() == []
         enrolled = set(gallery.subject_ids())
         assert acknowledged <= enrolled

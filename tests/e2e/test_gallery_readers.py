@@ -24,7 +24,7 @@ SEARCH_WHILE_ENROLLING = """
 
     def read(number, pipe):
         chance, searches = random.Random(number), 0
-        with reopen(PATH, read_only=True, timeout_s=60) as gallery:
+        with reopen(PATH, key={key}, read_only=True, timeout_s=60) as gallery:
             while True:
                 known = said.value
                 if known < 0:
@@ -44,14 +44,14 @@ SEARCH_WHILE_ENROLLING = """
                     pipe.send(searches)
                     return
 
-    with reopen(PATH) as gallery:
+    with reopen(PATH, key={key}) as gallery:
         pass
     pipes = [context.Pipe(duplex=False) for _ in range(readers)]
     processes = [
         context.Process(target=read, args=(number, pipe[1])) for number, pipe in enumerate(pipes)
     ]
     [process.start() for process in processes]
-    with reopen(PATH, timeout_s=60) as gallery:
+    with reopen(PATH, key={key}, timeout_s=60) as gallery:
         for i in range(count):
             gallery.add(f"s{{i}}", templates(i, 2), {{"n": i}})
             said.value = i
@@ -63,14 +63,17 @@ SEARCH_WHILE_ENROLLING = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork")
 @pytest.mark.timeout(1500)
+@pytest.mark.parametrize("key", [None, bytes(32)], ids=["clear", "sealed"])
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
-def test_four_processes_search_while_one_enrols(tmp_path: Path, count: int) -> None:
+def test_four_processes_search_while_one_enrols(
+    tmp_path: Path, count: int, key: bytes | None
+) -> None:
     path = tmp_path / "staff.gallery"
-    code = SEARCH_WHILE_ENROLLING.format(count=count, readers=READERS)
+    code = SEARCH_WHILE_ENROLLING.format(count=count, readers=READERS, key=key)
     searches = list(map(int, run_python(code, path, timeout_s=1400).split()))
     assert len(searches) == READERS
     assert min(searches) > 5, "the readers hardly came to read"
-    with reopen(path) as gallery:
+    with reopen(path, key=key) as gallery:
         assert gallery.check() == []
         assert len(gallery) == count
 

@@ -20,6 +20,11 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_private_file_is_its_owners(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.json", b"one", private=True)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_reader_of_the_old_file_keeps_it(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_whole(path, b"old and long")

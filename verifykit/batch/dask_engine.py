@@ -50,6 +50,8 @@ class DaskEngine:
         calibration: The calibration's file, likewise; None for the model's own.
         providers: Where the workers' networks run.
         threads: Threads within one network run.
+        key: Of an encrypted gallery, as the workers are to read it: ``"env:NAME"``, or the path of a file
+            that each of them has. The key itself does not go over the network.
         wait_s: How long to wait for the scheduler, and for a first worker.
         seconds: Time in each stage, summed over workers.
     """
@@ -60,6 +62,7 @@ class DaskEngine:
     calibration: str | None = None
     providers: Provider = "auto"
     threads: int = 1
+    key: str | None = None
     wait_s: float = 30.0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -137,6 +140,7 @@ class DaskEngine:
             "calibration": self.calibration and str(Path(self.calibration).resolve()),
             "providers": self.providers,
             "threads": self.threads,
+            "key": _absolute_key(self.key),
         }
 
 
@@ -187,6 +191,7 @@ def _verifier(opening: dict[str, Any]) -> Verifier:
                 embedding_size=encoder.spec.embedding_size,
                 fusion=encoder.spec.fusion,
                 model=encoder.spec.name,
+                key=opening["key"],
                 create=False,
                 read_only=True,
             )
@@ -201,6 +206,10 @@ def _named(image: SourceImage) -> tuple[str, str]:
             "machine, with the engine 'local'"
         )
     return image.name, str(Path(image.image).resolve())
+
+
+def _absolute_key(key: str | None) -> str | None:
+    return key if key is None or key.startswith("env:") else str(Path(key).resolve())
 
 
 def _absolute(model: str) -> str:

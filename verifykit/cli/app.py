@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli import doctor, gallery, models
+from verifykit.cli import audit, doctor, gallery, models
 from verifykit.cli.calibrate import calibrate
 from verifykit.cli.cluster import cluster
 from verifykit.cli.compare import compare
@@ -36,6 +36,7 @@ app.command()(cluster)
 app.command()(evaluate)
 app.command()(calibrate)
 app.add_typer(gallery.app, name="gallery")
+app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
 app.command("doctor")(doctor.doctor)
 

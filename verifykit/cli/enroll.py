@@ -13,6 +13,8 @@ from verifykit.cli.options import (
     FmrOption,
     GalleryOption,
     JsonOption,
+    KeepCropsOption,
+    KeyFileOption,
     ModelOption,
     MultiFaceOption,
     ProvidersOption,
@@ -20,6 +22,7 @@ from verifykit.cli.options import (
     SubjectArgument,
     ThreadsOption,
     ThresholdOption,
+    gallery_key,
     parse_metadata,
 )
 from verifykit.cli.outcome import emit, outcome
@@ -49,6 +52,8 @@ def enroll(
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    key_file: KeyFileOption = None,
+    keep_crops: KeepCropsOption = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -69,6 +74,8 @@ def enroll(
             quality=quality,
             providers=providers,
             threads=threads,
+            key=gallery_key(key_file),
+            keep_crops=keep_crops,
         )
         report = verifier.enroll(subject_id, images, stored)
         emit(report.to_dict(), _report_text(report, len(images)), as_json=as_json)

@@ -1,15 +1,25 @@
-"""``verifykit gallery``: look into a gallery, move it, check it. Only `duplicates` needs a model."""
+"""``verifykit gallery``: look into a gallery, move it, check it. Few of its verbs need a model."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from verifykit.cli.gallery_copy import copy, open_target
 from verifykit.cli.gallery_duplicates import duplicates
-from verifykit.cli.options import DebugOption, JsonOption, SubjectArgument
+from verifykit.cli.gallery_expire import expire_
+from verifykit.cli.gallery_keys import encrypt, new_key, rotate_key
+from verifykit.cli.gallery_reenroll import plan, reenroll_
+from verifykit.cli.gallery_show import show
+from verifykit.cli.options import (
+    DebugOption,
+    JsonOption,
+    KeyFileOption,
+    SubjectArgument,
+    gallery_key,
+)
 from verifykit.cli.outcome import ERROR, emit, outcome
 from verifykit.cli.wording import counted
 from verifykit.gallery import (
@@ -21,7 +31,6 @@ from verifykit.gallery import (
     read_export_header,
     shown_location,
 )
-from verifykit.types import Subject
 
 __all__ = ["app"]
 
@@ -32,12 +41,26 @@ GalleryArgument = Annotated[
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 app.command()(duplicates)
 app.command()(copy)
+app.command("new-key")(new_key)
+app.command()(encrypt)
+app.command("rotate-key")(rotate_key)
+app.command("expire")(expire_)
+app.command("plan-reenroll")(plan)
+app.command("reenroll")(reenroll_)
 
 
 @app.command()
-def info(gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+def info(
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
     """Print what a gallery holds: model, subjects, templates, size."""
-    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(gallery, key=gallery_key(key_file)) as opened,
+    ):
         body = opened.info()
         width = max(map(len, body))
         text = "\n".join(f"{key:{width}}  {value}" for key, value in body.items())
@@ -46,10 +69,16 @@ def info(gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOpti
 
 @app.command("list")
 def list_(
-    gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Print the ids of all subjects, one a line."""
-    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(gallery, key=gallery_key(key_file)) as opened,
+    ):
         if as_json:
             emit({"subject_ids": list(opened.subject_ids())}, "", as_json=True)
             return
@@ -57,35 +86,21 @@ def list_(
             typer.echo(subject_id)
 
 
-@app.command()
-def show(
-    gallery: GalleryArgument,
-    subject_id: SubjectArgument,
-    embeddings: Annotated[
-        bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
-    ] = False,
-    as_json: JsonOption = False,
-    debug: DebugOption = False,
-) -> None:
-    """Print what is stored of one subject; no embeddings unless asked."""
-    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
-        subject = opened.get(subject_id)
-        emit(
-            _subject_body(subject, embeddings), _subject_text(subject, embeddings), as_json=as_json
-        )
+app.command()(show)
 
 
 @app.command()
 def remove(
     gallery: GalleryArgument,
     subject_id: SubjectArgument,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Erase a subject: all templates and metadata, from the file too."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, read_only=False) as opened,
+        open_existing(gallery, key=gallery_key(key_file), read_only=False) as opened,
     ):
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
@@ -97,12 +112,18 @@ def export(
     gallery: GalleryArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, to be made.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Write every subject to a file that another machine or engine can import."""
-    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(gallery, key=gallery_key(key_file)) as opened,
+    ):
         report = export_gallery(opened, file, overwrite=overwrite)
+        if opened.info().get("encrypted", "no") != "no":
+            typer.echo(f"warning: {file} is not encrypted, as every export", err=True)
         body = {
             "file": str(file),
             "subject_count": report.subject_count,
@@ -118,6 +139,7 @@ def import_(
     on_existing: Annotated[
         OnExisting, typer.Option("--on-existing", help="For subjects who are enrolled already.")
     ] = "error",
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -130,6 +152,7 @@ def import_(
             embedding_size=header.embedding_size,
             fusion=None,
             model=header.model,
+            key=gallery_key(key_file),
         ) as opened:
             report = import_gallery(opened, file, on_existing=on_existing)
         body = {
@@ -144,10 +167,16 @@ def import_(
 
 @app.command()
 def check(
-    gallery: GalleryArgument, as_json: JsonOption = False, debug: DebugOption = False
+    gallery: GalleryArgument,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
 ) -> None:
     """Read a gallery from end to end; status 2 when something is wrong with it."""
-    with outcome(as_json=as_json, debug=debug), open_existing(gallery) as opened:
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(gallery, key=gallery_key(key_file)) as opened,
+    ):
         place, problems = shown_location(gallery), opened.check()
         text = "\n".join(f"problem: {problem}" for problem in problems) or f"{place} is sound"
         emit({"gallery": place, "problems": problems}, text, as_json=as_json)
@@ -158,29 +187,3 @@ def check(
 def _contents(report: TransferReport) -> str:
     subjects = counted(report.subject_count, "subject")
     return f"{subjects}, {counted(report.template_count, 'template')}"
-
-
-def _subject_body(subject: Subject, embeddings: bool) -> dict[str, Any]:
-    templates = []
-    for template in subject.templates:
-        body: dict[str, Any] = {"reasons": list(template.reasons)}
-        if embeddings:
-            body["embedding"] = template.embedding.tolist()
-        templates.append(body)
-    return {
-        "subject_id": subject.subject_id,
-        "metadata": dict(subject.metadata),
-        "templates": templates,
-    }
-
-
-def _subject_text(subject: Subject, embeddings: bool) -> str:
-    lines = [f"{subject.subject_id}: {counted(len(subject.templates), 'template')}"]
-    lines += [f"{key}={value}" for key, value in subject.metadata.items()]
-    for number, template in enumerate(subject.templates, start=1):
-        reasons = f"warnings {', '.join(template.reasons)}" if template.reasons else "no warnings"
-        values = (
-            f"  {' '.join(f'{value:.6f}' for value in template.embedding)}" if embeddings else ""
-        )
-        lines.append(f"template {number}  {reasons}{values}")
-    return "\n".join(lines)

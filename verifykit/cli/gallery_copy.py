@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from verifykit.cli.options import DebugOption, FusionOption, JsonOption
+from verifykit.cli.options import (
+    DebugOption,
+    FusionOption,
+    JsonOption,
+    KeyFileOption,
+    gallery_key,
+)
 from verifykit.cli.outcome import emit, outcome
 from verifykit.cli.wording import counted
 from verifykit.errors import InputError, ModelError
 from verifykit.gallery import (
+    KeySource,
     StoredGallery,
     copy_gallery,
     open_existing,
@@ -30,6 +38,13 @@ def copy(
         str, typer.Argument(metavar="TO", help="Another, which is made if it is not there.")
     ],
     fusion: FusionOption = None,
+    key_file: KeyFileOption = None,
+    to_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--to-key-file", metavar="FILE", help="Key of TO, which is then made encrypted."
+        ),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -38,14 +53,20 @@ def copy(
     Who is there already with the same content is skipped, with other content it is an error. The counts of
     both galleries are compared at the end.
     """
-    with outcome(as_json=as_json, debug=debug), open_existing(source) as opened:
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(source, key=gallery_key(key_file)) as opened,
+    ):
         with open_target(
             target,
             spec_digest=opened.spec_digest,
             embedding_size=opened.embedding_size,
             fusion=fusion or stored_fusion(source),
             model=opened.model,
+            key=to_key_file,
         ) as made:
+            if opened.info().get("encrypted", "no") != "no" and to_key_file is None:
+                typer.echo(f"warning: {shown_location(target)} is not encrypted", err=True)
             report = copy_gallery(opened, made)
             count = len(made)
         body = {
@@ -66,7 +87,13 @@ def copy(
 
 
 def open_target(
-    location: str, *, spec_digest: str, embedding_size: int, fusion: Fusion | None, model: str
+    location: str,
+    *,
+    spec_digest: str,
+    embedding_size: int,
+    fusion: Fusion | None,
+    model: str,
+    key: KeySource | None,
 ) -> StoredGallery:
     """A gallery to write to; made for this model if there is none.
 
@@ -76,6 +103,7 @@ def open_target(
         embedding_size: D.
         fusion: How the scores of a subject's templates become one, if that is known.
         model: Name of the model: where it is installed, its own fusion is taken.
+        key: Of an encrypted gallery; a new file is then encrypted.
 
     Raises:
         InputError: A gallery on PostgreSQL, which keeps its fusion, is to be made without one.
@@ -94,6 +122,7 @@ def open_target(
         embedding_size=embedding_size,
         fusion=fusion or "max",  # a file keeps none: whoever opens it says
         model=model,
+        key=key,
     )
 
 

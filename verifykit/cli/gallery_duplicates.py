@@ -15,10 +15,12 @@ from verifykit.cli.options import (
     FmrOption,
     FpirOption,
     JsonOption,
+    KeyFileOption,
     ModelOption,
     ProvidersOption,
     ThreadsOption,
     ThresholdOption,
+    gallery_key,
 )
 from verifykit.cli.outcome import emit, outcome
 from verifykit.cli.progress import progress
@@ -51,6 +53,7 @@ def duplicates(
     calibration: CalibrationOption = None,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -61,7 +64,12 @@ def duplicates(
     """
     with outcome(as_json=as_json, debug=debug):
         opened = open_reader(
-            model, gallery, providers=providers, threads=threads, calibration=calibration
+            model,
+            gallery,
+            providers=providers,
+            threads=threads,
+            calibration=calibration,
+            key=gallery_key(key_file),
         )
         enrolled = read_enrolled(opened.gallery)
         if fmr is None and threshold is None and fpir is None:

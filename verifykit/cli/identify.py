@@ -15,6 +15,7 @@ from verifykit.cli.options import (
     GalleryOption,
     ImageArgument,
     JsonOption,
+    KeyFileOption,
     LimitOption,
     ModelOption,
     MultiFaceOption,
@@ -23,6 +24,7 @@ from verifykit.cli.options import (
     SaveOption,
     ThreadsOption,
     ThresholdOption,
+    gallery_key,
 )
 from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.wording import identification_text
@@ -46,6 +48,7 @@ def identify(
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     save: SaveOption = None,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -56,7 +59,12 @@ def identify(
 
             require_writable(save, image)
         verifier = open_reader(
-            model, gallery, providers=providers, threads=threads, calibration=calibration
+            model,
+            gallery,
+            providers=providers,
+            threads=threads,
+            calibration=calibration,
+            key=gallery_key(key_file),
         )
         criterion = Asked(fmr, threshold, attack).search_criterion(
             verifier.spec, Asked(), fpir, len(verifier.gallery)

@@ -18,12 +18,14 @@ from verifykit.cli.options import (
     FpirOption,
     GalleryOption,
     JsonOption,
+    KeyFileOption,
     LimitOption,
     ModelOption,
     MultiFaceOption,
     ProvidersOption,
     QualityOption,
     ThresholdOption,
+    gallery_key,
 )
 from verifykit.cli.outcome import emit, outcome
 from verifykit.cli.progress import progress
@@ -75,6 +77,7 @@ def identify_batch(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads of one network run in one worker.")
     ] = 1,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -95,9 +98,15 @@ def identify_batch(
                 None if calibration is None else str(calibration),
                 providers,
                 threads,
+                gallery_key(key_file),
             )
         verifier = open_reader(
-            model, gallery, providers=providers, threads=threads, calibration=calibration
+            model,
+            gallery,
+            providers=providers,
+            threads=threads,
+            calibration=calibration,
+            key=gallery_key(key_file),
         )
         with progress("identify") as on_image:
             summary = batch.identify_batch(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verifykit.criterion import Policy
-from verifykit.gallery import open_existing, open_for
+from verifykit.gallery import KeySource, open_existing, open_for
 from verifykit.opening import open_encoder
 from verifykit.session import Provider
 from verifykit.spec import Attack
@@ -28,6 +28,7 @@ def open_reader(
     calibration: Path | None = None,
     multi_face: MultiFace = "error",
     quality: QualityGate = "strict",
+    key: KeySource | None = None,
 ) -> Verifier:
     """A verifier over a gallery that is there already and is not written to.
 
@@ -45,13 +46,14 @@ def open_reader(
         calibration: File of thresholds in place of the model's own.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
+        key: Of an encrypted gallery.
 
     Raises:
         VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too if there is none.
     """
     # The gallery first: a wrong path is told at once, not after the model has been loaded.
     location = str(gallery)
-    open_existing(location).close()
+    open_existing(location, key=key).close()
     encoder = open_encoder(model, calibration, providers=providers, threads=threads)
     opened = open_for(
         location,
@@ -59,6 +61,7 @@ def open_reader(
         embedding_size=encoder.spec.embedding_size,
         fusion=encoder.spec.fusion,
         model=encoder.spec.name,
+        key=key,
         create=False,
         read_only=True,
     )

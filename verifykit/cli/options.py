@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -24,6 +25,8 @@ __all__ = [
     "GalleryOption",
     "ImageArgument",
     "JsonOption",
+    "KeepCropsOption",
+    "KeyFileOption",
     "LimitOption",
     "ModelOption",
     "MultiFaceOption",
@@ -34,9 +37,12 @@ __all__ = [
     "SubjectArgument",
     "ThreadsOption",
     "ThresholdOption",
+    "gallery_key",
     "parse_metadata",
     "parse_policy",
 ]
+
+_KEY_VARIABLE = "VERIFYKIT_GALLERY_KEY"
 
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="Path of an image.")]
@@ -109,8 +115,30 @@ SaveOption = Annotated[
     Path | None,
     typer.Option("--save", metavar="PICTURE", help="Draw faces, names and scores into this file."),
 ]
+KeepCropsOption = Annotated[
+    bool,
+    typer.Option(
+        "--keep-crops",
+        help="Keep what another model may want of each image; in an encrypted gallery only.",
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--key-file",
+        metavar="FILE",
+        help="Key of an encrypted gallery; without it, what VERIFYKIT_GALLERY_KEY holds.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+def gallery_key(key_file: Path | None) -> str | None:
+    """Where the key of a gallery is: the option's file, else the environment, else None."""
+    if key_file is not None:
+        return str(key_file)
+    return f"env:{_KEY_VARIABLE}" if _KEY_VARIABLE in os.environ else None
 
 
 def parse_policy(accept_fmr: float | None, review_fmr: float | None) -> Policy | None:

@@ -14,6 +14,7 @@ from verifykit.cli.options import (
     GalleryOption,
     ImageArgument,
     JsonOption,
+    KeyFileOption,
     ModelOption,
     MultiFaceOption,
     ProvidersOption,
@@ -22,6 +23,7 @@ from verifykit.cli.options import (
     SubjectArgument,
     ThreadsOption,
     ThresholdOption,
+    gallery_key,
     parse_policy,
 )
 from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
@@ -45,6 +47,7 @@ def verify(
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -62,6 +65,7 @@ def verify(
             quality=quality,
             providers=providers,
             threads=threads,
+            key=gallery_key(key_file),
         )
         decision = verifier.verify(subject_id, image)
         body = {"image": image, **decision.to_dict(), "model": verifier.spec.digest}

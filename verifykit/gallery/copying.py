@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator
@@ -66,13 +67,14 @@ def _missing(
         try:
             there = target.get(subject_id)
         except SubjectNotFoundError:
-            yield checked_entry(
+            entry = checked_entry(
                 subject_id,
                 subject.templates,
                 subject.metadata,
                 spec_digest=target.spec_digest,
                 embedding_size=target.embedding_size,
             )
+            yield dataclasses.replace(entry, enrolled_at=subject.enrolled_at)
             continue
         if not _is_same(subject, there):
             raise GalleryError(

@@ -16,12 +16,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.gallery.slot_rows import SlotRows
 from verifykit.scoring import LONGEST_ROW, paired_scores, unit_rows
 
 __all__ = ["ExactIndex", "IndexView"]
 
-_CHUNK_VALUES = 1 << 20  # at most 4 MB of float32 a chunk
-_CHUNK_ROWS = 8192  # and with 256 probes at most 8 MB of products
 _PROBE_TILE = 256
 _FEW_PROBES = 2
 _CHUNKS_A_WORKER = 4  # fewer are scanned before a second thread has begun
@@ -33,27 +32,21 @@ _Slots = NDArray[np.int64]
 class ExactIndex:
     """Rows of subjects, growing and shrinking without being rebuilt.
 
-    Rows lie in chunks of a fixed size. Appending writes behind the last row and copies nothing;
-    removing moves the last rows into the holes, in copies of the chunks concerned. A :meth:`view` taken
-    before is therefore never disturbed. Calls that change the index, and ``view``, must not overlap:
-    the gallery holds its lock. Searching a view needs no lock.
+    A :meth:`view` taken before a change is never disturbed by it. Calls that change the index, and
+    ``view``, must not overlap: the gallery holds its lock. Searching a view needs no lock.
 
     Args:
         embedding_size: D.
     """
 
     def __init__(self, embedding_size: int) -> None:
-        self.embedding_size = embedding_size
-        self._chunk_rows = min(_CHUNK_ROWS, max(64, _CHUNK_VALUES // embedding_size))
-        self._chunks: list[_Rows] = []
-        self._slots: list[_Slots] = []
-        self._count = 0
+        self._rows = SlotRows(embedding_size)
         self._slot_of: dict[str, int] = {}
         self._ids: list[str] = []
 
     def __len__(self) -> int:
         """Number of rows."""
-        return self._count
+        return len(self._rows)
 
     def append(self, subject_ids: Sequence[str], rows: _Rows) -> None:
         """Add rows; a subject may have any number of them.
@@ -62,18 +55,7 @@ class ExactIndex:
             subject_ids: Whose row it is, one for each row.
             rows: (R, D) float32, of :func:`~verifykit.scoring.reference_rows`.
         """
-        slots = self._slots_for(subject_ids)
-        done = 0
-        while done < len(rows):
-            chunk, offset = divmod(self._count, self._chunk_rows)
-            if chunk == len(self._chunks):
-                self._chunks.append(np.empty((self._chunk_rows, self.embedding_size), np.float32))
-                self._slots.append(np.empty(self._chunk_rows, np.int64))
-            taken = min(len(rows) - done, self._chunk_rows - offset)
-            self._chunks[chunk][offset : offset + taken] = rows[done : done + taken]
-            self._slots[chunk][offset : offset + taken] = slots[done : done + taken]
-            self._count += taken
-            done += taken
+        self._rows.append(self._slots_for(subject_ids), rows)
 
     def remove(self, subject_id: str) -> int:
         """Take all rows of a subject out, and return how many there were."""
@@ -83,44 +65,11 @@ class ExactIndex:
         # A copy, as views still read the old list; the place is not used again, for the same reason.
         self._ids = self._ids.copy()
         self._ids[slot] = ""
-        found = [np.flatnonzero(slots == slot) + i * self._chunk_rows for i, slots in self._used()]
-        gone = np.concatenate(found) if found else np.empty(0, np.int64)
-        left = self._count - len(gone)
-        holes = gone[gone < left]
-        movers = np.setdiff1d(np.arange(left, self._count), gone, assume_unique=True)
-        last = left // self._chunk_rows
-        self._own({*(holes // self._chunk_rows).tolist(), last})
-        for hole, mover in zip(holes.tolist(), movers.tolist(), strict=True):
-            (to, at), (of, place) = divmod(hole, self._chunk_rows), divmod(mover, self._chunk_rows)
-            self._chunks[to][at] = self._chunks[of][place]
-            self._slots[to][at] = self._slots[of][place]
-        self._count = left
-        keep = -(-left // self._chunk_rows)
-        del self._chunks[keep:], self._slots[keep:]
-        if left % self._chunk_rows:
-            self._chunks[last][left % self._chunk_rows :] = 0.0
-        return len(gone)
+        return self._rows.remove(slot)
 
     def view(self) -> IndexView:
         """The rows as they are now, for searching."""
-        used = list(self._used())
-        return IndexView(
-            self.embedding_size,
-            self._chunk_rows,
-            tuple(self._chunks[i][: len(slots)] for i, slots in used),
-            tuple(slots for _, slots in used),
-            self._ids,
-        )
-
-    def _used(self) -> list[tuple[int, _Slots]]:
-        size = self._chunk_rows
-        return [(i, s[: max(0, self._count - i * size)]) for i, s in enumerate(self._slots)]
-
-    def _own(self, chunks: set[int]) -> None:
-        for i in chunks:
-            if i < len(self._chunks):
-                self._chunks[i] = self._chunks[i].copy()
-                self._slots[i] = self._slots[i].copy()
+        return IndexView.of(self._rows, self._ids)
 
     def _slots_for(self, subject_ids: Sequence[str]) -> _Slots:
         """The place of each subject in the list of ids; new subjects get the next ones."""
@@ -150,6 +99,23 @@ class IndexView:
     chunks: tuple[_Rows, ...]
     slots: tuple[_Slots, ...]
     ids: Sequence[str]
+
+    @classmethod
+    def of(cls, rows: SlotRows, ids: Sequence[str]) -> IndexView:
+        """The rows as they are now.
+
+        Args:
+            rows: They may change afterwards.
+            ids: Of each slot the subject id: for slots in use it must not change any more.
+        """
+        used = rows.used()
+        return cls(
+            rows.embedding_size,
+            rows.chunk_rows,
+            tuple(chunk for chunk, _ in used),
+            tuple(slots for _, slots in used),
+            ids,
+        )
 
     def search(self, probes: _Rows, limit: int, threshold: float) -> list[list[tuple[str, float]]]:
         """The best subjects of each probe; a subject's score is that of its best row.

@@ -11,11 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import InputError, TemplateFormatError, TemplateMismatchError
+from verifykit.errors import (
+    GalleryError,
+    InputError,
+    TemplateFormatError,
+    TemplateMismatchError,
+)
 from verifykit.gallery.subject_id import checked_subject_id
 from verifykit.types import Template
 
-__all__ = ["Entry", "checked_entry", "checked_identity", "checked_question", "metadata_from_json"]
+__all__ = [
+    "Entry",
+    "checked_entry",
+    "checked_identity",
+    "checked_question",
+    "metadata_from_json",
+    "require_no_crops",
+]
 
 MAX_METADATA_BYTES = 1 << 20
 
@@ -29,12 +41,16 @@ class Entry:
         embeddings: (T, D) float32, T at least 1.
         reasons: The quality reason codes of each template.
         metadata: JSON text of an object; None leaves what is there.
+        crops: What to keep of the image of each template; empty for nothing.
+        enrolled_at: When the subject was there, Unix seconds; None for now.
     """
 
     subject_id: str
     embeddings: NDArray[np.float32]
     reasons: tuple[tuple[str, ...], ...]
     metadata: str | None
+    crops: tuple[bytes, ...] = ()
+    enrolled_at: int | None = None
 
 
 def checked_entry(
@@ -44,11 +60,13 @@ def checked_entry(
     *,
     spec_digest: str,
     embedding_size: int,
+    crops: Sequence[bytes] = (),
 ) -> Entry:
     """An enrolment that this gallery can take, or the reason why not, before anything is stored.
 
     Raises:
-        InputError: The subject id or the metadata are not usable, or there is no template.
+        InputError: The subject id or the metadata are not usable, there is no template, or the crops are
+            not one for each.
         TemplateMismatchError: A template is another model's.
         TemplateFormatError: A template is of another length.
     """
@@ -62,12 +80,31 @@ def checked_entry(
         if not isinstance(template, Template):
             raise InputError(f"a Template was expected, got {type(template).__name__}")
         template.require(spec_digest, embedding_size)
+    if crops and len(crops) != len(templates):
+        raise InputError(
+            f"subject {subject_id!r}: {len(crops)} crops for {len(templates)} templates: give one for each"
+        )
     return Entry(
         subject_id,
         np.stack([template.embedding for template in templates]),
         tuple(template.reasons for template in templates),
         None if metadata is None else _metadata_to_json(metadata, subject_id),
+        tuple(bytes(crop) for crop in crops),
     )
+
+
+def require_no_crops(entry: Entry) -> Entry:
+    """The entry, for a gallery that is not encrypted.
+
+    Raises:
+        GalleryError: Crops are to be kept.
+    """
+    if entry.crops:
+        raise GalleryError(
+            f"subject {entry.subject_id!r}: crops are pictures of people, and kept in an encrypted gallery "
+            "only (SqliteGallery with key=); nothing was stored"
+        )
+    return entry
 
 
 def checked_question(limit: int, threshold: float) -> tuple[int, float]:

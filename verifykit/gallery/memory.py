@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verifykit.errors import GalleryError, SubjectNotFoundError
+from verifykit.errors import SubjectExistsError, SubjectNotFoundError
 from verifykit.gallery.index import ExactIndex
 from verifykit.gallery.intake import (
     Entry,
@@ -16,6 +16,7 @@ from verifykit.gallery.intake import (
     checked_identity,
     checked_question,
     metadata_from_json,
+    require_no_crops,
 )
 from verifykit.gallery.protocol import OnExisting, TransferReport
 from verifykit.gallery.subject_id import checked_subject_id
@@ -73,10 +74,10 @@ class MemoryGallery:
         """See :meth:`PortableGallery.add_entries`."""
         with self._lock:
             accepted, skipped = [], 0
-            for entry in entries:
+            for entry in map(require_no_crops, entries):
                 if on_existing != "append" and entry.subject_id in self._entries:
                     if on_existing == "error":
-                        raise GalleryError(
+                        raise SubjectExistsError(
                             f"subject {entry.subject_id!r} is already enrolled; nothing was stored"
                         )
                     skipped += 1

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TypeAlias, Union
 
-from verifykit.errors import InputError, TemplateMismatchError
+from verifykit.errors import GalleryKeyError, InputError, TemplateMismatchError
 from verifykit.gallery.memory import MemoryGallery
 from verifykit.gallery.postgres import PostgresGallery
 from verifykit.gallery.postgres_address import is_postgres_url, parse_url
 from verifykit.gallery.postgres_identity import find_identity
 from verifykit.gallery.protocol import Gallery
+from verifykit.gallery.sealing import KeySource
 from verifykit.gallery.sqlite import SqliteGallery
 from verifykit.spec import Fusion, ModelSpec
 
@@ -47,21 +48,26 @@ def stored_fusion(location: str) -> Fusion | None:
     return found.fusion if found else None
 
 
-def open_existing(location: str, *, read_only: bool = True) -> StoredGallery:
+def open_existing(
+    location: str, *, key: KeySource | None = None, read_only: bool = True
+) -> StoredGallery:
     """Open a gallery for whatever model it was made with.
 
     Args:
         location: The path of a file that exists, or a ``postgresql://`` URL of a gallery that exists.
+        key: Of an encrypted file.
         read_only: Refuse to write, and need no permission to.
 
     Raises:
+        GalleryKeyError: The key cannot be read or is another one, or only one of file and caller has one.
         GalleryFormatError: It is no gallery, is damaged, or is of a newer schema.
         GalleryError: There is none, or it cannot be opened.
         InputError: No such URL is possible.
     """
     if is_postgres_url(location):
+        _require_no_key(location, key)
         return PostgresGallery.open_existing(location, read_only=read_only)
-    return SqliteGallery.open_existing(location, read_only=read_only)
+    return SqliteGallery.open_existing(location, key=key, read_only=read_only)
 
 
 def open_for(
@@ -71,6 +77,7 @@ def open_for(
     embedding_size: int,
     fusion: Fusion,
     model: str,
+    key: KeySource | None = None,
     create: bool = True,
     read_only: bool = False,
 ) -> StoredGallery:
@@ -82,43 +89,71 @@ def open_for(
         embedding_size: D.
         fusion: How the scores of a subject's templates become one.
         model: Name of the model, for people.
+        key: Of an encrypted file; a new file is then encrypted.
         create: Whether to make it when there is none.
         read_only: Refuse to write, and need no permission to.
 
     Raises:
         TemplateMismatchError: It was made with another model.
+        GalleryKeyError: The key cannot be read or is another one, or only one of file and caller has one.
         GalleryError: It cannot be made or opened; see the class of that kind of gallery.
         InputError: No such URL or fusion is possible, or it was made with another fusion.
     """
-    kind: type[StoredGallery] = PostgresGallery if is_postgres_url(location) else SqliteGallery
-    return kind(
+    if is_postgres_url(location):
+        _require_no_key(location, key)
+        return PostgresGallery(
+            location,
+            spec_digest=spec_digest,
+            embedding_size=embedding_size,
+            fusion=fusion,
+            model=model,
+            create=create,
+            read_only=read_only,
+        )
+    return SqliteGallery(
         location,
         spec_digest=spec_digest,
         embedding_size=embedding_size,
         fusion=fusion,
         model=model,
+        key=key,
         create=create,
         read_only=read_only,
     )
 
 
-def open_gallery(location: GalleryLocation, spec: ModelSpec) -> Gallery:
+def _require_no_key(location: str, key: KeySource | None) -> None:
+    if key is not None:
+        raise GalleryKeyError(
+            f"gallery {shown_location(location)}: only a gallery in a file is encrypted by verifykit: "
+            "give no key (--key-file, VERIFYKIT_GALLERY_KEY), and have the server's disk encrypted"
+        )
+
+
+def open_gallery(
+    location: GalleryLocation, spec: ModelSpec, *, key: KeySource | None = None
+) -> Gallery:
     """The gallery at a place, for a model.
 
     Args:
         location: The path of a file or a ``postgresql://`` URL, where a gallery is made if there is none;
             None for a gallery in memory; or any object with :class:`~verifykit.gallery.Gallery`'s methods.
         spec: The model's specification.
+        key: Of an encrypted file; a new file is then encrypted.
 
     Returns:
         A gallery whose ``spec_digest`` is the model's.
 
     Raises:
         TemplateMismatchError: The gallery was made with another model.
+        GalleryKeyError: The key cannot be read or is another one, or only one of file and caller has one.
         GalleryFormatError: The file is not a gallery, is damaged, or is of a newer schema.
         GalleryError: It cannot be made or opened, and why.
-        InputError: No place that verifykit knows, or a gallery with another fusion than the model's.
+        InputError: No place that verifykit knows, a gallery with another fusion than the model's, or a key
+            for a gallery that is not in a file.
     """
+    if key is not None and not isinstance(location, (str, os.PathLike)):
+        raise InputError("key= is of a gallery in a file, and gallery= names no file: leave it out")
     if location is None:
         return MemoryGallery(
             spec_digest=spec.digest,
@@ -141,6 +176,7 @@ def open_gallery(location: GalleryLocation, spec: ModelSpec) -> Gallery:
             embedding_size=spec.embedding_size,
             fusion=spec.fusion,
             model=spec.name,
+            key=key,
         )
     if not isinstance(location, Gallery):
         raise InputError(

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from verifykit.errors import (
-    GalleryError,
     GalleryFormatError,
+    SubjectExistsError,
     SubjectNotFoundError,
     TemplateFormatError,
 )
@@ -23,12 +23,12 @@ from verifykit.gallery.intake import (
 from verifykit.gallery.postgres_address import parse_url
 from verifykit.gallery.postgres_check import problems
 from verifykit.gallery.postgres_connections import PostgresConnections
+from verifykit.gallery.postgres_coordinator import partitions
 from verifykit.gallery.postgres_identity import PostgresIdentity, read_identity, require_identity
 from verifykit.gallery.postgres_schema import (
     create_hnsw,
     create_tables,
     has_hnsw,
-    partitions,
     require_local,
     require_vector_size,
 )
@@ -138,14 +138,14 @@ class PostgresGallery:
             address, read_only=True, timeout_s=checked_timeout(timeout_s)
         )
         with contextlib.closing(connections), connections.reading() as server:
-            identity = read_identity(server, address)
+            identity = read_identity(server, address, any_version=not read_only)
         return cls(
             url,
             spec_digest=identity.spec_digest,
             embedding_size=identity.embedding_size,
             fusion=identity.fusion,
             model=identity.model,
-            create=False,
+            create=not read_only,  # brings an old schema up to date
             read_only=read_only,
             timeout_s=timeout_s,
         )
@@ -180,7 +180,7 @@ class PostgresGallery:
                 if old and on_existing == "error":
                     first = next(s for s in batch if s in old)
                     where = f"gallery {self.address.shown}: subject {first!r}"
-                    raise GalleryError(f"{where} is already enrolled; nothing was stored")
+                    raise SubjectExistsError(f"{where} is already enrolled; nothing was stored")
                 if on_existing == "skip":
                     skipped += len(old)
                     batch = {s: entry for s, entry in batch.items() if s not in old}
@@ -263,7 +263,7 @@ class PostgresGallery:
     def info(self) -> dict[str, Any]:
         """What ``verifykit gallery info`` shows, JSON-ready."""
         with self._connections.reading() as server:
-            subjects, templates = (rows.count_rows(server, t) for t in ("subject", "template"))
+            counts = rows.read_counts(server)
             indexed = has_hnsw(server, self.address)
         return {
             "path": self.address.shown,
@@ -273,8 +273,7 @@ class PostgresGallery:
             "embedding_size": self.embedding_size,
             "fusion": self.fusion,
             "created": self.identity.created,
-            "subject_count": subjects,
-            "template_count": templates,
+            **counts,
             "shards": len(self._tables) if len(self._tables) > 1 else 0,
             "hnsw": indexed,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import threading
 import weakref
 from collections.abc import Iterator
@@ -38,7 +39,16 @@ _REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
     ("42501", GalleryError, "the role may not do this: grant it, or connect as another"),
     ("42P01", GalleryFormatError, "a table of the gallery is missing: restore the database"),
     ("53100", GalleryError, "the server's disk is full, nothing was stored: free space, try again"),
-    ("3D000", GalleryError, "make the database first: createdb"),
+)
+
+# Of a connection that is refused libpq tells no code, only words.
+_REFUSALS = (
+    ("no password supplied", "give one in the URL, in PGPASSWORD or, best, in ~/.pgpass"),
+    (
+        "password authentication failed",
+        "check the role and its password; the URL's goes before PGPASSWORD, that before ~/.pgpass",
+    ),
+    ('database ".*" does not exist', "make the database first: createdb"),
 )
 
 
@@ -120,7 +130,8 @@ def translated(address: PostgresAddress, connection: Connection | None = None) -
         if code.startswith("08") and connection is not None:
             silent = ", ".join(_silent_shards(connection, address)) or "one that answers again now"
             raise GalleryError(f"{where}: a shard was lost ({silent}): {said}") from error
-        raise GalleryError(f"{where}: {said}") from error
+        advice = next((f"; {then}" for words, then in _REFUSALS if re.search(words, said)), "")
+        raise GalleryError(f"{where}: {said}{advice}") from error
 
 
 def _silent_shards(connection: Connection, address: PostgresAddress) -> list[str]:

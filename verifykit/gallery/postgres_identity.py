@@ -78,14 +78,14 @@ def read_version(connection: Connection, address: PostgresAddress) -> int | None
 
 
 def read_identity(
-    connection: Connection, address: PostgresAddress, version: int | None = None
+    connection: Connection, address: PostgresAddress, *, any_version: bool = False
 ) -> PostgresIdentity:
     """What the gallery says about itself.
 
     Args:
         connection: To its server.
         address: The gallery.
-        version: Of the schema, if not the newest is expected.
+        any_version: Whether an older schema than this verifykit's will do.
 
     Raises:
         GalleryFormatError: Not a gallery, damaged, or of another schema.
@@ -96,7 +96,7 @@ def read_identity(
         raise GalleryError(
             f"gallery {address.shown}: there is no such gallery in this database; check the URL"
         )
-    if found != (version or len(postgres_migrations.MIGRATIONS)):
+    if found != len(postgres_migrations.MIGRATIONS) and not any_version:
         raise GalleryFormatError(
             f"gallery {address.shown}: it has schema {found}, this verifykit reads "
             f"{len(postgres_migrations.MIGRATIONS)}: open it once for writing, which brings it up to date"

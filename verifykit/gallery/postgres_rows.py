@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError, InputError
-from verifykit.gallery.intake import Entry, metadata_from_json
+from verifykit.gallery.intake import Entry, metadata_from_json, require_no_crops
 from verifykit.gallery.postgres_connections import Connection
 from verifykit.gallery.sqlite_index import embedding_from_blob
 from verifykit.scoring import reference_rows
@@ -29,6 +29,7 @@ __all__ = [
     "erase",
     "filter_json",
     "present",
+    "read_counts",
     "read_metadata",
     "read_subject",
     "read_templates",
@@ -55,7 +56,7 @@ def present(connection: Connection, subject_ids: Sequence[str]) -> set[str]:
 def batches(entries: Iterable[Entry]) -> Iterator[dict[str, Entry]]:
     """Entries by subject, at most a thousand at a time and each subject once."""
     batch: dict[str, Entry] = {}
-    for entry in entries:
+    for entry in map(require_no_crops, entries):
         if entry.subject_id in batch or len(batch) == _BATCH:
             yield batch
             batch = {}
@@ -108,6 +109,16 @@ def count_rows(connection: Connection, table: str) -> int:
     """How many rows one of the gallery's tables has."""
     found = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608
     return int(found[0]) if found else 0
+
+
+def read_counts(connection: Connection) -> dict[str, int]:
+    """Subjects, templates, and a revision that is another after every write."""
+    found = connection.execute("SELECT coalesce(sum(writes), 0)::bigint FROM revision").fetchone()
+    return {
+        "subject_count": count_rows(connection, "subject"),
+        "template_count": count_rows(connection, "template"),
+        "revision": int(found[0]) if found else 0,
+    }
 
 
 def read_metadata(connection: Connection, subject_ids: Iterable[str]) -> dict[str, str]:

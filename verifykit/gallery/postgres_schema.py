@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from verifykit.errors import GalleryError, GalleryFormatError, InputError, TemplateFormatError
+from verifykit.errors import GalleryError, InputError, TemplateFormatError
 from verifykit.gallery import postgres_migrations
 from verifykit.gallery.postgres_address import PostgresAddress, driver
 from verifykit.gallery.postgres_connections import (
@@ -15,6 +16,7 @@ from verifykit.gallery.postgres_connections import (
     translated,
     use_schema,
 )
+from verifykit.gallery.postgres_coordinator import coordinate, partitions
 from verifykit.gallery.postgres_identity import PostgresIdentity, read_identity, read_version
 
 __all__ = [
@@ -22,7 +24,6 @@ __all__ = [
     "create_hnsw",
     "create_tables",
     "has_hnsw",
-    "partitions",
     "require_local",
     "require_vector_size",
 ]
@@ -55,32 +56,53 @@ def create_tables(address: PostgresAddress, identity: PostgresIdentity) -> None:
     """Make the gallery if it is not there, and bring its schema up to date; safe when several do it.
 
     Raises:
-        GalleryFormatError: It is of a newer schema, or of an older one and on shards, or the database schema
+        GalleryFormatError: It is of a newer schema, or its shards are of an older one, or the database schema
             holds something else.
-        GalleryError: No pgvector on this server, no permission, no connection.
+        GalleryError: No pgvector on this server, no permission, no connection; nothing was made.
     """
     psycopg = driver()
-    connection = connect(address)
+    with contextlib.closing(connect(address)) as connection, translated(address, connection):
+        version = read_version(connection, address)
+        if version == len(postgres_migrations.MIGRATIONS):
+            return
+        try:
+            with connection.transaction():
+                # One for all galleries of the database: they share the extension.
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(),))
+                if version is None:
+                    _make_extension(connection, address)
+                    schema = psycopg.sql.Identifier(address.schema)
+                    connection.execute(
+                        psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema)
+                    )
+                    use_schema(connection, address)
+                _migrate(connection, address, identity)
+        except psycopg.errors.InsufficientPrivilege as error:
+            told = (
+                "it cannot be made: grant this role the right to make a schema (CREATE ON DATABASE)"
+                if version is None
+                else f"its schema {version} is old: open it once for writing as the role that owns it"
+            )
+            said = " ".join(str(error).split())
+            raise GalleryError(f"gallery {address.shown}: {told} ({said})") from error
+
+
+def _make_extension(connection: Connection, address: PostgresAddress) -> None:
+    errors = driver().errors
     try:
-        with translated(address):
-            if read_version(connection, address) == len(postgres_migrations.MIGRATIONS):
-                return
-        with connection.transaction():
-            # One for all galleries of the database: they share the extension.
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (lock_key(),))
-            connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
-            schema = psycopg.sql.Identifier(address.schema)
-            connection.execute(psycopg.sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
-            use_schema(connection, address)
-            _migrate(connection, address, identity)
-    except psycopg.Error as error:
+        connection.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
+    except (errors.FeatureNotSupported, errors.UndefinedFile) as error:
         raise GalleryError(
-            f"gallery {address.shown}: it cannot be made: {' '.join(str(error).split())}; it takes a "
-            "database in UTF8, the extension pgvector 0.8 or newer on the server (an administrator "
-            "may have to run CREATE EXTENSION vector), and the right to make a schema"
+            f"gallery {address.shown}: the server has no pgvector: install version 0.8 or newer on its "
+            "machine (https://github.com/pgvector/pgvector#installation), then try again "
+            f"({' '.join(str(error).split())})"
         ) from error
-    finally:
-        connection.close()
+    except errors.InsufficientPrivilege as error:
+        raise GalleryError(
+            f"gallery {address.shown}: this role may not make the extension pgvector: have an "
+            f"administrator run `CREATE EXTENSION vector SCHEMA public` in the database "
+            f"{connection.info.dbname!r}, then try again ({' '.join(str(error).split())})"
+        ) from error
 
 
 def _migrate(connection: Connection, address: PostgresAddress, identity: PostgresIdentity) -> None:
@@ -92,17 +114,16 @@ def _migrate(connection: Connection, address: PostgresAddress, identity: Postgre
         )
         version = 0
     elif version:
-        if len(partitions(connection, "subject")) > 1:
-            raise GalleryFormatError(
-                f"gallery {address.shown}: it is spread over shards with schema {version}, which is not "
-                "brought up to date: copy it, with the verifykit that wrote it, to a file or one server"
-            )
-        size = read_identity(connection, address, version).embedding_size
+        size = read_identity(connection, address, any_version=True).embedding_size
+    is_local = version == 0 or len(partitions(connection, "subject")) == 1
     for number, statements in enumerate(
         postgres_migrations.MIGRATIONS[version:], start=version + 1
     ):
-        for statement in statements:
-            connection.execute(statement.replace("{size}", str(size)).encode())
+        if is_local:
+            for statement in statements:
+                connection.execute(statement.replace("{size}", str(size)).encode())
+        else:
+            coordinate(connection, address, number)
         connection.execute("INSERT INTO schema_version VALUES (%s, %s)", (number, _now()))
     if version:
         return
@@ -115,17 +136,6 @@ def _migrate(connection: Connection, address: PostgresAddress, identity: Postgre
     }
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO meta VALUES (%s, %s)", values.items())
-
-
-def partitions(connection: Connection, table: str) -> list[str]:
-    """The tables that hold a table's rows: itself, or its partitions by their number."""
-    found = connection.execute(
-        "SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c "
-        "ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s) "
-        "ORDER BY length(c.relname), c.relname",
-        (table,),
-    ).fetchall()
-    return [name for (name,) in found] or [table]
 
 
 def has_hnsw(connection: Connection, address: PostgresAddress) -> bool:

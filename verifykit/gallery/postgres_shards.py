@@ -16,6 +16,7 @@ from verifykit.gallery.intake import checked_identity
 from verifykit.gallery.postgres import PostgresGallery
 from verifykit.gallery.postgres_address import PostgresAddress, driver, parse_url
 from verifykit.gallery.postgres_connections import Connection, connect, translated
+from verifykit.gallery.postgres_coordinator import sum_revisions
 from verifykit.gallery.postgres_identity import PostgresIdentity
 from verifykit.gallery.postgres_schema import create_tables
 from verifykit.scoring import checked_fusion
@@ -167,6 +168,9 @@ def _partition(
                     _options({"schema_name": shard.schema, "table_name": table}),
                 )
             )
+    connection.execute("DROP TABLE revision")
+    connection.execute("DROP FUNCTION count_write")
+    sum_revisions(connection, coordinator)
 
 
 def _options(values: dict[str, Any]) -> Any:

@@ -134,5 +134,6 @@ class PortableGallery(Gallery, Protocol):
             How many entries were stored, and how many skipped.
 
         Raises:
-            GalleryError: It could not be stored, or ``on_existing="error"`` and a subject is there.
+            SubjectExistsError: ``on_existing="error"``, and a subject is there.
+            GalleryError: It could not be stored.
         """

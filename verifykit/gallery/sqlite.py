@@ -3,45 +3,29 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import (
-    GalleryError,
-    GalleryFormatError,
-    GalleryLockedError,
-    SubjectNotFoundError,
-    TemplateFormatError,
-)
-from verifykit.gallery.intake import (
-    Entry,
-    checked_entry,
-    checked_identity,
-    checked_question,
-    metadata_from_json,
-)
+from verifykit.errors import GalleryLockedError
+from verifykit.gallery.intake import Entry, checked_entry, checked_identity, checked_question
 from verifykit.gallery.protocol import OnExisting, TransferReport
+from verifykit.gallery.sealing import KeySource
 from verifykit.gallery.sqlite_check import problems
-from verifykit.gallery.sqlite_connections import Connections
-from verifykit.gallery.sqlite_file import (
-    checked_timeout,
-    log_bytes,
-    require_file,
-)
-from verifykit.gallery.sqlite_index import FileIndex, embedding_from_blob, living_text
-from verifykit.gallery.sqlite_rows import erase, find_row, next_revision, read_subject, store
-from verifykit.gallery.sqlite_schema import (
-    SCHEMA_VERSION,
-    FileIdentity,
-    create_file,
-    is_finished,
-    read_identity,
-    require_model,
-)
+from verifykit.gallery.sqlite_erasing import erase
+from verifykit.gallery.sqlite_expiry import Enrolment, erase_expired, read_enrolments
+from verifykit.gallery.sqlite_file import checked_timeout
+from verifykit.gallery.sqlite_index import FileIndex, living_text, stored_metadata
+from verifykit.gallery.sqlite_keyring import Keyring
+from verifykit.gallery.sqlite_opening import identity_of, open_file
+from verifykit.gallery.sqlite_reading import describe, read_subject, required_row
+from verifykit.gallery.sqlite_rows import next_revision, read_crops, read_ids
+from verifykit.gallery.sqlite_schema import FileIdentity
+from verifykit.gallery.sqlite_storing import store_entries
+from verifykit.gallery.sqlite_tables import migrate
+from verifykit.gallery.sqlite_values import Values
 from verifykit.gallery.subject_id import checked_subject_id
 from verifykit.scoring import checked_embeddings, checked_fusion
 from verifykit.spec import Fusion
@@ -55,9 +39,8 @@ class SqliteGallery:
 
     May be shared between threads, and opened by any number of processes, of which one writes at a time.
     The file must lie on a local disk. Removing writes zeros over a subject; the space is not given back
-    (an export and an import make a new file), and a keyed hash of the id may stay behind. The first
-    search reads all templates into memory, later ones only what has changed since; the other calls
-    read what they need.
+    (a copy makes a new file), and a keyed hash of the id may stay behind. The first search reads all
+    templates into memory, later ones only what has changed since; the other calls read what they need.
 
     Args:
         path: The file.
@@ -65,12 +48,18 @@ class SqliteGallery:
         embedding_size: D.
         fusion: How the scores of a subject's templates become one.
         model: Name of the model, written into a new file, for people.
+        key: Of an encrypted gallery: 32 bytes, a key file's path, ``"env:NAME"``, or a callable that
+            returns the bytes. A new file is then encrypted. Only counts, sizes, times and the model's name
+            and digest lie in clear.
         create: Whether to make the file when there is none.
         read_only: Refuse to write, and need no permission to.
         timeout_s: How long a writer waits for another.
 
     Raises:
         TemplateMismatchError: The file was made with another model.
+        GalleryKeyError: The key cannot be read or is another one, the file is encrypted and there is none,
+            or the file is not encrypted and there is one. Any call may raise it: files are encrypted, and
+            their keys exchanged, while they are open.
         GalleryFormatError: The file is not a gallery, is damaged, or is of a newer schema.
         GalleryLockedError: The file was locked for longer than the time-out.
         GalleryError: It cannot be made or opened: no such folder, no permission, a full disk.
@@ -85,6 +74,7 @@ class SqliteGallery:
         embedding_size: int,
         fusion: Fusion = "max",
         model: str = "",
+        key: KeySource | None = None,
         create: bool = True,
         read_only: bool = False,
         timeout_s: float = 5.0,
@@ -92,28 +82,20 @@ class SqliteGallery:
         checked_identity(spec_digest, embedding_size)
         self.fusion = checked_fusion(fusion)
         self.path = Path(path)
-        timeout_s = checked_timeout(timeout_s)
-        writable = os.access(self.path.parent, os.W_OK) or not self.path.exists()
-        if create and not read_only and writable and not is_finished(self.path):
-            create_file(self.path, FileIdentity(spec_digest, embedding_size, model, ""), timeout_s)
-        require_file(self.path)
-        self._connections = Connections(self.path, read_only=read_only, timeout_s=timeout_s)
-        try:
-            with self._connections.reading() as file:
-                identity = read_identity(file, self.path)
-            require_model(self.path, identity, spec_digest, embedding_size, model)
-            if not read_only and log_bytes(self.path):
-                # A process that was killed may have left erased content in the log. Where that cannot
-                # be written, the gallery can still be read.
-                with contextlib.suppress(GalleryError):
-                    self._connections.wipe_log(wait=False)
-        except BaseException:
-            self.close()
-            raise
+        self._keyring = Keyring(self.path, key)
+        self._connections, identity = open_file(
+            self.path,
+            FileIdentity(spec_digest, embedding_size, model, ""),
+            self._keyring,
+            create=create,
+            read_only=read_only,
+            timeout_s=checked_timeout(timeout_s),
+        )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
         self.model = identity.model
         self.created = identity.created
+        self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
 
     @classmethod
@@ -121,6 +103,7 @@ class SqliteGallery:
         cls,
         path: str | os.PathLike[str],
         *,
+        key: KeySource | None = None,
         fusion: Fusion = "max",
         read_only: bool = True,
         timeout_s: float = 5.0,
@@ -129,25 +112,25 @@ class SqliteGallery:
 
         Args:
             path: The file, which exists.
+            key: Of an encrypted gallery.
             fusion: How the scores of a subject's templates become one.
             read_only: Refuse to write, and need no permission to.
             timeout_s: How long a writer waits for another.
 
         Raises:
+            GalleryKeyError: As for the class.
             GalleryFormatError: The file is not a gallery, is damaged, or is of a newer schema.
             GalleryError: It cannot be opened.
         """
         place = Path(path)
-        require_file(place)
-        connections = Connections(place, read_only=True, timeout_s=timeout_s)
-        with contextlib.closing(connections), connections.reading() as file:
-            identity = read_identity(file, place)
+        identity = identity_of(place, timeout_s)
         return cls(
             place,
             spec_digest=identity.spec_digest,
             embedding_size=identity.embedding_size,
             fusion=fusion,
             model=identity.model,
+            key=key,
             create=False,
             read_only=read_only,
             timeout_s=timeout_s,
@@ -158,58 +141,78 @@ class SqliteGallery:
         subject_id: str,
         templates: Sequence[Template],
         metadata: Mapping[str, Any] | None = None,
+        *,
+        crops: Sequence[bytes] = (),
     ) -> None:
-        """See :meth:`Gallery.add`. A crash at any moment leaves all of the templates or none."""
+        """See :meth:`Gallery.add`. A crash at any moment leaves all of the templates or none.
+
+        Args:
+            subject_id: See there.
+            templates: See there.
+            metadata: See there.
+            crops: What to keep of each template's image, for enrolling again with another model; only in
+                an encrypted gallery. Empty for nothing.
+        """
         entry = checked_entry(
             subject_id,
             templates,
             metadata,
             spec_digest=self.spec_digest,
             embedding_size=self.embedding_size,
+            crops=crops,
         )
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
         """See :meth:`PortableGallery.add_entries`. One transaction; other writers wait for its end."""
-        subjects = templates = skipped = 0
-        with self._connections.writing() as file:
-            revision = next_revision(file)
-            for entry in entries:
-                row = find_row(file, entry.subject_id)
-                if row is not None and on_existing == "error":
-                    raise GalleryError(
-                        f"gallery {self.path}: subject {entry.subject_id!r} is already enrolled; "
-                        "nothing was stored"
-                    )
-                if row is not None and on_existing == "skip":
-                    skipped += 1
-                    continue
-                store(file, row, entry, revision)
-                subjects += 1
-                templates += len(entry.embeddings)
-        return TransferReport(subjects, templates, skipped)
+        with self._writing() as (file, values):
+            return store_entries(self.path, file, values, entries, on_existing)
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
         subject_id = checked_subject_id(subject_id)
-        with self._connections.reading() as file:
-            row = self._required_row(file, subject_id)
-            metadata, stored = read_subject(file, row)
-        try:
-            templates = tuple(
-                Template(
-                    embedding_from_blob(blob, self.embedding_size),
-                    self.spec_digest,
-                    reasons=tuple(json.loads(reasons)),
-                )
-                for blob, reasons in stored
+        with self._reading() as (file, values):
+            return read_subject(
+                self.path,
+                file,
+                values,
+                required_row(self.path, file, values, subject_id),
+                subject_id,
+                spec_digest=self.spec_digest,
+                embedding_size=self.embedding_size,
             )
-            return Subject(subject_id, templates, metadata_from_json(metadata))
-        except (TemplateFormatError, ValueError, TypeError) as error:
-            raise GalleryFormatError(
-                f"gallery {self.path}: what is stored of {subject_id!r} is damaged: {error}; run "
-                "`verifykit gallery check`, remove the subject and enrol again"
-            ) from error
+
+    def crops(self, subject_id: str) -> list[bytes]:
+        """What was kept of a subject's images, in the order of enrolment; templates may lack it.
+
+        Raises:
+            SubjectNotFoundError: Nobody is enrolled under this id.
+            GalleryFormatError: One of them was changed.
+            InputError: No such subject id is possible.
+        """
+        subject_id = checked_subject_id(subject_id)
+        with self._reading() as (file, values):
+            row = required_row(self.path, file, values, subject_id)
+            return read_crops(file, values, row, subject_id)
+
+    def enrolments(self) -> list[Enrolment]:
+        """Who is enrolled since when, with how many templates and crops; opens none of them."""
+        with self._reading() as (file, values):
+            return [enrolment for _, enrolment in read_enrolments(file, values)]
+
+    def expire(self, before: int, on_erase: Callable[[Enrolment], None]) -> tuple[int, bool]:
+        """Erase some of those whose last enrolment is older; call it again until there is none.
+
+        Args:
+            before: Unix seconds.
+            on_erase: Told of each one before it is final; what it raises undoes this call.
+
+        Returns:
+            How many were erased, and whether their bytes have left the write-ahead log too.
+        """
+        with self._writing() as (file, values):
+            erased = erase_expired(file, values, self.created, before, on_erase)
+        return len(erased), self._connections.wipe_log(wait=not erased)
 
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`. Erased from the file, and from its write-ahead log.
@@ -220,8 +223,9 @@ class SqliteGallery:
                 closes the gallery.
         """
         subject_id = checked_subject_id(subject_id)
-        with self._connections.writing() as file:
-            count = erase(file, self._required_row(file, subject_id), next_revision(file))
+        with self._writing() as (file, values):
+            row = required_row(self.path, file, values, subject_id)
+            count = erase(file, row, next_revision(file))
         if not self._connections.wipe_log():
             raise GalleryLockedError(
                 f"gallery {self.path}: {subject_id!r} is removed, but another process is reading, so the "
@@ -234,12 +238,12 @@ class SqliteGallery:
         """See :meth:`Gallery.search`. Sees everything that any process had added before the call."""
         rows = checked_embeddings(probes, self.embedding_size)
         limit, threshold = checked_question(limit, threshold)
-        with self._connections.reading() as file:
-            view, metadata = self._index.refresh(file)
+        with self._reading() as (file, values):
+            view, metadata = self._index.refresh(file, values)
         hits = view.search(rows, limit, threshold)
         return [
             [
-                Candidate(s, score, threshold, metadata=metadata_from_json(metadata.get(s, "{}")))
+                Candidate(s, score, threshold, metadata=stored_metadata(self.path, s, metadata))
                 for s, score in found
             ]
             for found in hits
@@ -247,39 +251,32 @@ class SqliteGallery:
 
     def subject_ids(self) -> Iterator[str]:
         """See :meth:`Gallery.subject_ids`; as they were at the call."""
-        with self._connections.reading() as file:
-            found = file.execute("SELECT subject_id FROM enrolled").fetchall()
-        return iter(sorted(living_text(self.path, subject_id) for (subject_id,) in found))
+        with self._reading() as (file, values):
+            found = read_ids(file, values)
+        return iter(sorted(living_text(self.path, subject_id) for subject_id in found))
 
     def __len__(self) -> int:
-        with self._connections.reading() as file:
+        with self._reading() as (file, _):
             return int(file.execute("SELECT count(*) FROM subject").fetchone()[0])
 
     def info(self) -> dict[str, Any]:
         """What ``verifykit gallery info`` shows, JSON-ready."""
-        with self._connections.reading() as file:
-            subjects, templates, revision = file.execute(
-                "SELECT (SELECT count(*) FROM subject), "
-                "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
-                "(SELECT value FROM meta WHERE key = 'revision')"
-            ).fetchone()
+        with self._reading() as (file, _):
+            counts = describe(file)
         return {
             "path": str(self.path),
-            "schema_version": SCHEMA_VERSION,
             "model": self.model,
             "spec_digest": self.spec_digest,
             "embedding_size": self.embedding_size,
             "created": self.created,
-            "subject_count": subjects,
-            "template_count": templates,
-            "revision": revision,
+            **counts,
             "size_bytes": self.path.stat().st_size,
         }
 
     def check(self) -> list[str]:
         """Read everything and say what is wrong: a sentence a problem, an empty list for none."""
-        with self._connections.reading() as file:
-            return problems(file, self.embedding_size)
+        with self._reading() as (file, values):
+            return problems(file, values, self.embedding_size)
 
     def close(self) -> None:
         """Close the file. The gallery cannot be used afterwards; may be called twice."""
@@ -291,8 +288,13 @@ class SqliteGallery:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _required_row(self, file: sqlite3.Connection, subject_id: str) -> int:
-        row = find_row(file, subject_id)
-        if row is None:
-            raise SubjectNotFoundError(f"gallery {self.path}: nobody is enrolled as {subject_id!r}")
-        return row
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
+        with self._connections.reading() as file:
+            yield file, self._keyring.values(file)
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
+        with self._connections.writing() as file:
+            migrate(file)
+            yield file, self._keyring.values(file)

@@ -32,6 +32,11 @@ _REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
         GalleryFormatError,
         "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy",
     ),
+    (
+        "Could not decode",
+        GalleryFormatError,
+        "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy",
+    ),
     ("is full", GalleryError, "the disk is full, nothing was stored: free space and try again"),
     (
         "readonly",
@@ -63,10 +68,11 @@ def translated(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
+        told = str(error).partition(" with text ")[0]  # which would be what is stored
         for text, kind, advice in _REASONS:
-            if text in str(error):
-                raise kind(f"gallery {path}: {error}; {advice}") from error
-        raise GalleryError(f"gallery {path}: {error}") from error
+            if text in told:
+                raise kind(f"gallery {path}: {told}; {advice}") from error
+        raise GalleryError(f"gallery {path}: {told}") from error
 
 
 def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:

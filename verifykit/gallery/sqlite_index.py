@@ -9,20 +9,29 @@ last row number that was seen.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError, TemplateFormatError
-from verifykit.gallery.index import ExactIndex, IndexView
-from verifykit.scoring import checked_embeddings, fused_rows, reference_rows
+from verifykit.gallery.index import IndexView
+from verifykit.gallery.intake import metadata_from_json
+from verifykit.gallery.slot_rows import SlotRows
+from verifykit.gallery.sqlite_sealed import opened_subjects
+from verifykit.gallery.sqlite_values import Values
+from verifykit.scoring import checked_embeddings, fused_rows
 from verifykit.spec import Fusion
 
-__all__ = ["FileIndex", "embedding_from_blob", "living_text"]
+__all__ = ["FileIndex", "embedding_from_blob", "living_text", "stored_metadata"]
 
-_BATCH = 16_384
+# Fewer than the new objects that start the garbage collector (gc.get_threshold), which otherwise walks
+# through everything again and again while a large gallery is opened.
+_BATCH = 512
+
+_Stored = tuple[int, object]  # the row number of a subject, and an embedding of it
 
 
 def embedding_from_blob(blob: object, embedding_size: int) -> NDArray[np.float32]:
@@ -51,6 +60,26 @@ def living_text(path: Path, text: str) -> str:
     return text
 
 
+def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """The metadata of somebody who is enrolled, a fresh object at each call.
+
+    Args:
+        path: The file, for messages.
+        subject_id: Who.
+        texts: As :meth:`FileIndex.refresh` returns them.
+
+    Raises:
+        GalleryFormatError: What is stored is not a JSON object.
+    """
+    try:
+        return metadata_from_json(texts.get(subject_id, "{}"))
+    except ValueError as error:
+        raise GalleryFormatError(
+            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
+            "check`, remove the subject and enrol again"
+        ) from error
+
+
 class FileIndex:
     """The rows of a file's subjects; :meth:`refresh` needs the caller's lock.
 
@@ -65,112 +94,152 @@ class FileIndex:
         self._forget()
 
     def _forget(self) -> None:
-        self._index = ExactIndex(self._embedding_size)
-        self._known: dict[int, str] = {}
+        self._rows = SlotRows(self._embedding_size)
+        # A subject's slot is its row number in the file, which is never given twice: the file keeps a row of
+        # `subject` or `removal` for each, so the list has no more places than the file has rows.
+        self._ids: list[str] = []
         self._metadata: dict[str, str] = {}
         self._revision = 0
         self._last_template = 0
 
-    def refresh(self, file: sqlite3.Connection) -> tuple[IndexView, Mapping[str, str]]:
+    def refresh(
+        self, file: sqlite3.Connection, values: Values
+    ) -> tuple[IndexView, Mapping[str, str]]:
         """The file's content as the transaction sees it.
 
         Args:
             file: In a read transaction.
+            values: The file's.
 
         Returns:
             The rows, and the metadata (JSON text) of those subjects that have any.
 
         Raises:
-            GalleryFormatError: An embedding in the file is damaged.
+            GalleryFormatError: An embedding or a subject in the file is damaged.
         """
         revision = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
         if revision != self._revision:
             try:
                 self._take_removals(file)
-                self._take_subjects(file)
-                self._take_templates(file)
-            except KeyError as error:
-                self._forget()
-                raise GalleryFormatError(
-                    f"gallery {self._path}: the subject in row {error} has lost its id or its metadata: the "
-                    "file is damaged, restore it from an export or a copy"
-                ) from error
+                if values.sealed:
+                    self._take_sealed(file, values)
+                else:
+                    self._take_subjects(file)
+                    self._take_templates(file)
             except BaseException:
                 self._forget()  # half of a change would be worse than reading it all again
                 raise
             self._revision = revision
-        return self._index.view(), self._metadata
+        return IndexView.of(self._rows, self._ids), self._metadata
 
     def _take_removals(self, file: sqlite3.Connection) -> None:
         query = "SELECT subject FROM removal WHERE revision > ?"
-        for (row,) in file.execute(query, (self._revision,)).fetchall():
-            subject_id = self._known.pop(row, None)  # None: came and went since the last look
-            if subject_id is not None:
-                self._index.remove(subject_id)
-                self._metadata.pop(subject_id, None)
+        gone = [row for (row,) in file.execute(query, (self._revision,)) if self._id_of(row)]
+        if gone:
+            self._ids = self._ids.copy()  # views still read the old list
+        for row in gone:
+            self._metadata.pop(self._ids[row], None)
+            self._ids[row] = ""
+            self._rows.remove(row)
+
+    def _id_of(self, row: int) -> str:
+        """Empty for a row that came since the last look, or came and went."""
+        return self._ids[row] if 0 <= row < len(self._ids) else ""
 
     def _take_subjects(self, file: sqlite3.Connection) -> None:
-        since = (self._revision,)
-        if self._known:
-            for row, subject_id in file.execute(
-                "SELECT row, subject_id FROM enrolled WHERE revision > ?", since
-            ):
-                if self._fusion != "max" and row in self._known:
-                    self._index.remove(subject_id)  # its one row stands for all its templates
-                self._metadata.pop(subject_id, None)
-        # Straight into the dictionaries: a loop would be most of the time of opening a large gallery.
-        self._known.update(
-            file.execute("SELECT row, subject_id FROM enrolled WHERE revision > ?", since)
-        )
-        self._metadata.update(
-            file.execute(
-                "SELECT subject_id, metadata FROM enrolled WHERE revision > ? AND metadata <> '{}'",
-                since,
+        known = len(self._ids)
+        self._make_places(file)
+        query = "SELECT row, subject_id, nullif(metadata, '{}') FROM enrolled WHERE revision > ?"
+        if not known:
+            # The sign keeps SQLite from the index of revisions, a detour for one who reads everything.
+            query = query.replace("revision", "+revision")
+        for batch in _batches(file.execute(query, (self._revision,))):
+            rows, subject_ids, metadata = zip(*batch, strict=True)
+            living_text(self._path, "".join(subject_ids))
+            for row, subject_id, text in batch if known or any(metadata) else ():
+                if text is None:
+                    self._metadata.pop(subject_id, None)
+                else:
+                    self._metadata[subject_id] = text
+                if self._fusion != "max" and row < known:
+                    self._rows.remove(row)  # its one row stands for all its templates
+            for row, subject_id in zip(rows, subject_ids, strict=True):
+                self._ids[row] = subject_id
+
+    def _make_places(self, file: sqlite3.Connection) -> None:
+        first, last, made = file.execute(
+            "SELECT coalesce(min(row), 1), coalesce(max(row), 0), "
+            "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'subject'), 0) FROM subject"
+        ).fetchone()
+        if first < 1 or last > made:
+            raise GalleryFormatError(
+                f"gallery {self._path}: subjects have the row numbers {first} to {last}, and {made} were "
+                "given: the file is damaged, restore it from an export or a copy"
             )
-        )
+        self._ids += [""] * (last + 1 - len(self._ids))
 
     def _take_templates(self, file: sqlite3.Connection) -> None:
         if self._fusion == "max":
-            rows = file.execute(
-                "SELECT t.row, t.subject, t.embedding FROM template t "
-                "JOIN subject s ON s.row = t.subject WHERE t.row > ? ORDER BY t.row",
-                (self._last_template,),
+            query = (
+                "SELECT t.subject, t.embedding FROM template t JOIN subject s ON s.row = t.subject "
+                "WHERE t.row > ? ORDER BY t.row"
             )
-            while batch := rows.fetchmany(_BATCH):
-                subject_ids = [self._known[subject] for _, subject, _ in batch]
-                embeddings = self._embeddings([blob for _, _, blob in batch], subject_ids)
-                self._index.append(subject_ids, reference_rows(embeddings, "max"))
-                self._last_template = batch[-1][0]
+            for batch in _batches(file.execute(query, (self._last_template,))):
+                self._append(batch)
+            self._note_last_template(file)
             return
-        rows = file.execute(
+        query = (
             "SELECT t.subject, t.embedding FROM subject s JOIN template t ON t.subject = s.row "
-            "WHERE s.revision > ? ORDER BY t.subject, t.row",
-            (self._revision,),
+            "WHERE s.revision > ? ORDER BY t.subject, t.row"
         )
-        held: list[tuple[int, object]] = []
-        while batch := rows.fetchmany(_BATCH):
-            held += batch
-            # The last subject may go on in the next batch.
-            last = held[-1][0]
-            whole = len(held)
-            while whole and held[whole - 1][0] == last:
-                whole -= 1
-            self._append_fused(held[:whole])
-            held = held[whole:]
-        self._append_fused(held)
+        for batch in _whole_subjects(_batches(file.execute(query, (self._revision,)))):
+            self._append(batch)
 
-    def _append_fused(self, rows: Sequence[tuple[int, object]]) -> None:
-        """Templates of whole subjects, one subject's after the other's."""
-        if not rows:
-            return
-        owners = np.fromiter((subject for subject, _ in rows), np.int64, count=len(rows))
-        firsts = np.flatnonzero(np.diff(owners, prepend=owners[0] - 1))
-        subject_ids = [self._known[subject] for subject in owners[firsts].tolist()]
-        embeddings = self._embeddings([blob for _, blob in rows], subject_ids)
-        counts = np.diff(firsts, append=len(rows))
-        self._index.append(subject_ids, fused_rows(embeddings, counts, self._fusion))
+    def _take_sealed(self, file: sqlite3.Connection, values: Values) -> None:
+        """Subjects and templates in one pass, as a subject's record answers for its templates."""
+        known, held = len(self._ids), list[_Stored]()
+        self._make_places(file)
+        for row, subject_id, metadata, embeddings in opened_subjects(
+            self._path, file, values, self._revision, self._last_template
+        ):
+            if metadata == "{}":
+                self._metadata.pop(subject_id, None)
+            else:
+                self._metadata[subject_id] = metadata
+            if self._fusion != "max" and row < known:
+                self._rows.remove(row)  # its one row stands for all its templates
+            self._ids[row] = subject_id
+            held += [(row, embedding) for embedding in embeddings]
+            if len(held) >= _BATCH:
+                self._append(held)
+                held = []
+        if held:
+            self._append(held)
+        if self._fusion == "max":
+            self._note_last_template(file)
 
-    def _embeddings(self, blobs: list[object], subject_ids: list[str]) -> NDArray[np.float32]:
+    def _note_last_template(self, file: sqlite3.Connection) -> None:
+        newest = "SELECT coalesce(max(row), 0) FROM template"
+        self._last_template = file.execute(newest).fetchone()[0]
+
+    def _append(self, stored: Sequence[_Stored]) -> None:
+        """Templates; all those of a subject, one after the other, unless the fusion is ``max``."""
+        owners, blobs = zip(*stored, strict=True)
+        slots = np.array(owners, np.int64)
+        counts = np.ones_like(slots)
+        if self._fusion != "max":
+            slots, counts = np.unique(slots, return_counts=True)
+        subject_ids = [self._ids[slot] for slot in slots.tolist()]
+        if not all(subject_ids):
+            row = slots[subject_ids.index("")]
+            raise GalleryFormatError(
+                f"gallery {self._path}: the subject in row {row} has lost its id or its metadata: the "
+                "file is damaged, restore it from an export or a copy"
+            )
+        embeddings = self._embeddings(blobs, subject_ids)
+        self._rows.append(slots, fused_rows(embeddings, counts, self._fusion))
+
+    def _embeddings(self, blobs: Sequence[object], subject_ids: list[str]) -> NDArray[np.float32]:
         size = self._embedding_size
         try:
             if set(map(type, blobs)) == {bytes} and set(map(len, blobs)) == {4 * size}:  # type: ignore[arg-type]
@@ -184,3 +253,24 @@ class FileIndex:
                 f"{subject_ids[-1]!r} is damaged: {error}; run `verifykit gallery check`, which names "
                 "it, remove that subject and enrol again"
             ) from error
+
+
+def _batches(found: sqlite3.Cursor) -> Iterator[list[Any]]:
+    while batch := found.fetchmany(_BATCH):
+        yield batch
+
+
+def _whole_subjects(batches: Iterable[list[_Stored]]) -> Iterator[list[_Stored]]:
+    """The same rows, cut where a subject ends."""
+    held: list[_Stored] = []
+    for batch in batches:
+        held += batch
+        last = held[-1][0]
+        whole = len(held)
+        while whole and held[whole - 1][0] == last:
+            whole -= 1
+        if whole:
+            yield held[:whole]
+            held = held[whole:]
+    if held:
+        yield held

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -13,75 +12,22 @@ from pathlib import Path
 
 from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
 from verifykit.gallery.sqlite_file import connect, translated
+from verifykit.gallery.sqlite_keyring import salted
+from verifykit.gallery.sqlite_tables import (
+    APPLICATION_ID,
+    SCHEMA_VERSION,
+    create_tables,
+    is_whole,
+    version_of,
+)
 
 __all__ = [
-    "SCHEMA_VERSION",
     "FileIdentity",
     "create_file",
     "is_finished",
     "read_identity",
     "require_model",
 ]
-
-APPLICATION_ID = 0x564B4701
-SCHEMA_VERSION = 1
-
-# AUTOINCREMENT: a row number is never given twice, so a reader that knows the last one knows what is
-# new. `removal` tells it what has gone, and holds nothing but the number of a row that is no more.
-#
-# `content` (subject ids, metadata) and `template` are only appended to, and erased by writing zeros over
-# the row, which stays: when SQLite rebalances a page after an insertion or deletion in the middle, it
-# leaves copies of moved rows in the page's unused space, where secure_delete does not reach. Everything
-# else is integers. `id_key` is a keyed hash, see sqlite_rows.
-_SCHEMA = (
-    "CREATE TABLE meta (key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE content (row INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
-    """CREATE TABLE subject (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        id_key INTEGER NOT NULL,
-        id_content INTEGER NOT NULL,
-        metadata_content INTEGER NOT NULL,
-        revision INTEGER NOT NULL)""",
-    "CREATE INDEX subject_id_key ON subject (id_key)",
-    "CREATE INDEX subject_revision ON subject (revision)",
-    """CREATE TABLE template (
-        row INTEGER PRIMARY KEY AUTOINCREMENT,
-        subject INTEGER NOT NULL,
-        embedding BLOB NOT NULL,
-        reasons BLOB NOT NULL)""",
-    "CREATE INDEX template_subject ON template (subject)",
-    "CREATE TABLE removal (revision INTEGER PRIMARY KEY, subject INTEGER NOT NULL)",
-    # The subjects as one reads them.
-    """CREATE VIEW enrolled AS
-        SELECT s.row AS row, s.revision AS revision, CAST(i.body AS TEXT) AS subject_id,
-            CAST(m.body AS TEXT) AS metadata
-        FROM subject s
-        JOIN content i ON i.row = s.id_content JOIN content m ON m.row = s.metadata_content""",
-)
-
-# A copy that `cp` makes while a checkpoint writes has pages of two moments, and SQLite does not notice. No
-# row of `content` and `template` is ever deleted and each removal leaves its row, so the counts of tables,
-# indexes and AUTOINCREMENT's numbers agree in a file of one moment. Counting runs over the indexes: 35 ms
-# for a million subjects of one template each.
-_WHOLE = """
-    WITH made AS (SELECT
-        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'content'), 0) AS content,
-        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'subject'), 0) AS subject,
-        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'template'), 0) AS template)
-    SELECT
-        (SELECT coalesce(max(row), 0) FROM content) = made.content,
-        (SELECT coalesce(max(row), 0) FROM template) = made.template,
-        (SELECT count(*) FROM template INDEXED BY template_subject) = made.template,
-        (SELECT count(*) FROM subject INDEXED BY subject_id_key)
-            = (SELECT count(*) FROM subject NOT INDEXED),
-        (SELECT count(*) FROM subject INDEXED BY subject_revision)
-            = (SELECT count(*) FROM subject NOT INDEXED),
-        (SELECT count(*) FROM subject NOT INDEXED) + (SELECT count(*) FROM removal) = made.subject,
-        coalesce((SELECT max(revision) FROM subject), 0)
-            <= (SELECT value FROM meta WHERE key = 'revision'),
-        coalesce((SELECT max(revision) FROM removal), 0)
-            <= (SELECT value FROM meta WHERE key = 'revision')
-    FROM made"""
 
 
 @dataclass(frozen=True)
@@ -101,12 +47,21 @@ class FileIdentity:
     created: str
 
 
-def create_file(path: Path, identity: FileIdentity, timeout_s: float) -> None:
+def create_file(
+    path: Path, identity: FileIdentity, timeout_s: float, key: bytes | None = None
+) -> None:
     """Make the file if there is none, or if it is empty; safe when two processes do it at once.
 
     Only its owner can read and write it: embeddings are biometric data.
 
+    Args:
+        path: The file.
+        identity: What it will say about itself.
+        timeout_s: How long to wait for another process.
+        key: Seal what it will hold with this key.
+
     Raises:
+        GalleryKeyError: The extra ``encrypt`` is not installed.
         GalleryError: The folder is missing or cannot be written, or the disk is full.
         GalleryFormatError: There is a file, and it is not an SQLite database.
         GalleryLockedError: Another process held it for longer than the time-out.
@@ -131,19 +86,16 @@ def create_file(path: Path, identity: FileIdentity, timeout_s: float) -> None:
         _set_wal(connection, timeout_s)
         connection.execute("BEGIN IMMEDIATE")
         if _is_fresh(connection):  # another process may have been quicker
-            for statement in _SCHEMA:
-                connection.execute(statement)
+            create_tables(connection, sealed=key is not None)
             values = {
                 "spec_digest": identity.spec_digest,
                 "embedding_size": identity.embedding_size,
                 "model": identity.model,
                 "created": identity.created or _now(),
                 "revision": 0,
-                "id_salt": secrets.token_bytes(16),
             }
+            values |= salted(values, key)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
-            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
         connection.execute("COMMIT")
 
 
@@ -180,11 +132,11 @@ def _sync_folder(folder: Path) -> None:
 
 def _is_fresh(connection: sqlite3.Connection) -> bool:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and not _pragma(connection, "application_id")
+    return not tables and not _application_id(connection)
 
 
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+def _application_id(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
 
 
 def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
@@ -195,14 +147,14 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
             made while somebody wrote.
     """
     with translated(path):
-        if _pragma(connection, "application_id") != APPLICATION_ID:
+        if _application_id(connection) != APPLICATION_ID:
             raise GalleryFormatError(
                 f"gallery {path}: this is not a verifykit gallery; give another path"
             )
-        version = _pragma(connection, "user_version")
-        if version != SCHEMA_VERSION:
+        version = version_of(connection)
+        if not 1 <= version <= SCHEMA_VERSION:
             raise GalleryFormatError(
-                f"gallery {path}: it has schema {version}, this verifykit reads {SCHEMA_VERSION}: "
+                f"gallery {path}: it has schema {version}, this verifykit reads 1 to {SCHEMA_VERSION}: "
                 "install the verifykit that wrote it"
             )
         values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
@@ -213,13 +165,14 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
             str(values["model"]),
             str(values["created"]),
         )
-        sound = isinstance(values["revision"], int) and isinstance(values["id_salt"], bytes)
+        salt = values["file_salt" if "file_salt" in values else "id_salt"]
+        sound = isinstance(values["revision"], int) and isinstance(salt, bytes)
     except (KeyError, ValueError) as error:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
     if identity.embedding_size < 1 or not identity.spec_digest or not sound:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
     with translated(path):
-        whole = all(connection.execute(_WHOLE).fetchone())
+        whole = is_whole(connection)
     if not whole:
         raise GalleryFormatError(
             f"gallery {path}: its parts are of different moments, as in a copy that was made while somebody "

@@ -13,7 +13,14 @@ from verifykit.errors import ImageError
 from verifykit.spec import InputSpec
 from verifykit.types import Image
 
-__all__ = ["golden_image", "require_image", "similarity_transform", "split_channels", "to_tensor", "warp"]
+__all__ = [
+    "golden_image",
+    "require_image",
+    "similarity_transform",
+    "split_channels",
+    "to_tensor",
+    "warp",
+]
 
 # ITU-R BT.601 luma, the weights that OpenCV and Pillow use for RGB to grey.
 _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)

@@ -151,10 +151,12 @@ class ModelSpec:
         reached = [point for point in usable if point.fmr <= wanted * (1 + 1e-9)]
         if not reached:
             lowest = min(usable, key=lambda point: point.fmr)
+            needed = 3 / wanted  # infinite for the smallest numbers
+            shown = f"{needed:.2g}" if needed > 1e15 else math.ceil(round(needed, 3))
             raise CalibrationError(
                 f"model {self.name!r} is calibrated down to FMR {lowest.fmr:g} on "
                 f"{lowest.non_mated_count} non-mated comparisons with {lowest.reference_count} "
-                f"reference(s); FMR {wanted:g} takes at least {math.ceil(round(3 / wanted, 3))} of them: "
+                f"reference(s); FMR {wanted:g} takes at least {shown} of them: "
                 "calibrate on more pictures, or ask for a higher rate"
             )
         return max(reached, key=lambda point: (point.reference_count, point.fmr))

@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 from tests.e2e.cli.answers import Invoke, body
 from tests.postgres_server import PostgresServer
+from tests.unit.gallery.postgres_galleries import sql
 from verifykit.cli.app import app
 
 PASSWORD = "hidden-word"
@@ -65,3 +66,26 @@ def test_a_file_does_not_say_how_scores_fuse(invoke: Invoke, url: str) -> None:
     assert "--fusion" in invoke("gallery", "copy", "strange.db", url, status=2).stderr
     invoke("gallery", "copy", "strange.db", url, "--fusion", "spread", status=0)
     assert body(invoke("gallery", "info", url, "--json", status=0))["fusion"] == "spread"
+
+
+def test_a_server_that_asks_for_the_password(
+    invoke: Invoke, postgres: PostgresServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    postgres.create_guarded_role("clerk", PASSWORD)
+    postgres.create_databases("desk")
+    sql(postgres.url(), "ALTER DATABASE desk OWNER TO clerk")
+    sql(postgres.url("desk"), "CREATE EXTENSION vector SCHEMA public")
+    desk = f"postgresql://clerk@127.0.0.1:{postgres.port}/desk"
+    wrong = desk.replace("@", ":mistaken-word@")
+    said = []
+    for location, told in ((desk, "no password supplied"), (wrong, "check the role and its")):
+        for words in ([], ["--json"], ["--debug"]):
+            command = ["enroll", "ada", "person_a_1.jpg", "-g", location, *words]
+            ended = CliRunner().invoke(app, command)
+            assert ended.exit_code == 2
+            assert told in " ".join(ended.output.split())
+            said.append(ended.output)
+    monkeypatch.setenv("PGPASSWORD", PASSWORD)
+    invoke("enroll", "ada", "person_a_1.jpg", "-g", desk, status=0)
+    assert invoke("gallery", "list", desk, status=0).stdout == "ada\n"
+    assert not [text for text in said if PASSWORD in text or "mistaken-word" in text]

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.privileges import without_privileges
+from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding
@@ -67,8 +67,7 @@ def test_what_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     pipe, closed = tmp_path / "pipe.png", tmp_path / "closed.png"
     os.mkfifo(pipe)
     closed.touch(mode=0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_everybody_in(tmp_path)
     monkeypatch.setattr(embedding, "MAX_BYTES", large.path.stat().st_size - 1)
     with without_privileges():
         found = embed_images(ShadeEmbedder(), [_image(pipe), large, _image(closed)], cache=None)

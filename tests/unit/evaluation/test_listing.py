@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileges import without_privileges
+from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
 from verifykit.evaluation.data import read_data
@@ -62,8 +62,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_a_file_that_is_closed(tmp_path: Path) -> None:
     path = touch(tmp_path, "data.csv") / "data.csv"
     path.chmod(0)
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
+    let_everybody_in(tmp_path)
     with without_privileges(), pytest.raises(InputError, match=r"data\.csv' cannot be read: Perm"):
         read_data(path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.postgres_server import PostgresServer
-from tests.unit.gallery.files import reopen
+from tests.unit.gallery.files import reopen, templates
 from verifykit.gallery import SqliteGallery
 
 
@@ -21,6 +21,19 @@ def path(tmp_path: Path) -> Path:
 def gallery(path: Path) -> Iterator[SqliteGallery]:
     with reopen(path, model="face") as opened:
         yield opened
+
+
+@pytest.fixture
+def full(path: Path) -> Path:
+    """A file in clear with subjects who were appended to, and traces of others who were removed."""
+    with reopen(path) as gallery:
+        for i in range(30):
+            gallery.add(f"s{i}", templates(i, 2), {"n": i} if i % 2 else None)
+        for i in range(0, 30, 4):
+            gallery.add(f"s{i}", templates(100 + i))
+        for i in range(0, 30, 5):
+            gallery.remove(f"s{i}")
+    return path
 
 
 @pytest.fixture

@@ -35,6 +35,17 @@ def reopen(path: Path, **options: Any) -> SqliteGallery:
     return SqliteGallery(path, spec_digest=DIGEST, embedding_size=SIZE, **options)
 
 
+def people(gallery: SqliteGallery) -> dict[str, object]:
+    """All that is stored, to the bit."""
+    return {
+        name: (
+            [(t.embedding.tobytes(), t.reasons) for t in gallery.get(name).templates],
+            dict(gallery.get(name).metadata),
+        )
+        for name in gallery.subject_ids()
+    }
+
+
 def file_bytes(path: Path) -> bytes:
     """All bytes of a gallery and of the files that SQLite keeps beside it."""
     return b"".join(part.read_bytes() for part in sorted(path.parent.glob(f"{path.name}*")))

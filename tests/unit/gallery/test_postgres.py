@@ -141,12 +141,13 @@ def test_migrations_run_once_in_order_and_newer_ones_are_refused(
             PostgresGallery.open_existing(url)
         for _ in range(2):
             with reopen(url) as gallery:
-                assert gallery.info()["schema_version"] == 3
+                assert gallery.info()["schema_version"] == 4
                 assert gallery.search(units(1, 1), 1, 0.9)[0][0].subject_id == "alice"
-        assert sql(url, "SELECT version FROM schema_version ORDER BY 1") == [(1,), (2,), (3,)]
+        versions = sql(url, "SELECT version FROM schema_version ORDER BY 1")
+        assert versions == [(1,), (2,), (3,), (4,)]
         assert sql(url, "SELECT note FROM subject") == [(f"v{SIZE}",)]
     for look in (lambda: reopen(url), lambda: PostgresGallery.open_existing(url)):
-        with pytest.raises(GalleryFormatError, match="schema 3"):
+        with pytest.raises(GalleryFormatError, match="schema 4"):
             look()
 
 

@@ -11,6 +11,7 @@ import pytest
 from tests.unit.gallery.files import DIGEST, SIZE, reopen, templates, units
 from verifykit.errors import GalleryError, GalleryFormatError, InputError, TemplateMismatchError
 from verifykit.gallery import SqliteGallery
+from verifykit.spec import Fusion
 
 
 def test_another_model_is_refused_with_what_to_do(gallery: SqliteGallery, path: Path) -> None:
@@ -68,7 +69,7 @@ def test_a_newer_schema_is_refused(gallery: SqliteGallery, path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(GalleryFormatError, match="schema 99, this verifykit reads 1"):
+    with pytest.raises(GalleryFormatError, match="schema 99, this verifykit reads 1 to 2"):
         reopen(path)
 
 
@@ -95,6 +96,33 @@ def test_damage_is_found_by_check_and_never_searched(gallery: SqliteGallery, pat
             damaged.search(units(0, 1), 1, -1.0)
         with pytest.raises(GalleryFormatError, match="'s2'"):
             damaged.get("s2")
+
+
+@pytest.mark.parametrize("fusion", ["max", "mean"])
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("UPDATE content SET body = 'no json' WHERE row = 4", "metadata of 's1' are damaged"),
+        ("UPDATE content SET body = zeroblob(2) WHERE row = 3", "are erased: the file is damaged"),
+        ("DELETE FROM content WHERE row = 3", "the subject in row 2 has lost its id"),
+        ("UPDATE subject SET row = 99 WHERE row = 2", "row numbers 1 to 99, and 3 were given"),
+        ("UPDATE subject SET row = -2 WHERE row = 2", "row numbers -2 to 3, and 3 were given"),
+    ],
+)
+def test_a_damaged_subject_is_an_error_of_ours_in_a_search(
+    gallery: SqliteGallery, path: Path, fusion: Fusion, damage: str, message: str
+) -> None:
+    for i in range(3):
+        gallery.add(f"s{i}", templates(i))
+    gallery.close()
+    connection = sqlite3.connect(path)
+    connection.execute(damage)
+    connection.commit()
+    connection.close()
+    with SqliteGallery.open_existing(path, fusion=fusion) as damaged:
+        for _ in range(2):
+            with pytest.raises(GalleryFormatError, match=message):
+                damaged.search(units(1, 1), 1, 0.9)
 
 
 def test_damaged_pages_are_an_error_of_ours(gallery: SqliteGallery, path: Path) -> None:

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.gallery.files import DIGEST, file_bytes, reopen, run_python, templates, units
+from tests.unit.gallery.files import DIGEST, SIZE, file_bytes, reopen, run_python, templates, units
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
-from verifykit.gallery import SqliteGallery
+from verifykit.gallery import MemoryGallery, SqliteGallery, sqlite_index
 from verifykit.spec import Fusion
 from verifykit.types import Template
 
@@ -72,6 +72,28 @@ def test_another_instance_sees_changes_and_reads_only_those(path: Path, fusion: 
         assert [c[0].subject_id if c else None for c in found] == ["s7", "new", None, None]
         assert found[1][0].metadata == {"n": 1}
         assert set(read) == {"s7", "new"}
+
+
+@pytest.mark.parametrize("fusion", ["max", "mean"])
+def test_templates_of_a_subject_that_are_read_in_parts_stay_together(
+    path: Path, monkeypatch: pytest.MonkeyPatch, fusion: Fusion
+) -> None:
+    with reopen(path, fusion=fusion) as gallery:
+        for i, count in enumerate((1, 2, 9, 1, 4, 3)):
+            gallery.add(f"s{i}", templates(i, count), {"n": i} if i % 2 else None)
+        gallery.add("s1", templates(7, 2))
+    found = []
+    for batch in (1, 3, 512):
+        monkeypatch.setattr(sqlite_index, "_BATCH", batch)
+        with reopen(path, fusion=fusion) as again:
+            found.append(again.search(units(8, 5), 6, -1.0))
+    assert found[0] == found[1] == found[2]
+    memory = MemoryGallery(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)
+    with reopen(path) as stored:
+        for name in stored.subject_ids():
+            subject = stored.get(name)
+            memory.add(name, subject.templates, subject.metadata)
+    assert memory.search(units(8, 5), 6, -1.0) == found[0]
 
 
 def test_another_process_sees_what_this_one_adds(gallery: SqliteGallery, path: Path) -> None:
@@ -136,9 +158,10 @@ def test_erased_content_in_a_dead_process_log_goes_when_the_file_is_opened(path:
     code = """
         gallery = reopen(PATH)
         gallery.add("alice", templates(1))
-        with gallery._connections.writing() as file:  # what remove() does, up to where it is killed
-            from verifykit.gallery.sqlite_rows import erase, find_row, next_revision
-            erase(file, find_row(file, "alice"), next_revision(file))
+        with gallery._writing() as (file, values):  # what remove() does, up to where it is killed
+            from verifykit.gallery.sqlite_erasing import erase
+            from verifykit.gallery.sqlite_rows import find_row, next_revision
+            erase(file, find_row(file, values, "alice"), next_revision(file))
         os.kill(os.getpid(), 9)
     """
     with pytest.raises(AssertionError):

@@ -14,6 +14,7 @@ from verifykit.spec import Fusion
 
 PAGE = 8192
 PEOPLE = 100
+KEY = bytes(32)
 
 State = dict[str, tuple[list[bytes], int, list[str]]]
 
@@ -42,15 +43,17 @@ def change(gallery: SqliteGallery, what: str) -> None:
 
 
 @pytest.mark.parametrize("what", ["add", "remove", "both"])
-@pytest.mark.parametrize("fusion", ["max", "mean"])
+@pytest.mark.parametrize(
+    ("fusion", "key"), [("max", None), ("mean", None), pytest.param("max", KEY, id="sealed")]
+)
 def test_no_mixture_of_two_moments_is_answered_from(
-    path: Path, tmp_path: Path, what: str, fusion: Fusion
+    path: Path, tmp_path: Path, what: str, fusion: Fusion, key: bytes | None
 ) -> None:
-    with reopen(path, fusion=fusion) as gallery:
+    with reopen(path, fusion=fusion, key=key) as gallery:
         for i in range(PEOPLE):
             gallery.add(f"s{i}", templates(i, 2), {"n": i})
     before = path.read_bytes()
-    with reopen(path, fusion=fusion) as gallery:
+    with reopen(path, fusion=fusion, key=key) as gallery:
         old = contents(gallery)
         change(gallery, what)
         new = contents(gallery)
@@ -68,7 +71,7 @@ def test_no_mixture_of_two_moments_is_answered_from(
             copy = tmp_path / f"copy-{cut}-{number}.gallery"
             copy.write_bytes(mixture)
             try:
-                with SqliteGallery.open_existing(copy, fusion=fusion) as opened:
+                with SqliteGallery.open_existing(copy, fusion=fusion, key=key) as opened:
                     assert contents(opened) in (old, new), (cut, number)
             except GalleryFormatError:
                 refused += 1

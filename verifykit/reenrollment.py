@@ -1,0 +1,265 @@
+"""After a model change: who must come again, and who can be enrolled again from kept crops.
+
+Templates of two models cannot be compared, so another model needs another gallery.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from verifykit.encoder import Encoder
+from verifykit.errors import (
+    AcquisitionError,
+    ImageError,
+    InputError,
+    SubjectNotFoundError,
+    TemplateMismatchError,
+)
+from verifykit.gallery import (
+    Enrolment,
+    Entry,
+    KeySource,
+    SqliteGallery,
+    StoredGallery,
+    checked_entry,
+    open_existing,
+)
+from verifykit.spec import ModelSpec
+from verifykit.types import QualityGate, Template
+
+__all__ = [
+    "ReenrollPlan",
+    "ReenrollReport",
+    "RefusedCrop",
+    "needs_reenroll",
+    "plan_reenroll",
+    "reenroll",
+    "require_crops",
+]
+
+
+@dataclass(frozen=True)
+class ReenrollPlan:
+    """Who can be enrolled with another model from what was kept, and who must come again.
+
+    Attributes:
+        needed: Whether the gallery is another model's at all; if not, nobody need do anything.
+        model: Name of the model whose templates the gallery holds.
+        new_model: Name of the other one.
+        from_crops: Everybody of whom a crop was kept, sorted by id.
+        must_come: The others.
+    """
+
+    needed: bool
+    model: str
+    new_model: str
+    from_crops: tuple[Enrolment, ...]
+    must_come: tuple[Enrolment, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The plan as JSON-ready plain values."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True)
+class RefusedCrop:
+    """A crop of which the other model made no template.
+
+    Attributes:
+        subject_id: Whose.
+        crop: Which of the subject's, from 1, in the order of enrolment.
+        reason: Reason code: ``"no_face"``, ...
+        message: A sentence for people.
+    """
+
+    subject_id: str
+    crop: int
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class ReenrollReport:
+    """What was done now.
+
+    Attributes:
+        subject_count: Subjects who were enrolled.
+        template_count: Their templates.
+        skipped_count: Subjects who were in the new gallery already.
+        refused: The crops that were not taken.
+        must_come: Ids of those who are not in the new gallery: no crop was kept, or none was taken.
+    """
+
+    subject_count: int
+    template_count: int
+    skipped_count: int
+    refused: tuple[RefusedCrop, ...]
+    must_come: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready plain values."""
+        return dataclasses.asdict(self)
+
+
+def needs_reenroll(
+    gallery: str | os.PathLike[str], spec: ModelSpec, *, key: KeySource | None = None
+) -> bool:
+    """Whether a gallery holds another model's templates, so that this model needs a new one.
+
+    Args:
+        gallery: The path of a file that exists, or a ``postgresql://`` URL.
+        spec: What the model says about itself: ``Verifier(...).spec``.
+        key: Of an encrypted gallery.
+
+    Raises:
+        GalleryError: There is none, or it cannot be opened.
+    """
+    with open_existing(os.fspath(gallery), key=key) as opened:
+        return opened.spec_digest != spec.digest
+
+
+def plan_reenroll(gallery: StoredGallery, spec: ModelSpec) -> ReenrollPlan:
+    """Who must come again for another model; nothing is written.
+
+    Args:
+        gallery: The gallery as it is.
+        spec: What the other model says about itself.
+
+    Raises:
+        GalleryError: The gallery cannot be read.
+    """
+    found = _enrolments(gallery)
+    return ReenrollPlan(
+        gallery.spec_digest != spec.digest,
+        gallery.model,
+        spec.name,
+        tuple(each for each in found if each.crop_count),
+        tuple(each for each in found if not each.crop_count),
+    )
+
+
+def reenroll(
+    gallery: StoredGallery,
+    encoder: Encoder,
+    target: SqliteGallery,
+    *,
+    quality: QualityGate = "strict",
+    on_subject: Callable[[int, int], None] | None = None,
+) -> ReenrollReport:
+    """Fill another model's gallery from the crops that were kept; the old gallery is only read.
+
+    Each subject is stored in one step, with metadata, the crops that were taken, and the time of the last
+    enrolment in person, from which retention goes on counting. Whoever is in the new gallery is skipped, so a
+    run that was interrupted is continued by another.
+
+    Args:
+        gallery: The old model's, with kept crops.
+        encoder: The new model.
+        target: The new model's gallery, encrypted.
+        quality: ``"strict"`` refuses weak crops, ``"warn"`` takes them.
+        on_subject: Told how many of how many subjects are done.
+
+    Returns:
+        What was enrolled, and crop by crop what was refused.
+
+    Raises:
+        InputError: The gallery is this model's already, or keeps no crops.
+        TemplateMismatchError: The new gallery is not this model's.
+        GalleryError: One of them cannot be read or written; subjects before that are stored.
+        ModelError, ProviderError: The network failed, likewise.
+    """
+    spec = encoder.spec
+    require_crops(gallery, spec)
+    if target.spec_digest != spec.digest:
+        raise TemplateMismatchError(
+            f"the new gallery holds templates of model {target.spec_digest[:12]}, not of {spec.name} "
+            f"({spec.digest[:12]}): give another file"
+        )
+    there = set(target.subject_ids())
+    found = _enrolments(gallery)
+    subjects = templates = skipped = 0
+    refused: list[RefusedCrop] = []
+    must_come: list[str] = []
+    for number, enrolment in enumerate(found, start=1):
+        if enrolment.subject_id in there:
+            skipped += 1
+        elif entry := _entry(gallery, encoder, enrolment, quality, refused):
+            stored = target.add_entries([entry], "skip")
+            subjects += stored.subject_count
+            templates += stored.template_count
+            skipped += stored.skipped_count
+        else:
+            must_come.append(enrolment.subject_id)
+        if on_subject is not None:
+            on_subject(number, len(found))
+    return ReenrollReport(subjects, templates, skipped, tuple(refused), tuple(must_come))
+
+
+def require_crops(gallery: StoredGallery, spec: ModelSpec) -> None:
+    """Whether anybody can be enrolled again with another model from what a gallery keeps.
+
+    Raises:
+        InputError: The gallery is this model's already, or keeps no crops.
+    """
+    if gallery.spec_digest == spec.digest:
+        raise InputError(
+            f"this gallery holds templates of model {spec.name} already: nobody need be enrolled again"
+        )
+    if not gallery.info().get("crop_count"):
+        raise InputError(
+            "no crops are kept in this gallery, so everybody must come again: enrol them into a new gallery, "
+            "with --keep-crops for the next time"
+        )
+
+
+def _entry(
+    gallery: StoredGallery,
+    encoder: Encoder,
+    enrolment: Enrolment,
+    quality: QualityGate,
+    refused: list[RefusedCrop],
+) -> Entry | None:
+    """What the new gallery is to store of a subject; None without a crop that the model takes."""
+    if not isinstance(gallery, SqliteGallery) or not enrolment.crop_count:
+        return None
+    subject_id = enrolment.subject_id
+    try:
+        metadata, crops = gallery.get(subject_id).metadata, gallery.crops(subject_id)
+    except SubjectNotFoundError:  # removed meanwhile
+        return None
+    templates: list[Template] = []
+    taken: list[bytes] = []
+    for number, crop in enumerate(crops, start=1):
+        try:
+            # Of several faces the one that was enrolled is in the middle, and no other is larger.
+            (template,) = encoder.templates(crop, multi_face="largest", quality=quality)
+        except (AcquisitionError, ImageError) as error:
+            reason = error.reason if isinstance(error, AcquisitionError) else "unreadable"
+            refused.append(RefusedCrop(subject_id, number, reason, str(error)))
+            continue
+        templates.append(template)
+        taken.append(crop)
+    if not templates:
+        return None
+    entry = checked_entry(
+        subject_id,
+        templates,
+        metadata,
+        spec_digest=encoder.spec.digest,
+        embedding_size=encoder.spec.embedding_size,
+        crops=taken,
+    )
+    return dataclasses.replace(entry, enrolled_at=enrolment.enrolled_at)
+
+
+def _enrolments(gallery: StoredGallery) -> list[Enrolment]:
+    if isinstance(gallery, SqliteGallery):
+        return sorted(gallery.enrolments(), key=lambda enrolment: enrolment.subject_id)
+    return [
+        Enrolment(subject_id, None, len(gallery.get(subject_id).templates), 0)
+        for subject_id in gallery.subject_ids()
+    ]
