@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli import audit, doctor, gallery, models
+from verifykit.cli import audit, doctor, gallery, models, serve
 from verifykit.cli.calibrate import calibrate
 from verifykit.cli.cluster import cluster
 from verifykit.cli.compare import compare
@@ -38,6 +38,7 @@ app.command()(calibrate)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")
+app.add_typer(serve.app, name="serve")
 app.command("doctor")(doctor.doctor)
 
 

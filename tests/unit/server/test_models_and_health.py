@@ -1,0 +1,124 @@
+"""What is served, and whether it is well."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.unit.server.conftest import OwnService
+from tests.unit.server.running import Running, files
+from verifykit.errors import GalleryKeyError
+
+
+def test_models_say_what_their_files_say(service: Running, client: httpx.Client) -> None:
+    body = client.get("/v1/models").json()
+    assert body["liveness"] is False
+    assert [model["name"] for model in body["models"]] == ["face", "signature"]
+    for model in body["models"]:
+        spec = service.service.model(model["name"]).verifier.spec
+        assert (model["spec_digest"], model["licence"]) == (spec.digest, spec.licence)
+        assert (model["modality"], model["default_fmr"]) == (spec.modality, spec.default_fmr)
+        assert [(p["fmr"], p["threshold"]) for p in model["fmrs"]] == [
+            (point.fmr, point.threshold) for point in spec.operating_points
+        ]
+
+
+def test_signatures_have_a_gallery_of_their_own_that_is_made_when_it_is_needed(
+    own_service: OwnService, signatures: dict[str, bytes], tmp_path: Path
+) -> None:
+    with own_service() as found:
+        client, path = found.client, "/v1/subjects/sign?model=signature"
+        assert not (tmp_path / "own.signatures.db").exists()
+        assert client.get("/v1/subjects?model=signature").json()["subjects"] == []
+        first = signatures["ada_1"]
+        assert client.put(path, files=files(image=first)).status_code == 201
+        assert (tmp_path / "own.signatures.db").exists()
+        verify = "/v1/subjects/sign/verify?model=signature"
+        decision = client.post(verify, files=files(image=first)).json()
+        assert (decision["match"], decision["model"]) == (True, "signature")
+        counts = {
+            m["name"]: m["gallery"]["subject_count"]
+            for m in client.get("/v1/models").json()["models"]
+        }
+        assert counts == {"face": 0, "signature": 1}
+
+
+def test_with_a_key_both_galleries_are_encrypted(
+    own_service: OwnService,
+    pictures: dict[str, bytes],
+    signatures: dict[str, bytes],
+    tmp_path: Path,
+) -> None:
+    key = b"k" * 32
+    with own_service(key=key) as found:
+        assert str(key) not in repr(found.service.settings)
+        for query, picture in (
+            ("", pictures["person_a_1"]),
+            ("?model=signature", signatures["ada_1"]),
+        ):
+            path = f"/v1/subjects/secret-name{query}"
+            found.client.put(path, files=files(image=picture)).raise_for_status()
+    with own_service(key=key) as found:
+        sent = files(image=pictures["person_a_2"])
+        answer = found.client.post("/v1/subjects/secret-name/verify", files=sent)
+        assert answer.json()["match"] is True
+    for name in ("own.db", "own.signatures.db"):
+        assert b"secret-name" not in (tmp_path / name).read_bytes()
+    with pytest.raises(GalleryKeyError), own_service():
+        pass
+
+
+def test_without_signatures_there_is_one_model(own_service: OwnService) -> None:
+    with own_service(with_signatures=False) as found:
+        assert [m["name"] for m in found.client.get("/v1/models").json()["models"]] == ["face"]
+
+
+def test_ready_says_what_is_missing_and_alive_says_nothing(
+    own_service: OwnService, tmp_path: Path
+) -> None:
+    with own_service(with_signatures=False) as found:
+        ready = found.client.get("/readyz")
+        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "missing": []})
+        gallery = tmp_path / "own.db"
+        gallery.rename(tmp_path / "elsewhere.db")
+        ready = found.client.get("/readyz")
+        assert ready.status_code == 503
+        assert ready.json() == {"status": "not ready", "missing": ["the gallery of face"]}
+        assert found.client.get("/healthz").json() == {"status": "ok"}
+        (tmp_path / "elsewhere.db").rename(gallery)
+        assert found.client.get("/readyz").status_code == 200
+        (tmp_path / "own.db.server").rename(tmp_path / "elsewhere.server")
+        assert found.client.get("/readyz").json()["missing"] == ["the state file"]
+
+
+def test_metrics_count_decisions_refusals_and_runs(
+    own_service: OwnService, pictures: dict[str, bytes]
+) -> None:
+    with own_service(with_signatures=False) as found:
+        sent = files(probe=pictures["person_a_1"], reference=pictures["person_a_2"])
+        found.client.post("/v1/compare", files=sent).raise_for_status()
+        found.client.post("/v1/compare", files=files(probe=b"x", reference=b"x"))
+        answer = found.client.get("/metrics")
+        assert answer.headers["content-type"].startswith("text/plain")
+        lines = answer.text.splitlines()
+        for line in (
+            'verifykit_decisions_total{outcome="match",verb="compare"} 1.0',
+            'verifykit_refusals_total{reason="unreadable"} 1.0',
+            "verifykit_batch_images_sum 2.0",
+            "verifykit_queue_length 0.0",
+        ):
+            assert line in lines
+
+
+def test_the_page_and_its_files_are_served_with_their_types(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    for name, kind in (("app.js", "text/javascript"), ("style.css", "text/css")):
+        answer = client.get(f"/static/{name}")
+        assert answer.headers["content-type"].startswith(kind)
+        assert f"/static/{name}" in page.text
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/static/%2e%2e/app.py").status_code == 404

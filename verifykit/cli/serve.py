@@ -1,0 +1,177 @@
+"""``verifykit serve``: the HTTP API and the page."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verifykit.cli import serve_keys
+from verifykit.cli.options import (
+    CalibrationOption,
+    DebugOption,
+    FmrOption,
+    KeepCropsOption,
+    KeyFileOption,
+    ModelOption,
+    MultiFaceOption,
+    ProvidersOption,
+    QualityOption,
+    ThreadsOption,
+    gallery_key,
+)
+from verifykit.cli.outcome import outcome
+from verifykit.durations import parse_duration
+from verifykit.errors import InputError
+
+__all__ = ["app"]
+
+_MB = 1_000_000
+
+app = typer.Typer(help="Answer over HTTP, with a page for people; make API keys.")
+app.add_typer(serve_keys.app, name="keys")
+
+
+@app.callback(invoke_without_command=True)
+def serve(
+    context: typer.Context,
+    gallery: Annotated[
+        str | None,
+        typer.Option(
+            "--gallery",
+            "-g",
+            metavar="FILE|URL",
+            help="The gallery's file, or a postgresql:// URL.",
+        ),
+    ] = None,
+    key_file: KeyFileOption = None,
+    model: ModelOption = "face",
+    signatures: Annotated[
+        str | None,
+        typer.Option(
+            "--signatures",
+            metavar="FILE|URL",
+            help="The gallery of signatures; NAME.signatures.db beside NAME.db if not given.",
+        ),
+    ] = None,
+    no_signatures: Annotated[
+        bool, typer.Option("--no-signatures", help="Do not open the model for signatures.")
+    ] = False,
+    host: Annotated[
+        str, typer.Option("--host", help="Where to listen; beyond this machine only with keys.")
+    ] = "127.0.0.1",
+    port: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
+    ] = 8000,
+    state: Annotated[
+        str | None,
+        typer.Option("--state", metavar="FILE", help="API keys; beside the gallery's file."),
+    ] = None,
+    audit: Annotated[
+        str | None,
+        typer.Option("--audit", metavar="FILE", help="The audit log; beside the gallery's file."),
+    ] = None,
+    fmr: FmrOption = None,
+    calibration: CalibrationOption = None,
+    multi_face: MultiFaceOption = "error",
+    quality: QualityOption = "strict",
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option("--workers", min=1, help="Requests at the same time; default two a core."),
+    ] = None,
+    queue: Annotated[
+        int, typer.Option("--queue", min=0, help="Requests that wait; more are answered 503.")
+    ] = 64,
+    max_body_mb: Annotated[
+        float, typer.Option("--max-body-mb", min=0.001, help="Largest request, in 10^6 bytes.")
+    ] = 20.0,
+    max_images: Annotated[
+        int, typer.Option("--max-images", min=1, help="Most pictures of one enrolment.")
+    ] = 10,
+    max_pixels: Annotated[
+        int, typer.Option("--max-pixels", min=1, help="Largest height x width of a picture.")
+    ] = 40_000_000,
+    rate: Annotated[
+        int, typer.Option("--rate", min=0, help="Requests a minute of one key; 0 is any number.")
+    ] = 0,
+    failed_verifications: Annotated[
+        int,
+        typer.Option(
+            "--failed-verifications",
+            min=0,
+            help="Non-matches of one subject in 15 minutes; 0 is any number.",
+        ),
+    ] = 10,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option("--cors", metavar="ORIGIN", help="Another site that may ask; repeatable."),
+    ] = None,
+    trusted_host: Annotated[
+        list[str] | None,
+        typer.Option("--trusted-host", metavar="NAME", help="Further name of ours; repeatable."),
+    ] = None,
+    keep_crops: KeepCropsOption = False,
+    expire: Annotated[
+        str | None,
+        typer.Option(
+            "--expire",
+            metavar="TIME",
+            help="Erase who was enrolled longer ago: 365d; at the start and daily.",
+        ),
+    ] = None,
+    tls_cert: Annotated[
+        str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Answer over HTTP until interrupted; then finish what was accepted."""
+    if context.invoked_subcommand is not None:
+        return
+    with outcome(as_json=False, debug=debug):
+        if gallery is None:
+            raise InputError("give --gallery FILE or --gallery postgresql://...")
+        try:
+            # Not at the top: the other verbs do without this extra.
+            from verifykit.server import ServerSettings
+            from verifykit.server import serve as answer
+        except ImportError as error:
+            raise InputError(
+                f"`verifykit serve` needs {error.name}, which is not installed: "
+                'pip install "verifykit[server]"'
+            ) from error
+        settings = ServerSettings(
+            gallery,
+            key=gallery_key(key_file),
+            model=model,
+            calibration=None if calibration is None else str(calibration),
+            fmr=fmr,
+            signatures=signatures,
+            with_signatures=not no_signatures,
+            host=host,
+            port=port,
+            state=state,
+            audit=audit,
+            multi_face=multi_face,
+            quality=quality,
+            providers=providers,
+            threads=threads,
+            workers=workers,
+            queue=queue,
+            max_body_bytes=round(max_body_mb * _MB),
+            max_images=max_images,
+            max_pixels=max_pixels,
+            rate_per_minute=rate,
+            failed_verifications=failed_verifications,
+            cors=tuple(cors or ()),
+            trusted_hosts=tuple(trusted_host or ()),
+            keep_crops=keep_crops,
+            expire=None if expire is None else parse_duration(expire),
+            tls_cert=tls_cert,
+            tls_key=tls_key,
+        )
+        answer(settings, lambda address: typer.echo(f"listening at {address}"))

@@ -1,0 +1,9 @@
+"""The service: the verbs over HTTP, and a page for people. Needs the extra ``server``."""
+
+from __future__ import annotations
+
+from verifykit.server.app import create_app
+from verifykit.server.run import serve
+from verifykit.server.settings import ServerSettings
+
+__all__ = ["ServerSettings", "create_app", "serve"]

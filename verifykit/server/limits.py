@@ -1,0 +1,133 @@
+"""How often somebody may ask, and how often a subject's verification may fail.
+
+Both count in the memory of one process: N services on one gallery together let through up to N times as
+much, and a restart forgets. Both hold a bounded number of entries, and forget the one that was idle for
+longest first.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+
+from verifykit.errors import InputError
+
+__all__ = ["FailureLimiter", "RateLimiter"]
+
+Clock = Callable[[], float]
+
+_MINUTE_S = 60.0
+
+
+class RateLimiter:
+    """A token bucket for each key: so many requests at once, and so many a minute for ever.
+
+    Args:
+        per_minute: How many, 1 or more.
+        clock: Seconds that never go back.
+        most: How many keys are remembered; a key that is forgotten has a full bucket again.
+
+    Raises:
+        InputError: ``per_minute`` or ``most`` is less than 1.
+    """
+
+    def __init__(
+        self, per_minute: int, *, clock: Clock = time.monotonic, most: int = 10_000
+    ) -> None:
+        self._per_minute = _checked("per_minute", per_minute)
+        self._most = _checked("most", most)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+
+    def take(self, key: str) -> float:
+        """Ask for one request.
+
+        Returns:
+            0.0 when it is allowed, and counted; otherwise after how many seconds one will be, and nothing
+            is counted.
+        """
+        with self._lock:
+            now = self._clock()
+            tokens, since = self._buckets.pop(key, (float(self._per_minute), now))
+            rate = self._per_minute / _MINUTE_S
+            tokens = min(float(self._per_minute), tokens + (now - since) * rate)
+            # After exactly the time that was told, rounding must not refuse again.
+            allowed = tokens > 1 - 1e-9
+            self._buckets[key] = (max(tokens - 1, 0.0) if allowed else tokens, now)
+            if len(self._buckets) > self._most:
+                self._buckets.popitem(last=False)
+            return 0.0 if allowed else (1 - tokens) / rate
+
+    @property
+    def remembered(self) -> int:
+        """How many keys are remembered."""
+        return len(self._buckets)
+
+
+class FailureLimiter:
+    """So many failures of a subject within a window of time, then a pause.
+
+    A match clears: the subject was here. A claimed identity that fails again and again is somebody trying
+    faces until one passes, which an FMR for one attempt says nothing about. Attempts that are compared at
+    the same moment may exceed the limit: ask right before the comparison, where as many run as there are
+    workers.
+
+    Args:
+        limit: How many failures, 1 or more.
+        window_s: Length of the window in seconds, more than 0.
+        clock: Seconds that never go back.
+        most: How many subjects are remembered.
+
+    Raises:
+        InputError: ``limit`` or ``most`` is less than 1, or ``window_s`` is no length of time.
+    """
+
+    def __init__(
+        self, limit: int, window_s: float, *, clock: Clock = time.monotonic, most: int = 50_000
+    ) -> None:
+        if not 0 < window_s < math.inf:
+            raise InputError(f"window_s must be more than 0 seconds, got {window_s!r}")
+        self._limit, self._window_s = _checked("limit", limit), window_s
+        self._most = _checked("most", most)
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._failures: OrderedDict[str, list[float]] = OrderedDict()
+
+    def wait_s(self, subject: str) -> float:
+        """After how many seconds this subject may try again; 0.0 for now."""
+        with self._lock:
+            recent = self._recent(subject)
+            if len(recent) < self._limit:
+                return 0.0
+            return recent[-self._limit] + self._window_s - self._clock()
+
+    def record(self, subject: str, *, matched: bool) -> None:
+        """Count an attempt: a failure adds one, a match clears."""
+        with self._lock:
+            recent = self._recent(subject)
+            self._failures.pop(subject, None)
+            if matched:
+                return
+            # Those at the same time may be more than the limit; the last so many are what counts.
+            self._failures[subject] = [*recent, self._clock()][-self._limit :]
+            if len(self._failures) > self._most:
+                self._failures.popitem(last=False)
+
+    @property
+    def remembered(self) -> int:
+        """How many subjects are remembered."""
+        return len(self._failures)
+
+    def _recent(self, subject: str) -> list[float]:
+        begin = self._clock() - self._window_s
+        return [moment for moment in self._failures.get(subject, ()) if moment > begin]
+
+
+def _checked(name: str, value: int) -> int:
+    if not isinstance(value, int) or value < 1:
+        raise InputError(f"{name} must be 1 or more, got {value!r}")
+    return value

@@ -1,0 +1,31 @@
+// The API key: asked for in a dialog, kept for this browser tab.
+
+import { keepKey, key, whenKeyIsRefused } from "./api.js";
+import { byId, part } from "./dom.js";
+
+const WHY = {
+  plain: "Only needed if the service asks for one.",
+  401: "This service wants a key, and has none from this tab, or one that is wrong or has expired.",
+  403: "The key is known, but its scopes do not allow this. Use another, or ask the operator for one.",
+};
+
+const dialog = byId("key-dialog");
+
+/** Opens the dialog; `problem` says why, if the service refused. */
+export function openKeyDialog(problem) {
+  part(dialog, "why").textContent = WHY[problem?.status] ?? WHY.plain;
+  dialog.querySelector("input").value = key();
+  if (!dialog.open) dialog.showModal();
+}
+
+/** Wires the button and the dialog; `onChange` runs when another key is in use. */
+export function startKeys(onChange) {
+  byId("open-key").addEventListener("click", () => openKeyDialog());
+  part(dialog, "cancel").addEventListener("click", () => dialog.close());
+  dialog.querySelector("form").addEventListener("submit", () => {
+    keepKey(dialog.querySelector("input").value.trim());
+    onChange();
+  });
+  // A 403 stands in the answer with a button of its own; without any key nothing works.
+  whenKeyIsRefused((problem) => problem.status === 401 && openKeyDialog(problem));
+}

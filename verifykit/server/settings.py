@@ -1,0 +1,196 @@
+"""What an operator decides about the service, checked before anything is opened."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass, field, fields
+from datetime import timedelta
+from pathlib import Path
+
+from verifykit.acquisition import require_options
+from verifykit.errors import InputError
+from verifykit.gallery import KeySource
+from verifykit.session import Provider
+from verifykit.types import MultiFace, QualityGate
+
+__all__ = ["ServerSettings"]
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """The options of ``verifykit serve``.
+
+    Attributes:
+        gallery: The gallery's file, or a ``postgresql://`` URL.
+        key: Of encrypted galleries in files: see :class:`~verifykit.SqliteGallery`.
+        model: A registered name or a model file: the verifier that answers when a request names none.
+        calibration: File of thresholds in place of that model's own, or None.
+        fmr: False match rate of that verifier's decisions, in (0, 1); None takes the model's default.
+        signatures: A second gallery, for the model ``signature``; None is ``staff.signatures.db`` beside
+            ``staff.db``, made at the first enrolment, and none where the gallery is no file.
+        with_signatures: Whether to open the model ``signature`` at all.
+        host: Address to listen at; beyond loopback only with API keys.
+        port: TCP port, 0 for any that is free.
+        state: SQLite file of API keys and idempotency records; None is ``<gallery>.server``.
+        audit: The audit log; None is ``<gallery>.audit.jsonl``.
+        multi_face: What to do with several faces, unless a request says otherwise.
+        quality: Whether a quality reason refuses or warns, unless a request says otherwise.
+        providers: Where the networks run.
+        threads: Threads of one network run; None is each worker's share of the cores, at least one.
+        workers: Requests that are worked on at the same time; None is two for each core.
+        queue: Requests that wait for a worker; more are answered 503.
+        max_body_bytes: Largest body of a request.
+        max_images: Most pictures of one enrolment.
+        max_pixels: Largest height x width of a picture.
+        rate_per_minute: Most requests of one API key (of one address without keys) in a minute; 0 is any.
+        failed_verifications: Most non-matches of one subject in fifteen minutes; 0 is any number.
+        cors: Other origins whose pages may call the API: ``https://desk.example``.
+        trusted_hosts: Further names by which clients may address the service.
+        keep_crops: Whether to store the part of each enrolled picture that another model may want; only in
+            encrypted galleries.
+        expire: Who was enrolled for the last time longer ago is erased, at the start and daily; None keeps
+            everybody. Only for galleries in files.
+        tls_cert: Certificate chain, PEM; with ``tls_key``.
+        tls_key: Its private key, PEM.
+        body_timeout_s: How long a client may take to send a body.
+        shutdown_timeout_s: How long answers under way may take once the service is told to stop.
+
+    Raises:
+        InputError: A value is not allowed, or two of them contradict each other.
+    """
+
+    gallery: str
+    key: KeySource | None = field(default=None, repr=False)
+    model: str = "face"
+    calibration: str | None = None
+    fmr: float | None = None
+    signatures: str | None = None
+    with_signatures: bool = True
+    host: str = "127.0.0.1"
+    port: int = 8000
+    state: str | None = None
+    audit: str | None = None
+    multi_face: MultiFace = "error"
+    quality: QualityGate = "strict"
+    providers: Provider = "auto"
+    threads: int | None = None
+    workers: int | None = None
+    queue: int = 64
+    max_body_bytes: int = 20_000_000
+    max_images: int = 10
+    max_pixels: int = 40_000_000
+    rate_per_minute: int = 0
+    failed_verifications: int = 10
+    cors: tuple[str, ...] = ()
+    trusted_hosts: tuple[str, ...] = ()
+    keep_crops: bool = False
+    expire: timedelta | None = None
+    tls_cert: str | None = None
+    tls_key: str | None = None
+    body_timeout_s: float = 30.0
+    shutdown_timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        require_options(self.multi_face, self.quality)
+        if not self.gallery:
+            raise InputError("gallery is empty: give a file or a postgresql:// URL")
+        for name, least in _LEAST.items():
+            value = getattr(self, name)
+            if value is not None and not value >= least:
+                raise InputError(f"{name} must be at least {least}, got {value}")
+        if self.port > 65535:
+            raise InputError(f"port is at most 65535, got {self.port}")
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise InputError("a certificate and its key go together: give both, or none")
+        for name in ("tls_cert", "tls_key", "calibration"):
+            path = getattr(self, name)
+            if path is not None and not Path(path).is_file():
+                raise InputError(f"{name}: there is no file {path!r}; check the path")
+        for origin in self.cors:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise InputError(
+                    f"an origin is like https://desk.example:8443, without a path, got {origin!r}"
+                )
+        self._require_retainable()
+        for name in ("state", "audit"):
+            if getattr(self, name) is None and _is_url(self.gallery):
+                raise InputError(
+                    f"{name}: a gallery on a server has no folder to put this file in; say where"
+                )
+
+    def _require_retainable(self) -> None:
+        if self.expire is None:
+            return
+        if any(map(_is_url, (self.gallery, self.signatures or ""))):
+            raise InputError(
+                "expire: a gallery on PostgreSQL does not note when a subject was enrolled; retention is not "
+                "offered there yet, only for galleries in files"
+            )
+        if self.expire <= timedelta(0):
+            raise InputError(f"expire must be more than nothing, got {self.expire}")
+
+    @property
+    def state_path(self) -> Path:
+        """Where API keys and idempotency records lie."""
+        return Path(self.state or f"{self.gallery}.server")
+
+    @property
+    def audit_path(self) -> Path:
+        """Where the audit log lies."""
+        return Path(self.audit or f"{self.gallery}.audit.jsonl")
+
+    @property
+    def signature_gallery(self) -> str | None:
+        """Where signatures are enrolled; None without them."""
+        if not self.with_signatures:
+            return None
+        if self.signatures is not None or _is_url(self.gallery):
+            return self.signatures
+        gallery = Path(self.gallery)
+        return str(gallery.with_name(f"{gallery.stem}.signatures{gallery.suffix}"))
+
+    @property
+    def worker_count(self) -> int:
+        """Requests that are worked on at the same time."""
+        # While one waits for the encoder or the disk, another has the core.
+        return self.workers or 2 * _cores()
+
+    @property
+    def thread_count(self) -> int:
+        """Threads of one network run."""
+        return self.threads or max(1, _cores() // self.worker_count)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether only this machine can reach the service."""
+        if self.host == "localhost":
+            return True
+        try:
+            return ipaddress.ip_address(self.host.strip("[]")).is_loopback
+        except ValueError:
+            return False
+
+
+_LEAST = {
+    "port": 0,
+    "threads": 1,
+    "workers": 1,
+    "queue": 0,
+    "max_body_bytes": 1,
+    "max_images": 1,
+    "max_pixels": 1,
+    "rate_per_minute": 0,
+    "failed_verifications": 0,
+    "body_timeout_s": 0.001,
+    "shutdown_timeout_s": 0.0,
+}
+assert set(_LEAST) <= {each.name for each in fields(ServerSettings)}  # noqa: S101
+
+
+def _is_url(location: str) -> bool:
+    return "://" in location
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
