@@ -140,10 +140,9 @@ def config_page() -> str:
 
 
 def _commands(command: Any, words: str) -> Iterator[tuple[str, Any]]:
-    if not hasattr(command, "commands"):
+    if not hasattr(command, "commands") or command.invoke_without_command:
         yield words, command
-        return
-    for name, below in command.commands.items():
+    for name, below in getattr(command, "commands", {}).items():
         yield from _commands(below, f"{words} {name}")
 
 

@@ -15,7 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,12 +42,27 @@ BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
-def run_document(document: Path, programs: Sequence[str] = ("verifykit",)) -> dict[str, int]:
+def run_in_a_shell(command: str) -> tuple[int, str, str]:
+    """Run a command as a reader does, beside this Python: its exit status and what it printed."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
+    run = subprocess.run(
+        command, shell=True, env=environment, capture_output=True, text=True, check=False
+    )
+    return run.returncode, run.stdout, run.stderr
+
+
+def run_document(
+    document: Path,
+    programs: Sequence[str] = ("verifykit",),
+    run: Callable[[str], tuple[int, str, str]] = run_in_a_shell,
+) -> dict[str, int]:
     """Run every example of a document in the current folder.
 
     Args:
         document: A Markdown file.
         programs: Whose commands are run.
+        run: Gives a command's exit status, standard output and standard error.
 
     Returns:
         How many ``python`` blocks and how many of their commands were run.
@@ -69,7 +84,7 @@ def run_document(document: Path, programs: Sequence[str] = ("verifykit",)) -> di
             continue
         for command, shown in _commands(code):
             if command.split()[0] in programs:
-                _run(command, shown)
+                _require_shown(command, shown, *run(command))
                 counts["console"] += 1
             elif not command.startswith((*ELSEWHERE, *TRAINING)):
                 raise AssertionError(f"{document.name} shows a command nobody checks: {command}")
@@ -89,21 +104,11 @@ def _commands(code: str) -> Iterator[tuple[str, list[str]]]:
         yield command, shown
 
 
-def _run(command: str, shown: list[str]) -> None:
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
-    run = subprocess.run(
-        command,
-        shell=True,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    said = f"$ {command}\n{run.stdout}{run.stderr}"
-    if run.returncode not in (0, 1) or "Traceback" in run.stderr:
-        raise AssertionError(f"exit status {run.returncode}:\n{said}")
-    printed = iter([line for line in run.stdout.splitlines() if line.strip()])
+def _require_shown(command: str, shown: list[str], status: int, out: str, err: str) -> None:
+    said = f"$ {command}\n{out}{err}"
+    if status not in (0, 1) or "Traceback" in err:
+        raise AssertionError(f"exit status {status}:\n{said}")
+    printed = iter([line for line in out.splitlines() if line.strip()])
     skipping = False
     for expected in (line for line in shown if line.strip()):
         if expected.strip() == "...":

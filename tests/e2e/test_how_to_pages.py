@@ -1,0 +1,31 @@
+"""The pages on one verb or one extra each: they run as they stand there."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.documents import DOCS
+from tests.e2e.readme import run_document
+from tests.e2e.test_docs import Run, pictures
+
+__all__ = ["pictures"]
+
+
+@pytest.mark.parametrize(
+    ("page", "python", "console"),
+    [
+        ("README", 1, 0),
+        ("tutorial/first-steps", 5, 4),
+        ("how-to/compare", 2, 4),
+        ("how-to/identify", 2, 3),
+        ("how-to/install", 1, 1),
+        ("how-to/look-after-a-gallery", 1, 14),
+        ("how-to/models", 1, 5),
+        ("how-to/templates", 5, 0),
+        ("how-to/where-it-runs", 1, 2),
+    ],
+)
+@pytest.mark.usefixtures("pictures", "face_model")
+def test_a_page_runs(page: str, python: int, console: int, in_process: Run) -> None:
+    ran = run_document(DOCS / f"{page}.md", run=in_process)
+    assert ran == {"python": python, "console": console}
