@@ -143,7 +143,7 @@ def test_a_dask_worker_answers_as_this_machine_does_and_sees_what_was_written_si
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
     opening = {"model": str(crowd / "m.onnx"), "gallery": copied}
-    opening |= {"calibration": None, "providers": "cpu", "threads": 1}
+    opening |= {"calibration": None, "providers": "cpu", "threads": 1, "key": None}
 
     def ask() -> Answered:
         named = [(image.name, str(image.image)) for image in block]

@@ -17,7 +17,7 @@ from verifykit.spec import Fusion
 KEY = bytes(range(32))
 
 # Rows: subjects 1 alice, 2 bob, 3 carol, 5 dora; templates 1-2 alice's, 3 bob's, 4-5 carol's, 7 dora's.
-FLIP = "CAST(substr(embedding, 1, 100) || x'00' || substr(embedding, 102) AS BLOB)"
+FLIP = "CAST(substr(embedding, 1, 100) || x'0000000000000000' || substr(embedding, 109) AS BLOB)"
 OF_3 = "(SELECT embedding, reasons FROM template WHERE row = 3)"
 RECORD = "(SELECT metadata_content FROM subject s WHERE s.row = 3)"
 SWAP = (
@@ -30,7 +30,7 @@ DOUBLE = (
 )
 
 ATTACKS = {
-    "a byte of an embedding": (f"UPDATE template SET embedding = {FLIP} WHERE row = 3", "bob"),
+    "bytes of an embedding": (f"UPDATE template SET embedding = {FLIP} WHERE row = 3", "bob"),
     "a nonce": ("UPDATE template SET embedding = zeroblob(540) WHERE row = 3", "bob"),
     "a template cut": (
         "UPDATE template SET embedding = substr(embedding, 1, 99) WHERE row = 3",
