@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ __all__ = [
     "connect",
     "log_bytes",
     "require_file",
+    "set_wal",
     "signature",
     "translated",
 ]
@@ -126,6 +128,32 @@ def log_bytes(path: Path) -> int:
         return path.with_name(path.name + "-wal").stat().st_size
     except FileNotFoundError:
         return 0
+
+
+def set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
+    """Give a new file a write-ahead log.
+
+    Args:
+        connection: To the file.
+        timeout_s: How long to wait for whoever has it locked.
+
+    Raises:
+        sqlite3.OperationalError: It was locked for longer.
+    """
+    # SQLite does not wait for the lock here, whatever the time-out.
+    end = time.monotonic() + timeout_s
+    while not _wal_is_set(connection, last_try=time.monotonic() > end):
+        time.sleep(0.01)
+
+
+def _wal_is_set(connection: sqlite3.Connection, *, last_try: bool) -> bool:
+    try:
+        connection.execute("PRAGMA journal_mode=WAL").fetchall()
+    except sqlite3.OperationalError as error:
+        if last_try or "is locked" not in str(error):
+            raise
+        return False
+    return True
 
 
 def _opened(uri: str, timeout_s: float) -> sqlite3.Connection:

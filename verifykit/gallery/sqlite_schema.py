@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import time
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
 from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
-from verifykit.gallery.sqlite_file import connect, translated
+from verifykit.gallery.sqlite_file import connect, set_wal, translated
 from verifykit.gallery.sqlite_keyring import salted
 from verifykit.gallery.sqlite_tables import (
     APPLICATION_ID,
@@ -83,7 +82,7 @@ def create_file(
         if not _is_fresh(connection):
             return
         connection.execute("PRAGMA page_size=8192").fetchall()
-        _set_wal(connection, timeout_s)
+        set_wal(connection, timeout_s)
         connection.execute("BEGIN IMMEDIATE")
         if _is_fresh(connection):  # another process may have been quicker
             create_tables(connection, sealed=key is not None)
@@ -97,23 +96,6 @@ def create_file(
             values |= salted(values, key)
             connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
         connection.execute("COMMIT")
-
-
-def _set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    # SQLite does not wait for the lock here, whatever the time-out.
-    end = time.monotonic() + timeout_s
-    while not _wal_is_set(connection, last_try=time.monotonic() > end):
-        time.sleep(0.01)
-
-
-def _wal_is_set(connection: sqlite3.Connection, *, last_try: bool) -> bool:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    except sqlite3.OperationalError as error:
-        if last_try or "is locked" not in str(error):
-            raise
-        return False
-    return True
 
 
 def _now() -> str:

@@ -6,11 +6,11 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
+from verifykit.gallery.sqlite_file import set_wal
 
 __all__ = ["SCHEMA_VERSION", "ServerState"]
 
@@ -220,7 +220,7 @@ def _connect(path: Path, timeout_s: float) -> sqlite3.Connection:
 def _prepare(connection: sqlite3.Connection, path: Path, timeout_s: float) -> None:
     """Make the tables of a new file, and refuse a file that is something else."""
     if _is_fresh(connection):
-        _set_wal(connection, timeout_s)
+        set_wal(connection, timeout_s)
         connection.execute("BEGIN IMMEDIATE")
         if _is_fresh(connection):  # another process may have been quicker
             for statement in _SCHEMA:
@@ -247,20 +247,3 @@ def _is_fresh(connection: sqlite3.Connection) -> bool:
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-def _set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    # SQLite does not wait for the lock here, whatever the time-out.
-    end = time.monotonic() + timeout_s
-    while not _wal_is_set(connection, last_try=time.monotonic() > end):
-        time.sleep(0.01)
-
-
-def _wal_is_set(connection: sqlite3.Connection, *, last_try: bool) -> bool:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    except sqlite3.OperationalError as error:
-        if last_try or "is locked" not in str(error):
-            raise
-        return False
-    return True
