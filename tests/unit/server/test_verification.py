@@ -130,6 +130,20 @@ def test_after_so_many_failures_of_a_subject_nobody_is_compared_with_it(
         assert found.client.post("/v1/subjects/two/verify", files=right).json()["match"] is True
 
 
+def test_a_threshold_in_the_request_hides_no_failure(
+    own_service: OwnService, pictures: dict[str, bytes]
+) -> None:
+    with own_service(failed_verifications=2, with_signatures=False) as found:
+        sent = files(image=pictures["person_a_1"])
+        found.client.put("/v1/subjects/one", files=sent).raise_for_status()
+        wrong = files(image=pictures["person_b_1"])
+        for _ in range(2):
+            answer = found.client.post("/v1/subjects/one/verify?threshold=-1", files=wrong)
+            assert answer.json()["match"] is True
+        answer = found.client.post("/v1/subjects/one/verify?threshold=-1", files=wrong)
+        problem(answer, 429, "too_many_failed_verifications")
+
+
 def test_the_rate_of_the_settings_is_the_usual_one(
     own_service: OwnService, pictures: dict[str, bytes]
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from verifykit.errors import CalibrationError
 from verifykit.server.access import Caller, require, service_of
 from verifykit.server.answers import DecisionAnswer
 from verifykit.server.openapi import compare_body, picture_body, problems
@@ -82,8 +83,17 @@ def _verified(
     with record.refusals():
         decision = model.verifier.verify(subject_id, picture, **_options(question))
     if failures is not None:
-        failures.record(claim, matched=decision.match)
+        failures.record(claim, matched=_is_usual_match(model, decision))
     return _answer(record, model, decision)
+
+
+def _is_usual_match(model: ServedModel, decision: Decision) -> bool:
+    """By the operator's criterion: a threshold in the request must neither hide failures nor clear them."""
+    try:
+        usual = model.usual.criterion(model.verifier.spec, decision.reference_count)
+    except CalibrationError:  # there is none, and the request brought a threshold of its own
+        return decision.match
+    return decision.score >= usual.threshold
 
 
 def _compared(
