@@ -42,11 +42,11 @@ def service_of(request: Request) -> Service:
     return cast("Service", request.app.state.service)
 
 
-def require(scope: Scope) -> Callable[..., Caller]:
+def require(scope: Scope | None) -> Callable[..., Caller]:
     """A dependency that lets through who has a scope.
 
     Args:
-        scope: Which.
+        scope: Which; None for whoever has a key.
     """
 
     # Not async: the state file is read in a thread of the pool, and not on the event loop.

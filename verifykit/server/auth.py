@@ -72,11 +72,11 @@ class Gate:
         self._bad_tokens.record(network, matched=False)
         raise _unauthorized("this key is unknown, has expired or was revoked")
 
-    def require(self, scope: Scope, key: ApiKey | None, address: str) -> None:
+    def require(self, scope: Scope | None, key: ApiKey | None, address: str) -> None:
         """Let this request through, and count it.
 
         Args:
-            scope: What it needs.
+            scope: What it needs; None for any key.
             key: What :meth:`identify` returned.
             address: The client's IP address.
 
@@ -88,7 +88,7 @@ class Gate:
             wait_s = self._rate.take(who)
             if wait_s > 0:
                 raise ProblemError("rate_limited", "too many requests in a minute", retry_s=wait_s)
-        if key is not None and not key.allows(scope):
+        if key is not None and scope is not None and not key.allows(scope):
             raise ProblemError(
                 "forbidden",
                 f"this needs a key with scope {scope}; this one has {', '.join(sorted(key.scopes))}",

@@ -39,7 +39,9 @@ def keys(state: ServerState) -> KeyStore:
     return KeyStore(state)
 
 
-def _refusal(gate: Gate, token: str | None, scope: Scope = "verify", address: str = HERE) -> str:
+def _refusal(
+    gate: Gate, token: str | None, scope: Scope | None = "verify", address: str = HERE
+) -> str:
     """The problem's code; empty when the request is let through."""
     refused: ProblemError | None = None
     try:
@@ -60,6 +62,14 @@ def test_each_scope_opens_what_it_names_and_admin_opens_all(keys: KeyStore) -> N
         _, token = keys.create("door", [have])
         expected = "" if have in (needed, "admin") else "forbidden"
         assert _refusal(gate, token, needed) == expected, (have, needed)
+
+
+def test_what_needs_no_scope_still_needs_a_key(keys: KeyStore) -> None:
+    gate = Gate(keys)
+    for have in SCOPES:
+        _, token = keys.create("door", [have])
+        assert _refusal(gate, token, None) == ""
+    assert _refusal(gate, None, None) == "unauthorized"
 
 
 def test_whose_request_it_is_is_known_also_when_it_is_refused(keys: KeyStore) -> None:
