@@ -28,6 +28,9 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     console = Console(stderr=True)
+    if not console.is_terminal:  # rich before 14 prints an empty line there, even when it is disabled
+        yield lambda *_: None
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -35,7 +38,7 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
         TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console) as bar:
         task = bar.add_task(title, rate="")
 
         def on_image(done: int, count: int) -> None:
