@@ -28,7 +28,9 @@ def progress(title: str) -> Iterator[Callable[[int, int], None]]:
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal:  # rich before 14 prints an empty line there, even when it is disabled
+    if (
+        not console.is_terminal
+    ):  # rich before 14 prints an empty line there, even when it is disabled
         yield lambda *_: None
         return
     columns = (
