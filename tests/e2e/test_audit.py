@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import shutil
 import subprocess
 import sys
 import textwrap
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
+from tests.small_disk import mounted
 from tests.unit.audit.logs import lines_of, require_chain
 from verifykit.audit import examine_log, read_log, verify_log
 
@@ -159,17 +159,9 @@ def test_kills_lose_nothing_that_returned(tmp_path: Path, kills: int) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, which fills up as a disk does."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=200000", "tmpfs", str(folder)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("takes root, who may mount: the test with a limited file size does without")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    """A disk that is soon full; where nobody may mount, the test with a limited file size does without."""
+    with mounted(tmp_path / "disk", 200_000) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_said_and_the_log_goes_on_when_there_is_room(small_disk: Path) -> None:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import re
-import shlex
-import sys
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
 import pytest
 
-import verifykit.cli
 from tests.e2e.readme import run_document
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "audit-log.md"
 
 
 def test_the_page_on_the_audit_log_runs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    in_process: Callable[[str], tuple[int, str, str]],
 ) -> None:
     minutes = count(1)
 
@@ -28,17 +28,13 @@ def test_the_page_on_the_audit_log_runs(
     monkeypatch.setattr("verifykit.audit.log.now", now)
     monkeypatch.setattr("verifykit.audit.files.secrets.token_hex", lambda size: "5a" * size)
     monkeypatch.setattr("tests.e2e.readme.NAMES", {})  # no portraits
-    monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.chdir(tmp_path)
     statuses = []
 
     def run(command: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        monkeypatch.setattr(sys, "argv", shlex.split(command))
-        with pytest.raises(SystemExit) as stop:
-            verifykit.cli.main()
-        statuses.append(int(stop.value.code or 0))
-        return statuses[-1], *capfd.readouterr()
+        ran = in_process(command)
+        statuses.append(ran[0])
+        return ran
 
     assert run_document(PAGE, run=run) == {"python": 4, "console": 6}
     assert statuses == [0, 0, 1, 1, 0, 0]

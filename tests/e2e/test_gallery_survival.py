@@ -16,11 +16,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.small_disk import mounted
 from tests.unit.gallery.files import reopen, run_python, templates, units
 from verifykit.errors import GalleryError, GalleryFormatError
 from verifykit.gallery import SqliteGallery, export_gallery, import_gallery
-
-DISK_BYTES = 3_000_000
 
 # Transactions in a fixed order, so that the revision of a file says what is in it.
 ENROL = """
@@ -38,17 +37,9 @@ ENROL = """
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, which fills up as a disk does."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if (
-        not shutil.which("mount")
-        or subprocess.run(mount, capture_output=True, check=False).returncode
-    ):
-        pytest.skip("takes root, who may mount: tests/unit/gallery/test_disk.py does without")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    """A disk that is soon full; where nobody may mount, tests/unit/gallery/test_disk.py does without."""
+    with mounted(tmp_path / "disk", 3_000_000) as folder:
+        yield folder
 
 
 def test_a_full_disk_is_said_and_the_gallery_goes_on_when_there_is_room(small_disk: Path) -> None:

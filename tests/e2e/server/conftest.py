@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -14,22 +12,16 @@ import pytest
 from tests.e2e.server.attacked import SCOPES, Attacked
 from tests.e2e.server.served import served
 from tests.postgres_server import PostgresServer, is_installed
+from tests.small_disk import mounted
 from verifykit.server.keys import KeyStore
 from verifykit.server.state import ServerState
-
-DISK_BYTES = 4_000_000
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of its own, which fills up as a disk does."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("takes root, who may mount")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    """A disk that is soon full."""
+    with mounted(tmp_path / "disk", 4_000_000) as folder:
+        yield folder
 
 
 @pytest.fixture
