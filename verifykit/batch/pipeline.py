@@ -221,7 +221,7 @@ def answer_block(verifier: Verifier, question: Question, images: Sequence[Source
 def _one_blas_thread() -> threadpool_limits:
     """Keep BLAS to the thread that calls it, for as long as the workers have use for every core.
 
-    Its own threads spin for a while after each product: beside small galleries they took a quarter of
+    Its own threads spin for a while after each product: beside small galleries they took a fifth of
     the processor (benchmarks.batch).
     """
     return threadpool_limits(1, user_api="blas")
