@@ -28,11 +28,11 @@ import verifykit as vk
 from benchmarks.batch_dask import Work, dask_rates
 from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
-from verifykit.acquisition import Acquisition
 from verifykit.batch import find_images, identify_batch
 from verifykit.encoder import Encoder
+from verifykit.extraction import Acquisition
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.intake import Entry
+from verifykit.gallery.base import Entry
 from verifykit.models import load
 from verifykit.session import Session
 from verifykit.spec import FivePointCrop, PlainCrop

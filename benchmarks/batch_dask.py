@@ -24,7 +24,7 @@ from verifykit.batch import identify_batch
 from verifykit.batch.dask_engine import DaskEngine
 from verifykit.encoder import Encoder
 from verifykit.gallery import open_for
-from verifykit.gallery.intake import Entry
+from verifykit.gallery.base import Entry
 from verifykit.models import load
 
 __all__ = ["Work", "cluster", "dask_rates"]

@@ -21,9 +21,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.neighbors import KNeighborsClassifier
 from torch import Tensor
 
-from training.encoders import build_encoder, input_statistics
-from training.losses import build_loss
-from training.samplers import BalancedTripletSampler, PKSampler
+from verifykit_training.batches import BalancedTripletSampler, PKSampler
+from verifykit_training.encoders import build_encoder, input_statistics
+from verifykit_training.losses import build_loss
 
 # The five losses with the options of their signatures, and how many steps of 80 or 90 images.
 LOSSES: dict[str, dict[str, Any]] = {

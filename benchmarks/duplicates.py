@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.faces import EmbeddedFaces, data_argument, embed, read_people
 from verifykit import models
-from verifykit.criterion import Criterion
+from verifykit.decision import Criterion
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
 from verifykit.gallery import MemoryGallery

@@ -21,12 +21,12 @@ import verifykit as vk
 from benchmarks.faces import data_argument, read_pairs
 from benchmarks.opencv_peer import OpenCvFaces
 from benchmarks.race import race
-from verifykit.detect import FaceDetector
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
-from verifykit.evaluation.model_embedder import middle
+from verifykit.evaluation.embedding import middle
 from verifykit.image import load_image
 from verifykit.metrics import equal_error_rate, fnmr_at_fmr
+from verifykit.modalities.face.detector import FaceDetector
 from verifykit.models import load
 from verifykit.spec import FivePointCrop
 

@@ -1,4 +1,4 @@
-"""The five-point face model of ``verifykit.quality``, measured on real faces.
+"""The five-point face model of ``verifykit.modalities.face.quality``, measured on real faces.
 
 ``python -m benchmarks.face_model --data PATH``
 

@@ -15,7 +15,7 @@ from rich.progress import track
 
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
-from verifykit.evaluation.model_embedder import middle
+from verifykit.evaluation.embedding import middle
 from verifykit.image import load_image
 from verifykit.types import Embeddings
 

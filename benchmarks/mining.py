@@ -22,7 +22,7 @@ from rich.table import Table
 from torch import Tensor
 from torch.nn import functional
 
-from training.losses import build_loss
+from verifykit_training.losses import build_loss
 
 Step = Callable[[Tensor, Tensor], Tensor]
 

@@ -24,17 +24,16 @@ from rich.table import Table
 from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
 from benchmarks.operating_points import labelled
-from training.config_file import load_config
-from training.data import divide, read_records
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
-from verifykit.evaluation.data import EvaluationData, read_data
-from verifykit.evaluation.embedding import Embedder, ModelEmbedder
-from verifykit.evaluation.embedding_cache import EmbeddingCache
-from verifykit.evaluation.evaluating import Measurement, evaluate
-from verifykit.evaluation.page import write_report
+from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
+from verifykit.evaluation.evaluate import Measurement, evaluate
+from verifykit.evaluation.pairs import EvaluationData, read_data
+from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
+from verifykit_training.config import load_config
+from verifykit_training.dataset import divide, read_records
 
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
 SHOWN = (1e-3, 1e-4)

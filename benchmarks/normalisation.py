@@ -20,11 +20,9 @@ from benchmarks.faces import data_argument
 from benchmarks.operating_points import labelled
 from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
-from verifykit.evaluation.calibrating import calibrate
-from verifykit.evaluation.data import EvaluationData
-from verifykit.evaluation.embedding import Embedded, ModelEmbedder, embed_images
-from verifykit.evaluation.embedding_cache import EmbeddingCache
-from verifykit.evaluation.reference_counts import draw_scores
+from verifykit.evaluation.calibrate import calibrate, draw_scores
+from verifykit.evaluation.embedding import Embedded, EmbeddingCache, ModelEmbedder, embed_images
+from verifykit.evaluation.pairs import EvaluationData
 from verifykit.models import load
 
 COHORTS = (0, 50, 100, 200)

@@ -1,8 +1,8 @@
 """The face model's calibration, and what comes out at its thresholds on people whom it did not see.
 
-``python -m benchmarks.operating_points --data PATH [--write export/face_calibration.json]`` calibrates on the
-people of ``lfw_train`` with wrong labels put right, as ``verifykit calibrate`` does, and then compares every
-pair of the people of ``lfw_val``.
+``python -m benchmarks.operating_points --data PATH [--write FILE]`` calibrates on the people of ``lfw_train``
+with wrong labels put right, as ``verifykit calibrate`` does, and then compares every pair of the people of
+``lfw_val``. ``--write export/verifykit_export/face_calibration.json`` renews the model's calibration.
 """
 
 from __future__ import annotations
@@ -18,18 +18,16 @@ from rich.progress import Progress
 from rich.table import Table
 
 from benchmarks.faces import data_argument, read_people
-from export.face import build_face
 from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
-from verifykit.evaluation.calibrating import calibrate
-from verifykit.evaluation.comparisons import score_comparisons
-from verifykit.evaluation.data import EvaluationData, read_data
-from verifykit.evaluation.embedding import ModelEmbedder, embed_images
-from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.calibrate import calibrate
+from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.rates import Rate
+from verifykit.evaluation.pairs import EvaluationData, read_data, score_comparisons
+from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
+from verifykit_export.face import build_face
 
 NAME = (
     "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"

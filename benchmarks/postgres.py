@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verifykit.gallery import MemoryGallery, PostgresGallery
-from verifykit.gallery.intake import Entry
+from verifykit.gallery.base import Entry
 from verifykit.types import Candidate
 
 DIGEST = "d" * 64

@@ -25,9 +25,9 @@ from rich.table import Table
 
 from benchmarks.faces import data_argument, read_people
 from verifykit import models
-from verifykit.acquisition import Acquisition
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
+from verifykit.extraction import Acquisition
 from verifykit.image import load_image
 from verifykit.metrics import threshold_at_fmr
 from verifykit.types import Embeddings, Image, Sample

@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from export.carrier import CarriedFile
-from export.face import SFACE, YUNET
-from export.network import Network
-from export.passes import (
+from verifykit.session import Session
+from verifykit_export.face import SFACE, YUNET, CarriedFile
+from verifykit_export.network import Network
+from verifykit_export.passes import (
     drop_dead,
     drop_identities,
     fold_batch_norm,
@@ -33,7 +33,6 @@ from export.passes import (
     rewrite_prelu,
     sink_splits,
 )
-from verifykit.session import Session
 
 Outputs = list[NDArray[np.float32]]
 Run = Callable[[NDArray[np.float32]], Outputs]

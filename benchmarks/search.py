@@ -26,8 +26,8 @@ from rich.table import Table
 
 from benchmarks.race import race
 from verifykit.gallery import SqliteGallery, seal_gallery
+from verifykit.gallery.base import Entry
 from verifykit.gallery.index import ExactIndex
-from verifykit.gallery.intake import Entry
 from verifykit.spec import Fusion
 
 LIMIT = 5

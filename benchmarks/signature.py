@@ -27,12 +27,12 @@ from benchmarks.signature_report import ResultTable, markdown, show, write_json
 from benchmarks.signature_robustness import robustness
 from benchmarks.signature_tables import Method, by_method, by_references, operating_points, pairs
 from benchmarks.signatures import Signatures, embed, read_signatures, read_writers
-from training.errors import DataError
 from verifykit.encoder import Encoder
 from verifykit.errors import VerifyKitError
 from verifykit.models import load
 from verifykit.scoring import FUSIONS
 from verifykit.spec import FivePointCrop
+from verifykit_training.errors import DataError
 
 __all__ = ["main"]
 

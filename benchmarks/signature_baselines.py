@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from benchmarks.signature_protocol import EmbeddingScorer, MeanScorer, Scorer
 from benchmarks.signatures import Signatures, each_image
 from verifykit.errors import AcquisitionError
-from verifykit.preprocess.ink import Ink, find_ink
-from verifykit.preprocess.signature import crop_signature
+from verifykit.modalities.signature.crop import crop_signature
+from verifykit.modalities.signature.ink import Ink, find_ink
 from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 

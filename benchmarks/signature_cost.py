@@ -16,8 +16,8 @@ from benchmarks.signature_report import Cell, ResultTable, listed
 from benchmarks.signatures import Signatures
 from verifykit.encoder import Encoder
 from verifykit.image import load_image
+from verifykit.modalities import crop
 from verifykit.models import load
-from verifykit.preprocess import crop
 from verifykit.types import Image
 
 __all__ = ["cost", "refusals"]

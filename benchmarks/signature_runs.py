@@ -19,15 +19,13 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from training.config import Config
-from training.config_file import load_config
-from training.data import Record, read_records
-from training.evaluate import embed_records, load_encoder
-from training.job import Job
-from training.loop import train
-from training.run_folder import RunFolder
-from verifykit.evaluation.reference_counts import draw_scores
+from verifykit.evaluation.calibrate import draw_scores
 from verifykit.metrics import equal_error_rate
+from verifykit_training.config import Config, load_config
+from verifykit_training.dataset import Record, read_records
+from verifykit_training.evaluation import embed_records, load_encoder
+from verifykit_training.loop import train
+from verifykit_training.run_folder import Job, RunFolder
 
 SMALL = ("crop.height_px=64", "crop.width_px=192", "validation.every_epochs=1000")
 # name: what is different from the shipped configuration

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from training.data import read_records
-from training.errors import DataError
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError
 from verifykit.image import load_image
 from verifykit.types import Embeddings, Image
+from verifykit_training.dataset import read_records
+from verifykit_training.errors import DataError
 
 __all__ = [
     "Embedded",

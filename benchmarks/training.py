@@ -24,16 +24,14 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.mining import compare_mining
-from training.batches import Batch, BatchPlan, build_loader
-from training.config import Config
-from training.config_file import parse_config
-from training.encoders import build_encoder
-from training.job import Job
-from training.learner import Learner, input_of
-from training.loop import train
-from training.losses import build_loss
-from training.preparation import build_sampler, prepare
-from training.run_folder import RunFolder
+from verifykit_training.batches import Batch, BatchPlan, build_loader
+from verifykit_training.config import Config, parse_config
+from verifykit_training.encoders import build_encoder
+from verifykit_training.learner import Learner, input_of
+from verifykit_training.loop import train
+from verifykit_training.losses import build_loss
+from verifykit_training.preparation import build_sampler, prepare
+from verifykit_training.run_folder import Job, RunFolder
 
 console = Console()
 WARM_UP_STEPS = 2

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from verifykit.acquisition import Acquisition
 from verifykit.batch import find_images
 from verifykit.encoder import Encoder
+from verifykit.extraction import Acquisition
 from verifykit.image import load_image
 from verifykit.models import load
 from verifykit.types import Image

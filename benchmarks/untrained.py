@@ -10,13 +10,11 @@ from pathlib import Path
 
 import torch
 
-from export.digest import weights_digest
-from export.golden import golden_embedding
-from export.modelfile import write_model
-from export.torch_export import to_onnx
-from training.learner import encoder_of
-from training.run_folder import RunFolder
 from verifykit.spec import ModelSpec, Provenance
+from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
+from verifykit_export.torch_export import to_onnx
+from verifykit_training.learner import encoder_of
+from verifykit_training.run_folder import RunFolder
 
 __all__ = ["main", "write_untrained"]
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from verifykit.audit import AuditEntry, AuditLog
 from verifykit.calibration import Calibration
-from verifykit.criterion import Policy
+from verifykit.decision import Policy
 from verifykit.errors import (
     AcquisitionError,
     AuditError,
@@ -95,5 +95,6 @@ __all__ = [
     "load_image",
     "needs_reenroll",
 ]
+
 
 __version__ = "0.1.0"

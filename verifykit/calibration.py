@@ -17,8 +17,6 @@ from verifykit.errors import CalibrationError, ModelContractError
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.spec.strict_json import build, plain
 
-__all__ = ["Calibration"]
-
 FORMAT_KEY = "verifykit_calibration"
 FORMAT = 1
 

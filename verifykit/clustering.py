@@ -17,25 +17,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.acquisition import require_options
 from verifykit.batch import find_images
-from verifykit.criterion import Criterion
+from verifykit.decision import Criterion
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, CalibrationError, ImageError
+from verifykit.extraction import require_options
 from verifykit.gallery import MemoryGallery
 from verifykit.gallery.duplicates import Enrolled, criterion_for_pairs, find_duplicates
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import Attack, ModelSpec
 from verifykit.types import Embeddings, MultiFace, QualityGate, Template
-
-__all__ = [
-    "ClusteredFace",
-    "Clusters",
-    "RefusedImage",
-    "cluster_criterion",
-    "cluster_folder",
-    "cluster_rows",
-]
 
 Told = Callable[[int, int], None]
 
@@ -182,7 +173,7 @@ def cluster_criterion(
         attack: What the rate is about; None takes the model's default.
 
     Raises:
-        InputError: As :meth:`~verifykit.criterion.Criterion.of`.
+        InputError: As :meth:`~verifykit.decision.Criterion.of`.
         CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
             normalised by a cohort.
     """

@@ -7,8 +7,6 @@ from datetime import timedelta
 
 from verifykit.errors import InputError
 
-__all__ = ["parse_duration"]
-
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 

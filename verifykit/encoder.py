@@ -9,16 +9,14 @@ from typing import TypeAlias
 import numpy as np
 
 from verifykit import modelfile
-from verifykit.acquisition import Acquisition
 from verifykit.calibration import Calibration
-from verifykit.detect import FaceDetector
 from verifykit.errors import ModelContractError
-from verifykit.preprocess import golden_image, to_tensor
+from verifykit.extraction import Acquisition
+from verifykit.modalities import golden_image, to_tensor
+from verifykit.modalities.face.detector import FaceDetector
 from verifykit.session import Provider, Session, unit_rows
 from verifykit.spec import FivePointCrop, ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, MultiFace, QualityGate, Template
-
-__all__ = ["Encode", "Encoder"]
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one seam that a test replaces."""

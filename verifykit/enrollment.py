@@ -1,4 +1,7 @@
-"""Enrolment: which images are taken, which are refused, and what looks odd about the result."""
+"""Enrolment: which images are taken, which are refused, and what looks odd about the result.
+
+What is kept of an image beside its template, so that another model can make a template of it.
+"""
 
 from __future__ import annotations
 
@@ -19,9 +22,10 @@ from verifykit.errors import (
 )
 from verifykit.gallery import Gallery, PortableGallery, checked_entry, checked_subject_id
 from verifykit.image import image_name
-from verifykit.kept_crops import kept_crop
 from verifykit.types import (
+    Detection,
     EnrollmentReport,
+    Image,
     ImageLike,
     MultiFace,
     QualityGate,
@@ -29,7 +33,45 @@ from verifykit.types import (
     Template,
 )
 
-__all__ = ["IfEnrolled", "as_images", "checked_keep_crops", "enroll"]
+FACE_SIDE_PX = 1024
+"""Longest side of what is kept around a face."""
+
+WHOLE_SIDE_PX = 2048
+"""Longest side of a whole image: twice that of the copy in which a signature's ink is looked for."""
+
+
+def kept_crop(image: Image, detection: Detection | None) -> bytes:
+    """The part of an image that another model may want, losslessly.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        detection: The face: its box is grown by its own size on each side and clipped to the image, so
+            that another detector finds it and another crop fits. None keeps the whole image.
+
+    Returns:
+        A PNG without any metadata; reduced where its longer side would exceed ``FACE_SIDE_PX`` or
+        ``WHOLE_SIDE_PX``.
+    """
+    import cv2
+
+    part, most_px = image, WHOLE_SIDE_PX
+    if detection is not None:
+        part, most_px = _around(image, detection), FACE_SIDE_PX
+    height, width = part.shape[:2]
+    scale = most_px / max(height, width)
+    if scale < 1:
+        size = (max(1, round(width * scale)), max(1, round(height * scale)))
+        part = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(part, cv2.COLOR_RGB2BGR))
+    return bytes(encoded)
+
+
+def _around(image: Image, detection: Detection) -> Image:
+    left, top, width, height = detection.box_px
+    rows = slice(max(0, int(top - height)), max(1, int(np.ceil(top + 2 * height))))
+    columns = slice(max(0, int(left - width)), max(1, int(np.ceil(left + 2 * width))))
+    return image[rows, columns]
+
 
 IfEnrolled: TypeAlias = Literal["append", "error"]
 """What to do when the subject is enrolled already."""
@@ -85,7 +127,7 @@ def enroll(
         on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``: of several calls at
             the same time, from any process, one enrols.
         keep_crops: Store beside each template what another model may want of its image:
-            :func:`~verifykit.kept_crops.kept_crop`. Only in an encrypted gallery.
+            :func:`~verifykit.enrollment.kept_crop`. Only in an encrypted gallery.
 
     Returns:
         What was taken and refused, image by image.

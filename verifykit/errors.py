@@ -18,29 +18,6 @@ non-match.
 
 from __future__ import annotations
 
-__all__ = [
-    "AcquisitionError",
-    "AuditError",
-    "CalibrationError",
-    "GalleryError",
-    "GalleryFormatError",
-    "GalleryKeyError",
-    "GalleryLockedError",
-    "ImageError",
-    "InputError",
-    "ModelContractError",
-    "ModelError",
-    "ModelIntegrityError",
-    "ModelNotFoundError",
-    "ProviderError",
-    "SubjectExistsError",
-    "SubjectNotFoundError",
-    "TemplateError",
-    "TemplateFormatError",
-    "TemplateMismatchError",
-    "VerifyKitError",
-]
-
 
 class VerifyKitError(Exception):
     """The root: catch this to catch everything that verifykit raises on purpose."""

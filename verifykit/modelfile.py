@@ -21,17 +21,6 @@ from pathlib import Path
 from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
 from verifykit.spec import FivePointCrop, ModelSpec
 
-__all__ = [
-    "CHECKSUM_KEY",
-    "DETECTOR_KEY",
-    "SPEC_KEY",
-    "ModelFile",
-    "append_checksum",
-    "metadata_entry",
-    "read",
-    "with_spec",
-]
-
 SPEC_KEY = "verifykit.spec"
 DETECTOR_KEY = "verifykit.detector"
 CHECKSUM_KEY = "verifykit.sha256"

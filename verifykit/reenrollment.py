@@ -31,16 +31,6 @@ from verifykit.gallery import (
 from verifykit.spec import ModelSpec
 from verifykit.types import QualityGate, Template
 
-__all__ = [
-    "ReenrollPlan",
-    "ReenrollReport",
-    "RefusedCrop",
-    "needs_reenroll",
-    "plan_reenroll",
-    "reenroll",
-    "require_crops",
-]
-
 
 @dataclass(frozen=True)
 class ReenrollPlan:

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 
-__all__ = ["Provider", "Session", "available_providers", "unit_rows"]
-
 logger = logging.getLogger("verifykit")
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "openvino"]
@@ -103,8 +101,8 @@ def _onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise ProviderError(
-            "onnxruntime is not installed; install one of: pip install 'verifykit[cpu]', "
-            "'verifykit[gpu]' (CUDA) or 'verifykit[openvino]', never two of them"
+            "onnxruntime is not installed; install one of: pip install 'verifykit-sdk[cpu]', "
+            "'verifykit-sdk[gpu]' (CUDA) or 'verifykit-sdk[openvino]', never two of them"
         ) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise ProviderError(
@@ -120,7 +118,7 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
         if asked not in built_in:
             raise ProviderError(
                 f"providers={asked!r}: this onnxruntime has {', '.join(built_in)} only; "
-                f"install the extra: pip install 'verifykit[{_EXTRAS[asked]}]'"
+                f"install the extra: pip install 'verifykit-sdk[{_EXTRAS[asked]}]'"
             )
         return _load(model, name, asked, threads), asked
     refusals = []

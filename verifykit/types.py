@@ -13,24 +13,6 @@ from numpy.typing import NDArray
 
 from verifykit.errors import TemplateFormatError, TemplateMismatchError
 
-__all__ = [
-    "Candidate",
-    "Decision",
-    "Detection",
-    "Embeddings",
-    "EnrollmentReport",
-    "Identification",
-    "Image",
-    "ImageLike",
-    "MultiFace",
-    "Outcome",
-    "QualityGate",
-    "RefusedImage",
-    "Sample",
-    "Subject",
-    "Template",
-]
-
 Image: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB, rows from the top."""
 

@@ -1,34 +1,210 @@
-"""The verbs of an application: enroll, verify, compare, identify, extract, remove."""
+"""The verbs of an application: enroll, verify, compare, identify, extract, remove.
+
+Verification: the faces of one image against one subject, or against another image's.
+
+Identification: the faces of one image against everybody in a gallery.
+
+A model as applications name it, opened and calibrated.
+"""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from verifykit.acquisition import require_options
-from verifykit.asked import Asked
+import numpy as np
+from numpy.typing import NDArray
+
 from verifykit.calibration import Calibration
-from verifykit.criterion import Policy
+from verifykit.decision import Asked, Criterion, Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
-from verifykit.gallery import Gallery, KeySource, open_gallery
-from verifykit.identification import identify_each
-from verifykit.opening import open_encoder
+from verifykit.errors import InputError
+from verifykit.extraction import require_options
+from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
+from verifykit.models import load
+from verifykit.scoring import (
+    Normal,
+    cohort_statistics,
+    paired_scores,
+    reference_rows,
+    subject_score,
+)
 from verifykit.session import Provider
-from verifykit.spec import Attack, ModelSpec
+from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
     Candidate,
     Decision,
     EnrollmentReport,
+    Identification,
     ImageLike,
     MultiFace,
     QualityGate,
+    Subject,
     Template,
 )
-from verifykit.verification import decide_pair, decide_subject
 
-__all__ = ["Verifier"]
+
+def decide_subject(
+    criterion: Criterion,
+    fusion: Fusion,
+    subject: Subject,
+    probes: Sequence[Template],
+    cohort: Cohort | None = None,
+) -> Decision:
+    """The decision about the probe that is most like the subject.
+
+    Args:
+        criterion: For as many references as the subject has.
+        fusion: How their scores become one.
+        subject: Who is claimed.
+        probes: One template a face, at least one.
+        cohort: What scores are normalised by; None for bare cosines.
+
+    Returns:
+        The decision, with that face's detection.
+    """
+    rows = np.stack([reference.embedding for reference in subject.templates])
+    scores = [subject_score(probe.embedding, rows, fusion) for probe in probes]
+    best = int(np.argmax(scores))
+    normal = None
+    if cohort is not None:
+        fused = reference_rows(rows, fusion)
+        nearest = int(np.argmax(paired_scores(probes[best].embedding, fused)))
+        normal = _normal(cohort, probes[best].embedding, fused[nearest])
+    return criterion.decide(
+        scores[best],
+        subject.subject_id,
+        [probes[best]],
+        reference_count=len(rows),
+        normal=normal,
+    )
+
+
+def decide_pair(
+    criterion: Criterion,
+    probes: Sequence[Template],
+    references: Sequence[Template],
+    cohort: Cohort | None = None,
+) -> Decision:
+    """The decision about the most alike of two images' faces; it does not depend on their order.
+
+    Args:
+        criterion: For a single reference.
+        probes: One template a face of one image, at least one.
+        references: Those of the other, at least one.
+        cohort: What scores are normalised by; None for bare cosines.
+
+    Returns:
+        The decision, with both detections: the probe's first.
+    """
+    pairs = [(probe, reference) for probe in probes for reference in references]
+    scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
+    best = int(np.argmax(scores))
+    normal = None
+    if cohort is not None:
+        normal = _normal(cohort, *(template.embedding for template in pairs[best]))
+    return criterion.decide(scores[best], None, pairs[best], normal=normal)
+
+
+def _normal(cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]) -> Normal:
+    return Normal.of(*(cohort_statistics(cohort, row[None]) for row in (probe, reference)))
+
+
+def identify_each(
+    encoder: Encoder,
+    gallery: Gallery,
+    image: ImageLike,
+    *,
+    criterion: Criterion,
+    limit: int,
+    multi_face: MultiFace,
+    quality: QualityGate,
+) -> list[Identification]:
+    """Search for every face of an image, and answer also for those whom nobody matches.
+
+    One threshold holds for the whole gallery, however many references a subject has: the strictest
+    (:meth:`~verifykit.spec.ModelSpec.operating_point` for any number of references). A
+    threshold for each subject would need a search without a limit, since a best candidate that misses
+    its own threshold may hide a lesser one that reaches its own.
+
+    Args:
+        encoder: Image to templates.
+        gallery: Who may be found.
+        image: The probe.
+        criterion: From which score on a subject is a candidate; for any number of references.
+        limit: At most so many candidates for each face.
+        multi_face: What to do with several faces.
+        quality: Whether a quality reason refuses or only warns.
+
+    Returns:
+        One answer a face, largest face first.
+
+    Raises:
+        AcquisitionError: Nothing usable in the image.
+        ImageError: The image cannot be read.
+        InputError: ``limit`` is not a positive integer.
+        GalleryError: The gallery cannot be read.
+    """
+    checked_question(limit, criterion.threshold)
+    probes = encoder.templates(image, multi_face=multi_face, quality=quality)
+    embeddings = np.stack([probe.embedding for probe in probes])
+    found = gallery.search(embeddings, limit=limit, threshold=criterion.threshold)
+    return [
+        Identification(
+            detection=probe.detection,
+            reasons=probe.reasons,
+            candidates=tuple(
+                replace(
+                    candidate,
+                    threshold=criterion.threshold,
+                    fmr=criterion.fmr,
+                    attack=criterion.attack,
+                    fpir=criterion.fpir,
+                    gallery_size=criterion.gallery_size,
+                    detection=probe.detection,
+                    warnings=probe.reasons,
+                )
+                for candidate in candidates
+            ),
+            threshold=criterion.threshold,
+            fmr=criterion.fmr,
+            attack=criterion.attack,
+            fpir=criterion.fpir,
+            gallery_size=criterion.gallery_size,
+        )
+        for probe, candidates in zip(probes, found, strict=True)
+    ]
+
+
+def open_encoder(
+    model: str | os.PathLike[str] | Encoder,
+    calibration: str | os.PathLike[str] | Calibration | None = None,
+    *,
+    providers: Provider = "auto",
+    threads: int | None = None,
+) -> Encoder:
+    """Open a model, unless it is open, and put a calibration in place of its own.
+
+    Args:
+        model: A registered name, the path of a model file, or an open encoder.
+        calibration: A calibration, the path of its file, or None for the model's own.
+        providers: Where it runs; of an open encoder what it runs on already, or ``"auto"``.
+        threads: Threads within one network run; None takes every core. Not with an open encoder.
+
+    Raises:
+        ModelError: The model is not found, damaged, or not what it says it is.
+        ProviderError: The provider is not there.
+        CalibrationError: The calibration cannot be read, or is of another model.
+        InputError: Providers or threads for an encoder that is open on something else.
+    """
+    if not isinstance(model, Encoder):
+        model = Encoder.open(load(model), providers=providers, threads=threads)
+    elif threads is not None or providers not in ("auto", model.provider):
+        raise InputError(f"this encoder is open on {model.provider!r}: give these to Encoder.open")
+    return model if calibration is None else model.calibrated(calibration)
 
 
 class Verifier:

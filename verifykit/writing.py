@@ -6,8 +6,6 @@ import os
 import tempfile
 from pathlib import Path
 
-__all__ = ["write_whole"]
-
 
 def write_whole(path: Path, data: bytes, *, private: bool = False) -> None:
     """Fill a file of another name beside ``path``, bring it to the disk, then put it in place.

@@ -17,9 +17,8 @@ from matplotlib import pyplot as plt  # noqa: E402
 
 from demo.drawn import Writer  # noqa: E402
 from demo.photographed import photographed  # noqa: E402
-from verifykit.preprocess.ink import find_ink  # noqa: E402
-from verifykit.preprocess.paper import against_paper  # noqa: E402
-from verifykit.preprocess.signature import crop_signature  # noqa: E402
+from verifykit.modalities.signature.crop import crop_signature  # noqa: E402
+from verifykit.modalities.signature.ink import against_paper, find_ink  # noqa: E402
 from verifykit.spec import SignatureCrop  # noqa: E402
 
 

@@ -10,16 +10,16 @@ import typer
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-import export.cli
-import training.cli
 import verifykit.cli.app
-from training.config import Config
+import verifykit_export.cli
+import verifykit_training.cli
+from verifykit_training.config import Config
 
 HERE = Path(__file__).parent
 PROGRAMS = {
     "verifykit": verifykit.cli.app.app,
-    "verifykit-train": training.cli.app,
-    "verifykit-export": export.cli.app,
+    "verifykit-train": verifykit_training.cli.app,
+    "verifykit-export": verifykit_export.cli.app,
 }
 NOTE = "<!-- Written by docs/reference/generate.py; a test keeps it in step with the code. -->"
 

@@ -40,9 +40,11 @@ ALLOWED = {
 IMPORT_ALL = """
 import importlib, importlib.abc, pkgutil, sys
 
+BLOCKED = {"torch", "torchvision", "onnx", "verifykit_training", "verifykit_export"}
+
 class Blocker(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "torchvision", "onnx", "training", "export"}:
+        if name.partition(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"{name} is blocked in this process")
 
 sys.meta_path.insert(0, Blocker())

@@ -7,8 +7,8 @@ import pytest
 
 from tests.unit.specs import FACE_CROP
 from verifykit.encoder import Encoder
+from verifykit.modalities import crop, golden_image, to_tensor
 from verifykit.models import card, load, registered
-from verifykit.preprocess import crop, golden_image, to_tensor
 from verifykit.spec import CropSpec, ModelSpec, PlainCrop, SignatureCrop
 
 LANDMARKS_PX = [(91.0, 118.0), (139.0, 116.0), (115.0, 146.0), (95.0, 170.0), (136.0, 169.0)]

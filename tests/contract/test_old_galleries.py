@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError
 from verifykit.gallery import MemoryGallery, PortableGallery, SqliteGallery, import_gallery
-from verifykit.gallery.sqlite_tables import SCHEMA_VERSION
+from verifykit.gallery.sqlite.schema import SCHEMA_VERSION
 from verifykit.types import Template
 
 FOLDER = Path(__file__).parent / "galleries"

@@ -18,9 +18,9 @@ from PIL import Image as Picture
 import verifykit as vk
 from tests.unit.specs import plain_spec
 from verifykit import modelfile
-from verifykit.acquisition import Acquisition
 from verifykit.encoder import Encoder
-from verifykit.preprocess import golden_image, to_tensor
+from verifykit.extraction import Acquisition
+from verifykit.modalities import golden_image, to_tensor
 from verifykit.types import Embeddings, Image
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

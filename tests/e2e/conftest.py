@@ -33,7 +33,7 @@ def in_process(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Callable[[str], tuple[int, str, str]]:
     """Run a document's command here, for it is a fifth of the time; the README's are run as processes."""
-    mains = {"verifykit": "verifykit.cli", "verifykit-export": "export.cli"}
+    mains = {"verifykit": "verifykit.cli", "verifykit-export": "verifykit_export.cli"}
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")
 

@@ -47,10 +47,13 @@ def programs() -> dict[str, Any]:
 
     apps = {"verifykit": verifykit.cli.app.app}
     if find_spec("lightning_fabric"):
-        import export.cli
-        import training.cli
+        import verifykit_export.cli
+        import verifykit_training.cli
 
-        apps |= {"verifykit-train": training.cli.app, "verifykit-export": export.cli.app}
+        apps |= {
+            "verifykit-train": verifykit_training.cli.app,
+            "verifykit-export": verifykit_export.cli.app,
+        }
     return {name: typer.main.get_command(app) for name, app in apps.items()}
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from training import encoders
-from training.cli import main
-from training.encoders.network import EmbeddingNetwork
+from verifykit_training import encoders
+from verifykit_training.cli import main
+from verifykit_training.encoders.network import EmbeddingNetwork
 
 
 def _build(name: str, **options: Any) -> EmbeddingNetwork:

@@ -9,7 +9,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit.encoder import Encoder
-from verifykit.preprocess import golden_image
+from verifykit.modalities import golden_image
 
 __all__ = ["write_second_model"]
 

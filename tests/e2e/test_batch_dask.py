@@ -21,9 +21,9 @@ import verifykit as vk
 from tests.e2e.batch_files import finish, start, write_crowd
 from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
-from verifykit.batch.pipeline import Answered, answer_block
-from verifykit.batch.rows import Question
-from verifykit.criterion import Criterion
+from verifykit.batch.run import Answered, answer_block
+from verifykit.batch.tables import Question
+from verifykit.decision import Criterion
 from verifykit.gallery import new_key_file, seal_gallery
 from verifykit.models import calibration_digest
 

@@ -24,13 +24,14 @@ from tests.e2e.batch_files import (
     write_crowd,
 )
 from tests.unit.specs import plain_spec
-from verifykit.acquisition import Acquisition
-from verifykit.batch import LocalEngine, SourceImage, identify_batch, pipeline
-from verifykit.batch.pipeline import answer_block
-from verifykit.batch.rows import Question
-from verifykit.criterion import Criterion
+from verifykit.batch import LocalEngine, SourceImage, identify_batch
+from verifykit.batch import run as pipeline
+from verifykit.batch.run import answer_block
+from verifykit.batch.tables import Question
+from verifykit.decision import Criterion
 from verifykit.encoder import Encoder
 from verifykit.errors import ModelContractError
+from verifykit.extraction import Acquisition
 from verifykit.types import Embeddings, Image, ImageLike, Sample
 
 ENGINE_THREADS = ("verifykit-batch", "verifykit-search")

@@ -183,7 +183,7 @@ def test_the_extra_is_named_before_any_work(
 
     monkeypatch.setattr(importlib, "import_module", missing)
     for source, out in ((folder, "out.parquet"), (_parquet(folder), "out.jsonl")):
-        with pytest.raises(vk.InputError, match=r'pyarrow.*pip install "verifykit\[batch\]"'):
+        with pytest.raises(vk.InputError, match=r'pyarrow.*pip install "verifykit-sdk\[batch\]"'):
             identify_batch(small_verifier(), source, tmp_path / out)
     assert not list(tmp_path.glob("out*"))
 

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.readme import run_document
 from tests.e2e.test_docs import DOCS, Run, pictures
-from verifykit.gallery import sealing
+from verifykit.gallery.sqlite import encryption as sealing
 
 __all__ = ["pictures"]
 

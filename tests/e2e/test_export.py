@@ -22,11 +22,11 @@ if not find_spec("lightning_fabric"):
 
 import torch
 
-import export.trained
+import verifykit_export.export_run
 from tests.unit.export.commands import command, refused
 from tests.unit.training.drawing import draw_folder, small_config
-from training.job import Job
-from training.loop import train
+from verifykit_training.loop import train
+from verifykit_training.run_folder import Job
 
 SIZE_PX = 32
 
@@ -113,9 +113,9 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     other = verifier.verify("one", two[1])
     assert decision.score > other.score
     # The same score by the network itself, through training's own crops.
-    from training.data import Record
-    from training.evaluate import embed_records, load_encoder
-    from training.run_folder import RunFolder
+    from verifykit_training.dataset import Record
+    from verifykit_training.evaluation import embed_records, load_encoder
+    from verifykit_training.run_folder import RunFolder
 
     encoder, config = load_encoder(RunFolder(room / "run"))
     records = [Record(path, "one") for path in (one[0], one[1], two[1])]
@@ -210,7 +210,7 @@ def test_a_model_whose_eer_rose_too_much_is_not_written(
                 tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
         return ruined
 
-    monkeypatch.setattr(export.trained, "to_int8", spoilt)
+    monkeypatch.setattr(verifykit_export.export_run, "to_int8", spoilt)
     options = ("--precision", "int8", "--max-eer-rise", "0.001")
     status = export_run(monkeypatch, room, target, *options)
     refused(capsys, status, target, because="raises the EER from")

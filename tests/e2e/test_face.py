@@ -17,7 +17,7 @@ import verifykit as vk
 from verifykit import modelfile
 from verifykit.encoder import Encoder
 from verifykit.image import load_image
-from verifykit.preprocess import to_tensor
+from verifykit.modalities import to_tensor
 
 PEOPLE = ("person_a", "person_b")
 OTHERS = ("impostor_1", "impostor_2", "biden")

@@ -21,10 +21,11 @@ KEYS = [bytes([number]) * 32 for number in range(3)]
 # Between two of them somebody is enrolled, somebody gets another template, and somebody is removed.
 SEAL_UNTIL_DONE = """
     import random, signal, sys, time
-    from verifykit.gallery import seal_gallery, sqlite_sealing
+    from verifykit.gallery import seal_gallery
+    from verifykit.gallery.sqlite import rekey
     from tests.e2e.test_gallery_sealing import KEYS
 
-    sqlite_sealing._BATCH = 20
+    rekey._BATCH = 20
     seed, old, new = int(sys.argv[2]), *(KEYS[int(n)] if n != "-" else None for n in sys.argv[3:5])
     chance, kills, longest = random.Random(seed), 0, 0.03
     while True:
@@ -130,9 +131,10 @@ WRITE_AND_SEAL = """
     from multiprocessing import get_context
     from tests.e2e.test_gallery_sealing import KEYS
     from verifykit.errors import GalleryKeyError
-    from verifykit.gallery import seal_gallery, sqlite_sealing
+    from verifykit.gallery import seal_gallery
+    from verifykit.gallery.sqlite import rekey
 
-    sqlite_sealing._BATCH = 50
+    rekey._BATCH = 50
     context = get_context("fork")
     sealed, counts = context.Value("q", 0), [context.Value("q", 0) for _ in range(2)]
 

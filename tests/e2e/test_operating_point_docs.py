@@ -18,7 +18,7 @@ from PIL import Image, ImageEnhance
 from tests.e2e.readme import BLOCK, NAMES, NUMBER, _alike, _commands
 from tests.e2e.test_docs import DOCS, pictures
 from verifykit.calibration import Calibration
-from verifykit.evaluation import rates, results
+from verifykit.evaluation import results
 from verifykit.spec import Cohort, Evidence, OperatingPoint
 
 __all__ = ["pictures"]
@@ -77,8 +77,11 @@ def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     "record",
     [
-        *(getattr(results, name) for name in results.__all__),
-        *(getattr(rates, name) for name in rates.__all__),
+        *(
+            value
+            for value in vars(results).values()
+            if dataclasses.is_dataclass(value) and value.__module__ == results.__name__
+        ),
         *(Calibration, OperatingPoint, Evidence, Cohort),
     ],
 )

@@ -21,8 +21,8 @@ from tests.unit.gallery.files import reopen as reopen_file
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql
 from verifykit.errors import GalleryError, InputError
 from verifykit.gallery import MemoryGallery, PostgresGallery, copy_gallery, create_shards
-from verifykit.gallery.intake import Entry
-from verifykit.gallery.postgres_search import Nominations
+from verifykit.gallery.base import Entry
+from verifykit.gallery.postgres.search import Nominations
 
 CHECKOUT = Path(__file__).parents[2]
 TEMPLATES = 3

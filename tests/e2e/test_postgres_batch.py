@@ -15,9 +15,9 @@ from tests.postgres_server import PostgresServer, is_installed
 from tests.unit.gallery.postgres_galleries import next_name
 from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import answer_on_worker
-from verifykit.batch.pipeline import Answered, answer_block
-from verifykit.batch.rows import Question
-from verifykit.criterion import Criterion
+from verifykit.batch.run import Answered, answer_block
+from verifykit.batch.tables import Question
+from verifykit.decision import Criterion
 from verifykit.gallery import copy_gallery, create_shards
 from verifykit.models import calibration_digest
 

@@ -19,12 +19,12 @@ import csv
 
 import torch
 
-from export.composition import compose
-from export.errors import ExportError
-from export.trained import ExportRequest, export_run
-from training.config import Config
-from training.job import Job
-from training.loop import train
+from verifykit_export.errors import ExportError
+from verifykit_export.export_run import ExportRequest, export_run
+from verifykit_export.torch_export import compose
+from verifykit_training.config import Config
+from verifykit_training.loop import train
+from verifykit_training.run_folder import Job
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -19,14 +19,18 @@ import torch
 from safetensors.torch import load_file
 
 from tests.unit.training.drawing import draw_folder, small_config
-from training import learner
-from training.encoders import EmbeddingNetwork, build_encoder, parameter_groups
-from training.errors import ConfigError, TrainingError
-from training.evaluate import embed_records, evaluate_verification, load_encoder, records_of
-from training.job import Job
-from training.loop import train
-from training.run_folder import RunFolder
-from training.summary import summarise
+from verifykit_training import learner
+from verifykit_training.encoders import EmbeddingNetwork, build_encoder, parameter_groups
+from verifykit_training.errors import ConfigError, TrainingError
+from verifykit_training.evaluation import (
+    embed_records,
+    evaluate_verification,
+    load_encoder,
+    records_of,
+)
+from verifykit_training.loop import train
+from verifykit_training.reporting import summarise
+from verifykit_training.run_folder import Job, RunFolder
 
 
 @pytest.fixture(autouse=True)
@@ -242,10 +246,10 @@ def test_accumulated_batches_make_the_gradient_of_their_mean(job: Job) -> None:
         run={"epochs": 1, "steps_per_epoch": 1, "accumulate": 3},
     )
     train(job)
-    from training.batches import BatchPlan, build_loader
-    from training.learner import input_of
-    from training.losses import build_loss
-    from training.preparation import build_sampler, prepare
+    from verifykit_training.batches import BatchPlan, build_loader
+    from verifykit_training.learner import input_of
+    from verifykit_training.losses import build_loss
+    from verifykit_training.preparation import build_sampler, prepare
 
     data = prepare(job.config, job.data, input_of(job.config), job.cache)
     plan = BatchPlan(build_sampler(job.config, data.train, None), batches=3, seed=0)

@@ -15,8 +15,8 @@ if not find_spec("lightning_fabric"):
     pytest.skip("needs the extra train", allow_module_level=True)
 
 from tests.unit.training.drawing import draw_folder, small_config
-from training.cli import main
-from training.run_folder import RunFolder
+from verifykit_training.cli import main
+from verifykit_training.run_folder import RunFolder
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -23,9 +23,8 @@ from safetensors.torch import load_file
 
 from tests.e2e import norm_free_training
 from tests.unit.training.drawing import draw_folder, small_config
-from training.job import Job, Outcome
-from training.loop import train
-from training.run_folder import RunFolder
+from verifykit_training.loop import train
+from verifykit_training.run_folder import Job, Outcome, RunFolder
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -48,7 +47,7 @@ def _steps(job: Job) -> list[dict[str, Any]]:
     return [line for line in RunFolder(job.run).read_metrics() if line["event"] == "step"]
 
 
-def _program(job: Job, *arguments: str, script: str = "-m training") -> list[str]:
+def _program(job: Job, *arguments: str, script: str = "-m verifykit_training") -> list[str]:
     job.run.parent.mkdir(exist_ok=True)
     file = job.run.parent / f"{job.run.name}.toml"
     file.write_text(job.config.to_toml(), encoding="utf-8")

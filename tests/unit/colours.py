@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from tests.unit.specs import plain_spec
-from verifykit.acquisition import Acquisition
 from verifykit.encoder import Encoder
+from verifykit.extraction import Acquisition
 from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image
 

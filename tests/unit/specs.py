@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from verifykit.preprocess.face import ARCFACE_112_PX
+from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.spec import (
     DetectorSpec,
     FivePointCrop,

@@ -10,9 +10,8 @@ import pytest
 import verifykit as vk
 from tests.unit.colours import encoder, picture
 from tests.unit.specs import plain_spec
-from verifykit.asked import Asked
 from verifykit.batch import identify_batch
-from verifykit.criterion import Criterion
+from verifykit.decision import Asked, Criterion
 from verifykit.spec import OperatingPoint
 
 POINTS = (

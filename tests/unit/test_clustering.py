@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tests.unit.specs import plain_spec
-from verifykit.acquisition import Acquisition
 from verifykit.clustering import ClusteredFace, cluster_criterion, cluster_folder, cluster_rows
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError, InputError, TemplateFormatError
+from verifykit.extraction import Acquisition
 from verifykit.scoring import cosine
 from verifykit.spec import Cohort
 from verifykit.types import Embeddings, Image

@@ -72,6 +72,6 @@ def test_not_in_a_gallery_in_clear(tmp_path: Path, kind: str) -> None:
 
 
 def _png() -> bytes:
-    from verifykit.kept_crops import kept_crop
+    from verifykit.enrollment import kept_crop
 
     return kept_crop(picture(1, 2, 3), None)

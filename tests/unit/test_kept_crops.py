@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as PilImage
 
+from verifykit.enrollment import FACE_SIDE_PX, WHOLE_SIDE_PX, kept_crop
 from verifykit.image import load_image
-from verifykit.kept_crops import FACE_SIDE_PX, WHOLE_SIDE_PX, kept_crop
 from verifykit.types import Detection, Image
 
 Box = tuple[float, float, float, float]

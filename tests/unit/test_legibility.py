@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 
 from demo.drawn import Writer
-from verifykit.acquisition import Acquisition
 from verifykit.errors import AcquisitionError
-from verifykit.legibility import SignatureLimits, measure_signature, signature_reasons
-from verifykit.preprocess.ink import find_ink
+from verifykit.extraction import Acquisition
+from verifykit.modalities.signature.ink import find_ink
+from verifykit.modalities.signature.quality import (
+    SignatureLimits,
+    measure_signature,
+    signature_reasons,
+)
 from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 

@@ -11,12 +11,7 @@ from onnx import TensorProto, helper
 
 from tests.unit.specs import face_spec, plain_spec
 from verifykit import modelfile
-from verifykit.errors import (
-    ModelContractError,
-    ModelError,
-    ModelIntegrityError,
-    ModelNotFoundError,
-)
+from verifykit.errors import ModelContractError, ModelError, ModelIntegrityError, ModelNotFoundError
 
 
 def _graph() -> bytes:

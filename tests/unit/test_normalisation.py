@@ -13,7 +13,7 @@ import verifykit as vk
 from tests.unit.colours import encoder, picture
 from tests.unit.specs import plain_spec
 from verifykit.errors import ModelContractError
-from verifykit.normalisation import Normal, cohort_statistics, normalise
+from verifykit.scoring import Normal, cohort_statistics, normalise
 from verifykit.spec import Cohort, ModelSpec, OperatingPoint
 
 RANDOM = np.random.default_rng(0)

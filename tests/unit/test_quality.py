@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifykit.acquisition import Acquisition
 from verifykit.encoder import Encoder
+from verifykit.extraction import Acquisition
 from verifykit.image import load_image
-from verifykit.preprocess.face import ARCFACE_112_PX
-from verifykit.quality import QualityLimits, face_reasons, measure_face
+from verifykit.modalities.face.crop import ARCFACE_112_PX
+from verifykit.modalities.face.quality import QualityLimits, face_reasons, measure_face
 from verifykit.types import Detection, Image
 
 LIMITS = QualityLimits()

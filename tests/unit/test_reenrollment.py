@@ -13,8 +13,8 @@ import verifykit as vk
 from tests.unit import colours
 from tests.unit.colours import picture
 from tests.unit.specs import plain_spec
-from verifykit.acquisition import Acquisition
 from verifykit.encoder import Encoder
+from verifykit.extraction import Acquisition
 from verifykit.gallery import SqliteGallery
 from verifykit.reenrollment import needs_reenroll, plan_reenroll, reenroll
 from verifykit.types import ImageLike, Sample

@@ -15,7 +15,7 @@ import verifykit as vk
 from tests.unit.gallery.files import DIGEST, SIZE, file_bytes, reopen, templates, units
 from verifykit.audit import AuditLog, read_log, verify_log
 from verifykit.gallery import SqliteGallery, checked_entry, copy_gallery
-from verifykit.retention import expire
+from verifykit.privacy import expire
 
 DAY = 86_400
 YEAR = timedelta(days=365)

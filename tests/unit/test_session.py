@@ -41,7 +41,7 @@ def test_a_provider_that_is_not_built_in_is_refused(doubling: bytes, provider: A
     if provider in available_providers():
         pytest.skip(f"this onnxruntime has {provider}")
     extra = {"cuda": "gpu", "openvino": "openvino"}[provider]
-    with pytest.raises(ProviderError, match=rf"verifykit\[{extra}\]"):
+    with pytest.raises(ProviderError, match=rf"verifykit-sdk\[{extra}\]"):
         Session(doubling, name="doubling", providers=provider)
 
 
@@ -97,7 +97,9 @@ def test_without_onnxruntime_the_extras_are_named(
     doubling: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(ProviderError, match=r"verifykit\[cpu\].*verifykit\[gpu\].*never two"):
+    with pytest.raises(
+        ProviderError, match=r"verifykit-sdk\[cpu\].*verifykit-sdk\[gpu\].*never two"
+    ):
         Session(doubling, name="doubling")
 
 

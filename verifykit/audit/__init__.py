@@ -11,10 +11,11 @@ together. Beside the log lies its head, ``<log>.head``: see :class:`AuditLog`.
 
 from __future__ import annotations
 
+from verifykit.audit.chain import AuditProblem
 from verifykit.audit.entry import AuditEntry
 from verifykit.audit.log import AuditLog
 from verifykit.audit.reading import ExportFormat, export_log, parse_time, read_log, tail_log
-from verifykit.audit.verifying import AuditProblem, AuditReport, examine_log, verify_log
+from verifykit.audit.verifying import AuditReport, examine_log, verify_log
 
 __all__ = [
     "AuditEntry",

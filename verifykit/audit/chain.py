@@ -9,8 +9,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from verifykit.audit.entry import FORMAT, GAP, ORIGIN, entry_of, unsealed
 from verifykit.errors import AuditError
 
-__all__ = ["AuditProblem", "Chain", "ProblemKind"]
-
 ProblemKind: TypeAlias = Literal["changed", "missing", "inserted", "reordered", "gap", "head"]
 
 _REMEMBERED = 8

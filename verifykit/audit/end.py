@@ -9,8 +9,6 @@ from typing import NamedTuple
 from verifykit.audit.entry import MAX_LINE_BYTES, unsealed
 from verifykit.errors import AuditError
 
-__all__ = ["LogEnd", "find_end", "last_lines"]
-
 _END_BYTES = 4 * MAX_LINE_BYTES
 
 

@@ -15,20 +15,6 @@ from typing import Any
 from verifykit.errors import AuditError, InputError
 from verifykit.spec.strict_json import canonical
 
-__all__ = [
-    "FORMAT",
-    "GAP",
-    "MAX_LINE_BYTES",
-    "ORIGIN",
-    "RECOVERED",
-    "AuditEntry",
-    "checked_fields",
-    "entry_of",
-    "now",
-    "sealed",
-    "unsealed",
-]
-
 FORMAT = 1
 ORIGIN = "0" * 64
 """What the first line of every log is sealed to."""

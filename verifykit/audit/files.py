@@ -14,8 +14,6 @@ from verifykit.audit.head import Head, head_path, held, read_head, sync, write_h
 from verifykit.errors import AuditError
 from verifykit.writing import write_whole
 
-__all__ = ["log_id_of", "opened_log", "require_log"]
-
 
 @contextlib.contextmanager
 def opened_log(path: Path, timeout_s: float) -> Iterator[tuple[int, int]]:

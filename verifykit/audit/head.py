@@ -24,8 +24,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = ["Head", "full_write", "head_path", "held", "read_head", "sync", "write_head"]
-
 _SECTOR_BYTES = 512
 _LOCKED_BYTE = 4096  # Windows hides a locked byte from readers: one that holds nothing
 

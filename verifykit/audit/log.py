@@ -15,8 +15,6 @@ from verifykit.audit.files import log_id_of, opened_log, require_log
 from verifykit.audit.head import Head, full_write, read_head, sync, write_head
 from verifykit.errors import AuditError, InputError
 
-__all__ = ["AuditLog"]
-
 
 class _Waiting:
     """An entry on its way to the disk."""

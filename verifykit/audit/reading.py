@@ -18,8 +18,6 @@ from verifykit.audit.entry import FORMAT, MAX_LINE_BYTES, AuditEntry, entry_of, 
 from verifykit.errors import AuditError, InputError
 from verifykit.spec.strict_json import canonical
 
-__all__ = ["COLUMNS", "ExportFormat", "export_log", "parse_time", "read_log", "tail_log"]
-
 ExportFormat: TypeAlias = Literal["jsonl", "csv"]
 
 COLUMNS = tuple(field.name for field in dataclasses.fields(AuditEntry))

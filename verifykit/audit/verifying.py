@@ -14,8 +14,6 @@ from verifykit.audit.entry import MAX_LINE_BYTES
 from verifykit.audit.head import Head, head_path, read_head
 from verifykit.errors import AuditError, InputError
 
-__all__ = ["MAX_PROBLEMS", "AuditProblem", "AuditReport", "examine_log", "verify_log"]
-
 MAX_PROBLEMS = 1000
 """A file with more is not read further."""
 

@@ -7,11 +7,9 @@ the same bytes as one that was not; so does any number of workers.
 
 from __future__ import annotations
 
-from verifykit.batch.folder import IMAGE_SUFFIXES, find_images
-from verifykit.batch.pipeline import Engine, LocalEngine
-from verifykit.batch.run import identify_batch
+from verifykit.batch.run import BatchSummary, Engine, LocalEngine, identify_batch
 from verifykit.batch.sources import Source, SourceImage, open_source
-from verifykit.batch.summary import BatchSummary
+from verifykit.datasets import IMAGE_SUFFIXES, find_images
 
 __all__ = [
     "IMAGE_SUFFIXES",

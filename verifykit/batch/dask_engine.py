@@ -17,19 +17,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch.extra import batch_library
-from verifykit.batch.pipeline import Answered, answer_block
-from verifykit.batch.rows import Question
+from verifykit.batch._extra import batch_library
+from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.sources import SourceImage
-from verifykit.criterion import Criterion
+from verifykit.batch.tables import Question
+from verifykit.decision import Criterion
 from verifykit.errors import GalleryError, InputError, ProviderError
 from verifykit.gallery import open_for
 from verifykit.models import calibration_digest
-from verifykit.opening import open_encoder
 from verifykit.session import Provider
-from verifykit.verifier import Verifier
-
-__all__ = ["DaskEngine", "answer_on_worker"]
+from verifykit.verifier import Verifier, open_encoder
 
 _AHEAD = 3  # blocks a worker's thread has been given: one to work on, the next, and one to spare
 _RETRIES = 3
@@ -151,7 +148,7 @@ def answer_on_worker(
 
     Args:
         opening: The fields of :class:`DaskEngine` that say what to open.
-        asked: A :class:`~verifykit.batch.rows.Question` as plain values.
+        asked: A :class:`~verifykit.batch.tables.Question` as plain values.
         images: Name and path of each image.
 
     Returns:

@@ -21,16 +21,6 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-__all__ = [
-    "FORMAT_KEY",
-    "begin",
-    "not_ours",
-    "open_output",
-    "read_rows",
-    "require_settings",
-    "write_rows",
-]
-
 FORMAT_KEY = "verifykit_batch"
 """The key that only the first line has; its value is the format's number."""
 

@@ -14,12 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from verifykit.batch.extra import batch_library
-from verifykit.batch.folder import walk_images
+from verifykit.batch._extra import batch_library
+from verifykit.datasets import walk_images
 from verifykit.errors import InputError
 from verifykit.types import ImageLike
-
-__all__ = ["VIDEO_SUFFIXES", "Source", "SourceImage", "open_source"]
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
 _COLUMNS = ("path", "image")

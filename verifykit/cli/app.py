@@ -6,17 +6,16 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli import audit, doctor, gallery, models, serve
+from verifykit.cli import audit, doctor, models, serve
 from verifykit.cli.calibrate import calibrate
 from verifykit.cli.cluster import cluster
 from verifykit.cli.compare import compare
 from verifykit.cli.enroll import enroll
 from verifykit.cli.evaluate import evaluate
+from verifykit.cli.gallery import app as gallery
 from verifykit.cli.identify import identify
 from verifykit.cli.identify_batch import identify_batch
 from verifykit.cli.verify import verify
-
-__all__ = ["app"]
 
 app = typer.Typer(
     help=(

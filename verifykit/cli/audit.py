@@ -16,12 +16,9 @@ from verifykit.audit import (
     parse_time,
     tail_log,
 )
+from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.tables import columns
-from verifykit.cli.wording import counted
-
-__all__ = ["app"]
+from verifykit.cli.render import columns, counted
 
 FOUND = 1  # something for a person to look at, as `verifykit gallery duplicates` has it
 

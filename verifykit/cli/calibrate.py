@@ -9,30 +9,24 @@ from typing import Annotated
 import typer
 
 from verifykit.calibration import Calibration
-from verifykit.cli.data_options import (
+from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.options import (
     CacheOption,
     DataArgument,
     DataQualityOption,
+    DebugOption,
     FaceChoiceOption,
     ImagesOption,
+    JsonOption,
+    ModelOption,
     NoCacheOption,
+    ProvidersOption,
+    ThreadsOption,
     choices,
     opened_cache,
 )
-from verifykit.cli.options import (
-    DebugOption,
-    JsonOption,
-    ModelOption,
-    ProvidersOption,
-    ThreadsOption,
-)
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.progress import progress
-from verifykit.cli.tables import columns
-from verifykit.cli.wording import counted, interval_text, share_text
+from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.errors import InputError
-
-__all__ = ["calibrate"]
 
 
 def calibrate(
@@ -73,11 +67,11 @@ def calibrate(
     """
     with outcome(as_json=as_json, debug=debug):
         from verifykit import modelfile
-        from verifykit.evaluation.calibrating import calibrate as measure
-        from verifykit.evaluation.data import read_data
+        from verifykit.evaluation.calibrate import calibrate as measure
         from verifykit.evaluation.embedding import ModelEmbedder
+        from verifykit.evaluation.pairs import read_data
         from verifykit.models import load
-        from verifykit.opening import open_encoder
+        from verifykit.verifier import open_encoder
         from verifykit.writing import write_whole
 
         counts = _numbers(references)

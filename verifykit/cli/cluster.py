@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from verifykit.cli._run import emit, outcome, progress
 from verifykit.cli.options import (
     AttackOption,
     CalibrationOption,
@@ -23,15 +24,11 @@ from verifykit.cli.options import (
     ThreadsOption,
     ThresholdOption,
 )
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.progress import progress
-from verifykit.cli.wording import counted, rate_text
+from verifykit.cli.render import counted, rate_text
 from verifykit.errors import InputError
 
 if TYPE_CHECKING:
     from verifykit.clustering import Clusters
-
-__all__ = ["cluster"]
 
 TITLES = (
     *("image", "face", "cluster"),
@@ -65,7 +62,7 @@ def cluster(
     """
     with outcome(as_json=as_json, debug=debug):
         from verifykit.clustering import cluster_folder
-        from verifykit.opening import open_encoder
+        from verifykit.verifier import open_encoder
         from verifykit.writing import write_whole
 
         if not out.parent.is_dir():  # before the long part, not after it

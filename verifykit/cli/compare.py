@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verifykit.cli._run import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.options import (
     AcceptOption,
     AttackOption,
@@ -23,11 +24,8 @@ from verifykit.cli.options import (
     ThresholdOption,
     parse_policy,
 )
-from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
-from verifykit.cli.wording import decision_text
+from verifykit.cli.render import decision_text
 from verifykit.verifier import Verifier
-
-__all__ = ["compare"]
 
 
 def compare(
@@ -51,7 +49,7 @@ def compare(
     """Compare two images: do they show the same subject? Nothing is stored."""
     with outcome(as_json=as_json, debug=debug):
         if save is not None:
-            from verifykit.cli.drawing import require_writable
+            from verifykit.cli.render import require_writable
 
             require_writable(save, probe, reference)
         verifier = Verifier(
@@ -68,7 +66,7 @@ def compare(
         )
         decision = verifier.compare(probe, reference)
         if save is not None:
-            from verifykit.cli.drawing import draw_comparison
+            from verifykit.cli.render import draw_comparison
 
             draw_comparison(save, probe, reference, decision)
         body = {

@@ -11,14 +11,12 @@ from typing import Any
 import typer
 
 from verifykit import models
+from verifykit.cli._run import ERROR, emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption, ThreadsOption
-from verifykit.cli.outcome import ERROR, emit, outcome
 from verifykit.encoder import Encoder
 from verifykit.errors import VerifyKitError
-from verifykit.preprocess import golden_image
+from verifykit.modalities import golden_image
 from verifykit.session import Provider, available_providers
-
-__all__ = ["diagnose", "doctor"]
 
 _ROUNDS = 20
 # Packages that bring the same module overwrite each other's files.
@@ -55,7 +53,7 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     problems: list[str] = []
     installed = importlib.metadata.packages_distributions()
     versions = {
-        "verifykit": importlib.metadata.version("verifykit"),
+        "verifykit": importlib.metadata.version("verifykit-sdk"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": importlib.metadata.version("numpy"),
@@ -123,7 +121,7 @@ def _embedding_ms(encoder: Encoder) -> float:
 
 
 def _text(report: dict[str, Any]) -> str:
-    from verifykit.cli.tables import columns
+    from verifykit.cli.render import columns
 
     works = {True: "works", False: "fails", None: "unknown"}
     providers = [(p["name"], works[p["works"]], p["detail"]) for p in report["providers"]]

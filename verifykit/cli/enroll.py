@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import (
     AttackOption,
     CalibrationOption,
@@ -25,12 +26,9 @@ from verifykit.cli.options import (
     gallery_key,
     parse_metadata,
 )
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.wording import counted
+from verifykit.cli.render import counted
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
-
-__all__ = ["enroll"]
 
 
 def enroll(

@@ -7,33 +7,26 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verifykit.cli.data_options import (
+from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.options import (
     CacheOption,
+    CalibrationOption,
     DataArgument,
     DataQualityOption,
+    DebugOption,
     FaceChoiceOption,
     ImagesOption,
+    JsonOption,
     NoCacheOption,
+    ProvidersOption,
+    ThreadsOption,
     choices,
     opened_cache,
 )
-from verifykit.cli.options import (
-    CalibrationOption,
-    DebugOption,
-    JsonOption,
-    ProvidersOption,
-    ThreadsOption,
-)
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.progress import progress
-from verifykit.cli.tables import columns
-from verifykit.cli.wording import counted, interval_text, share_text
+from verifykit.cli.render import columns, counted, interval_text, share_text
 
 if TYPE_CHECKING:
-    from verifykit.evaluation.rates import RateAtFmr
-    from verifykit.evaluation.results import EvaluationReport, ModelResult
-
-__all__ = ["evaluate"]
+    from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
 
 
 def evaluate(
@@ -67,13 +60,13 @@ def evaluate(
     Embeds each picture once; what gives no template is counted by reason.
     """
     with outcome(as_json=as_json, debug=debug):
-        from verifykit.evaluation.data import read_data
         from verifykit.evaluation.embedding import ModelEmbedder
-        from verifykit.evaluation.evaluating import Measurement
-        from verifykit.evaluation.evaluating import evaluate as measure
-        from verifykit.evaluation.page import require_report_libraries, write_report
-        from verifykit.evaluation.worst import pictures_of
-        from verifykit.opening import open_encoder
+        from verifykit.evaluation.evaluate import Measurement
+        from verifykit.evaluation.evaluate import evaluate as measure
+        from verifykit.evaluation.hardest_pairs import pictures_of
+        from verifykit.evaluation.pairs import read_data
+        from verifykit.evaluation.report import require_report_libraries, write_report
+        from verifykit.verifier import open_encoder
 
         require_report_libraries()
         read = read_data(data, images=images)

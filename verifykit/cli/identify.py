@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from verifykit.asked import Asked
-from verifykit.cli.opening import open_reader
+from verifykit.cli._run import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.options import (
     AttackOption,
     CalibrationOption,
@@ -25,12 +24,11 @@ from verifykit.cli.options import (
     ThreadsOption,
     ThresholdOption,
     gallery_key,
+    open_reader,
 )
-from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
-from verifykit.cli.wording import identification_text
-from verifykit.identification import identify_each
-
-__all__ = ["identify"]
+from verifykit.cli.render import identification_text
+from verifykit.decision import Asked
+from verifykit.verifier import identify_each
 
 
 def identify(
@@ -55,7 +53,7 @@ def identify(
     """Identify who is in an image: best first, only those over the threshold."""
     with outcome(as_json=as_json, debug=debug):
         if save is not None:
-            from verifykit.cli.drawing import require_writable
+            from verifykit.cli.render import require_writable
 
             require_writable(save, image)
         verifier = open_reader(
@@ -79,7 +77,7 @@ def identify(
             quality=quality,
         )
         if save is not None:
-            from verifykit.cli.drawing import draw_identification
+            from verifykit.cli.render import draw_identification
 
             draw_identification(save, image, answers)
         body = {

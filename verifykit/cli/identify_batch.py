@@ -9,7 +9,7 @@ import typer
 
 from verifykit import batch
 from verifykit.batch.dask_engine import DaskEngine
-from verifykit.cli.opening import open_reader
+from verifykit.cli._run import emit, outcome, progress
 from verifykit.cli.options import (
     AttackOption,
     CalibrationOption,
@@ -26,13 +26,10 @@ from verifykit.cli.options import (
     QualityOption,
     ThresholdOption,
     gallery_key,
+    open_reader,
 )
-from verifykit.cli.outcome import emit, outcome
-from verifykit.cli.progress import progress
-from verifykit.cli.tables import columns
+from verifykit.cli.render import columns
 from verifykit.errors import InputError
-
-__all__ = ["identify_batch"]
 
 
 def identify_batch(

@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from verifykit import models
+from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption, ProvidersOption, ThreadsOption
-from verifykit.cli.outcome import emit, outcome
 from verifykit.encoder import Encoder
-
-__all__ = ["app"]
 
 app = typer.Typer(help="List, build, locate, check and describe models.", no_args_is_help=True)
 
@@ -24,7 +22,7 @@ ModelArgument = Annotated[
 def list_(as_json: JsonOption = False, debug: DebugOption = False) -> None:
     """List the registered models, their licences, and whether they are on this machine."""
     with outcome(as_json=as_json, debug=debug):
-        from verifykit.cli.tables import columns
+        from verifykit.cli.render import columns
 
         found = models.list_models()
         body = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from verifykit.cli.opening import open_reader
+from verifykit.cli._run import MATCH, NO_MATCH, emit, outcome
 from verifykit.cli.options import (
     AcceptOption,
     AttackOption,
@@ -24,12 +24,10 @@ from verifykit.cli.options import (
     ThreadsOption,
     ThresholdOption,
     gallery_key,
+    open_reader,
     parse_policy,
 )
-from verifykit.cli.outcome import MATCH, NO_MATCH, emit, outcome
-from verifykit.cli.wording import decision_text
-
-__all__ = ["verify"]
+from verifykit.cli.render import decision_text
 
 
 def verify(

@@ -1,34 +1,395 @@
-"""From images to embeddings, one image at a time; what gave none is kept, with the reason."""
+"""From images to embeddings, one image at a time; what gave none is kept, with the reason.
+
+Embeddings of files that were embedded before, so that a second evaluation starts at the scores.
+
+A model as an evaluation uses it: one embedding an image, of a face that is chosen by a rule.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
+import math
+import os
+import sqlite3
 import stat
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from types import TracebackType
+from typing import Protocol, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import AcquisitionError, ImageError
-from verifykit.evaluation.embedding_cache import EmbeddingCache, EmbeddingOrReason
-from verifykit.evaluation.model_embedder import ModelEmbedder
-from verifykit.evaluation.records import EvaluationImage, FaceChoice
+from verifykit import __version__
+from verifykit.datasets import EvaluationImage, FaceChoice
+from verifykit.encoder import Encoder
+from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
-from verifykit.image import MAX_BYTES
-from verifykit.spec import OperatingPoint
+from verifykit.extraction import require_options
+from verifykit.image import MAX_BYTES, load_image
+from verifykit.models.cache import cache_folder
+from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.types import Image, ImageLike, QualityGate, Sample
 
-__all__ = [
-    "Embedded",
-    "Embedder",
-    "FaceChoice",
-    "ModelEmbedder",
-    "embed_images",
-    "failures",
-]
+EmbeddingOrReason: TypeAlias = NDArray[np.float32] | str
+"""What a file gave: its embedding, (D,) float32 of unit length, or the reason why there is none."""
+
+APPLICATION_ID = 0x564B4501
+SCHEMA_VERSION = 1
+_TIMEOUT_S = 30.0
+_UNIT_TOLERANCE = 1e-3
+
+_SCHEMA = """CREATE TABLE outcome (
+    cache_key TEXT NOT NULL,
+    file_sha256 TEXT NOT NULL,
+    embedding BLOB,
+    reason TEXT,
+    PRIMARY KEY (cache_key, file_sha256),
+    CHECK ((embedding IS NULL) <> (reason IS NULL)))"""
+
+
+class EmbeddingCache:
+    """One SQLite file that several processes may use at once; each object belongs to one thread.
+
+    Only its owner can read it: embeddings are biometric data. It may be deleted at any time when nobody
+    uses it.
+
+    Attributes:
+        path: The file.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        """Open the file, or make it.
+
+        Args:
+            path: The file; None is ``embeddings.sqlite`` in verifykit's cache folder.
+
+        Raises:
+            InputError: It cannot be made or opened, is no embedding cache, or is of another schema.
+        """
+        self.path = cache_folder() / "embeddings.sqlite" if path is None else path
+        _make_file(self.path)
+        with _translated(self.path):
+            self._connection = _open(self.path)
+
+    def get(self, cache_key: str, file_digests: Iterable[str]) -> dict[str, EmbeddingOrReason]:
+        """What is known of files.
+
+        Args:
+            cache_key: Of the embedder.
+            file_digests: SHA-256 of each file.
+
+        Returns:
+            Digest to outcome, of those that are known.
+
+        Raises:
+            InputError: The file cannot be read, is damaged, or was closed.
+        """
+        known: dict[str, EmbeddingOrReason] = {}
+        with _translated(self.path):
+            for digest in file_digests:
+                found = self._connection.execute(
+                    "SELECT embedding, reason FROM outcome WHERE cache_key = ? AND file_sha256 = ?",
+                    (cache_key, digest),
+                ).fetchone()
+                if found is not None:
+                    embedding, reason = found
+                    known[digest] = reason if embedding is None else self._checked(embedding)
+        return known
+
+    def put(self, cache_key: str, outcomes: Mapping[str, EmbeddingOrReason]) -> None:
+        """Keep what files gave, all of it or nothing; a file that is known is written over.
+
+        Args:
+            cache_key: Of the embedder.
+            outcomes: SHA-256 of each file to its embedding or reason.
+
+        Raises:
+            InputError: The file cannot be written, or was closed.
+        """
+        rows = [
+            (cache_key, digest, None, outcome)
+            if isinstance(outcome, str)
+            else (cache_key, digest, outcome.astype("<f4").tobytes(), None)
+            for digest, outcome in outcomes.items()
+        ]
+        with _translated(self.path), _transaction(self._connection):
+            self._connection.executemany("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", rows)
+
+    def close(self) -> None:
+        """Close the file. May be called twice."""
+        self._connection.close()
+
+    def __enter__(self) -> EmbeddingCache:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _checked(self, data: bytes) -> NDArray[np.float32]:
+        if len(data) % 4 == 0:
+            embedding = np.frombuffer(data, dtype="<f4").astype(np.float32)
+            if abs(float(np.linalg.norm(embedding.astype(np.float64))) - 1.0) <= _UNIT_TOLERANCE:
+                return embedding
+        raise InputError(
+            f"embedding cache {str(self.path)!r} is damaged, an embedding in it is not of unit length: "
+            "delete it, it is made again"
+        )
+
+
+def _make_file(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    except OSError as error:
+        raise InputError(
+            f"embedding cache {str(path)!r} cannot be made: {error.strerror or error}; set VERIFYKIT_HOME "
+            "to a folder that can be written, or do without a cache"
+        ) from error
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_TIMEOUT_S, isolation_level=None
+    )
+    try:
+        if _is_fresh(connection):
+            _make_schema(connection)
+        _require_schema(connection, path)
+        # A power failure may take the last commits back, which a cache survives; it tears nothing.
+        connection.execute("PRAGMA synchronous=NORMAL").fetchall()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
+    if (found := _pragma(connection, "application_id")) != APPLICATION_ID:
+        raise InputError(
+            f"{str(path)!r} is no embedding cache, but another database (application id {found}): "
+            "give another path, or delete it if nothing needs it"
+        )
+    if (found := _pragma(connection, "user_version")) != SCHEMA_VERSION:
+        raise InputError(
+            f"embedding cache {str(path)!r} has schema {found}, this verifykit reads "
+            f"{SCHEMA_VERSION}: delete it, it is made again"
+        )
+
+
+def _make_schema(connection: sqlite3.Connection) -> None:
+    end = time.monotonic() + _TIMEOUT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL").fetchall()
+            break
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait for the lock here, whatever the time-out.
+            if "is locked" not in str(error) or time.monotonic() > end:
+                raise
+            time.sleep(0.01)
+    with _transaction(connection):
+        if _is_fresh(connection):  # another process may have been quicker
+            connection.execute(_SCHEMA)
+            connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _is_fresh(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and not _pragma(connection, "application_id")
+
+
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextlib.contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+@contextlib.contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        # SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
+        if "not a database" in str(error) or "malformed" in str(error):
+            raise InputError(
+                f"{str(path)!r} is no embedding cache, or a damaged one ({error}): give another path, or "
+                "delete it if nothing else needs it; a cache is made again"
+            ) from error
+        raise InputError(
+            f"embedding cache {str(path)!r}: {error}; see that its disk has room and that its folder can "
+            "be written, or do without a cache"
+        ) from error
+
+
+class ModelEmbedder:
+    """A model with the options of an evaluation.
+
+    Attributes:
+        spec: What the model says about itself.
+        model: The model as it was asked for.
+        multi_face: What is done with several faces.
+        quality: Whether a quality reason refuses a sample or is passed over.
+        name: Its own name.
+        digest: Digest of weights, input and crop.
+        modality: What it compares.
+        licence: SPDX identifier.
+        fusion: How scores against several references become one.
+        cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
+        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
+            rate; none where scores are normalised by a cohort.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: str,
+        *,
+        multi_face: FaceChoice = "error",
+        quality: QualityGate = "strict",
+    ) -> None:
+        """Take a model and what to do with its images.
+
+        Args:
+            encoder: The model, open.
+            model: The model as it was asked for: a registered name or a path.
+            multi_face: What to do with several faces.
+            quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
+
+        Raises:
+            InputError: Unknown ``multi_face`` or ``quality``.
+        """
+        if multi_face not in get_args(FaceChoice):
+            raise InputError(
+                f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
+            )
+        require_options("all", quality)
+        self._encoder = encoder
+        self.model = model
+        self.multi_face = multi_face
+        self.quality = quality
+        self.spec = encoder.spec
+        self.name = encoder.spec.name
+        self.digest = encoder.spec.digest
+        self.modality: str = encoder.spec.modality
+        self.licence = encoder.spec.licence
+        self.fusion: str = encoder.spec.fusion
+        self.cache_key = _cache_key(encoder, multi_face, quality)
+        self.operating_points = _shown_points(encoder.spec)
+
+    def crop(self, image: ImageLike, /) -> Image:
+        """The crop of the one sample in an image.
+
+        With ``multi_face="middle"`` the face is chosen before it is judged, so that ``"strict"`` never
+        makes another face be taken.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+
+        Returns:
+            (h, w, 3) uint8 RGB, the size that the model's crop states.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it; ``reason`` says why.
+        """
+        pixels = load_image(image)
+        acquisition = self._encoder.acquisition
+        if self.multi_face != "middle":
+            return acquisition.samples(pixels, multi_face=self.multi_face, quality=self.quality)[
+                0
+            ].crop
+        samples = acquisition.samples(pixels, multi_face="all", quality="warn")
+        sample = middle(samples, *pixels.shape[:2])
+        if sample.reasons and self.quality == "strict":
+            raise AcquisitionError(
+                f"the face nearest the middle is not usable ({', '.join(sample.reasons)}); take "
+                "another picture, or accept it with quality='warn'",
+                reason=sample.reasons[0],
+            )
+        return sample.crop
+
+    def embed(self, image: ImageLike, /) -> NDArray[np.float32]:
+        """The embedding of the one sample in an image: that of :meth:`crop`.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+
+        Returns:
+            (D,) float32 of unit length.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it; ``reason`` says why.
+            ModelContractError: The network returned a row that is zero or not finite.
+            ProviderError: The provider failed.
+        """
+        row: NDArray[np.float32] = self._encoder.encode([self.crop(image)])[0]
+        return row
+
+
+def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
+    if spec.cohort is not None:
+        return ()
+
+    def is_shown(point: OperatingPoint) -> bool:
+        power = math.log10(point.fmr)
+        is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
+        return is_default or math.isclose(power, round(power), abs_tol=1e-6)
+
+    return tuple(filter(is_shown, spec.operating_points))
+
+
+def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
+    """The sample whose box lies nearest the middle of its picture.
+
+    Args:
+        samples: At least one.
+        height_px: Of the picture.
+        width_px: Of the picture.
+    """
+
+    def off_centre(sample: Sample) -> float:
+        if sample.detection is None:
+            return 0.0
+        left, top, width, height = sample.detection.box_px
+        return math.hypot(left + (width - width_px) / 2, top + (height - height_px) / 2)
+
+    return min(samples, key=off_centre)
+
+
+def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -> str:
+    depends_on = [
+        encoder.spec.digest,
+        multi_face,
+        quality,
+        repr(encoder.acquisition.limits),
+        repr(encoder.acquisition.signature_limits),
+        __version__,
+        encoder.provider,
+    ]
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+
 
 MISSING, UNREADABLE = "missing", "unreadable"
 _SAVED_IMAGES, _SAVED_S = 100, 1.0

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from verifykit.errors import InputError
 from verifykit.evaluation.results import Folds
 
-__all__ = ["best_threshold", "fold_accuracy"]
-
 
 def best_threshold(scores: NDArray[np.float64], mated: NDArray[np.bool_]) -> float:
     """The threshold with the most right decisions.

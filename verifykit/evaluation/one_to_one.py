@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.evaluation.pairing import Comparisons
-from verifykit.evaluation.rates import AttackResult, Det, Histogram, Interval, Rate, RateAtFmr
+from verifykit.evaluation.pairs import Comparisons
+from verifykit.evaluation.results import AttackResult, Det, Histogram, Interval, Rate, RateAtFmr
 from verifykit.metrics import (
     SubjectBootstrap,
     d_prime,
@@ -22,8 +22,6 @@ from verifykit.metrics import (
     threshold_at_fmr,
 )
 from verifykit.spec import Attack, OperatingPoint
-
-__all__ = ["REPORTED_FMRS", "measure_attack", "rate_of", "supported"]
 
 REPORTED_FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 

@@ -12,8 +12,6 @@ from verifykit.metrics import hit_rate, open_set_curve
 from verifykit.scoring import unit_rows
 from verifykit.types import Embeddings
 
-__all__ = ["GALLERY_SIZES", "measure_open_set"]
-
 GALLERY_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
 
 _RANKS = (1, 5, 10)

@@ -7,14 +7,11 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.evaluation.comparisons import ScoredComparisons
+from verifykit.datasets import EvaluationData
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.pairing import Comparisons
-from verifykit.evaluation.rates import Rate, RateAtFmr, Subgroup
-from verifykit.evaluation.records import EvaluationData
+from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
+from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
 from verifykit.metrics import SubjectBootstrap
-
-__all__ = ["measure_subgroups"]
 
 _MOST_VALUES = 20  # a column with more is a date or a number, not a group
 

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from verifykit.gallery.copying import copy_gallery
-from verifykit.gallery.intake import Entry, checked_entry, checked_question
+from verifykit.gallery.base import (
+    Entry,
+    Gallery,
+    OnExisting,
+    PortableGallery,
+    TransferReport,
+    checked_entry,
+    checked_question,
+    checked_subject_id,
+)
 from verifykit.gallery.memory import MemoryGallery
-from verifykit.gallery.opening import (
+from verifykit.gallery.open import (
     GalleryLocation,
     StoredGallery,
     open_existing,
@@ -14,17 +22,14 @@ from verifykit.gallery.opening import (
     shown_location,
     stored_fusion,
 )
-from verifykit.gallery.postgres import PostgresGallery
-from verifykit.gallery.postgres_shards import create_shards
-from verifykit.gallery.protocol import Gallery, OnExisting, PortableGallery
-from verifykit.gallery.sealing import KeySource, key_fingerprint, new_key_file
-from verifykit.gallery.sqlite import SqliteGallery
-from verifykit.gallery.sqlite_expiry import Enrolment, unix_time
-from verifykit.gallery.sqlite_sealing import SealReport, seal_gallery
-from verifykit.gallery.subject_id import checked_subject_id
+from verifykit.gallery.postgres.gallery import PostgresGallery
+from verifykit.gallery.postgres.sharding import create_shards
+from verifykit.gallery.sqlite.encryption import KeySource, key_fingerprint, new_key_file
+from verifykit.gallery.sqlite.gallery import Enrolment, SqliteGallery, unix_time
+from verifykit.gallery.sqlite.rekey import SealReport, seal_gallery
 from verifykit.gallery.transfer import (
     ExportHeader,
-    TransferReport,
+    copy_gallery,
     export_gallery,
     import_gallery,
     read_export_header,

@@ -9,13 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.criterion import Criterion
+from verifykit.decision import Criterion
 from verifykit.errors import CalibrationError, GalleryError, SubjectNotFoundError
-from verifykit.gallery.protocol import Gallery
+from verifykit.gallery.base import Gallery
 from verifykit.spec import Attack, ModelSpec
 from verifykit.types import Embeddings
-
-__all__ = ["DuplicatePair", "Enrolled", "criterion_for_pairs", "find_duplicates", "read_enrolled"]
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
 _BATCH = 256

@@ -9,22 +9,21 @@ from typing import Any
 import numpy as np
 
 from verifykit.errors import SubjectExistsError, SubjectNotFoundError
-from verifykit.gallery.index import ExactIndex
-from verifykit.gallery.intake import (
+from verifykit.gallery.base import (
     Entry,
+    OnExisting,
+    TransferReport,
     checked_entry,
     checked_identity,
     checked_question,
+    checked_subject_id,
     metadata_from_json,
     require_no_crops,
 )
-from verifykit.gallery.protocol import OnExisting, TransferReport
-from verifykit.gallery.subject_id import checked_subject_id
+from verifykit.gallery.index import ExactIndex
 from verifykit.scoring import checked_embeddings, checked_fusion, reference_rows
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
-
-__all__ = ["MemoryGallery"]
 
 
 class MemoryGallery:

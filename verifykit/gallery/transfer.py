@@ -1,43 +1,156 @@
-"""Galleries to a file and back, between engines and machines; the format is in transfer_format."""
+"""Galleries to a file and back, between engines and machines; the format is in transfer_format.
+
+The lines of an exported gallery.
+
+The file is UTF-8 text, a JSON object a line (JSON Lines), and nothing in it is ever executed:
+
+1. ``{"format": "verifykit-gallery", "version": 1, "spec_digest": ..., "embedding_size": D, "model": ...}``
+2. one line a subject: ``{"subject_id": ..., "metadata": {...}, "templates": [{"embedding": ...,
+   "reasons": [...]}, ...]}``, where an embedding is the base64 of D little-endian float32;
+3. ``{"end": {"subjects": n, "templates": m, "sha256": ...}}``, the SHA-256 of all bytes before this line.
+
+A file without the last line was cut short. It detects damage, not forgery. Whoever can read it has the
+embeddings: it is made readable by its owner only.
+
+Copying a gallery to another one of any kind, to be continued where it was interrupted.
+"""
 
 from __future__ import annotations
 
+import base64
+import binascii
 import contextlib
+import dataclasses
 import hashlib
+import itertools
 import json
 import os
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
+
+import numpy as np
 
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
     InputError,
     SubjectNotFoundError,
+    TemplateError,
     TemplateMismatchError,
 )
-from verifykit.gallery.intake import Entry
-from verifykit.gallery.protocol import OnExisting, PortableGallery, TransferReport
-from verifykit.gallery.transfer_format import (
-    FORMAT,
-    MAX_LINE_BYTES,
-    VERSION,
-    ExportHeader,
-    parse_entry,
-    parse_header,
-    parse_line,
-    subject_line,
-)
+from verifykit.gallery.base import Entry, OnExisting, PortableGallery, TransferReport, checked_entry
+from verifykit.gallery.open import StoredGallery
+from verifykit.gallery.sqlite.index import embedding_from_blob
+from verifykit.types import Subject, Template
 
-__all__ = [
-    "ExportHeader",
-    "TransferReport",
-    "export_gallery",
-    "import_gallery",
-    "read_export_header",
-]
+FORMAT = "verifykit-gallery"
+VERSION = 1
+MAX_LINE_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class ExportHeader:
+    """What the first line of an exported file says.
+
+    Attributes:
+        spec_digest: Digest of the model whose templates it holds.
+        embedding_size: D.
+        model: That model's name, for people; may be empty.
+    """
+
+    spec_digest: str
+    embedding_size: int
+    model: str
+
+
+def subject_line(subject: Subject) -> dict[str, Any]:
+    """A subject as the object of its line."""
+    return {
+        "subject_id": subject.subject_id,
+        "metadata": dict(subject.metadata),
+        "templates": [
+            {
+                "embedding": base64.b64encode(t.embedding.astype("<f4").tobytes()).decode(),
+                "reasons": list(t.reasons),
+            }
+            for t in subject.templates
+        ],
+    }
+
+
+def parse_entry(body: dict[str, Any], gallery: PortableGallery, where: str) -> Entry:
+    """A subject's line as an entry that this gallery can take.
+
+    Raises:
+        GalleryFormatError: It is not one; the message begins with ``where``.
+    """
+    try:
+        if set(body) != {"subject_id", "metadata", "templates"}:
+            raise ValueError(f"keys {sorted(body)} are not those of a subject")  # noqa: TRY301
+        templates = [
+            Template(
+                embedding_from_blob(
+                    base64.b64decode(item["embedding"], validate=True), gallery.embedding_size
+                ),
+                gallery.spec_digest,
+                reasons=tuple(str(reason) for reason in item["reasons"]),
+            )
+            for item in body["templates"]
+        ]
+        return checked_entry(
+            body["subject_id"],
+            templates,
+            body["metadata"],
+            spec_digest=gallery.spec_digest,
+            embedding_size=gallery.embedding_size,
+        )
+    except (InputError, TemplateError, ValueError, TypeError, KeyError, binascii.Error) as error:
+        raise GalleryFormatError(f"{where}: {error}; nothing was imported") from error
+
+
+def parse_line(line: bytes, place: Path, number: int) -> dict[str, Any]:
+    """A line as a JSON object.
+
+    Raises:
+        GalleryFormatError: It is not one, or is not a whole line.
+    """
+    if not line.endswith(b"\n"):
+        raise GalleryFormatError(
+            f"{place}, line {number}: the file ends here without its last line, or the line is longer than "
+            f"{MAX_LINE_BYTES >> 20} MB: it was cut short, or is no exported gallery; nothing was imported"
+        )
+    try:
+        body = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise GalleryFormatError(
+            f"{place}, line {number}: not JSON: {error}; nothing was imported"
+        ) from error
+    if not isinstance(body, dict):
+        raise GalleryFormatError(f"{place}, line {number}: not a JSON object; nothing was imported")
+    return body
+
+
+def parse_header(body: dict[str, Any], place: Path) -> ExportHeader:
+    """The first line.
+
+    Raises:
+        GalleryFormatError: Not an exported gallery, of a newer version, or damaged.
+    """
+    if body.get("format") != FORMAT:
+        raise GalleryFormatError(f"{place} is not an exported gallery")
+    if body.get("version") != VERSION:
+        raise GalleryFormatError(
+            f"{place} has version {body.get('version')!r}, this verifykit reads {VERSION}: install the "
+            "verifykit that wrote it"
+        )
+    values = (body.get("spec_digest"), body.get("embedding_size"), body.get("model"))
+    digest, size, model = values
+    if not isinstance(digest, str) or not isinstance(size, int) or not isinstance(model, str):
+        raise GalleryFormatError(f"{place}: the first line is damaged: {values}")
+    return ExportHeader(digest, size, model)
 
 
 def export_gallery(
@@ -193,3 +306,99 @@ def _readable(place: Path) -> Iterator[BinaryIO]:
             yield file
     except OSError as error:
         raise GalleryError(f"{place} cannot be read: {error.strerror}") from error
+
+
+_BATCH = 500
+
+
+def copy_gallery(source: StoredGallery, target: StoredGallery) -> TransferReport:
+    """Store every subject of one gallery in another, in batches that are each stored whole.
+
+    A run that was interrupted is continued by another: who is in the target with the same templates,
+    reasons and metadata is skipped. Both galleries must be left alone meanwhile: the counts are compared
+    at the end.
+
+    Args:
+        source: What to copy; a batch of 500 subjects at a time is in memory.
+        target: Where to; of the same model. It may hold other subjects.
+
+    Returns:
+        What was stored now, and how many subjects were skipped.
+
+    Raises:
+        TemplateMismatchError: The galleries are of two models.
+        GalleryError: A subject is in the target with other content, the counts differ at the end, or one
+            of them cannot be read or written. Batches before that are stored.
+    """
+    if source.spec_digest != target.spec_digest:
+        raise TemplateMismatchError(
+            f"the source holds templates of model {source.model} ({source.spec_digest[:12]}), the target "
+            f"those of {target.model} ({target.spec_digest[:12]}), and the two cannot be compared: copy "
+            "into a gallery of that model, or enrol the subjects again"
+        )
+    before = target.info()
+    subjects = templates = skipped = 0
+    subject_ids = source.subject_ids()
+    while batch := list(itertools.islice(subject_ids, _BATCH)):
+        entries = list(_missing(source, target, batch))
+        report = target.add_entries(entries, "error")
+        subjects += report.subject_count
+        templates += report.template_count
+        skipped += len(batch) - len(entries)
+    _require_counts(source, target, before, (subjects, templates, skipped))
+    return TransferReport(subjects, templates, skipped)
+
+
+def _missing(
+    source: StoredGallery, target: StoredGallery, subject_ids: list[str]
+) -> Iterator[Entry]:
+    for subject_id in subject_ids:
+        subject = source.get(subject_id)
+        try:
+            there = target.get(subject_id)
+        except SubjectNotFoundError:
+            entry = checked_entry(
+                subject_id,
+                subject.templates,
+                subject.metadata,
+                spec_digest=target.spec_digest,
+                embedding_size=target.embedding_size,
+            )
+            yield dataclasses.replace(entry, enrolled_at=subject.enrolled_at)
+            continue
+        if not _is_same(subject, there):
+            raise GalleryError(
+                f"subject {subject_id!r} is in the target with other templates, reasons or metadata: "
+                "remove one of the two, and copy again; nothing of this batch was stored"
+            )
+
+
+def _is_same(one: Subject, other: Subject) -> bool:
+    return (
+        json.dumps(dict(one.metadata)) == json.dumps(dict(other.metadata))  # 1 is not 1.0
+        and [t.reasons for t in one.templates] == [t.reasons for t in other.templates]
+        and np.array_equal(
+            [t.embedding for t in one.templates], [t.embedding for t in other.templates]
+        )
+    )
+
+
+def _require_counts(
+    source: StoredGallery,
+    target: StoredGallery,
+    before: dict[str, Any],
+    copied: tuple[int, int, int],
+) -> None:
+    subjects, templates, skipped = copied
+    now, whole = target.info(), source.info()
+    counts = {
+        "subjects read": (subjects + skipped, whole["subject_count"]),
+        "subjects stored": (now["subject_count"], before["subject_count"] + subjects),
+        "templates stored": (now["template_count"], before["template_count"] + templates),
+    }
+    for what, (found, wanted) in counts.items():
+        if found != wanted:
+            raise GalleryError(
+                f"{what}: {found}, expected {wanted}: one of the galleries was written to meanwhile; "
+                "copy again, which goes on from here"
+            )

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from verifykit.metrics.inputs import checked_part
 
-__all__ = ["failure_to_acquire_rate", "failure_to_enrol_rate"]
-
 
 def failure_to_acquire_rate(failed: int, attempted: int) -> float:
     """FTA: the share of verification or identification attempts that gave no usable sample.

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from verifykit.errors import InputError
 from verifykit.metrics.inputs import checked_count, checked_scores
 
-__all__ = ["ScoreHistogram", "d_prime", "score_histogram"]
-
 
 @dataclass(frozen=True, eq=False)
 class ScoreHistogram:

@@ -9,14 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
 
-__all__ = [
-    "checked_confidence",
-    "checked_count",
-    "checked_part",
-    "checked_scores",
-    "checked_threshold",
-]
-
 
 def checked_scores(name: str, values: ArrayLike, *, finite: bool = False) -> NDArray[np.float64]:
     """Scores as a flat float64 array.

@@ -11,8 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from verifykit.errors import InputError
 from verifykit.metrics.inputs import checked_confidence, checked_count, checked_part
 
-__all__ = ["SubjectBootstrap", "eer_interval", "rate_interval", "rule_of_three", "wilson_interval"]
-
 
 def wilson_interval(errors: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
     """The score interval of a rate, as if every comparison were independent of the others.

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from verifykit.metrics.inputs import checked_scores
 
-__all__ = ["LogisticFit", "cllr", "fit_log_likelihood_ratio"]
-
 _STEPS = 100
 _BLOCK = 1 << 13
 _SETTLED = 1e-6  # in log-odds; the error after such a step is about its square

@@ -16,16 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from verifykit.errors import InputError
 from verifykit.metrics.inputs import checked_count, checked_scores, checked_threshold
 
-__all__ = [
-    "OpenSetCurve",
-    "fmr_of_fpir",
-    "fnir_at",
-    "fpir_at",
-    "fpir_of_fmr",
-    "hit_rate",
-    "open_set_curve",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class OpenSetCurve:

@@ -15,17 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from verifykit.errors import InputError
 from verifykit.metrics.inputs import checked_scores, checked_threshold
 
-__all__ = [
-    "DetCurve",
-    "EqualErrorRate",
-    "det_curve",
-    "equal_error_rate",
-    "fmr_at",
-    "fnmr_at",
-    "fnmr_at_fmr",
-    "threshold_at_fmr",
-]
-
 
 @dataclass(frozen=True)
 class EqualErrorRate:

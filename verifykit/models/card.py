@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from verifykit.spec import FivePointCrop, ModelSpec, OperatingPoint
 
-__all__ = ["render_card"]
-
 
 def render_card(spec: ModelSpec) -> str:
     """The model card: licence, data, input, operating points with their counts, limits.

@@ -24,8 +24,6 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-__all__ = ["RegistryEntry", "calibration_digest", "model_folder", "registered"]
-
 
 @dataclass(frozen=True)
 class RegistryEntry:

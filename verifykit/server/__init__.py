@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from verifykit.server.app import create_app
-from verifykit.server.run import serve
 from verifykit.server.settings import ServerSettings
+from verifykit.server.uvicorn_runner import serve
 
 __all__ = ["ServerSettings", "create_app", "serve"]

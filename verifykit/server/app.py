@@ -1,30 +1,49 @@
-"""The application: routes, middlewares, and what is open while it runs."""
+"""The application: routes, middlewares, and what is open while it runs.
+
+The page: files of the package, served as they are.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.responses import FileResponse, Response
+from starlette.staticfiles import StaticFiles
 
 import verifykit
-from verifykit.server.body_limit import BodyLimit
-from verifykit.server.failures import LastResort, handle_failures
-from verifykit.server.logs import AccessLog
-from verifykit.server.metrics import Metrics, RequestMetrics
-from verifykit.server.openapi import name_models, problem_media_type
-from verifykit.server.paths import EncodedSubjects
+from verifykit.server.exception_handlers import LastResort, handle_failures
+from verifykit.server.middleware import (
+    BodyLimit,
+    EncodedSubjects,
+    RequestId,
+    SameOrigin,
+    SecurityHeaders,
+    TrustedHosts,
+)
+from verifykit.server.observability import AccessLog, Metrics, RequestMetrics
 from verifykit.server.retention import retention
 from verifykit.server.routes import ROUTERS
-from verifykit.server.security import RequestId, SameOrigin, SecurityHeaders, TrustedHosts
+from verifykit.server.schemas import name_models, problem_media_type
 from verifykit.server.service import Service
 from verifykit.server.settings import ServerSettings
-from verifykit.server.static import mount_page
 
-__all__ = ["create_app"]
+_PAGE = Path(__file__).parent / "page"
+
+
+def mount_page(app: FastAPI) -> None:
+    """Serve the page at ``/`` and what it needs at ``/static``."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return FileResponse(_PAGE / "index.html", media_type="text/html")
+
+    app.mount("/static", StaticFiles(directory=_PAGE), name="static")
 
 
 class _Application(FastAPI):

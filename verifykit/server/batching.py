@@ -13,8 +13,6 @@ import numpy as np
 from verifykit.encoder import Encode
 from verifykit.types import Embeddings, Image
 
-__all__ = ["Batcher"]
-
 
 @dataclass(eq=False)
 class _Call:

@@ -9,15 +9,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from verifykit.server.problems import ProblemError
+from verifykit.server.errors import ProblemError
 from verifykit.server.state import ServerState
-
-__all__ = [
-    "Idempotency",
-    "IdempotencyInProgressError",
-    "IdempotencyKeyReusedError",
-    "StoredAnswer",
-]
 
 _KEY_CHARACTERS = 255
 _DAY_S = 24 * 3600.0

@@ -18,12 +18,10 @@ from verifykit.gallery import (
     checked_subject_id,
     open_gallery,
 )
-from verifykit.gallery.intake import Entry
+from verifykit.gallery.base import Entry
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import ModelSpec
 from verifykit.types import Candidate, Embeddings, Subject, Template
-
-__all__ = ["LateGallery"]
 
 
 class LateGallery:

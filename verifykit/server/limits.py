@@ -15,8 +15,6 @@ from collections.abc import Callable
 
 from verifykit.errors import InputError
 
-__all__ = ["FailureLimiter", "RateLimiter"]
-
 Clock = Callable[[], float]
 
 _MINUTE_S = 60.0

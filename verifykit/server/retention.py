@@ -9,11 +9,9 @@ from contextlib import asynccontextmanager
 from datetime import timedelta
 
 from verifykit.errors import VerifyKitError
-from verifykit.retention import expire
+from verifykit.privacy import expire
 from verifykit.server.late_gallery import LateGallery
 from verifykit.server.service import Service
-
-__all__ = ["retention"]
 
 _DAY_S = 86_400.0
 _RETRY_S = 3_600.0

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 
-from verifykit.acquisition import require_options
 from verifykit.errors import InputError
+from verifykit.extraction import require_options
 from verifykit.gallery import KeySource
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
-
-__all__ = ["ServerSettings"]
 
 
 @dataclass(frozen=True)

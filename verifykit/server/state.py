@@ -10,9 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
-from verifykit.gallery.sqlite_file import set_wal
-
-__all__ = ["SCHEMA_VERSION", "ServerState"]
+from verifykit.gallery.sqlite.connection import set_wal
 
 _APPLICATION_ID = 0x564B5301
 SCHEMA_VERSION = 1

@@ -14,9 +14,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
-from verifykit.server.problems import ProblemError
-
-__all__ = ["Upload", "receive"]
+from verifykit.server.errors import ProblemError
 
 _JSON = "application/json"
 _MULTIPART = "multipart/form-data"

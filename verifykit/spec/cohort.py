@@ -12,8 +12,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import ModelContractError
 
-__all__ = ["Cohort"]
-
 
 @dataclass(frozen=True)
 class Cohort:

@@ -8,8 +8,6 @@ from typing import ClassVar, Literal, TypeAlias
 from verifykit.errors import ModelContractError
 from verifykit.spec.values import Color, require_positive
 
-__all__ = ["CropSpec", "DetectorSpec", "FivePointCrop", "PlainCrop", "SignatureCrop"]
-
 
 @dataclass(frozen=True)
 class DetectorSpec:

@@ -16,8 +16,6 @@ from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScal
 from verifykit.spec.strict_json import build, canonical, plain
 from verifykit.spec.values import InputSpec
 
-__all__ = ["Fusion", "Modality", "ModelSpec", "Provenance"]
-
 SCHEMA = 3
 
 Modality = Literal["face", "signature", "plain"]

@@ -9,8 +9,6 @@ from typing import Literal
 
 from verifykit.errors import ModelContractError
 
-__all__ = ["Attack", "Evidence", "OperatingPoint", "ScoreScale"]
-
 Attack = Literal["random_forgery", "skilled_forgery"]
 
 

@@ -12,8 +12,6 @@ from typing import Any, Literal, TypeVar, Union
 
 from verifykit.errors import ModelContractError
 
-__all__ = ["build", "canonical", "plain"]
-
 Part = TypeVar("Part")
 
 

@@ -8,8 +8,6 @@ from typing import Literal
 
 from verifykit.errors import ModelContractError
 
-__all__ = ["Color", "InputSpec", "require_positive"]
-
 Color = Literal["rgb", "bgr", "grey"]
 
 

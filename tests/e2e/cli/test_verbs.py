@@ -68,7 +68,7 @@ def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
             "InputError",
             "attack=random_forgery and threshold=0.4: give one of them",
         ),
-        (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit[gpu]"),
+        (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit-sdk[gpu]"),
         (["biden.jpg", "biden.jpg", "--save", "x.pdf"], "InputError", "x.pdf"),
         (["biden.jpg", "biden.jpg", "--save", "no/x.png"], "InputError", "no folder"),
     ],

@@ -13,7 +13,7 @@ from tests.e2e.server.attacked import SCOPES, Attacked
 from tests.e2e.server.served import served
 from tests.postgres_server import PostgresServer, is_installed
 from tests.small_disk import mounted
-from verifykit.server.keys import KeyStore
+from verifykit.server.auth import KeyStore
 from verifykit.server.state import ServerState
 
 

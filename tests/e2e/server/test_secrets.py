@@ -17,7 +17,7 @@ from tests.e2e.server.attacked import ODD_IDS, Attacked
 from tests.e2e.server.served import command
 from tests.unit.server.running import files, problem
 from verifykit.audit import read_log
-from verifykit.server.keys import KeyStore
+from verifykit.server.auth import KeyStore
 from verifykit.server.state import ServerState
 
 SECRET = "maria-garcía-4711"
@@ -76,7 +76,7 @@ def test_secrets_are_compared_in_constant_time(
         compared.append((one, other))
         return one == other
 
-    monkeypatch.setattr("verifykit.server.keys.hmac.compare_digest", compare)
+    monkeypatch.setattr("verifykit.server.auth.hmac.compare_digest", compare)
     with closing(ServerState(tmp_path / "state")) as state:
         keys = KeyStore(state)
         key, token = keys.create("door", ["verify"])

@@ -20,7 +20,7 @@ from benchmarks.broken_images import (
     outcome,
     outcomes,
 )
-from verifykit import decoding
+from verifykit import image as decoding
 
 IMAGES = 36
 

@@ -20,13 +20,11 @@ from benchmarks.signature_report import ResultTable, markdown, text_of, write_js
 from benchmarks.signature_robustness import CHANGES
 from benchmarks.signature_tables import Method, by_method
 from benchmarks.signatures import embed, read_signatures, read_writers
-from export.digest import weights_digest
-from export.golden import golden_embedding
-from export.modelfile import write_model
-from training.errors import DataError
 from verifykit.encoder import Encoder
 from verifykit.spec import InputSpec, ModelSpec, OperatingPoint, Provenance, SignatureCrop
 from verifykit.types import Image
+from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
+from verifykit_training.errors import DataError
 
 CROP = SignatureCrop(32, 96)
 GENUINE, FORGED = 7, 3

@@ -13,12 +13,12 @@ import torch
 
 from benchmarks.untrained import write_untrained
 from tests.unit.training.drawing import small_config
-from training.crops import build_acquisition
-from training.learner import encoder_of, input_of
-from training.run_folder import EncoderRecord, RunFolder
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
-from verifykit.preprocess import golden_image, to_tensor
+from verifykit.modalities import golden_image, to_tensor
+from verifykit_training.crop_cache import build_acquisition
+from verifykit_training.learner import encoder_of, input_of
+from verifykit_training.run_folder import EncoderRecord, RunFolder
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from verifykit.cli.serve_keys import app
-from verifykit.server.keys import ApiKey, KeyStore
+from verifykit.cli.serve import keys_app as app
+from verifykit.server.auth import ApiKey, KeyStore
 from verifykit.server.state import ServerState
 
 DOOR = ("--name", "door", "--scope", "verify", "--scope", "enrol")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from verifykit.cli.wording import counted, interval_text, share_text
+from verifykit.cli.render import counted, interval_text, share_text
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ import numpy as np
 
 from tests.unit.colours import encoder
 from tests.unit.specs import plain_spec
-from verifykit.evaluation.data import read_data
+from verifykit.datasets import EvaluationData
 from verifykit.evaluation.embedding import ModelEmbedder
-from verifykit.evaluation.records import EvaluationData
+from verifykit.evaluation.pairs import read_data
 from verifykit.spec import ModelSpec
 
 __all__ = ["SPEC", "embedder", "listed", "paint"]

@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.datasets import EvaluationImage
 from verifykit.errors import AcquisitionError
-from verifykit.evaluation.records import EvaluationImage
 from verifykit.image import load_image
 from verifykit.spec import OperatingPoint
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.datasets import EvaluationData, EvaluationImage, ListedPair
 from verifykit.evaluation.embedding import Embedded
-from verifykit.evaluation.pairing import Comparisons
-from verifykit.evaluation.records import EvaluationData, EvaluationImage, ListedPair
+from verifykit.evaluation.pairs import Comparisons
 from verifykit.scoring import cosine
 
 __all__ = ["People", "as_table", "made", "pairs_of", "rows_at"]

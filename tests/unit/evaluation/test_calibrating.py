@@ -14,13 +14,10 @@ import verifykit as vk
 from tests.unit.colours import encoder
 from tests.unit.evaluation.coloured import SPEC, embedder, listed, paint
 from tests.unit.evaluation.people import made
-from verifykit.evaluation.calibrating import calibrate
-from verifykit.evaluation.comparisons import score_comparisons
-from verifykit.evaluation.data import data_digest, read_data
-from verifykit.evaluation.embedding import embed_images
-from verifykit.evaluation.embedding_cache import EmbeddingCache
-from verifykit.evaluation.points import measured_points
-from verifykit.evaluation.records import ListedPair
+from verifykit.datasets import ListedPair
+from verifykit.evaluation.calibrate import calibrate, measured_points
+from verifykit.evaluation.embedding import EmbeddingCache, embed_images
+from verifykit.evaluation.pairs import data_digest, read_data, score_comparisons
 
 
 def test_a_calibration_says_what_it_was_measured_on(tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ import pytest
 import verifykit as vk
 from tests.unit.colours import encoder
 from tests.unit.evaluation.coloured import SPEC, embedder, listed, paint
-from verifykit.evaluation.calibrating import calibrate
-from verifykit.evaluation.data import read_data
-from verifykit.evaluation.records import ListedPair
+from verifykit.datasets import ListedPair
+from verifykit.evaluation.calibrate import calibrate
+from verifykit.evaluation.pairs import read_data
 
 
 def test_its_subjects_are_left_out_and_each_gives_one_genuine_image(tmp_path: Path) -> None:

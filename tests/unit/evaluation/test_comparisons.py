@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.people import as_table, made, pairs_of
-from verifykit.evaluation.comparisons import columns, score_comparisons
-from verifykit.evaluation.records import ListedPair
+from verifykit.datasets import ListedPair
+from verifykit.evaluation.pairs import columns, score_comparisons
 from verifykit.scoring import cosine
 
 PEOPLE = made(5, 4, forgeries=2)

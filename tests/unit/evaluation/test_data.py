@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import EvaluationData, data_digest, read_data
+from verifykit.evaluation.pairs import EvaluationData, data_digest, read_data
 
 NAMES = ("anna/1.jpg", "anna/2.jpg", "bert/1.jpg", "cleo/1.jpg")
 

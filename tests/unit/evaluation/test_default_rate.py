@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.unit.specs import plain_spec
-from verifykit.evaluation.calibrating import default_rate
+from verifykit.evaluation.calibrate import default_rate
 from verifykit.spec import Attack, OperatingPoint
 
 RANDOM: Attack = "random_forgery"

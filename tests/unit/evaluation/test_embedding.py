@@ -16,9 +16,8 @@ from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding
-from verifykit.evaluation.data import EvaluationImage
-from verifykit.evaluation.embedding import Embedded, embed_images, failures
-from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.embedding import Embedded, EmbeddingCache, embed_images, failures
+from verifykit.evaluation.pairs import EvaluationImage
 from verifykit.evaluation.results import Failure
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -154,7 +153,7 @@ import os, signal
 from pathlib import Path
 from tests.unit.evaluation.made import ShadeEmbedder, draw
 from verifykit.evaluation import embedding
-from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.embedding import EmbeddingCache
 
 class Killed(ShadeEmbedder):
     def embed(self, image):

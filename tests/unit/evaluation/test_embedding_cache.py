@@ -15,7 +15,7 @@ import pytest
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import ShadeEmbedder
 from verifykit.errors import InputError
-from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.embedding import EmbeddingCache
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 ROW = ShadeEmbedder.vector(77)
@@ -145,7 +145,7 @@ def test_several_processes_at_once(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from tests.unit.evaluation.made import ShadeEmbedder
-from verifykit.evaluation.embedding_cache import EmbeddingCache
+from verifykit.evaluation.embedding import EmbeddingCache
 with EmbeddingCache(Path(sys.argv[1])) as cache:
     for n in range(60):
         cache.put("key", {f"{sys.argv[2]} {n}": ShadeEmbedder.vector(n), "shared": "no_face"})

@@ -15,13 +15,11 @@ import pytest
 import verifykit
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, paint
 from tests.unit.evaluation.people import made
+from verifykit.datasets import EvaluationData, ListedPair
 from verifykit.errors import InputError
-from verifykit.evaluation.comparisons import ScoredComparisons, score_comparisons
-from verifykit.evaluation.data import data_digest, read_data
-from verifykit.evaluation.embedding import embed_images
-from verifykit.evaluation.embedding_cache import EmbeddingCache
-from verifykit.evaluation.evaluating import Measurement, evaluate, measure_model
-from verifykit.evaluation.records import EvaluationData, ListedPair
+from verifykit.evaluation.embedding import EmbeddingCache, embed_images
+from verifykit.evaluation.evaluate import Measurement, evaluate, measure_model
+from verifykit.evaluation.pairs import ScoredComparisons, data_digest, read_data, score_comparisons
 from verifykit.evaluation.results import EvaluationReport, Failure, ModelResult
 from verifykit.spec import OperatingPoint
 
@@ -278,7 +276,7 @@ def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(data: EvaluationData, embedded: object) -> ScoredComparisons:
         return score_comparisons(data, embedded, most=120)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("verifykit.evaluation.evaluating.score_comparisons", drawn)
+    monkeypatch.setattr("verifykit.evaluation.evaluate.score_comparisons", drawn)
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), Measurement())
     assert found.notes == ("Of the comparisons of different subjects 25.00% were drawn at random.",)
     assert found.attacks[0].non_mated_count < 480

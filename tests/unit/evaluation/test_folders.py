@@ -10,7 +10,7 @@ import pytest
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import EvaluationImage, read_data
+from verifykit.evaluation.pairs import EvaluationImage, read_data
 
 
 def test_subjects_are_the_first_level_and_images_may_lie_deeper(tmp_path: Path) -> None:

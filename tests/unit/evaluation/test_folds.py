@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, paint
 from verifykit.errors import InputError
-from verifykit.evaluation.data import read_data
-from verifykit.evaluation.evaluating import Measurement, evaluate
+from verifykit.evaluation.evaluate import Measurement, evaluate
 from verifykit.evaluation.folds import best_threshold, fold_accuracy
+from verifykit.evaluation.pairs import read_data
 from verifykit.evaluation.results import Folds
 
 SCORES = st.integers(-4, 4).map(lambda n: n / 4) | st.floats(-1.0, 1.0, width=32)

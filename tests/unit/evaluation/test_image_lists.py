@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import EvaluationData, EvaluationImage, read_data
+from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, read_data
 
 
 def _read(folder: Path, *lines: str) -> EvaluationData:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import EvaluationData, EvaluationImage, ListedPair, read_data
+from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, ListedPair, read_data
 
 PEOPLE = [f"Person_{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
 

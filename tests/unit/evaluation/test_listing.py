@@ -10,7 +10,7 @@ import pytest
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import read_data
+from verifykit.evaluation.pairs import read_data
 
 
 @pytest.mark.parametrize(

@@ -13,14 +13,14 @@ from PIL import Image as PilImage
 
 import verifykit
 from tests.unit.specs import FACE_CROP, face_spec, signature_spec
-from verifykit.acquisition import Acquisition
-from verifykit.detect import FaceDetector
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
-from verifykit.evaluation import model_embedder
+from verifykit.evaluation import embedding as model_embedder
 from verifykit.evaluation.embedding import Embedder, FaceChoice, ModelEmbedder
-from verifykit.legibility import SignatureLimits
-from verifykit.quality import QualityLimits
+from verifykit.extraction import Acquisition
+from verifykit.modalities.face.detector import FaceDetector
+from verifykit.modalities.face.quality import QualityLimits
+from verifykit.modalities.signature.quality import SignatureLimits
 from verifykit.spec import Cohort, OperatingPoint
 from verifykit.types import Detection, Image, Template
 

@@ -14,10 +14,9 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from tests.unit.evaluation.people import made
-from verifykit.evaluation.comparisons import score_comparisons
 from verifykit.evaluation.one_to_one import REPORTED_FMRS, measure_attack, rate_of, supported
-from verifykit.evaluation.pairing import Comparisons
-from verifykit.evaluation.rates import AttackResult
+from verifykit.evaluation.pairs import Comparisons, score_comparisons
+from verifykit.evaluation.results import AttackResult
 from verifykit.metrics import SubjectBootstrap, det_curve, equal_error_rate
 from verifykit.spec import OperatingPoint
 

@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
-from verifykit.evaluation.data import EvaluationData, EvaluationImage, ListedPair, read_data
+from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, ListedPair, read_data
 
 PLAIN, SUBJECTS = "probe,reference,mated", "probe,reference,mated,probe_subject,reference_subject"
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.people import People, as_table, made, pairs_of
-from verifykit.evaluation.pairing import count_pairs, every_pair
+from verifykit.evaluation.pairs import count_pairs, every_pair
 
 KINDS = ("mated", "random", "skilled")
 

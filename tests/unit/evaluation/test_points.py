@@ -12,8 +12,16 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from tests.unit.evaluation.people import People, made, pairs_of
-from verifykit.evaluation.points import FMRS, Measured, measured_points, points_of
-from verifykit.evaluation.reference_counts import DRAWS, Pool, ReferenceScores, draw_scores
+from verifykit.evaluation.calibrate import (
+    DRAWS,
+    FMRS,
+    Measured,
+    Pool,
+    ReferenceScores,
+    draw_scores,
+    measured_points,
+    points_of,
+)
 from verifykit.spec import Attack, Fusion, OperatingPoint, ScoreScale
 
 ATTACKS: tuple[Attack, ...] = ("random_forgery", "skilled_forgery")

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation.people import People, made, pairs_of
-from verifykit.evaluation.comparisons import score_comparisons
-from verifykit.evaluation.rates import Rate, RateAtFmr, Subgroup
-from verifykit.evaluation.records import EvaluationData, ListedPair
+from verifykit.datasets import EvaluationData, ListedPair
+from verifykit.evaluation.pairs import score_comparisons
+from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
 from verifykit.evaluation.subgroups import measure_subgroups
 from verifykit.metrics import rule_of_three
 

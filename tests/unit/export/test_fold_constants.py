@@ -5,9 +5,9 @@ import pytest
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 
-from export.network import Network
-from export.passes import drop_dead, fold_constants
 from tests.unit.export.networks import model, normal, operators, rewritten, run
+from verifykit_export.network import Network
+from verifykit_export.passes import drop_dead, fold_constants
 
 CONV = helper.make_node("Conv", ["x", "w"], ["y"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])
 RESHAPE = helper.make_node("Reshape", ["flat", "shape"], ["w"])

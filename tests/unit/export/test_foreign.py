@@ -10,10 +10,13 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.face import SFACE, YUNET
-from export.foreign import import_detector, import_encoder
-from export.network import Network
-from export.passes import (
+from tests.unit.export.carried import HEADS, OpenCVNetwork
+from tests.unit.export.networks import model, normal, operators, pixels, run
+from verifykit.errors import ModelContractError
+from verifykit_export.face import SFACE, YUNET
+from verifykit_export.foreign import import_detector, import_encoder
+from verifykit_export.network import Network
+from verifykit_export.passes import (
     drop_dead,
     drop_identities,
     fold_batch_norm,
@@ -24,9 +27,6 @@ from export.passes import (
     rewrite_prelu,
     sink_splits,
 )
-from tests.unit.export.carried import HEADS, OpenCVNetwork
-from tests.unit.export.networks import model, normal, operators, pixels, run
-from verifykit.errors import ModelContractError
 
 
 def _cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:

@@ -15,8 +15,11 @@ if not find_spec("lightning_fabric"):
 
 import torch
 
-from export.errors import ExportError
-from export.parity import (
+from tests.unit.training.drawing import drawn
+from verifykit.spec import InputSpec
+from verifykit.types import Image
+from verifykit_export.errors import ExportError
+from verifykit_export.parity import (
     Parity,
     cosine_gap,
     embed_with_onnx,
@@ -25,13 +28,10 @@ from export.parity import (
     require_equal,
     require_same_fnmr,
 )
-from export.precision import to_float16, to_int8
-from export.torch_export import require_contract, to_onnx
-from tests.unit.training.drawing import drawn
-from training.embedding import Scores
-from training.encoders import EmbeddingNetwork, build_encoder, input_statistics
-from verifykit.spec import InputSpec
-from verifykit.types import Image
+from verifykit_export.precision import to_float16, to_int8
+from verifykit_export.torch_export import require_contract, to_onnx
+from verifykit_training.encoders import EmbeddingNetwork, build_encoder, input_statistics
+from verifykit_training.evaluation import Scores
 
 SPEC = InputSpec(32, 32, "rgb", *input_statistics("cnn5"))
 CROPS = [drawn(subject, number) for subject in range(6) for number in range(4)]

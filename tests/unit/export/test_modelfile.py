@@ -9,13 +9,12 @@ import onnx
 import pytest
 from onnx import helper
 
-from export.digest import weights_digest
-from export.modelfile import write_model
 from tests.unit.export.networks import model, normal, run
 from tests.unit.specs import DETECTOR, FACE_CROP, face_spec, plain_spec
 from verifykit import modelfile
 from verifykit.errors import ModelContractError, ModelIntegrityError
 from verifykit.spec import ModelSpec
+from verifykit_export.modelfile import weights_digest, write_model
 
 
 def _network(factor: float = 1.0) -> onnx.ModelProto:

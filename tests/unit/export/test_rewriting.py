@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import helper
 
-from export.passes import (
+from tests.unit.export.networks import model, normal, operators, rewritten, run
+from verifykit_export.passes import (
     drop_dead,
     fold_batch_norm,
     fold_scale,
@@ -16,7 +17,6 @@ from export.passes import (
     rewrite_prelu,
     sink_splits,
 )
-from tests.unit.export.networks import model, normal, operators, rewritten, run
 
 NORM = ["scale", "offset", "mean", "variance"]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.unit.gallery.files import DIGEST, SIZE
 from verifykit.gallery import PostgresGallery
-from verifykit.gallery.postgres_address import parse_url
+from verifykit.gallery.postgres.connection import parse_url
 
 _numbers = itertools.count()
 

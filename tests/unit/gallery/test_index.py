@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from verifykit.gallery import index as index_module
-from verifykit.gallery import slot_rows
+from verifykit.gallery import index as slot_rows
 from verifykit.gallery.index import ExactIndex
 from verifykit.scoring import unit_rows
 

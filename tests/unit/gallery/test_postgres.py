@@ -20,8 +20,9 @@ from verifykit.errors import (
     TemplateFormatError,
     TemplateMismatchError,
 )
-from verifykit.gallery import PostgresGallery, open_gallery, postgres_migrations
-from verifykit.gallery.postgres_address import parse_url
+from verifykit.gallery import PostgresGallery, open_gallery
+from verifykit.gallery.postgres import schema as postgres_migrations
+from verifykit.gallery.postgres.connection import parse_url
 
 
 def test_a_url_is_taken_apart_and_shown_without_its_password() -> None:
@@ -59,7 +60,7 @@ def test_a_bad_url_is_refused_without_being_repeated(url: str) -> None:
 
 def test_without_psycopg_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    with pytest.raises(GalleryError, match=r'pip install "verifykit\[postgres\]"'):
+    with pytest.raises(GalleryError, match=r'pip install "verifykit-sdk\[postgres\]"'):
         reopen("postgresql://host/db")
 
 

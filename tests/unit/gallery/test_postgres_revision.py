@@ -10,9 +10,10 @@ from tests.postgres_server import PostgresServer
 from tests.unit.gallery.files import DIGEST, SIZE, templates, units
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql
 from verifykit.errors import GalleryError, GalleryFormatError
-from verifykit.gallery import PostgresGallery, create_shards, postgres_migrations
-from verifykit.gallery import postgres_rows as rows
-from verifykit.gallery.intake import Entry
+from verifykit.gallery import PostgresGallery, create_shards
+from verifykit.gallery.base import Entry
+from verifykit.gallery.postgres import rows
+from verifykit.gallery.postgres import schema as postgres_migrations
 
 
 def entry(subject_id: str, seed: int) -> Entry:

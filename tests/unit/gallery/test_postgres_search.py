@@ -11,8 +11,8 @@ from tests.unit.gallery.files import DIGEST, SIZE, templates, units
 from tests.unit.gallery.postgres_galleries import reopen, sql
 from verifykit.errors import GalleryError, InputError
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.intake import Entry
-from verifykit.gallery.postgres_search import Nominations
+from verifykit.gallery.base import Entry
+from verifykit.gallery.postgres.search import Nominations
 from verifykit.types import Template
 
 

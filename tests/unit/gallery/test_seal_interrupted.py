@@ -10,7 +10,8 @@ import pytest
 
 from tests.unit.gallery.files import file_bytes, people, reopen, templates
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryKeyError
-from verifykit.gallery import seal_gallery, sqlite_sealing
+from verifykit.gallery import seal_gallery
+from verifykit.gallery.sqlite import rekey as sqlite_sealing
 
 KEY, OTHER, THIRD = bytes(range(32)), bytes(32), b"3" * 32
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from verifykit.errors import GalleryFormatError, GalleryKeyError
 from verifykit.gallery import key_fingerprint, new_key_file
-from verifykit.gallery.sealing import KeySource, Sealer, read_key
+from verifykit.gallery.sqlite.encryption import KeySource, Sealer, read_key
 
 KEY, SALT = bytes(range(32)), bytes(range(16))
 
@@ -150,5 +150,5 @@ def test_a_new_key_file_is_for_its_owner_and_never_written_over(tmp_path: Path) 
 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
-    with pytest.raises(GalleryKeyError, match=r"verifykit\[encrypt\]"):
+    with pytest.raises(GalleryKeyError, match=r"verifykit-sdk\[encrypt\]"):
         Sealer(KEY, SALT)

@@ -12,7 +12,8 @@ import pytest
 
 from tests.unit.gallery.files import DIGEST, SIZE, file_bytes, reopen, run_python, templates, units
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
-from verifykit.gallery import MemoryGallery, SqliteGallery, sqlite_index
+from verifykit.gallery import MemoryGallery, SqliteGallery
+from verifykit.gallery.sqlite import index as sqlite_index
 from verifykit.spec import Fusion
 from verifykit.types import Template
 
@@ -159,8 +160,8 @@ def test_erased_content_in_a_dead_process_log_goes_when_the_file_is_opened(path:
         gallery = reopen(PATH)
         gallery.add("alice", templates(1))
         with gallery._writing() as (file, values):  # what remove() does, up to where it is killed
-            from verifykit.gallery.sqlite_erasing import erase
-            from verifykit.gallery.sqlite_rows import find_row, next_revision
+            from verifykit.gallery.sqlite.rows import erase
+            from verifykit.gallery.sqlite.rows import find_row, next_revision
             erase(file, find_row(file, values, "alice"), next_revision(file))
         os.kill(os.getpid(), 9)
     """

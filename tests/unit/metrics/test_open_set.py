@@ -11,14 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifykit.errors import InputError
-from verifykit.metrics import (
-    fmr_of_fpir,
-    fnir_at,
-    fpir_at,
-    fpir_of_fmr,
-    hit_rate,
-    open_set_curve,
-)
+from verifykit.metrics import fmr_of_fpir, fnir_at, fpir_at, fpir_of_fmr, hit_rate, open_set_curve
 
 # Few distinct values, so that ties are the rule.
 SCORE = st.integers(-4, 4).map(lambda value: value / 4)

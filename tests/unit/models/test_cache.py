@@ -103,7 +103,7 @@ def test_a_builder_that_builds_something_else_is_refused(product: Path, home: Pa
 def test_without_a_builder_the_error_says_what_to_install(shipped: Path, home: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         models.load("tiny")
-    for part in ('pip install "verifykit[tiny]"', "somebody==1.0", str(home / "models")):
+    for part in ('pip install "verifykit-sdk[tiny]"', "somebody==1.0", str(home / "models")):
         assert part in str(caught.value)
 
 
@@ -113,7 +113,7 @@ def test_a_builder_whose_package_is_missing(product: Path, where: str) -> None:
     if where == "inside":
         code = f"def build(target):\n    {code}"
     product.with_name("tiny_builder.py").write_text(code)
-    with pytest.raises(ModelNotFoundError, match=r"not_installed_here.*verifykit\[tiny\]"):
+    with pytest.raises(ModelNotFoundError, match=r"not_installed_here.*verifykit-sdk\[tiny\]"):
         models.load("tiny")
 
 
@@ -202,7 +202,7 @@ def test_list_and_pull(product: Path) -> None:
 
 def test_two_processes_build_the_face_model_at_once(home: Path) -> None:
     code = """
-import export.face
+import verifykit_export.face
 from verifykit.models import load
 print("ready", flush=True)
 input()

@@ -8,13 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
-from export.face import SFACE
-from export.foreign import import_encoder
 from tests.unit.specs import FACE_CROP
 from verifykit.errors import ImageError
 from verifykit.image import load_image
-from verifykit.preprocess import crop, golden_image
+from verifykit.modalities import crop, golden_image
 from verifykit.spec import PlainCrop
+from verifykit_export.face import SFACE
+from verifykit_export.foreign import import_encoder
 
 # Eyes, nose and mouth corners of the portrait at 290x230 px, by eye.
 LANDMARKS_PX = [(91.0, 118.0), (139.0, 116.0), (115.0, 146.0), (95.0, 170.0), (136.0, 169.0)]

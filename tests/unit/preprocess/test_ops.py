@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from tests.unit.specs import FACE_INPUT
 from verifykit.errors import ImageError
-from verifykit.preprocess import golden_image, to_tensor
-from verifykit.preprocess.ops import similarity_transform, warp
+from verifykit.modalities import golden_image, to_tensor
+from verifykit.modalities.ops import similarity_transform, warp
 from verifykit.spec import InputSpec
 
 

@@ -14,8 +14,8 @@ from demo.drawn import Writer
 from demo.photographed import photographed, transparent
 from verifykit.errors import ImageError, ModelContractError
 from verifykit.image import load_image
-from verifykit.preprocess import crop
-from verifykit.preprocess.ink import find_ink
+from verifykit.modalities import crop
+from verifykit.modalities.signature.ink import find_ink
 from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 

@@ -13,10 +13,10 @@ import httpx
 import uvicorn
 
 from verifykit.server.app import create_app
-from verifykit.server.metrics import Metrics
-from verifykit.server.run import _bound, _config
+from verifykit.server.observability import Metrics
 from verifykit.server.service import Service
 from verifykit.server.settings import ServerSettings
+from verifykit.server.uvicorn_runner import _bound, _config
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from verifykit.errors import GalleryError
-from verifykit.server.auth import Gate, network_of
-from verifykit.server.keys import SCOPES, KeyStore, Scope
+from verifykit.server.auth import SCOPES, Gate, KeyStore, Scope, network_of
+from verifykit.server.errors import ProblemError
 from verifykit.server.limits import FailureLimiter, RateLimiter
-from verifykit.server.problems import ProblemError
 from verifykit.server.state import ServerState
 
 HERE = "192.0.2.1"

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.unit.server.asgi_calls import Answer, a_scope, call, greet
-from verifykit.server.body_limit import BodyLimit
+from verifykit.server.middleware import BodyLimit
 
 MAX = 1000
 

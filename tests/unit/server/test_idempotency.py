@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from verifykit.server.errors import ProblemError
 from verifykit.server.idempotency import (
     Idempotency,
     IdempotencyInProgressError,
     IdempotencyKeyReusedError,
     StoredAnswer,
 )
-from verifykit.server.problems import ProblemError
 from verifykit.server.state import ServerState
 
 HOUR_S = 3600.0

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from verifykit.errors import InputError
-from verifykit.server.keys import SCOPES, ApiKey, KeyStore, Scope
+from verifykit.server.auth import SCOPES, ApiKey, KeyStore, Scope
 from verifykit.server.state import ServerState
 
 NOON = datetime(2030, 1, 1, 12, tzinfo=timezone.utc)
@@ -130,7 +130,7 @@ def test_a_service_whose_last_key_is_revoked_does_not_look_like_one_without_keys
 IN_ANOTHER_PROCESS = """
 import sys
 from pathlib import Path
-from verifykit.server.keys import KeyStore
+from verifykit.server.auth import KeyStore
 from verifykit.server.state import ServerState
 
 state = ServerState(Path(sys.argv[1]), create=False)

@@ -17,8 +17,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.server.asgi_calls import a_scope, broken, call, greet
-from verifykit.server.logs import AccessLog, JsonFormatter, configure_logging
-from verifykit.server.security import RequestId
+from verifykit.server.middleware import RequestId
+from verifykit.server.observability import AccessLog, JsonFormatter, configure_logging
 
 NAMES = ("verifykit", "uvicorn", "uvicorn.access")
 

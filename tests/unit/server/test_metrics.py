@@ -9,7 +9,7 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.server.asgi_calls import a_scope, broken, call
-from verifykit.server.metrics import Metrics, RequestMetrics
+from verifykit.server.observability import Metrics, RequestMetrics
 
 
 def _samples(metrics: Metrics) -> dict[str, list[tuple[Mapping[str, str], float]]]:

@@ -16,8 +16,7 @@ import verifykit as vk
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import files, problem
 from verifykit.errors import AuditError
-from verifykit.server.problem_codes import CODES, hint_for
-from verifykit.server.problems import ProblemError, as_problem
+from verifykit.server.errors import CODES, ProblemError, as_problem, hint_for
 from verifykit.verifier import Verifier
 
 CHECKOUT = Path(__file__).parents[3]

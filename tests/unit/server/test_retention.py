@@ -19,9 +19,9 @@ from verifykit.audit import read_log
 from verifykit.errors import GalleryLockedError, InputError
 from verifykit.gallery import Gallery, SqliteGallery, checked_entry
 from verifykit.models import load
-from verifykit.retention import ExpiryReport, expire
+from verifykit.privacy import ExpiryReport, expire
 from verifykit.server import retention
-from verifykit.server.logs import JsonFormatter
+from verifykit.server.observability import JsonFormatter
 from verifykit.server.settings import ServerSettings
 from verifykit.spec import ModelSpec
 from verifykit.types import Template

@@ -16,12 +16,11 @@ import pytest
 from tests.unit.server.conftest import OwnService
 from verifykit.errors import InputError, ModelNotFoundError
 from verifykit.server import ServerSettings, serve
-from verifykit.server.impatience import ImpatientProtocol
-from verifykit.server.keys import KeyStore
-from verifykit.server.metrics import Metrics
-from verifykit.server.run import _address, _bound
+from verifykit.server.auth import KeyStore
+from verifykit.server.observability import Metrics
 from verifykit.server.service import Service
 from verifykit.server.state import ServerState
+from verifykit.server.uvicorn_runner import ImpatientProtocol, _address, _bound
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from starlette.types import ASGIApp, Message
 
 from tests.unit.server.asgi_calls import Answer, a_scope, call, greet
 from verifykit.errors import InputError
-from verifykit.server.security import RequestId, SameOrigin, SecurityHeaders, TrustedHosts
+from verifykit.server.middleware import RequestId, SameOrigin, SecurityHeaders, TrustedHosts
 
 HOST = ("host", "localhost:8000")
 HEX = re.compile(r"[0-9a-f]{16}")

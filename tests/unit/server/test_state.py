@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
-from verifykit.server.problems import as_problem
+from verifykit.server.errors import as_problem
 from verifykit.server.state import SCHEMA_VERSION, ServerState
 
 INSERT = "INSERT INTO answer VALUES (?, x'00', x'00', 'worker', 0, NULL, NULL)"

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image as PilImage
 
 from tests.unit.server.running import b64, files, problem
-from verifykit.server.problems import ProblemError
+from verifykit.server.errors import ProblemError
 from verifykit.server.uploads import Upload
 
 PATH = "/v1/subjects/uploader"

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from verifykit.server.problems import ProblemError
-from verifykit.server.work import Work
+from verifykit.server.errors import ProblemError
+from verifykit.server.service import Work
 
 
 def test_jobs_run_in_threads_and_what_they_raise_comes_back() -> None:

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from training.config import Config
-from training.config_file import parse_config
+from verifykit_training.config import Config, parse_config
 
 SIZE_PX = 32
 

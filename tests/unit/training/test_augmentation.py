@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests.unit.training.drawing import drawn
-from training.augmentation import PRESETS, Augmentation, resolve_augmentation
-from training.config import AugmentationConfig
-from training.errors import ConfigError
+from verifykit_training.augmentation import PRESETS, Augmentation, resolve_augmentation
+from verifykit_training.config import AugmentationConfig
+from verifykit_training.errors import ConfigError
 
 CROPS = [drawn(subject, 0) for subject in range(6)]
 

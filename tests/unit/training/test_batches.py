@@ -9,16 +9,24 @@ import pytest
 import torch
 
 from tests.unit.training.drawing import draw_folder, small_config
-from training.augmentation import Augmentation
-from training.batches import Batch, BatchPlan, CropDataset, Plan, build_loader, derived_seed
-from training.config import AugmentationConfig
-from training.data import Record, read_records
-from training.errors import DataError
-from training.learner import input_of
-from training.preparation import build_sampler, crop_records, default_data, prepare
-from training.samplers import PKSampler, TripletListSampler
 from verifykit.image import load_image
-from verifykit.preprocess import crop, to_tensor
+from verifykit.modalities import crop, to_tensor
+from verifykit_training.augmentation import Augmentation
+from verifykit_training.batches import (
+    Batch,
+    BatchPlan,
+    CropDataset,
+    PKSampler,
+    Plan,
+    TripletListSampler,
+    build_loader,
+    derived_seed,
+)
+from verifykit_training.config import AugmentationConfig
+from verifykit_training.dataset import Record, read_records
+from verifykit_training.errors import DataError
+from verifykit_training.learner import input_of
+from verifykit_training.preparation import build_sampler, crop_records, default_data, prepare
 
 CONFIG = small_config()
 

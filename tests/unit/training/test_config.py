@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.unit.training.drawing import small_config
-from training.config import require_same_config
-from training.config_file import load_config
-from training.errors import ConfigError
+from verifykit_training.config import load_config, require_same_config
+from verifykit_training.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).parents[3] / "configs").glob("*.toml"))
 

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from tests.unit.training.drawing import draw_folder, small_config
-from training.config import CropConfig
-from training.crops import CropCache, build_acquisition
-from training.data import Record, read_records
-from training.errors import DataError
-from verifykit.acquisition import Acquisition
 from verifykit.errors import ModelNotFoundError
+from verifykit.extraction import Acquisition
 from verifykit.image import load_image
-from verifykit.preprocess import crop
+from verifykit.modalities import crop
+from verifykit_training.config import CropConfig
+from verifykit_training.crop_cache import CropCache, build_acquisition
+from verifykit_training.dataset import Record, read_records
+from verifykit_training.errors import DataError
 
 
 def _unexpected() -> Acquisition:

@@ -10,10 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.training.drawing import draw_folder
-from training.data import Record, divide, read_records
-from training.data_check import check_records
-from training.errors import DataError
-from training.triplet_file import read_triplets
+from verifykit_training.dataset import Record, check_records, divide, read_records, read_triplets
+from verifykit_training.errors import DataError
 
 
 def _csv(folder: Path, *lines: str) -> Path:

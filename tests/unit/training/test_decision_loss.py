@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from training.losses import DecisionLoss, supervised_contrastive_loss
 from verifykit.errors import InputError
 from verifykit.scoring import reference_rows
+from verifykit_training.losses import DecisionLoss, supervised_contrastive_loss
 
 LABELS = torch.tensor([4, 4, 4, 4, 7, 7, 7, 2, 2, 9])
 FORGED = torch.tensor([0, 0, 0, 1, 0, 0, 1, 0, 0, 0]).bool()

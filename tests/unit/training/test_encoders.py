@@ -13,7 +13,10 @@ import torch
 import torchvision
 from sklearn.datasets import load_sample_image
 
-from training.encoders import (
+from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError
+from verifykit.modalities import to_tensor
+from verifykit.spec import InputSpec
+from verifykit_training.encoders import (
     ENCODERS,
     EmbeddingNetwork,
     build_encoder,
@@ -21,10 +24,7 @@ from training.encoders import (
     parameter_groups,
     set_backbone_frozen,
 )
-from training.encoders.weights import read_weights
-from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError
-from verifykit.preprocess import to_tensor
-from verifykit.spec import InputSpec
+from verifykit_training.encoders.weights import read_weights
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import pytest
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from training.config import Config, HandConfig
-from training.hand import change_hands
 from verifykit.types import Image
+from verifykit_training.augmentation import change_hands
+from verifykit_training.config import Config, HandConfig
 
 STILL = dict.fromkeys(HandConfig.model_fields, 0.0)
 

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.training import loss_references as reference
-from training.losses import (
+from verifykit_training.losses import (
     batch_all_triplet_loss,
     batch_hard_triplet_loss,
     build_loss,

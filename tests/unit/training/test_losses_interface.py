@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from training.losses import (
+from verifykit.errors import InputError
+from verifykit_training.losses import (
     LOSSES,
     batch_all_triplet_loss,
     batch_hard_triplet_loss,
@@ -19,7 +20,6 @@ from training.losses import (
     supervised_contrastive_loss,
     triplet_loss,
 )
-from verifykit.errors import InputError
 
 FUNCTIONS = [
     batch_all_triplet_loss,

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from training import losses as ours
+from verifykit_training import losses as ours
 
 
 @pytest.fixture

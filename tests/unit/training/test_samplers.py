@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from training.samplers import BalancedTripletSampler, PKSampler, TripletListSampler
 from verifykit.errors import InputError
+from verifykit_training.batches import BalancedTripletSampler, PKSampler, TripletListSampler
 
 LABELS = np.repeat(np.arange(7), [4, 9, 1, 2, 6, 5, 12])
 

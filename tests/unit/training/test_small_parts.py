@@ -13,16 +13,21 @@ import pytest
 import torch
 from torch import nn
 
-from training.checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
-from training.classify import classify
-from training.config import ScheduleConfig
-from training.data import Record
-from training.ema import build_average
-from training.embedding import pair_scores
-from training.errors import DataError, TrainingError
-from training.run_folder import Metrics, RunFolder
-from training.schedule import rate_factor
-from training.watch import CollapseWatch, require_finite, stop_signals
+from verifykit_training.config import ScheduleConfig
+from verifykit_training.dataset import Record
+from verifykit_training.errors import DataError, TrainingError
+from verifykit_training.evaluation import classify, pair_scores
+from verifykit_training.learner import build_average
+from verifykit_training.run_folder import (
+    Metrics,
+    RunFolder,
+    load_checkpoint,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from verifykit_training.schedule import rate_factor
+from verifykit_training.watch import CollapseWatch, require_finite, stop_signals
 
 
 def test_the_cosine_is_torchs() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from training.encoders import JoinedEncoders, MirroredViews, build_encoder
+from verifykit_training.encoders import JoinedEncoders, MirroredViews, build_encoder
 
 
 def test_mirrored_views_are_the_rows_of_the_mirror_images() -> None:

@@ -6,6 +6,7 @@ from verifykit.server.routes import health, identification, models, subjects, ve
 
 __all__ = ["ROUTERS"]
 
+
 ROUTERS = (
     subjects.router,
     verification.router,

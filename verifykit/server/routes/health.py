@@ -8,12 +8,8 @@ from fastapi import APIRouter, Depends, Request
 from starlette.responses import PlainTextResponse, Response
 
 from verifykit.errors import VerifyKitError
-from verifykit.server.access import require, service_of
-from verifykit.server.answers import HealthAnswer, ReadyAnswer
-from verifykit.server.openapi import problems
-from verifykit.server.responses import as_json
-
-__all__ = ["router"]
+from verifykit.server.dependencies import require, service_of
+from verifykit.server.schemas import HealthAnswer, ReadyAnswer, as_json, problems
 
 router = APIRouter(tags=["health"])
 

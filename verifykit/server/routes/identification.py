@@ -7,20 +7,22 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from verifykit.asked import Asked
+from verifykit.decision import Asked
 from verifykit.errors import AcquisitionError
-from verifykit.identification import identify_each
-from verifykit.server.access import Caller, require, service_of
-from verifykit.server.answers import IdentifyAnswer, InspectAnswer
-from verifykit.server.openapi import picture_body, problems
-from verifykit.server.opening import ServedModel
-from verifykit.server.problem_codes import hint_for
-from verifykit.server.questions import IdentifyQuestion, Question
-from verifykit.server.records import Record
-from verifykit.server.responses import as_json
+from verifykit.server.dependencies import Caller, Record, require, service_of
+from verifykit.server.errors import hint_for
+from verifykit.server.schemas import (
+    IdentifyAnswer,
+    IdentifyQuestion,
+    InspectAnswer,
+    Question,
+    as_json,
+    picture_body,
+    problems,
+)
+from verifykit.server.service import ServedModel
 from verifykit.server.uploads import Upload, receive
-
-__all__ = ["router"]
+from verifykit.verifier import identify_each
 
 router = APIRouter(prefix="/v1", tags=["identification"])
 

@@ -7,13 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
-from verifykit.server.access import require, service_of
-from verifykit.server.answers import ModelsAnswer
-from verifykit.server.openapi import problems
-from verifykit.server.opening import ServedModel
-from verifykit.server.responses import as_json
-
-__all__ = ["router"]
+from verifykit.server.dependencies import require, service_of
+from verifykit.server.schemas import ModelsAnswer, as_json, problems
+from verifykit.server.service import ServedModel
 
 router = APIRouter(prefix="/v1", tags=["models"])
 

@@ -14,18 +14,22 @@ from starlette.responses import Response
 
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
 from verifykit.gallery import Gallery
-from verifykit.server.access import Caller, require, service_of
-from verifykit.server.answers import RemovalAnswer, SubjectAnswer, SubjectsAnswer
-from verifykit.server.openapi import enrol_body, problems
-from verifykit.server.opening import ServedModel
-from verifykit.server.questions import EnrolQuestion, ListQuestion, Question, SubjectId
-from verifykit.server.records import Record
-from verifykit.server.responses import as_json
-from verifykit.server.service import Service
+from verifykit.server.dependencies import Caller, Record, require, service_of
+from verifykit.server.schemas import (
+    EnrolQuestion,
+    ListQuestion,
+    Question,
+    RemovalAnswer,
+    SubjectAnswer,
+    SubjectId,
+    SubjectsAnswer,
+    as_json,
+    enrol_body,
+    problems,
+)
+from verifykit.server.service import ServedModel, Service
 from verifykit.server.uploads import Upload, receive
 from verifykit.types import EnrollmentReport
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1/subjects", tags=["subjects"])
 

@@ -8,19 +8,20 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from verifykit.errors import CalibrationError
-from verifykit.server.access import Caller, require, service_of
-from verifykit.server.answers import DecisionAnswer
-from verifykit.server.openapi import compare_body, picture_body, problems
-from verifykit.server.opening import ServedModel
-from verifykit.server.problems import ProblemError
-from verifykit.server.questions import DecisionQuestion, SubjectId
-from verifykit.server.records import Record
-from verifykit.server.responses import as_json
-from verifykit.server.service import Service
+from verifykit.server.dependencies import Caller, Record, require, service_of
+from verifykit.server.errors import ProblemError
+from verifykit.server.schemas import (
+    DecisionAnswer,
+    DecisionQuestion,
+    SubjectId,
+    as_json,
+    compare_body,
+    picture_body,
+    problems,
+)
+from verifykit.server.service import ServedModel, Service
 from verifykit.server.uploads import Upload, receive
 from verifykit.types import Decision
-
-__all__ = ["router"]
 
 router = APIRouter(prefix="/v1", tags=["verification"])
 

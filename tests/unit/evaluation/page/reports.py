@@ -9,21 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from verifykit.evaluation.rates import (
+from verifykit.evaluation.results import (
     AttackResult,
     Det,
-    Histogram,
-    Interval,
-    Rate,
-    RateAtFmr,
-    Subgroup,
-)
-from verifykit.evaluation.results import (
     EvaluationReport,
     Failure,
     Folds,
+    Histogram,
+    Interval,
     ModelResult,
     OpenSetResult,
+    Rate,
+    RateAtFmr,
+    Subgroup,
     WorstPair,
 )
 from verifykit.metrics import det_curve, equal_error_rate, threshold_at_fmr

@@ -11,11 +11,11 @@ import matplotlib as mpl
 import pytest
 
 from tests.unit.evaluation.page.reports import NASTY, model_result, rate
-from verifykit.evaluation.page import charts
-from verifykit.evaluation.page.charts import det_chart, open_set_chart, score_chart
-from verifykit.evaluation.page.palette import GREY, Line, series_of, shades
-from verifykit.evaluation.page.whiskers import Whisker, whisker_chart
-from verifykit.evaluation.rates import Det
+from verifykit.evaluation.report import charts
+from verifykit.evaluation.report.charts import det_chart, open_set_chart, score_chart
+from verifykit.evaluation.report.palette import GREY, Line, series_of, shades
+from verifykit.evaluation.report.whiskers import Whisker, whisker_chart
+from verifykit.evaluation.results import Det
 
 MODELS = (model_result("one"), model_result("two", 2), model_result(NASTY, 3))
 SERIES = series_of(MODELS)

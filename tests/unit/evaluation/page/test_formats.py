@@ -6,8 +6,8 @@ import math
 
 import pytest
 
-from verifykit.evaluation.page.formats import bounds, number, one_in, percent, plain_text, share
-from verifykit.evaluation.rates import Interval
+from verifykit.evaluation.report.formats import bounds, number, one_in, percent, plain_text, share
+from verifykit.evaluation.results import Interval
 
 THIN = "\u202f"
 

@@ -17,8 +17,8 @@ from tests.unit.evaluation.page.reports import (
     rate,
     report,
 )
-from verifykit.evaluation.page.rendering import render_page
-from verifykit.evaluation.rates import Interval
+from verifykit.evaluation.report.rendering import render_page
+from verifykit.evaluation.results import Interval
 
 OPTIONAL = ("skilled_forgery", "open-set", "folds", "subgroups", "worst", "notes")
 ALWAYS = ("models", "random_forgery", "failures", "reading")

@@ -15,7 +15,7 @@ import pytest
 
 from tests.unit.evaluation.page.reports import model_result, pictures_of, report
 from verifykit.errors import InputError
-from verifykit.evaluation.page import require_report_libraries, write_report
+from verifykit.evaluation.report import require_report_libraries, write_report
 from verifykit.evaluation.results import EvaluationReport
 
 SMALL = report(model_result("one", skilled=False, people=False))
@@ -55,7 +55,7 @@ def test_the_same_report_gives_the_same_bytes_in_another_process(tmp_path: Path)
     code = (
         "from pathlib import Path; import sys;"
         "from tests.unit.evaluation.page.test_writing import WHOLE, pictures_of;"
-        "from verifykit.evaluation.page import write_report;"
+        "from verifykit.evaluation.report import write_report;"
         "write_report(WHOLE, Path(sys.argv[1]), pictures_of(WHOLE))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
@@ -104,7 +104,7 @@ def test_without_the_extra_the_error_names_it(
     library: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, library, None)  # what makes an import fail
-    with pytest.raises(InputError, match=rf'{library}.*pip install "verifykit\[evaluate\]"'):
+    with pytest.raises(InputError, match=rf'{library}.*pip install "verifykit-sdk\[evaluate\]"'):
         require_report_libraries()
     with pytest.raises(InputError, match="verifykit"):
         write_report(SMALL, tmp_path / "new", {})
@@ -118,6 +118,6 @@ def test_with_the_extra_there_is_no_error() -> None:
 def test_the_package_can_be_imported_without_the_extra() -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('jinja2', 'matplotlib')));"
-        "import verifykit.evaluation.page, verifykit.evaluation.page.charts"
+        "import verifykit.evaluation.report, verifykit.evaluation.report.charts"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

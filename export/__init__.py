@@ -1,1 +1,0 @@
-"""Models from elsewhere into verifykit model files: passes over the graph, digest, golden, writing."""

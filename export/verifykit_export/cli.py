@@ -1,0 +1,245 @@
+"""The command ``verifykit-export``.
+
+Exit status: 0 written, 2 error and nothing written, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from verifykit.errors import InputError, VerifyKitError
+from verifykit.spec import OperatingPoint
+
+_COMMANDS = ("import", "run", "--help")
+
+JsonOption = Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")]
+NameOption = Annotated[str | None, typer.Option("--name", help="The model's name.")]
+CitationOption = Annotated[str, typer.Option(help="The paper or project to credit.")]
+
+app = typer.Typer(
+    help="A training run as a model file: verifykit-export RUN models/mine.onnx --data PATH. Somebody "
+    "else's ONNX encoder: verifykit-export import.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+@app.command("run")
+def export(
+    run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
+    target: Annotated[
+        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", help="Real images: a folder for each subject, or a CSV; else $VERIFYKIT_DATA."
+        ),
+    ] = None,
+    precision: Annotated[
+        Literal["fp32", "fp16", "int8"], typer.Option(help="int8 is static, per channel.")
+    ] = "fp32",
+    name: NameOption = None,
+    max_eer_rise: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Allowed for fp16 and int8 over float32.")
+    ] = 0.005,
+    fusion: Annotated[
+        Literal["mean", "max", "centroid", "spread"],
+        typer.Option(help="How the scores of several references become one."),
+    ] = "mean",
+    beside: Annotated[
+        list[Path] | None,
+        typer.Option(help="A further run whose network looks at the same image; may be repeated."),
+    ] = None,
+    mirrored: Annotated[
+        bool,
+        typer.Option(
+            "--mirrored",
+            help="Look at the mirror images too; for runs with augmentation.hand.mirror.",
+        ),
+    ] = False,
+    images: Annotated[
+        int, typer.Option(min=2, help="Stop taking subjects for the rates at so many images.")
+    ] = 500,
+    opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
+    citation: CitationOption = "none",
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the crops; default: verifykit's cache.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a training run as one model file, proved equal to the network."""
+    from verifykit_export.export_run import ExportRequest, export_run
+    from verifykit_training.preparation import default_data
+
+    done = export_run(
+        ExportRequest(
+            run=run,
+            target=target,
+            data=default_data(data),
+            precision=precision,
+            name=name,
+            citation=citation,
+            opset=opset,
+            max_eer_rise=max_eer_rise,
+            fusion=fusion,
+            beside=tuple(beside or ()),
+            mirrored=mirrored,
+            images=images,
+            cache=cache,
+        )
+    )
+    measured, points = done.measured, done.spec.operating_points
+    if as_json:
+        body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
+        found = {"operating_points": [asdict(point) for point in points], **asdict(measured)}
+        typer.echo(json.dumps({**body, **found}, indent=1))
+        return
+    parity, rates = measured.parity, measured.rates
+    typer.echo(f"{done.path}: {measured.file_bytes} bytes, {precision}, opset {measured.opset}")
+    typer.echo(
+        f"gate: 1 - cosine at most {parity.gap:.1e} on {parity.images} crops, batches "
+        f"{parity.batch_gap:.1e}, FNMR at FMR 0.01 {parity.fnmr:.2%} by both"
+    )
+    typer.echo(
+        f"EER {rates.eer:.2%}, in float32 {measured.float32_eer:.2%}: {rates.mated} mated and "
+        f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects that were not trained on"
+    )
+    for cost in measured.costs:
+        typer.echo(
+            f"{cost.precision}: {cost.network_bytes} bytes, {cost.image_ms:.2f} ms an image, "
+            f"{cost.times_float32:.2f} times float32"
+        )
+    for line in _points_text(points):
+        typer.echo(line)
+    if not points:
+        typer.echo(
+            f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
+            "even FMR 0.1 takes; every call needs threshold="
+        )
+    if measured.ignores_color:
+        typer.echo(
+            f"the network hardly tells red from blue (cosine {measured.swapped_cosine:.4f}): the check at "
+            "load would not find a swapped channel order"
+        )
+    if points and done.spec.default_fmr is None:
+        typer.echo(
+            "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
+            "every call needs fmr= or threshold="
+        )
+
+
+def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
+    for attack in dict.fromkeys(point.attack for point in points):
+        mine = [point for point in points if point.attack == attack]
+        counts: dict[str, list[int]] = {}
+        for count in sorted({point.reference_count for point in mine}):
+            fmrs = [point.fmr for point in mine if point.reference_count == count]
+            counts.setdefault(f"FMR {max(fmrs):g} to {min(fmrs):g}", []).append(count)
+        parts = [
+            f"{some[0]}{f' to {some[-1]}' if len(some) > 1 else ''}: {rates}"
+            for rates, some in counts.items()
+        ]
+        yield f"operating points, {attack}, by number of references: {'; '.join(parts)}"
+
+
+@app.command("import")
+def import_(
+    foreign: Annotated[Path, typer.Argument(help="Somebody else's ONNX encoder.")],
+    target: Annotated[
+        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+    ],
+    modality: Annotated[Literal["face", "signature", "plain"], typer.Option()],
+    color: Annotated[
+        Literal["rgb", "bgr", "grey"], typer.Option(help="Order it was trained with.")
+    ],
+    mean: Annotated[str, typer.Option(help="One value a channel: 127.5,127.5,127.5.")],
+    std: Annotated[str, typer.Option(help="Likewise.")],
+    crop: Annotated[
+        Literal["five_point", "plain"], typer.Option(help="What part of an image it sees.")
+    ],
+    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights.")],
+    source: Annotated[str, typer.Option(help="Where the file is from.")],
+    scale: Annotated[
+        float, typer.Option(help="(pixel * scale - mean) / std, pixel in 0..255.")
+    ] = 1.0,
+    height: Annotated[int | None, typer.Option(min=1, help="Must agree with the file.")] = None,
+    width: Annotated[int | None, typer.Option(min=1, help="Must agree with the file.")] = None,
+    detector: Annotated[
+        str, typer.Option(help="The model that lends five_point its detector.")
+    ] = "face",
+    name: NameOption = None,
+    training_data: Annotated[str, typer.Option(help="What it was trained on.")] = "not stated",
+    citation: CitationOption = "none",
+    data: Annotated[
+        Path | None, typer.Option(help="Real images to prove equality on; else drawn ones.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write somebody else's encoder as a model file, proved equal to theirs."""
+    from verifykit_export.import_onnx import ImportRequest, import_foreign
+
+    done = import_foreign(
+        ImportRequest(
+            source_file=foreign,
+            target=target,
+            modality=modality,
+            color=color,
+            scale=scale,
+            mean=_numbers("--mean", mean),
+            std=_numbers("--std", std),
+            crop=crop,
+            licence=licence,
+            source=source,
+            height_px=height,
+            width_px=width,
+            detector=detector,
+            name=name,
+            training_data=training_data,
+            citation=citation,
+            data=data,
+        )
+    )
+    if as_json:
+        body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
+        typer.echo(
+            json.dumps({**body, "real_images": done.real_images, **asdict(done.parity)}, indent=1)
+        )
+        return
+    typer.echo(
+        f"{done.path}: {done.spec.embedding_size} values an image; 1 - cosine to the foreign file at most "
+        f"{done.parity.gap:.1e} on {done.real_images} real and "
+        f"{done.parity.images - done.real_images} drawn crops, batches {done.parity.batch_gap:.1e}"
+    )
+    typer.echo("operating points: none, nothing was measured; every call needs threshold=")
+
+
+def main() -> None:
+    """Run the command line and leave the process with its exit status."""
+    arguments = sys.argv[1:]
+    if arguments and arguments[0] not in _COMMANDS:
+        arguments.insert(0, "run")
+    try:
+        app(arguments, prog_name="verifykit-export")
+    except (VerifyKitError, OSError) as error:
+        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _numbers(option: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"{option} takes numbers with commas between them, one a channel, got {text!r}"
+        ) from None

@@ -1,0 +1,9 @@
+"""What export raises on purpose, beside the runtime's own errors."""
+
+from __future__ import annotations
+
+from verifykit.errors import VerifyKitError
+
+
+class ExportError(VerifyKitError):
+    """A model was not written: it does not do what the network it comes from does, or too much worse."""

@@ -1,0 +1,253 @@
+"""A training run becomes one model file, proved equal to the network that it came from."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+
+from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
+from verifykit.evaluation.calibrate import Measured as MeasuredPoints
+from verifykit.models import load, render_card
+from verifykit.session import Session
+from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
+from verifykit.types import Embeddings
+from verifykit_export.errors import ExportError
+from verifykit_export.model_card import Cost, Measured, render_measured
+from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
+from verifykit_export.parity import (
+    cosine_gap,
+    embed_with_onnx,
+    embed_with_torch,
+    open_session,
+    require_equal,
+    require_same_fnmr,
+)
+from verifykit_export.precision import Precision, to_float16, to_int8
+from verifykit_export.samples import Samples, read_samples
+from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
+from verifykit_training.evaluation import Scores, Verification, evaluate_verification
+from verifykit_training.run_folder import EncoderRecord, write_whole
+
+_GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
+_TIMED_RUNS = 15
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What to write, and what it is measured on.
+
+    Attributes:
+        run: The run's folder.
+        target: The model file; its card goes beside it as ``.md``.
+        data: Real images: the run's data or others, a folder or a CSV.
+        precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
+        name: The model's name; None takes the run's.
+        citation: The paper or project to credit.
+        opset: The ONNX operator set.
+        max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
+        fusion: How the scores of several references become one.
+        beside: Further runs, whose networks read the same image: see ``torch_export.compose``.
+        mirrored: Whether the networks look at the mirror images too; likewise.
+        images: Stop taking subjects for the rates once they have so many images.
+        cache: Folder of the crops; None is verifykit's own.
+    """
+
+    run: Path
+    target: Path
+    data: Path
+    precision: Precision = "fp32"
+    name: str | None = None
+    citation: str = "none"
+    opset: int = TORCH_OPSET
+    max_eer_rise: float = 0.005
+    fusion: Fusion = "mean"
+    beside: tuple[Path, ...] = ()
+    mirrored: bool = False
+    images: int = 500
+    cache: Path | None = None
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What was written and measured.
+
+    Attributes:
+        path: The model file.
+        card: The card beside it.
+        spec: What the file says about itself.
+        measured: Gate, rates, size and speed.
+    """
+
+    path: Path
+    card: Path
+    spec: ModelSpec
+    measured: Measured
+
+
+def export_run(request: ExportRequest) -> Exported:
+    """Export, prove, measure, calibrate, write.
+
+    Args:
+        request: What to write.
+
+    Raises:
+        ExportError: The file would not be the network, or its EER rises by more than is allowed; then
+            nothing is written.
+        TrainingError: The folder holds no finished run, or a damaged one.
+        DataError: The data cannot be read or are too few.
+        ModelError: The run contradicts itself, or a face model that lends its detector is not there.
+        ProviderError: onnxruntime is not installed.
+        OSError: The target cannot be written.
+    """
+    if not request.target.parent.is_dir():
+        raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
+    whole = compose(request.run, request.beside, mirrored=request.mirrored)
+    encoder, record = whole.encoder, whole.record
+    samples = read_samples(
+        whole.run, whole.config, record, request.data, limit=request.images, cache=request.cache
+    )
+    float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
+    session = open_session(float32)
+    parity = require_equal(
+        embed_with_torch(encoder, record.input, samples.every),
+        lambda crops, batch: embed_with_onnx(session, record.input, crops, batch=batch),
+        samples.every,
+    )
+    _, _, torch_scores = _rates(embed_with_torch(encoder, record.input, samples.crops), samples)
+    rows, rates, scores = _rates(embed_with_onnx(session, record.input, samples.crops), samples)
+    parity = replace(parity, fnmr=require_same_fnmr(torch_scores, scores))
+    model, reference = float32, None
+    if request.precision != "fp32":
+        reference = rates
+        model = _reduced(request.precision, float32, record.input, samples)
+        reduced = open_session(model)
+        before = rows
+        rows, rates, scores = _rates(embed_with_onnx(reduced, record.input, samples.crops), samples)
+        parity = replace(parity, reduced_gap=cosine_gap(before, rows))
+        _require_small_rise(request, reference.eer, rates.eer)
+        costs = _costs(
+            {"fp32": (float32, session), request.precision: (model, reduced)}, samples, record
+        )
+    else:
+        costs = _costs({"fp32": (float32, session)}, samples, record)
+    points = measured_points(
+        rows,
+        [record.subject for record in samples.records],
+        [record.is_forgery for record in samples.records],
+        request.fusion,
+        # A set of a combined manifest calls its subjects set/name.
+        populations=[record.subject.rpartition("/")[0] for record in samples.records],
+    )
+    spec = _spec(request, whole, model, rates, points)
+    detector = None
+    if record.detector_model is not None:
+        data = load(record.detector_model).detector
+        detector = onnx.load_model_from_string(data) if data is not None else None
+    write_model(request.target, model, spec, detector)
+    measured = Measured(
+        precision=request.precision,
+        opset=request.opset,
+        parity=parity,
+        rates=rates,
+        float32_eer=rates.eer if reference is None else reference.eer,
+        points=points.points,
+        costs=costs,
+        swapped_cosine=swapped_cosine(model, record.input),
+        file_bytes=request.target.stat().st_size,
+    )
+    card = request.target.with_suffix(".md")
+    text = render_card(spec) + render_measured(record, measured)
+    write_whole(card, lambda part: _write(part, text))
+    return Exported(request.target, card, spec, measured)
+
+
+def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
+    rates, scores = evaluate_verification(rows, samples.records, samples.refused)
+    return rows, rates, scores
+
+
+def _reduced(
+    precision: Precision, model: onnx.ModelProto, spec: InputSpec, samples: Samples
+) -> onnx.ModelProto:
+    if precision == "fp16":
+        return to_float16(model)
+    return to_int8(model, spec, samples.trained or samples.crops)
+
+
+def _require_small_rise(request: ExportRequest, before: float, after: float) -> None:
+    if not after - before <= request.max_eer_rise:
+        raise ExportError(
+            f"{request.precision} raises the EER from {before:.3%} to {after:.3%}, by "
+            f"{after - before:.3%}; allowed is {request.max_eer_rise:.3%} (--max-eer-rise); no file was "
+            "written"
+        )
+
+
+def _costs(
+    models: dict[str, tuple[onnx.ModelProto, Session]], samples: Samples, record: EncoderRecord
+) -> tuple[Cost, ...]:
+    """Size and time of each; they take turns, so that a busy machine is busy for all."""
+    crops = samples.crops[:1]
+    times: dict[str, list[float]] = {name: [] for name in models}
+    for _ in range(_TIMED_RUNS):
+        for name, (_, session) in models.items():
+            start = time.perf_counter()
+            embed_with_onnx(session, record.input, crops)
+            times[name].append((time.perf_counter() - start) * 1e3)
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}
+    return tuple(
+        Cost(name, model.ByteSize(), medians[name], medians[name] / medians["fp32"])
+        for name, (model, _) in models.items()
+    )
+
+
+def _spec(
+    request: ExportRequest,
+    whole: Composition,
+    model: onnx.ModelProto,
+    rates: Verification,
+    measured: MeasuredPoints,
+) -> ModelSpec:
+    record = whole.record
+    points = measured.points
+    default_fmr, default_attack = default_rate(points)
+    several = any(point.reference_count > 1 for point in points)
+    return ModelSpec(
+        name=request.name or record.name,
+        modality=record.modality,  # type: ignore[arg-type]  # the configuration's own literal
+        input=record.input,
+        crop=record.crop,
+        embedding_size=record.embedding_size,
+        weights_sha256=weights_digest(model),
+        golden_embedding=golden_embedding(model, record.input, may_ignore_color=True),
+        licence=record.licence,
+        provenance=Provenance(
+            source=whole.source,
+            source_sha256=whole.source_sha256,
+            training_data=(
+                f"{record.training_data}; {record.trained_images} images of "
+                f"{record.trained_subjects} subjects"
+            ),
+            calibration_data=(
+                f"{rates.images} images of {rates.subjects} subjects that were not trained on, every "
+                f"pair: {rates.mated} mated, {rates.non_mated} non-mated, {rates.skilled} with skilled "
+                "forgeries"
+                + (f"; several references drawn {DRAWS} times a subject" if several else "")
+            ),
+            citation=request.citation,
+        ),
+        operating_points=points,
+        default_fmr=default_fmr,
+        default_attack=default_attack,
+        fusion=request.fusion,
+        golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
+        evidence=measured.evidence,
+    )
+
+
+def _write(part: str, text: str) -> None:
+    Path(part).write_text(text, encoding="utf-8")

@@ -1,0 +1,62 @@
+"""Let a network that was exported for one size take others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import shape_inference
+
+from verifykit_export.network import Network
+
+
+def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
+    """Make axes of the single input free, and every shape that follows from them.
+
+    ``Reshape`` to a fixed number of images copies the number from its input instead.
+
+    Args:
+        network: One input of static shape.
+        names: Axis to the name of the free dimension, for example ``{0: "batch"}``.
+
+    Raises:
+        ValueError: The network has not one input, or an axis of it that it does not have.
+    """
+    if len(network.inputs) != 1:
+        raise ValueError(f"one input is wanted, got {[item.name for item in network.inputs]}")
+    dims = network.inputs[0].type.tensor_type.shape.dim
+    if max(names) >= len(dims):
+        raise ValueError(f"input {network.inputs[0].name!r} has {len(dims)} axes, wanted {names}")
+    if 0 in names and dims[0].dim_value:
+        _copy_batch(network, dims[0].dim_value)
+    for axis, name in names.items():
+        dims[axis].dim_param = name
+    for output in network.outputs:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()
+    shapes = _shapes(network)
+    for output in network.outputs:
+        shape = output.type.tensor_type.shape
+        shape.CopyFrom(shapes[output.name])
+        for axis, dim in enumerate(shape.dim):
+            if not dim.dim_value and dim.dim_param not in names.values():
+                dim.dim_param = f"{output.name}_{axis}"
+
+
+def _copy_batch(network: Network, batch: int) -> None:
+    shapes = _shapes(network)
+    for node in network.nodes:
+        wanted = network.constant(node, 1) if node.op_type == "Reshape" else None
+        if wanted is None or wanted.size == 0 or wanted[0] != batch:
+            continue
+        inferred = shapes.get(node.input[0])
+        if inferred is not None and inferred.dim and inferred.dim[0].dim_value == batch:
+            copied = wanted.copy()
+            copied[0] = 0
+            node.input[1] = network.add_constant(node.input[1], copied)
+
+
+def _shapes(network: Network) -> dict[str, onnx.TensorShapeProto]:
+    graph = shape_inference.infer_shapes(network.to_model("shapes")).graph
+    values = [*graph.input, *graph.value_info, *graph.output]
+    return {item.name: item.type.tensor_type.shape for item in values}

@@ -1,0 +1,153 @@
+"""Smaller numbers: float16, and static int8 with ranges measured on real crops."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from verifykit.modalities import to_tensor
+from verifykit.spec import InputSpec
+from verifykit.types import Image
+from verifykit_export.network import Network, attributes
+from verifykit_export.passes import drop_dead, drop_identities
+
+Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
+
+# Rows to unit length: a sum of squares overflows float16, and loses what the cosine is made of.
+_NORMALISATION = ("ReduceL2", "Clip", "Expand", "Div")
+_QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool", "MaxPool")
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and arithmetic in float16; input, output and the rows' normalisation stay float32.
+
+    Args:
+        model: An encoder in float32; left as it is.
+
+    Returns:
+        The encoder in float16.
+    """
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    nodes = list(model.graph.node)
+    first = next((i for i, node in enumerate(nodes) if node.op_type == "ReduceL2"), len(nodes))
+    tail = [node.name for node in nodes[first:] if node.op_type in _NORMALISATION]
+    converted = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=tail)
+    network = Network.from_model(converted)
+    _sort(network)
+    _join_casts(network)
+    drop_dead(network)
+    return network.to_model(
+        model.graph.name, opset=model.opset_import[0].version, ir_version=model.ir_version
+    )
+
+
+def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> onnx.ModelProto:
+    """Weights per channel and activations in int8, as QuantizeLinear and DequantizeLinear pairs.
+
+    Static: the range of every activation is the one seen on the crops. Dynamic quantisation is not
+    offered, for it reaches only the last layer of a convolutional network.
+
+    Args:
+        model: An encoder in float32, batch norms folded; left as it is.
+        spec: Its input.
+        crops: (h, w, 3) uint8 RGB each, real ones, at least one.
+
+    Returns:
+        The encoder; input, output and the rows' normalisation stay float32.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Crops(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
+        def __init__(self) -> None:
+            self._tensors = _tensors(model.graph.input[0].name, spec, crops)
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            return next(self._tensors, None)
+
+    prepared = _copy(model)
+    # Ours is folded and checked already; without the mark onnxruntime advises to do so.
+    onnx.helper.set_model_props(prepared, {"onnx.quant.pre_process": "onnxruntime.quant"})
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        target = Path(folder) / "int8.onnx"
+        quantize_static(
+            prepared,
+            str(target),
+            Crops(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(_QUANTISED),
+            per_channel=True,
+            activation_type=QuantType.QInt8,
+            weight_type=QuantType.QInt8,
+        )
+        quantised = onnx.load(target)
+    del quantised.metadata_props[:]
+    del quantised.graph.value_info[:]
+    onnx.checker.check_model(quantised, full_check=True)
+    return quantised
+
+
+def _sort(network: Network) -> None:
+    """Every node behind those that it reads from: the converter appends its casts."""
+    made_by = {name: node for node in network.nodes for name in node.output}
+    order = TopologicalSorter({name: list(node.input) for name, node in made_by.items()})
+    names = [name for name in order.static_order() if name in made_by]
+    network.nodes = list({id(made_by[name]): made_by[name] for name in names}.values())
+
+
+def _join_casts(network: Network) -> None:
+    """Float32 to float16 and back is float32: between two nodes that stay float32 nothing is rounded."""
+    outputs = {item.name for item in network.outputs}
+    for node in network.nodes:
+        before = network.producer(node.input[0]) if node.op_type == "Cast" else None
+        if before is None or before.op_type != "Cast" or _target(node) != onnx.TensorProto.FLOAT:
+            continue
+        if node.output[0] in outputs:
+            node.op_type = "Identity"
+            del node.attribute[:]
+            node.input[0] = before.input[0]
+        else:
+            network.read_instead(node.output[0], before.input[0])
+    drop_identities(network)
+
+
+def _target(cast: onnx.NodeProto) -> int:
+    return int(attributes(cast)["to"])
+
+
+def _tensors(
+    name: str, spec: InputSpec, crops: Sequence[Image]
+) -> Iterator[dict[str, NDArray[np.float32]]]:
+    for crop in crops:
+        yield {name: to_tensor([crop], spec)}
+
+
+def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
+    fresh = onnx.ModelProto()
+    fresh.CopyFrom(model)
+    return fresh
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without onnxruntime's notes on the root logger."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,116 @@
+"""Real crops for the gate, the calibration of int8 and the operating points."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verifykit.errors import ModelContractError
+from verifykit.types import Image
+from verifykit_training.config import Config
+from verifykit_training.dataset import Record, read_records
+from verifykit_training.errors import DataError
+from verifykit_training.preparation import crop_records
+from verifykit_training.run_folder import EncoderRecord, RunFolder
+
+LEAST_IMAGES = 24
+"""Fewer crops prove nothing."""
+
+_CALIBRATION_IMAGES = 128
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Crops, and whose they are.
+
+    Attributes:
+        records: Images of subjects that the run was not trained on; rates are measured on them.
+        crops: Their crops, (h, w, 3) uint8 RGB each.
+        trained: Crops of training subjects, spread over all of them; empty with other data.
+        refused: How many images gave no crop.
+    """
+
+    records: tuple[Record, ...]
+    crops: tuple[Image, ...]
+    trained: tuple[Image, ...]
+    refused: int
+
+    @property
+    def every(self) -> tuple[Image, ...]:
+        """All crops."""
+        return self.crops + self.trained
+
+
+def read_samples(
+    run: RunFolder,
+    config: Config,
+    record: EncoderRecord,
+    data: Path,
+    *,
+    limit: int,
+    cache: Path | None = None,
+) -> Samples:
+    """Crop real images exactly as the run did.
+
+    Args:
+        run: Says who was trained on.
+        config: Of the run.
+        record: Of the run.
+        data: The run's data or others, a folder or a CSV.
+        limit: Stop taking subjects once they have so many images.
+        cache: Folder of the crops; None is verifykit's own.
+
+    Raises:
+        DataError: The data cannot be read, hold fewer than 24 images, or nobody the run was not
+            trained on with a mated pair.
+        ModelContractError: The crops are cut otherwise here than in the run.
+        ModelError: The face model that lends its detector is not there.
+    """
+    trained_on = set(run.read_subjects().get("train", ()))
+    records = read_records(data)
+    held_out = _whole_subjects([r for r in records if r.subject not in trained_on], limit)
+    known = [r for r in records if r.subject in trained_on and not r.is_forgery]
+    known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
+    cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
+    if cache_of.spec != record.crop:
+        raise ModelContractError(
+            f"{run.path} cut its crops otherwise than they are cut here: spec.json and config.toml "
+            f"disagree, or the model {record.detector_model!r} is another one now"
+        )
+    crops = {item.path: cache_of.crop(item.path) for item in kept}
+    mine = [item for item in held_out if item.path in crops]
+    _require_pairs(data, mine)
+    if len(crops) < LEAST_IMAGES:
+        raise DataError(
+            f"{data} gives {len(crops)} crops, at least {LEAST_IMAGES} are wanted to hold the exported "
+            "file against the network: give more with --data"
+        )
+    return Samples(
+        tuple(mine),
+        tuple(crops[item.path] for item in mine),
+        tuple(crops[item.path] for item in known if item.path in crops),
+        len(refused),
+    )
+
+
+def _whole_subjects(records: Sequence[Record], limit: int) -> list[Record]:
+    by_subject: dict[str, list[Record]] = {}
+    for record in records:
+        by_subject.setdefault(record.subject, []).append(record)
+    chosen: list[Record] = []
+    for some in by_subject.values():
+        if len(chosen) >= limit:
+            break
+        chosen += some
+    return chosen
+
+
+def _require_pairs(data: Path, records: Sequence[Record]) -> None:
+    subjects = [record.subject for record in records if not record.is_forgery]
+    if len(set(subjects)) < 2 or len(subjects) == len(set(subjects)):
+        raise DataError(
+            f"{data} holds {len(set(subjects))} subject(s) that the run was not trained on, without a "
+            "mated and a non-mated pair: give data of other people with --data, or train with "
+            "data.validation_share"
+        )

@@ -1,0 +1,240 @@
+"""A network in torch to ONNX, and what came out read back.
+
+What goes into a model file: the network of a run, or of several side by side, at mirror images too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import helper
+from torch import nn
+
+from verifykit.errors import ModelContractError
+from verifykit.spec import InputSpec
+from verifykit_export.errors import ExportError
+from verifykit_export.network import Network
+from verifykit_export.passes import drop_dead, drop_identities, fold_batch_norm, fold_constants
+from verifykit_training.config import Config
+from verifykit_training.encoders import VIEWS, JoinedEncoders, MirroredViews
+from verifykit_training.evaluation import load_encoder
+from verifykit_training.learner import input_of
+from verifykit_training.run_folder import EncoderRecord, RunFolder
+
+# The lowest that torch's exporter writes; ONNX Runtime knows it since 1.14.
+TORCH_OPSET = 18
+
+_LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
+
+
+def to_onnx(
+    encoder: nn.Module, spec: InputSpec, embedding_size: int, *, opset: int = TORCH_OPSET
+) -> onnx.ModelProto:
+    """Export an encoder with everything in it, the rows' normalisation to unit length too, in float32.
+
+    Args:
+        encoder: (N, C, H, W) float32 to (N, D) unit rows, in eval mode, on the CPU.
+        spec: Its input.
+        embedding_size: D.
+        opset: The operator set that is asked for.
+
+    Returns:
+        One model, all weights inside, nothing in it about the machine that it was made on.
+
+    Raises:
+        ExportError: The exporter failed, or returned another opset, input or output than was asked for.
+    """
+    example = torch.zeros(2, spec.channels, spec.height_px, spec.width_px)
+    batch = torch.export.Dim("batch")
+    with _quiet():
+        try:
+            program = torch.onnx.export(
+                encoder,
+                (example,),
+                dynamo=True,
+                opset_version=opset,
+                input_names=["input"],
+                output_names=["embedding"],
+                dynamic_shapes=({0: batch},),
+                verbose=False,
+            )
+        except Exception as error:  # torch has no common one
+            raise ExportError(f"torch's ONNX exporter failed: {error}") from error
+    assert program is not None  # noqa: S101 - returned with dynamo=True
+    model = program.model_proto
+    require_contract(model, spec, embedding_size, opset)
+    network = Network.from_model(model)
+    for node in network.nodes:
+        # The exporter notes the source lines, with the paths of this machine.
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*network.inputs, *network.outputs):
+        del value.metadata_props[:]
+    fold_constants(network)
+    drop_identities(network)
+    fold_batch_norm(network)
+    drop_dead(network)
+    ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
+    clean = network.to_model("encoder", opset=opset, ir_version=ir_version)
+    require_contract(clean, spec, embedding_size, opset)
+    return clean
+
+
+def require_contract(
+    model: onnx.ModelProto, spec: InputSpec, embedding_size: int, opset: int
+) -> None:
+    """Read back from a model what was asked of its exporter.
+
+    Args:
+        model: The exporter's answer.
+        spec: The input that was asked for, of any number of images.
+        embedding_size: D that was asked for.
+        opset: The operator set that was asked for.
+
+    Raises:
+        ExportError: Something else came back.
+    """
+    found = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
+    if found != [opset]:
+        raise ExportError(
+            f"opset {opset} was asked for, torch's exporter wrote {', '.join(map(str, found))}: ask for "
+            "one that it writes"
+        )
+    wanted = {
+        "input": [spec.channels, spec.height_px, spec.width_px],
+        "embedding": [embedding_size],
+    }
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if not dims or dims[0].HasField("dim_value") or not dims[0].dim_param:
+            raise ExportError(
+                f"{value.name!r}: the number of images is not free in the exported file"
+            )
+        sizes = [dim.dim_value for dim in dims[1:]]
+        if sizes != wanted.get(value.name):
+            raise ExportError(
+                f"{value.name!r}: wanted (N, {wanted.get(value.name)}), the exported file has {sizes}"
+            )
+    if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
+        raise ExportError("the exporter put weights into a second file")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What the exporter only logs is read back from the file, and refused there."""
+    levels = {name: logging.getLogger(name).level for name in _LOGGERS}
+    for name in _LOGGERS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+
+
+@dataclass(frozen=True)
+class Composition:
+    """A network to be exported, and where it comes from.
+
+    Attributes:
+        run: The first run: its training subjects are those of all.
+        config: Its configuration.
+        record: What becomes the specification; ``embedding_size`` is that of the whole.
+        encoder: The whole network, in eval mode.
+        source: Which runs and epochs, for people.
+        source_sha256: Of the weights; of several, of their digests one after the other.
+    """
+
+    run: RunFolder
+    config: Config
+    record: EncoderRecord
+    encoder: nn.Module
+    source: str
+    source_sha256: str
+
+
+def compose(path: Path, beside: Sequence[Path] = (), *, mirrored: bool = False) -> Composition:
+    """Load a run's network, and lay others beside it.
+
+    Args:
+        path: The run's folder.
+        beside: Further runs of the same crop and input, trained on no subject that the first was not.
+        mirrored: Look at the mirror images too: :class:`~verifykit_training.encoders.MirroredViews`.
+
+    Returns:
+        The whole.
+
+    Raises:
+        ExportError: Runs that do not go together, or never saw mirrored subjects.
+        TrainingError: A folder holds no finished run, or a damaged one.
+        ModelError: A run contradicts itself.
+    """
+    runs = [RunFolder(each) for each in (path, *beside)]
+    records = [run.read_record() for run in runs]
+    loaded = [load_encoder(run) for run in runs]
+    for run, record, (_, config) in zip(runs, records, loaded, strict=True):
+        _require_consistent(run, config, record)
+        _require_company(runs[0], records[0], run, record)
+        if mirrored:
+            _require_mirrors(config, record)
+    whole = loaded[0][0] if len(loaded) == 1 else JoinedEncoders([each for each, _ in loaded])
+    size = sum(record.embedding_size for record in records)
+    if mirrored:
+        whole, size = MirroredViews(whole), VIEWS * size
+    digests = [hashlib.sha256(run.weights.read_bytes()).hexdigest() for run in runs]
+    several = hashlib.sha256("".join(digests).encode()).hexdigest()
+    source = " beside ".join(
+        f"training run {record.name}, {record.encoder}, weights of epoch {record.epoch}"
+        for record in records
+    )
+    return Composition(
+        runs[0],
+        loaded[0][1],
+        replace(records[0], embedding_size=size),
+        whole.eval(),
+        source + (", mirror images too" if mirrored else ""),
+        digests[0] if len(digests) == 1 else several,
+    )
+
+
+def _require_consistent(run: RunFolder, config: Config, record: EncoderRecord) -> None:
+    stated = (record.encoder, record.embedding_size, record.input, record.modality)
+    section = config.encoder
+    configured = (section.name, section.embedding_size, input_of(config), config.modality)
+    if stated != configured:
+        raise ModelContractError(
+            f"{run.path}: spec.json and config.toml are not of one run: {stated} and {configured}"
+        )
+
+
+def _require_company(
+    first: RunFolder, of_first: EncoderRecord, run: RunFolder, record: EncoderRecord
+) -> None:
+    for name in ("modality", "input", "crop", "detector_model"):
+        if getattr(record, name) != getattr(of_first, name):
+            raise ExportError(
+                f"{run.path} cannot stand beside {first.path}: its {name} is {getattr(record, name)}, "
+                f"not {getattr(of_first, name)}"
+            )
+    known, more = (set(each.read_subjects().get("train", ())) for each in (first, run))
+    if unknown := sorted(more - known):
+        raise ExportError(
+            f"{run.path} was trained on {len(unknown)} subject(s) that {first.path} was not, for example "
+            f"{unknown[0]!r}: the rates would be measured on them; name the run with more subjects first"
+        )
+
+
+def _require_mirrors(config: Config, record: EncoderRecord) -> None:
+    hand = config.augmentation.hand
+    if hand is None or not hand.mirror:
+        raise ExportError(
+            f"run {record.name!r} never saw mirrored subjects (augmentation.hand.mirror): its rows for "
+            "mirror images are worth nothing; export without mirrored"
+        )

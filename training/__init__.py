@@ -1,1 +1,0 @@
-"""Encoders, losses, samplers and the loop that train verifykit models; may import `verifykit`."""

@@ -1,0 +1,340 @@
+"""The configuration of a run: a TOML file, checked strictly, and nothing that it does not say.
+
+Paths of data are not part of it: they come from ``--data`` or ``VERIFYKIT_DATA``.
+
+A TOML file to a :class:`~verifykit_training.config.Config`, strictly, with overrides from the command line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from verifykit_training.errors import ConfigError
+
+# What may differ between a run and its continuation without changing a single weight.
+_FREE = {"data": {"workers"}, "run": {"log_every_steps", "save_every_steps", "tensorboard"}}
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class _OpenSection(BaseModel):
+    """Keys beyond the named ones are options of the thing that ``name`` names; it checks them."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The further keys."""
+        return dict(self.model_extra or {})
+
+
+class CropConfig(_Section):
+    """What is seen of an image: ``five_point`` aligns a face, ``signature`` finds ink, ``plain`` takes all.
+
+    The detector of ``five_point`` is that of a verifykit face model, by name or path; of several
+    faces the largest is taken.
+    """
+
+    kind: Literal["five_point", "signature", "plain"] = "five_point"
+    height_px: int = Field(default=112, ge=8)
+    width_px: int = Field(default=112, ge=8)
+    fit: Literal["stretch", "cover"] = "stretch"
+    detector: str = "face"
+
+
+class EncoderConfig(_OpenSection):
+    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file."""
+
+    name: str
+    embedding_size: int = Field(default=128, ge=2)
+    weights: str
+    color: Literal["rgb", "grey"] = "rgb"
+
+
+class DataConfig(_Section):
+    """How subjects are split, unless the data's own ``split`` column says so, and how it is read.
+
+    ``validation_share`` chooses the best checkpoint, ``test_share`` is looked at by ``evaluate`` only.
+    """
+
+    validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)
+    test_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    workers: int = Field(default=1, ge=0)
+
+    @model_validator(mode="after")
+    def _something_to_train_on(self) -> DataConfig:
+        if self.validation_share + self.test_share >= 1.0:
+            raise ValueError("validation_share + test_share leave no subject to train on")
+        return self
+
+
+class SamplerConfig(_Section):
+    """What makes a batch.
+
+    ``pk``: ``p`` subjects, ``k`` images of each, and ``forgeries`` imitations of each; ``even``: every
+    subject equally often, rather than every image.
+    ``balanced_triplets``: ``triplets`` that go evenly through all pairs of subjects.
+    ``triplet_file``: those of ``--triplets``, so many at a time.
+    """
+
+    name: Literal["pk", "balanced_triplets", "triplet_file"] = "pk"
+    p: int = Field(default=8, ge=2)
+    k: int = Field(default=4, ge=2)
+    forgeries: int = Field(default=0, ge=0)
+    even: bool = False
+    triplets: int = Field(default=16, ge=1)
+
+
+class HandConfig(_Section):
+    """Changes of handwriting (``augmentation``): one for all images of a subject in a batch, one for each.
+
+    ``mirror`` is the probability that a subject is mirrored, which makes another subject of it; so it goes
+    with losses that compare within a batch, not with one class a subject. ``*_stretch`` and ``scale`` are
+    shares, ``*_warp_share`` the deviation of a smooth displacement as a share of the height.
+    """
+
+    mirror: float = Field(default=0.5, ge=0.0, le=1.0)
+    subject_rotate_deg: float = Field(default=5.0, ge=0.0, le=45.0)
+    subject_shear: float = Field(default=0.3, ge=0.0, le=1.0)
+    subject_stretch: float = Field(default=0.25, ge=0.0, le=1.0)
+    subject_warp_share: float = Field(default=0.05, ge=0.0, le=0.2)
+    subject_stroke_px: float = Field(default=0.7, ge=0.0, le=1.0)
+    rotate_deg: float = Field(default=7.0, ge=0.0, le=45.0)
+    shear: float = Field(default=0.1, ge=0.0, le=1.0)
+    scale: float = Field(default=0.1, ge=0.0, le=1.0)
+    shift_share: float = Field(default=0.04, ge=0.0, le=0.5)
+    warp_share: float = Field(default=0.012, ge=0.0, le=0.2)
+    stroke_px: float = Field(default=0.7, ge=0.0, le=1.0)
+
+
+class AugmentationConfig(_Section):
+    """Between crop and tensor: changes of handwriting, a preset, then further transforms of albumentations.
+
+    Each of ``transforms`` is a table with the key ``transform``, the name of the class, and its
+    arguments.
+    """
+
+    hand: HandConfig | None = None
+    preset: Literal["none", "face", "signature", "ink", "plain"] = "none"
+    transforms: list[dict[str, Any]] = []
+
+
+class LossConfig(_OpenSection):
+    """Which loss; further keys are its options."""
+
+    name: str
+
+
+class SoftmaxStageConfig(_OpenSection):
+    """The first epochs with a margin softmax over the training subjects, against a cold start's collapse."""
+
+    epochs: int = Field(default=0, ge=0)
+    name: str = "cosface"
+
+
+class OptimiserConfig(_Section):
+    """Rates for head and backbone, clipping, and how long the backbone stays frozen."""
+
+    name: Literal["adamw", "sgd"] = "adamw"
+    rate: float = Field(default=3e-4, gt=0.0)
+    backbone_rate: float | None = Field(default=None, ge=0.0)
+    weight_decay: float = Field(default=1e-4, ge=0.0)
+    momentum: float = Field(default=0.9, ge=0.0, lt=1.0)
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    frozen_epochs: int = Field(default=0, ge=0)
+
+
+class ScheduleConfig(_Section):
+    """The rate over the run: a linear warm-up, then ``cosine`` to ``floor``, ``step`` or ``constant``."""
+
+    name: Literal["cosine", "step", "constant"] = "cosine"
+    warm_up_steps: int = Field(default=0, ge=0)
+    floor: float = Field(default=0.01, ge=0.0, le=1.0)
+    step_epochs: list[int] = []
+    step_factor: float = Field(default=0.1, gt=0.0, le=1.0)
+
+
+class ValidationConfig(_Section):
+    """How often the EER on held-out subjects is measured; stop after ``patience`` times without gain.
+
+    ``metric`` is ``eer`` (against random forgeries) or ``skilled_eer``; ``patience = 0`` never stops early.
+    """
+
+    metric: Literal["eer", "skilled_eer"] = "eer"
+    every_epochs: int = Field(default=1, ge=1)
+    patience: int = Field(default=0, ge=0)
+
+
+class RunConfig(_Section):
+    """Length, precision, averaging of weights, hardware."""
+
+    epochs: int = Field(ge=1)
+    steps_per_epoch: int = Field(default=0, ge=0)
+    accumulate: int = Field(default=1, ge=1)
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
+    batch_size: int = Field(default=64, ge=1)
+    log_every_steps: int = Field(default=10, ge=1)
+    save_every_steps: int = Field(default=0, ge=0)
+    accelerator: str = "auto"
+    strategy: str = "auto"
+    devices: int = Field(default=1, ge=1)
+    nodes: int = Field(default=1, ge=1)
+    tensorboard: bool = True
+
+
+class Config(_Section):
+    """A run, as its TOML file states it; every section is documented at its class."""
+
+    name: str = Field(min_length=1)
+    modality: Literal["face", "signature", "plain"]
+    licence: str = Field(min_length=1)
+    training_data: str = Field(min_length=1)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    crop: CropConfig = CropConfig()
+    encoder: EncoderConfig
+    data: DataConfig = DataConfig()
+    sampler: SamplerConfig = SamplerConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    loss: LossConfig
+    softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    validation: ValidationConfig = ValidationConfig()
+    run: RunConfig
+
+    @model_validator(mode="after")
+    def _hands_where_hands_are(self) -> Config:
+        hand = self.augmentation.hand
+        if hand is None:
+            return self
+        if self.crop.kind != "signature":
+            raise ValueError(
+                f'augmentation.hand changes handwriting; crop.kind is "{self.crop.kind}", not "signature"'
+            )
+        if hand.mirror and (self.softmax_stage.epochs or self.loss.name in ("cosface", "arcface")):
+            raise ValueError(
+                "augmentation.hand.mirror makes other subjects of the subjects, and a margin softmax has "
+                "one class for each: set mirror = 0, or take a loss that compares within the batch"
+            )
+        return self
+
+    def to_toml(self) -> str:
+        """The configuration as resolved: every key written out, except those that are unset."""
+        return tomli_w.dumps(self.model_dump(exclude_none=True))
+
+
+def require_same_config(config: Config, of_run: Config) -> None:
+    """A run is continued as it was begun; only what changes no weight may differ.
+
+    Args:
+        config: Of the continuation.
+        of_run: As the run's folder has it.
+
+    Raises:
+        ConfigError: They differ; names the keys.
+    """
+    new, old = config.model_dump(exclude=_FREE), of_run.model_dump(exclude=_FREE)
+    # The run's folder has the preset written out, and the preset itself is the program's.
+    if config.augmentation.preset != "none":
+        del new["augmentation"], old["augmentation"]
+    differing = [key for key in new if new[key] != old[key]]
+    if differing:
+        raise ConfigError(
+            f"the configuration differs from that of the run to be resumed in {', '.join(differing)}; "
+            "resume with the config.toml in the run's folder"
+        )
+
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a TOML file and lay overrides over it.
+
+    Args:
+        path: The file.
+        overrides: ``section.key=value``, the value written as in TOML; a bare word is a string.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or holds a key or value that is not allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
+    try:
+        body = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    for override in overrides:
+        _set(body, override)
+    return parse_config(body, str(path))
+
+
+def parse_config(body: Mapping[str, Any], where: str = "configuration") -> Config:
+    """Check a parsed configuration.
+
+    Args:
+        body: As a TOML reader gives it.
+        where: What errors call it.
+
+    Raises:
+        ConfigError: Names every key that is unknown (with the closest known one), missing or of a
+            value that is not allowed.
+    """
+    try:
+        return Config.model_validate(dict(body))
+    except ValidationError as error:
+        problems = [_problem(item["loc"], item["type"], item["msg"]) for item in error.errors()]
+        raise ConfigError(f"{where}: {'; '.join(problems)}") from None
+
+
+def _set(body: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last:
+        raise ConfigError(f"--set takes section.key=value, got {override!r}")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for section in sections:
+        body = body.setdefault(section, {})
+        if not isinstance(body, dict):
+            raise ConfigError(f"--set {override}: {section!r} is not a section")
+    body[last] = value
+
+
+def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
+    name = ".".join(map(str, location))
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind != "extra_forbidden":
+        return f"{name}: {message}"
+    known = _known_keys(location[:-1])
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
+    return f"unknown key {name!r}: {hint}"
+
+
+def _known_keys(sections: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Config
+    for section in sections:
+        annotation = model.model_fields[str(section)].annotation
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        model = annotation
+    return list(model.model_fields)

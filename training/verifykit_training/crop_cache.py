@@ -1,0 +1,167 @@
+"""Crops on disk, so that a face is looked for once and not in each epoch.
+
+A crop is what :class:`verifykit.extraction.Acquisition` gives: the runtime's own preprocessing. One
+uncompressed file an image, named by the crop's specification and the image file's path, size and time of
+change; a changed image is cropped again, and processes may fill one cache at once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+import verifykit
+from verifykit.errors import InputError
+from verifykit.extraction import Acquisition
+from verifykit.modalities.face.crop import ARCFACE_112_PX
+from verifykit.modalities.face.detector import FaceDetector
+from verifykit.models import load
+from verifykit.spec import CropSpec, FivePointCrop, PlainCrop, SignatureCrop
+from verifykit.spec.strict_json import canonical, plain
+from verifykit.types import Image
+from verifykit_training.config import CropConfig
+from verifykit_training.dataset import Record
+from verifykit_training.errors import DataError
+
+_CHUNK = 256
+_TEMPLATE_PX = 112
+
+
+def build_acquisition(config: CropConfig) -> Acquisition:
+    """What turns an image into the crop that a configuration asks for.
+
+    Args:
+        config: The section ``[crop]``.
+
+    Raises:
+        ModelError: ``five_point``, and the face model that lends its detector is not there.
+        DataError: ``five_point`` and the named model has no detector.
+    """
+    if config.kind == "plain":
+        return Acquisition(PlainCrop(config.height_px, config.width_px, config.fit))
+    if config.kind == "signature":
+        return Acquisition(SignatureCrop(config.height_px, config.width_px))
+    model = load(config.detector)
+    if model.detector is None or not isinstance(model.spec.crop, FivePointCrop):
+        raise DataError(f"crop.detector: the model {config.detector!r} has no face detector")
+    landmarks_px = tuple(
+        (x * config.width_px / _TEMPLATE_PX, y * config.height_px / _TEMPLATE_PX)
+        for x, y in ARCFACE_112_PX
+    )
+    spec = FivePointCrop(config.height_px, config.width_px, landmarks_px, model.spec.crop.detector)
+    return Acquisition(spec, FaceDetector(model.detector, spec.detector, threads=1))
+
+
+class CropCache:
+    """Crops of one specification in a folder.
+
+    Attributes:
+        folder: Where they lie.
+        spec: Their geometry.
+    """
+
+    def __init__(self, root: Path, spec: CropSpec) -> None:
+        """Open or begin a cache.
+
+        Args:
+            root: Folder that holds the caches of all specifications.
+            spec: Geometry of the crops.
+        """
+        self.spec = spec
+        # Another version of verifykit may crop otherwise.
+        identity = canonical({"crop": plain(spec), "verifykit": verifykit.__version__})
+        self.folder = root / hashlib.sha256(identity).hexdigest()[:16]
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def crop(self, image: Path) -> Image:
+        """A crop that :meth:`fill` has made.
+
+        Args:
+            image: The image file.
+
+        Returns:
+            (height_px, width_px, 3) uint8 RGB.
+
+        Raises:
+            DataError: It is not in the cache: the image changed since, or was refused.
+        """
+        path = self._path(image)
+        if path is None or not path.exists():
+            raise DataError(f"{image} is not in the crop cache: it changed since, or was refused")
+        return np.fromfile(path, np.uint8).reshape(self.spec.height_px, self.spec.width_px, 3)
+
+    def fill(
+        self,
+        records: Sequence[Record],
+        acquisition: Callable[[], Acquisition],
+        *,
+        workers: int = 2,
+        progress: Callable[[int], None] | None = None,
+    ) -> dict[Path, str]:
+        """Crop every image that is not in the cache.
+
+        Args:
+            records: The images.
+            acquisition: Makes the cropper; not called when nothing is missing.
+            workers: Threads; each holds one decoded image at a time.
+            progress: Called with the number of images done so far.
+
+        Returns:
+            The images that gave no crop, each with the reason; remembered, not tried again.
+        """
+        refused, missing = {}, []
+        for record in records:
+            path = self._path(record.path)
+            if path is None:
+                refused[record.path] = "the file is missing"
+            elif path.with_suffix(".refused").exists():
+                refused[record.path] = path.with_suffix(".refused").read_text(encoding="utf-8")
+            elif not path.exists():
+                missing.append(record.path)
+        if not missing:
+            return refused
+        cropper = acquisition()
+        with ThreadPoolExecutor(max(1, workers)) as pool:
+            for start in range(0, len(missing), _CHUNK):
+                chunk = missing[start : start + _CHUNK]
+                reasons = pool.map(lambda image: self._make(image, cropper), chunk)
+                refused |= {i: reason for i, reason in zip(chunk, reasons, strict=True) if reason}
+                if progress:
+                    progress(start + len(chunk))
+        return refused
+
+    def _path(self, image: Path) -> Path | None:
+        try:
+            status = image.stat()
+        except OSError:
+            return None
+        identity = f"{image.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
+        name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
+        return self.folder / name[:2] / f"{name[2:]}.rgb"
+
+    def _make(self, image: Path, acquisition: Acquisition) -> str:
+        path = self._path(image)
+        if path is None:
+            return "the file is missing"
+        path.parent.mkdir(exist_ok=True)
+        try:
+            samples = acquisition.samples(image, multi_face="largest", quality="warn")
+        except InputError as error:
+            _write(path.with_suffix(".refused"), str(error).encode())
+            return str(error)
+        _write(path, samples[0].crop.tobytes())
+        return ""
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Whole or not at all, also with another process at the same file."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
+    Path(name).replace(path)

@@ -1,0 +1,346 @@
+"""Training data as records: a folder for each subject, or a CSV; and splits by subject.
+
+What is wrong with training data, found before an hour is lost: ``verifykit-train check``.
+
+Triplets that somebody chose: a CSV ``anchor,positive,negative`` of image paths.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, TypeAlias, get_args
+
+from verifykit.errors import ImageError
+from verifykit.image import load_image
+from verifykit_training.errors import DataError
+
+Split: TypeAlias = Literal["train", "validation", "test"]
+
+_SUFFIXES = "jpg|jpeg|png|gif|bmp|pgm|ppm|pnm|pbm|webp|tif|tiff|jp2"
+IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
+"""Endings by which a folder's images are told from its other files."""
+
+_REQUIRED, _OPTIONAL = ("path", "subject"), ("label", "split")
+_LABELS = {"": False, "genuine": False, "skilled_forgery": True}
+
+
+@dataclass(frozen=True)
+class Record:
+    """One image and what is known about it.
+
+    Attributes:
+        path: The image file.
+        subject: Whose it is; of a forgery, whom it imitates.
+        is_forgery: An imitation of the subject: a negative for that subject, never an anchor and
+            never anyone's positive.
+        split: As the data themselves state it; None if they do not.
+    """
+
+    path: Path
+    subject: str
+    is_forgery: bool = False
+    split: Split | None = None
+
+
+def read_records(data: Path) -> list[Record]:
+    """Read a folder with a folder for each subject, or a CSV ``path,subject[,label,split]``.
+
+    Paths in a CSV are relative to it. ``label`` is empty, ``genuine`` or ``skilled_forgery``;
+    ``split`` is empty, ``train``, ``validation`` or ``test``. In a folder, images may lie deeper
+    than the subject's own folder; files without an image's ending are left out.
+
+    Args:
+        data: The folder or the CSV file.
+
+    Returns:
+        At least one record, ordered by path in a folder, as written in a CSV.
+
+    Raises:
+        DataError: Neither of the two, no image in it, or a row that says something else; the message
+            names the line.
+    """
+    if data.is_dir():
+        return _from_folder(data)
+    if not data.is_file():
+        raise DataError(f"there is no folder or CSV file {str(data)!r}: check --data")
+    try:
+        with data.open(newline="", encoding="utf-8-sig") as file:
+            return _from_csv(data, csv.DictReader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{data} is not a CSV file in UTF-8: {error}") from error
+
+
+def divide(
+    records: Sequence[Record], *, validation_share: float, test_share: float, seed: int
+) -> dict[Split, list[Record]]:
+    """Split by subject: nobody is in two parts.
+
+    A subject whose records state a split goes there. The others are ordered by a hash of seed and
+    name, so that a subject added later moves few others, and cut by the shares.
+
+    Args:
+        records: All of them.
+        validation_share: Share of the subjects without a stated split, in [0, 1).
+        test_share: Likewise.
+        seed: Another seed, another split.
+
+    Returns:
+        The records of each split, in their order.
+
+    Raises:
+        DataError: A subject's records state two splits, or nobody is left to train on.
+    """
+    if leaking := leaking_subjects(records):
+        raise DataError(
+            f"{len(leaking)} subject(s) are in more than one split, for example "
+            f"{leaking[0]!r}: correct the split column"
+        )
+    stated = {record.subject: record.split for record in records if record.split}
+    free = sorted(
+        {record.subject for record in records} - set(stated), key=lambda name: _order(seed, name)
+    )
+    test_end = math.floor(test_share * len(free) + 0.5)
+    validation_end = test_end + math.floor(validation_share * len(free) + 0.5)
+    places: dict[str, Split] = dict(stated)
+    for place, subject in enumerate(free):
+        places[subject] = (
+            "test" if place < test_end else "validation" if place < validation_end else "train"
+        )
+    parts: dict[Split, list[Record]] = {name: [] for name in get_args(Split)}
+    for record in records:
+        parts[places[record.subject]].append(record)
+    if len({record.subject for record in parts["train"]}) < 2:
+        raise DataError("fewer than two subjects are left to train on: lower the shares")
+    return parts
+
+
+def leaking_subjects(records: Iterable[Record]) -> list[str]:
+    """Subjects whose records state more than one split, or a split for some only; sorted."""
+    splits: dict[str, set[Split | None]] = {}
+    for record in records:
+        splits.setdefault(record.subject, set()).add(record.split)
+    return sorted(subject for subject, stated in splits.items() if len(stated) > 1)
+
+
+def _order(seed: int, subject: str) -> bytes:
+    return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
+
+
+def _from_folder(data: Path) -> list[Record]:
+    records = [
+        Record(path, folder.name)
+        for folder in sorted(data.iterdir())
+        if folder.is_dir()
+        for path in sorted(folder.rglob("*"))
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+    ]
+    if not records:
+        raise DataError(
+            f"{data} holds no folder with images in it: one folder for each subject is wanted, or "
+            "give a CSV file path,subject[,label,split]"
+        )
+    return records
+
+
+def _from_csv(data: Path, rows: csv.DictReader[str]) -> list[Record]:
+    columns = rows.fieldnames or []
+    missing = [name for name in _REQUIRED if name not in columns]
+    unknown = [name for name in columns if name not in (*_REQUIRED, *_OPTIONAL)]
+    if missing or unknown:
+        raise DataError(
+            f"{data}: its columns are {', '.join(columns) or 'none'}; wanted are "
+            "path,subject[,label,split]"
+        )
+    try:
+        records = [_from_row(data.parent, row) for row in rows]
+    except DataError as error:
+        raise DataError(f"{data}, line {rows.line_num}: {error}") from None
+    if not records:
+        raise DataError(f"{data} has no rows")
+    return records
+
+
+def _from_row(folder: Path, row: Mapping[str | None, str | None]) -> Record:
+    if None in row or None in row.values():
+        raise DataError("another number of fields than the first line names")
+    fields = {name: (value or "").strip() for name, value in row.items() if name}
+    for name in _REQUIRED:
+        if not fields[name]:
+            raise DataError(f"{name} is empty")
+    label, split = fields.get("label", ""), fields.get("split", "")
+    if label not in _LABELS:
+        raise DataError(f"label {label!r} is not one of genuine, skilled_forgery or empty")
+    if split and split not in get_args(Split):
+        raise DataError(f"split {split!r} is not one of {', '.join(get_args(Split))} or empty")
+    record = Record(folder / fields["path"], fields["subject"], _LABELS[label])
+    return replace(record, split=split) if split else record  # type: ignore[arg-type]
+
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class DataReport:
+    """What was found; ``problems`` makes a run worthless, the rest is worth knowing.
+
+    Attributes:
+        images: Number of records.
+        forgeries: How many of them are skilled forgeries.
+        subjects: Number of subjects.
+        unreadable: (path, reason) of files that cannot be read.
+        duplicates: Groups of paths with the same pixels.
+        conflicting: Of those groups, the ones that name more than one subject, or the same subject as
+            genuine and as forged.
+        single: Subjects with one readable genuine image that is no duplicate: no mated pair.
+        leaking_subjects: Subjects in more than one split.
+        leaking_images: Groups of duplicates that lie in more than one split.
+    """
+
+    images: int
+    forgeries: int
+    subjects: int
+    unreadable: tuple[tuple[Path, str], ...]
+    duplicates: tuple[tuple[Path, ...], ...]
+    conflicting: tuple[tuple[Path, ...], ...]
+    single: tuple[str, ...]
+    leaking_subjects: tuple[str, ...]
+    leaking_images: tuple[tuple[Path, ...], ...]
+
+    @property
+    def problems(self) -> list[str]:
+        """What must be put right, one sentence each; empty when the data can be trained on."""
+        found = (
+            (self.unreadable, "file(s) cannot be read"),
+            (self.conflicting, "group(s) of equal images carry different subjects or labels"),
+            (self.leaking_subjects, "subject(s) are in more than one split"),
+            (self.leaking_images, "group(s) of equal images lie in more than one split"),
+        )
+        return [f"{len(items)} {sentence}" for items, sentence in found if items]
+
+
+def check_records(
+    records: Sequence[Record],
+    *,
+    places: dict[str, Split] | None = None,
+    workers: int = 2,
+    progress: Callable[[int], None] | None = None,
+) -> DataReport:
+    """Decode every image and compare all of them.
+
+    Two images are equal when their decoded pixels are: a copy saved again without loss is found,
+    one saved again as JPEG is not.
+
+    Args:
+        records: As :func:`~verifykit_training.dataset.read_records` gives them.
+        places: Split of each subject where the data do not state it.
+        workers: Threads that read images.
+        progress: Called with the number of images done so far.
+
+    Returns:
+        What was found, in the records' order.
+    """
+    unreadable: list[tuple[Path, str]] = []
+    groups: dict[bytes, list[Record]] = {}
+    with ThreadPoolExecutor(max(1, workers)) as pool:
+        for start in range(0, len(records), _CHUNK):
+            chunk = records[start : start + _CHUNK]
+            for record, (digest, reason) in zip(chunk, pool.map(_digest, chunk), strict=True):
+                if digest is None:
+                    unreadable.append((record.path, reason))
+                else:
+                    groups.setdefault(digest, []).append(record)
+            if progress:
+                progress(start + len(chunk))
+    copies = [group for group in groups.values() if len(group) > 1]
+    genuine = Counter(
+        subject
+        for group in groups.values()
+        for subject in {record.subject for record in group if not record.is_forgery}
+    )
+    subjects = list(dict.fromkeys(record.subject for record in records))
+    return DataReport(
+        images=len(records),
+        forgeries=sum(record.is_forgery for record in records),
+        subjects=len(subjects),
+        unreadable=tuple(unreadable),
+        duplicates=_paths(copies),
+        conflicting=_paths(g for g in copies if len({(r.subject, r.is_forgery) for r in g}) > 1),
+        single=tuple(subject for subject in subjects if genuine[subject] == 1),
+        leaking_subjects=tuple(leaking_subjects(records)),
+        leaking_images=_paths(g for g in copies if len({_place(r, places) for r in g}) > 1),
+    )
+
+
+def _place(record: Record, places: dict[str, Split] | None) -> Split | None:
+    return record.split or (places or {}).get(record.subject)
+
+
+def _paths(groups: Iterable[Sequence[Record]]) -> tuple[tuple[Path, ...], ...]:
+    return tuple(tuple(record.path for record in group) for group in groups)
+
+
+def _digest(record: Record) -> tuple[bytes | None, str]:
+    try:
+        pixels = load_image(record.path)
+    except ImageError as error:
+        return None, str(error)
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(), ""
+
+
+_COLUMNS = ["anchor", "positive", "negative"]
+
+
+def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
+    """Read triplets as rows of the training records.
+
+    Triplets with an image that is not trained on (of a held-out subject, or without a crop) are
+    left out.
+
+    Args:
+        path: The CSV; its paths are relative to it.
+        records: The training set.
+
+    Returns:
+        (T, 3) rows: anchor, positive, negative.
+
+    Raises:
+        DataError: Not such a file, a triplet that contradicts the records' subjects or labels, or
+            none left.
+    """
+    rows = {record.path.resolve(): row for row, record in enumerate(records)}
+    triplets = []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file, strict=True)
+            if reader.fieldnames != _COLUMNS:
+                raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
+            for line in reader:
+                places = [rows.get((path.parent / line[name]).resolve()) for name in _COLUMNS]
+                triplet = [place for place in places if place is not None]
+                if len(triplet) == 3:
+                    _require_sense(
+                        [records[row] for row in triplet], f"{path}, line {reader.line_num}"
+                    )
+                    triplets.append(triplet)
+    except (OSError, csv.Error, UnicodeDecodeError, TypeError) as error:
+        raise DataError(f"{path} is not a CSV file of triplets: {error}") from error
+    if not triplets:
+        raise DataError(f"{path}: no triplet names three images that are trained on")
+    return triplets
+
+
+def _require_sense(triplet: Sequence[Record], where: str) -> None:
+    anchor, positive, negative = triplet
+    if anchor.is_forgery or positive.is_forgery:
+        raise DataError(f"{where}: a forgery is a negative, never an anchor or a positive")
+    if anchor.subject != positive.subject or anchor.path == positive.path:
+        raise DataError(f"{where}: anchor and positive are not two images of one subject")
+    if anchor.subject == negative.subject and not negative.is_forgery:
+        raise DataError(f"{where}: anchor and negative are of one subject")

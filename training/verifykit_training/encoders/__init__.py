@@ -1,0 +1,147 @@
+"""Encoders by name: networks that map images to rows of unit length.
+
+To add one, write a function with the signature of :func:`build_cnn5` and give it a line in ``_ENCODERS``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from verifykit.errors import InputError
+from verifykit_training.encoders.cnn5 import build_cnn5
+from verifykit_training.encoders.efficientnet_lite import build_efficientnet_lite0
+from verifykit_training.encoders.grid_resnet import build_grid_resnet
+from verifykit_training.encoders.joined import JoinedEncoders
+from verifykit_training.encoders.mirrored import VIEWS, MirroredViews
+from verifykit_training.encoders.network import (
+    EmbeddingNetwork,
+    parameter_groups,
+    set_backbone_frozen,
+)
+from verifykit_training.encoders.resnet import build_resnet
+from verifykit_training.encoders.signet import build_signet
+
+__all__ = [
+    "ENCODERS",
+    "VIEWS",
+    "EmbeddingNetwork",
+    "JoinedEncoders",
+    "MirroredViews",
+    "build_encoder",
+    "input_statistics",
+    "parameter_groups",
+    "set_backbone_frozen",
+]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    build: Callable[..., EmbeddingNetwork]
+    scale: float
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+# What torchvision's ImageNet weights were trained with (the transforms of their entries say so).
+_TORCHVISION = (1 / 255, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# MEAN_RGB and STDDEV_RGB of the TensorFlow authors' efficientnet_lite_builder.py. The README of the
+# package that carries the weights shows torchvision's values instead, left over from another network; the
+# statistics inside the first batch norm agree with these and not with those (a test shows it).
+_LITE = (1.0, (127.0, 127.0, 127.0), (128.0, 128.0, 128.0))
+# A signature's crop is mostly 0, and stays so.
+_UNIT = (1 / 255, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+_CENTRED = (1 / 255, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+_ENCODERS = {
+    "cnn5": _Entry(build_cnn5, *_CENTRED),
+    "efficientnet_lite0": _Entry(build_efficientnet_lite0, *_LITE),
+    "grid_resnet": _Entry(build_grid_resnet, *_UNIT),
+    "signet": _Entry(build_signet, *_UNIT),
+    **{f"resnet{depth}": _Entry(build_resnet, *_TORCHVISION) for depth in (18, 34, 50, 101, 152)},
+}
+
+ENCODERS = tuple(_ENCODERS)
+
+
+def build_encoder(
+    name: str,
+    *,
+    embedding_size: int = 128,
+    weights: str = "imagenet",
+    input_channels: int = 3,
+    **options: Any,
+) -> EmbeddingNetwork:
+    """An encoder by its name.
+
+    Args:
+        name: One of :data:`ENCODERS`.
+        embedding_size: D, length of an embedding.
+        weights: ``"imagenet"``; the path of a ``.pth`` or ``.safetensors`` file in the encoder's
+            published format, checked key by key; or ``"none"``, a random start, which must be written
+            out.
+        input_channels: 3, or 1 for grey; encoders without pretrained weights take any number.
+        **options: The encoder's own: ``tanh`` of ``cnn5``, ``dropout`` and ``batch_norm_momentum`` of
+            ``efficientnet_lite0``.
+
+    Returns:
+        A module from (N, C, H, W) float32, prepared as :func:`input_statistics` says, to (N, D) float32
+        rows of unit length.
+
+    Raises:
+        InputError: No such encoder or option, or sizes that are not positive.
+        ModelNotFoundError: The weights cannot be had; it says which file to put where.
+        ModelIntegrityError: The weights do not fit; it says which keys or shapes differ.
+    """
+    build = _entry(name).build
+    known = set(inspect.signature(build).parameters)
+    known -= {"name", "embedding_size", "weights", "input_channels"}
+    for option in options:
+        if option not in known:
+            raise InputError(f"encoder {name!r} has no option {option!r}, only {sorted(known)}")
+    if embedding_size < 1 or input_channels < 1:
+        raise InputError(
+            f"embedding_size and input_channels must be positive, got {embedding_size} and "
+            f"{input_channels}"
+        )
+    return build(
+        name,
+        embedding_size=embedding_size,
+        weights=weights,
+        input_channels=input_channels,
+        **options,
+    )
+
+
+def input_statistics(
+    name: str, input_channels: int = 3
+) -> tuple[float, tuple[float, ...], tuple[float, ...]]:
+    """What the encoder's weights expect of its input: ``(pixel * scale - mean) / std``, pixels 0..255.
+
+    Args:
+        name: One of :data:`ENCODERS`.
+        input_channels: 3 for RGB, 1 for grey, whose mean and deviation are those of the three averaged.
+
+    Returns:
+        ``scale``, ``mean`` and ``std``, one value a channel: the fields of the model's ``InputSpec``.
+
+    Raises:
+        InputError: No such encoder, or neither 3 nor 1 channels.
+    """
+    entry = _entry(name)
+    if input_channels == 3:
+        return entry.scale, entry.mean, entry.std
+    if input_channels == 1:
+        return entry.scale, (sum(entry.mean) / 3,), (sum(entry.std) / 3,)
+    raise InputError(f"images have 3 channels (RGB) or 1 (grey), got {input_channels}")
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _ENCODERS:
+        close = difflib.get_close_matches(name, ENCODERS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(ENCODERS)}"
+        raise InputError(f"there is no encoder {name!r}; {hint}")
+    return _ENCODERS[name]

@@ -1,0 +1,276 @@
+"""What learns: encoder, losses, optimiser and average, and what of them a checkpoint holds.
+
+An exponential moving average of weights and buffers, by torch's ``AveragedModel``.
+
+Buffers are averaged too: the average of the weights with the last batch's statistics of a batch
+normalisation is neither one network nor the other.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.wrappers import _FabricOptimizer
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from verifykit.spec import InputSpec
+from verifykit_training.batches import Batch
+from verifykit_training.config import Config
+from verifykit_training.encoders import (
+    build_encoder,
+    input_statistics,
+    parameter_groups,
+    set_backbone_frozen,
+)
+from verifykit_training.losses import LossOutput, build_loss
+
+_Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
+
+
+def build_average(module: nn.Module, decay: float) -> AveragedModel:
+    """Begin an average at the weights of a module.
+
+    At update n the decay is ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's
+    ``ExponentialMovingAverage(num_updates=n)``, so that a short run is not an average of its start.
+
+    Args:
+        module: What is averaged; copied.
+        decay: In (0, 1).
+
+    Returns:
+        Its ``module`` holds the average; ``update_parameters(module)`` takes one step.
+    """
+
+    @torch.no_grad()
+    def mix(averaged: _Tensors, current: _Tensors, updates: Tensor | int) -> None:
+        if averaged[0].is_floating_point():
+            now = min(decay, (1 + int(updates)) / (10 + int(updates)))
+            torch._foreach_lerp_(averaged, current, 1.0 - now)
+        else:
+            for old, new in zip(averaged, current, strict=True):
+                old.copy_(new)
+
+    return AveragedModel(module, multi_avg_fn=mix, use_buffers=True).eval()
+
+
+class Gathered(NamedTuple):
+    """A global batch: the rows of all processes, one after the other.
+
+    Attributes:
+        embeddings: (N, D) float32; gradients flow back to the process that each row came from.
+        labels: (N,) int64.
+        forgeries: (N,) bool.
+        rows: (N,) int64, places in the training set.
+    """
+
+    embeddings: Tensor
+    labels: Tensor
+    forgeries: Tensor
+    rows: Tensor
+
+
+class Learner:
+    """Encoder, losses, optimiser and average of a run.
+
+    Attributes:
+        encoder: The bare network.
+        optimiser: Groups carry ``peak``, the rate that the schedule scales.
+        model: The network as Fabric wraps it; set by :meth:`enter_epoch`.
+        criterion: The loss in force; likewise.
+    """
+
+    def __init__(self, fabric: Fabric, config: Config, classes: int) -> None:
+        """Build everything; in every process from the same random start.
+
+        Args:
+            fabric: Launched.
+            config: The run's configuration.
+            classes: Number of training subjects.
+
+        Raises:
+            InputError: An encoder, a loss or an option that is not known.
+            ModelError: The weights to begin with cannot be had.
+        """
+        self._fabric, self._config = fabric, config
+        torch.manual_seed(config.seed)
+        encoder: nn.Module = encoder_of(config)
+        if fabric.world_size > 1 and fabric.device.type == "cuda":
+            encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
+        # Channels last: on two cores a step took two thirds of the time, on GPUs it suits the tensor cores.
+        self.encoder = encoder.to(fabric.device).to(memory_format=torch.channels_last)
+        size = config.encoder.embedding_size
+        self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
+        stage = config.softmax_stage
+        self._softmax = (
+            _loss(stage.name, stage.options, classes, size).to(fabric.device)
+            if stage.epochs
+            else None
+        )
+        optimiser = fabric.setup_optimizers(self._build_optimiser())
+        assert isinstance(optimiser, _FabricOptimizer)  # noqa: S101 - one in, one out
+        self.optimiser = optimiser
+        decay = config.run.ema_decay
+        self._average = build_average(self.encoder, decay) if decay else None
+        self._state: tuple[bool, bool] | None = None
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """What is validated and kept: the average if there is one, else the encoder."""
+        return self._average.module if self._average is not None else self.encoder
+
+    def enter_epoch(self, epoch: int) -> None:
+        """Freeze or release the backbone, and choose the loss.
+
+        Args:
+            epoch: Counted from 0.
+        """
+        frozen = epoch < self._config.optimiser.frozen_epochs
+        in_softmax = self._softmax is not None and epoch < self._config.softmax_stage.epochs
+        if self._state != (frozen, in_softmax):
+            set_backbone_frozen(self.encoder, frozen)
+            # Wrapped anew: processes exchange the gradients of what was trainable then.
+            self.model = self._fabric.setup_module(self.encoder)
+            self.criterion = self._softmax if in_softmax and self._softmax else self._loss
+            self._state = (frozen, in_softmax)
+        self.model.train()
+
+    def loss(self, batch: Gathered) -> LossOutput:
+        """The loss in force, on the global batch."""
+        outcome = self.criterion(batch.embeddings, batch.labels, batch.forgeries)
+        assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
+        return outcome
+
+    def take_step(self, factor: float) -> Tensor:
+        """Clip, step, average.
+
+        Args:
+            factor: Of the rates.
+
+        Returns:
+            Norm of the encoder's gradient before clipping.
+        """
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * factor
+        if self._fabric.world_size > 1:
+            # Every process computed them from the same rows; kept equal to the last bit.
+            for parameter in self.criterion.parameters():
+                if parameter.grad is not None:
+                    mean = self._fabric.all_reduce(parameter.grad)
+                    parameter.grad.copy_(mean)  # type: ignore[arg-type]
+        limit = self._config.optimiser.clip_norm or float("inf")
+        norm = self._fabric.clip_gradients(
+            self.model, self.optimiser, max_norm=limit, error_if_nonfinite=False
+        )
+        assert norm is not None  # noqa: S101 - given for max_norm
+        # A GradScaler of 16-mixed leaves such a step out by itself; everything else stops the run.
+        if torch.isfinite(norm) or self._config.run.precision == "16-mixed":
+            self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self._average is not None:
+            self._average.update_parameters(self.encoder)
+        return norm
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint must hold."""
+        parts = {"encoder": self.encoder, "loss": self._loss}
+        parts |= {"softmax": self._softmax} if self._softmax is not None else {}
+        parts |= {"average": self._average} if self._average is not None else {}
+        return {
+            "modules": {name: part.state_dict() for name, part in parts.items()},
+            "optimiser": self.optimiser.state_dict(),
+            "precision": self._fabric.strategy.precision.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`state` gave."""
+        modules = state["modules"]
+        self.encoder.load_state_dict(modules["encoder"])
+        self._loss.load_state_dict(modules["loss"])
+        if self._softmax is not None:
+            self._softmax.load_state_dict(modules["softmax"])
+        if self._average is not None:
+            self._average.load_state_dict(modules["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self._fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _build_optimiser(self) -> torch.optim.Optimizer:
+        config = self._config.optimiser
+        parts = {name: (part, config.rate) for name, part in parameter_groups(self.encoder).items()}
+        if config.backbone_rate is not None:
+            parts["backbone"] = (parts["backbone"][0], config.backbone_rate)
+        losses = [part for part in (self._loss, self._softmax) if part is not None]
+        parts["loss"] = ([p for part in losses for p in part.parameters()], config.rate)
+        groups = []
+        for parameters, rate in parts.values():
+            for decays in (True, False):
+                # Decay is for matrices; a bias or the scale of a norm has no reason to be small.
+                members = [p for p in parameters if (p.ndim > 1) is decays]
+                decay = config.weight_decay if decays else 0.0
+                if members:
+                    groups.append(
+                        {"params": members, "lr": rate, "peak": rate, "weight_decay": decay}
+                    )
+        if config.name == "sgd":
+            return torch.optim.SGD(groups, momentum=config.momentum)
+        return torch.optim.AdamW(groups)
+
+
+def encoder_of(config: Config) -> nn.Module:
+    """The encoder that a configuration names.
+
+    Raises:
+        InputError: No such encoder or option.
+        ModelError: Its weights cannot be had.
+    """
+    encoder = config.encoder
+    return build_encoder(
+        encoder.name,
+        embedding_size=encoder.embedding_size,
+        weights=encoder.weights,
+        input_channels=1 if encoder.color == "grey" else 3,
+        **encoder.options,
+    )
+
+
+def input_of(config: Config) -> InputSpec:
+    """Values that the configured encoder is fed.
+
+    Raises:
+        InputError: No such encoder.
+    """
+    channels = 1 if config.encoder.color == "grey" else 3
+    scale, mean, std = input_statistics(config.encoder.name, channels)
+    crop = config.crop
+    return InputSpec(crop.height_px, crop.width_px, config.encoder.color, scale, mean, std)
+
+
+def gather(fabric: Fabric, embeddings: Tensor, batch: Batch) -> Gathered:
+    """The global batch, so that mining sees it.
+
+    Each process computes the whole loss and the gradient of all rows; what comes back to a process is the
+    sum over processes for its own rows, which the mean over processes of the weights' gradients then
+    makes the gradient of one process with the whole batch.
+
+    Args:
+        fabric: Launched.
+        embeddings: (n, D) of this process.
+        batch: Its batch.
+
+    Returns:
+        The rows of all processes.
+    """
+    local = Gathered(embeddings, batch.labels, batch.forgeries, batch.rows)
+    if fabric.world_size == 1:
+        return local
+    parts: list[Tensor] = [
+        fabric.all_gather(embeddings, sync_grads=True),  # type: ignore[list-item]
+        *(fabric.all_gather(part) for part in local[1:]),  # type: ignore[list-item]
+    ]
+    return Gathered(*(part.flatten(0, 1) for part in parts))
+
+
+def _loss(name: str, options: dict[str, Any], classes: int, embedding_size: int) -> nn.Module:
+    return build_loss(name, classes=classes, embedding_size=embedding_size, **options)

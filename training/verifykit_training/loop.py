@@ -1,0 +1,264 @@
+"""The training loop; read it from top to bottom.
+
+Randomness is a function of (seed, step, process), and of nothing that was drawn before: batches and
+augmentation in ``batches``, dropout by seeding torch at every step. So a checkpoint needs no state
+of a generator, and a resumed run ends at the same weights as one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from verifykit_training.augmentation import resolve_augmentation
+from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
+from verifykit_training.config import require_same_config
+from verifykit_training.errors import TrainingError
+from verifykit_training.evaluation import validate
+from verifykit_training.learner import Learner, gather, input_of
+from verifykit_training.preparation import build_sampler, prepare
+from verifykit_training.reporting import Display
+from verifykit_training.run_folder import (
+    Job,
+    Metrics,
+    Outcome,
+    RunFolder,
+    encoder_record,
+    load_checkpoint,
+    save_checkpoint,
+    save_weights,
+)
+from verifykit_training.schedule import rate_factor
+from verifykit_training.watch import CollapseWatch, require_finite, stop_signals
+
+
+def train(job: Job) -> Outcome:
+    """Train as a configuration says, until its last epoch, no more gain, or a signal to stop.
+
+    SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` goes on from there.
+
+    Args:
+        job: What, on what, where to.
+
+    Returns:
+        How far it came.
+
+    Raises:
+        TrainingError: The folder holds a run, or another one than is to be resumed; or a loss or
+            gradient became NaN.
+        InputError: The data or the configuration cannot be used.
+        ModelError: Weights to begin with, or the face detector, are not there.
+    """
+    run = job.config.run
+    fabric = Fabric(
+        accelerator=run.accelerator,
+        strategy=run.strategy,
+        devices=run.devices,
+        num_nodes=run.nodes,
+        precision=run.precision,
+    )
+    outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
+    assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
+    return outcome
+
+
+def _train(fabric: Fabric, job: Job) -> Outcome:
+    with Display(quiet=job.quiet or not fabric.is_global_zero) as display:
+        run = _Run(fabric, job, display)
+        try:
+            return run.go()
+        finally:
+            if run.metrics:
+                run.metrics.close()
+
+
+class _Run:
+    """Everything that a step touches, and the loop over it."""
+
+    def __init__(self, fabric: Fabric, job: Job, display: Display) -> None:
+        config = job.config
+        self.fabric, self.job, self.config, self.display = fabric, job, config, display
+        self.folder = RunFolder(job.run)
+
+        # One process crops, the others then find the crops done.
+        with fabric.rank_zero_first(), display.cropping() as progress:
+            self.data = prepare(config, job.data, input_of(config), job.cache, progress=progress)
+        sampler = build_sampler(config, self.data.train, job.triplets)
+        self.steps = config.run.steps_per_epoch or max(1, len(sampler) // config.run.accumulate)
+        self.plan = BatchPlan(
+            sampler,
+            batches=self.steps * config.run.accumulate,
+            seed=config.seed,
+            unit=1 if config.sampler.name == "pk" else 3,
+            rank=fabric.global_rank,
+            processes=fabric.world_size,
+        )
+        pinned = fabric.device.type == "cuda"
+        self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
+
+        self.learner = Learner(fabric, config, len(self.data.subjects))
+        self.outcome = self._resumed() if job.resume else Outcome()
+        self.outcome.is_first_process = fabric.is_global_zero
+        self.watch = CollapseWatch()
+        self.metrics: Metrics | None = None
+        if fabric.is_global_zero:
+            self.metrics = self._begun()
+        fabric.barrier()
+
+    def go(self) -> Outcome:
+        outcome, epochs = self.outcome, self.config.run.epochs
+        self.display.begin(self.data, self.steps * epochs, outcome.step)
+        with stop_signals() as stop:
+            while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
+                if not self._epoch(stop):
+                    self._save(self.folder.last)
+                    self.display.say(f"stopped after step {outcome.step}; --resume goes on")
+                    break
+                outcome.epoch, outcome.batch = outcome.epoch + 1, 0
+                self._validate()
+                outcome.ended |= outcome.epoch == epochs
+                self._save(self.folder.last)
+        return outcome
+
+    def _epoch(self, stop: threading.Event) -> bool:
+        """The rest of an epoch; whether it came to its end."""
+        outcome, run = self.outcome, self.config.run
+        self.learner.enter_epoch(outcome.epoch)
+        self.plan.set_epoch(outcome.epoch, outcome.batch * run.accumulate)
+        batches = iter(self.loader)
+        while outcome.batch < self.steps:
+            began = time.perf_counter()
+            values = self._step(batches)
+            outcome.batch, outcome.step = outcome.batch + 1, outcome.step + 1
+            values["seconds"] = time.perf_counter() - began
+            if self.metrics and outcome.step % run.log_every_steps == 0:
+                self.metrics.write("step", outcome.step, {"epoch": outcome.epoch + 1, **values})
+            self.display.step(outcome.step, outcome.epoch + 1, values)
+            if self.fabric.strategy.reduce_boolean_decision(stop.is_set(), all=False):
+                return False
+            if run.save_every_steps and outcome.step % run.save_every_steps == 0:
+                self._save(self.folder.last)
+        return True
+
+    def _step(self, batches: Iterator[Batch]) -> dict[str, float]:
+        """One step of the optimiser, over as many global batches as are accumulated."""
+        fabric, learner, step = self.fabric, self.learner, self.outcome.step
+        torch.manual_seed(derived_seed(self.config.seed, step, fabric.global_rank))
+        accumulate = self.config.run.accumulate
+        sums: dict[str, float] = {}
+        for part in range(accumulate):
+            batch = fabric.to_device(next(batches))
+            with fabric.no_backward_sync(learner.model, enabled=part + 1 < accumulate):
+                images = batch.images.contiguous(memory_format=torch.channels_last)
+                whole = gather(fabric, learner.model(images), batch)
+                output = learner.loss(whole)
+                self._require_finite(output.loss, "loss", whole.rows)
+                fabric.backward(output.loss / accumulate)
+            spread, begins = self.watch.update(whole.embeddings)
+            if begins:
+                self._say_collapse(spread)
+            statistics = {name: float(value) for name, value in output.statistics.items()}
+            for name, value in {
+                "loss": float(output.loss.detach()),
+                "spread": spread,
+                **statistics,
+            }.items():
+                sums[name] = sums.get(name, 0.0) + value / accumulate
+        epochs = self.config.run.epochs
+        factor = rate_factor(self.config.schedule, step, self.steps * epochs, self.steps)
+        norm = learner.take_step(factor)
+        if self.config.run.precision != "16-mixed":
+            self._require_finite(norm, "gradient's norm", whole.rows)
+        return {**sums, "gradient_norm": float(norm), "rate_factor": factor}
+
+    def _validate(self) -> None:
+        """The metric on held-out subjects; keep the best weights, and see whether it is enough."""
+        outcome, validation = self.outcome, self.config.validation
+        if outcome.epoch % validation.every_epochs and outcome.epoch != self.config.run.epochs:
+            return
+        value: float | None = None
+        if self.data.validation is not None:
+            values: dict[str, float] = {}
+            if self.fabric.is_global_zero:
+                values = validate(self.learner, self.data.validation, self.config)
+            values = self.fabric.broadcast(values)
+            value = values[validation.metric]
+            if self.metrics:
+                self.metrics.write("validation", outcome.step, {"epoch": outcome.epoch, **values})
+            self.display.validated(outcome.epoch, values)
+        if value is None or outcome.best is None or value < outcome.best:
+            outcome.best, outcome.best_epoch, outcome.without_gain = value, outcome.epoch, 0
+            self._keep()
+            return
+        outcome.without_gain += 1
+        if validation.patience and outcome.without_gain >= validation.patience:
+            outcome.ended = True
+            self.display.say(
+                f"no gain in {outcome.without_gain} validations: stopped after epoch {outcome.epoch}, "
+                f"kept epoch {outcome.best_epoch}"
+            )
+
+    def _keep(self) -> None:
+        """The weights as they are now are the run's result, until better ones come."""
+        self._save(self.folder.best)
+        if self.fabric.is_global_zero:
+            save_weights(self.folder.weights, self.learner.evaluated)
+            self.folder.write_record(
+                encoder_record(self.config, self.data, self.outcome.best_epoch, self.outcome.best)
+            )
+
+    def _save(self, path: Path) -> None:
+        if self.fabric.is_global_zero:
+            state = {"outcome": asdict(self.outcome), "data": self.data.digest}
+            save_checkpoint(path, {**state, "learner": self.learner.state()})
+        self.fabric.barrier()
+
+    def _begun(self) -> Metrics:
+        config, data = self.config, self.data
+        if not self.job.resume:
+            self.folder.create()
+            written_out = config.model_copy(
+                update={"augmentation": resolve_augmentation(config.augmentation)}
+            )
+            self.folder.write_text("config.toml", written_out.to_toml())
+            self.folder.write_text("subjects.json", json.dumps(data.splits, indent=1) + "\n")
+        metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
+        refused = {str(path): reason for path, reason in data.refused.items()}
+        counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
+        metrics.write("resumed" if self.job.resume else "begun", self.outcome.step, counts)
+        return metrics
+
+    def _resumed(self) -> Outcome:
+        """Everything as the checkpoint has it."""
+        require_same_config(self.config, self.folder.read_config())
+        state = load_checkpoint(self.folder.last)
+        if state["data"] != self.data.digest:
+            raise TrainingError(
+                f"{self.folder.path}: the training data are not those of the run that is to be resumed"
+            )
+        self.learner.restore(state["learner"])
+        return Outcome(**state["outcome"])
+
+    def _say_collapse(self, spread: float) -> None:
+        self.outcome.collapsed = True
+        if self.metrics:
+            self.metrics.write("collapse", self.outcome.step, {"spread": spread})
+        self.display.say(
+            f"collapse: the embeddings have become one point (spread {spread:.1e} in step "
+            f"{self.outcome.step}); lower optimiser.rate, begin with softmax_stage.epochs = 2 or more, "
+            "or take the loss batch_all or semi_hard"
+        )
+
+    def _require_finite(self, value: Tensor, what: str, rows: Tensor) -> None:
+        outcome, records = self.outcome, self.data.train.records
+        require_finite(
+            value, what, epoch=outcome.epoch + 1, step=outcome.step, records=records, rows=rows
+        )

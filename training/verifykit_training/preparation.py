@@ -1,0 +1,179 @@
+"""From ``--data`` to datasets that the loop can read: records, splits, crops."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verifykit.models import cache_folder
+from verifykit.spec import CropSpec, InputSpec
+from verifykit_training.augmentation import Augmentation
+from verifykit_training.batches import (
+    BalancedTripletSampler,
+    CropDataset,
+    EpochSampler,
+    PKSampler,
+    TripletListSampler,
+)
+from verifykit_training.config import Config
+from verifykit_training.crop_cache import CropCache, build_acquisition
+from verifykit_training.dataset import Record, Split, divide, read_records, read_triplets
+from verifykit_training.errors import DataError
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Data of a run, cropped.
+
+    Attributes:
+        train: What is learnt from, augmented.
+        validation: What checkpoints are chosen by; None without validation subjects.
+        subjects: Names of the training subjects, in the order of their numbers.
+        splits: The subjects of each split.
+        refused: Images that gave no crop, with the reason.
+        crop: Geometry of the crops.
+        digest: Changes when the training or validation records do.
+    """
+
+    train: CropDataset
+    validation: CropDataset | None
+    subjects: tuple[str, ...]
+    splits: dict[Split, list[str]]
+    refused: dict[Path, str]
+    crop: CropSpec
+    digest: str
+
+
+def default_data(data: Path | None) -> Path:
+    """The data of ``--data``, else of the environment's ``VERIFYKIT_DATA``.
+
+    Raises:
+        DataError: Neither is given.
+    """
+    if data is not None:
+        return data
+    if named := os.environ.get("VERIFYKIT_DATA"):
+        return Path(named)
+    raise DataError("no data: give --data, or set VERIFYKIT_DATA")
+
+
+def crop_records(
+    records: Sequence[Record],
+    config: Config,
+    cache: Path | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[CropCache, list[Record], dict[Path, str]]:
+    """Crop images as a configuration says, each once and for all runs.
+
+    Args:
+        records: The images.
+        config: Its section ``[crop]``.
+        cache: Folder of the crops; None is ``crops`` in verifykit's own cache folder.
+        progress: Called with the number of images done so far.
+
+    Returns:
+        The cache, the records that have a crop, and the images that have none with the reason.
+
+    Raises:
+        ModelError: The face model that lends its detector is not there.
+        DataError: No image gave a crop.
+    """
+    acquisition = build_acquisition(config.crop)
+    crops = CropCache(cache or cache_folder() / "crops", acquisition.spec)
+    refused = crops.fill(
+        records, lambda: acquisition, workers=max(1, config.data.workers), progress=progress
+    )
+    kept = [record for record in records if record.path not in refused]
+    if not kept:
+        path, reason = next(iter(refused.items()))
+        raise DataError(f"not one of {len(records)} images gave a crop; {path}: {reason}")
+    return crops, kept, refused
+
+
+def prepare(
+    config: Config,
+    data: Path,
+    spec: InputSpec,
+    cache: Path | None = None,
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Prepared:
+    """Read, split and crop the data of a run.
+
+    Args:
+        config: The run's configuration.
+        data: A folder or a CSV, as for :func:`~verifykit_training.dataset.read_records`.
+        spec: Values that the encoder is fed.
+        cache: Folder of the crops.
+        progress: Called with the number of images cropped so far.
+
+    Raises:
+        DataError: The data cannot be read, split or cropped.
+        ModelError: The face model that lends its detector is not there.
+    """
+    parts = divide(
+        read_records(data),
+        validation_share=config.data.validation_share,
+        test_share=config.data.test_share,
+        seed=config.seed,
+    )
+    wanted = [*parts["train"], *parts["validation"]]
+    crops, kept, refused = crop_records(wanted, config, cache, progress=progress)
+    train = [record for record in parts["train"] if record.path not in refused]
+    validation = [record for record in parts["validation"] if record.path not in refused]
+    subjects = tuple(sorted({record.subject for record in train}))
+    identity = "\n".join(f"{r.subject}\t{r.path.name}\t{r.is_forgery}" for r in kept)
+    return Prepared(
+        train=CropDataset(train, _numbers(train), crops, spec, Augmentation(config.augmentation)),
+        validation=CropDataset(validation, _numbers(validation), crops, spec)
+        if validation
+        else None,
+        subjects=subjects,
+        splits={name: sorted({r.subject for r in part}) for name, part in parts.items()},
+        refused=refused,
+        crop=crops.spec,
+        digest=hashlib.sha256(identity.encode()).hexdigest(),
+    )
+
+
+def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -> EpochSampler:
+    """What makes the global batches.
+
+    Args:
+        config: Its section ``[sampler]``, and the seed.
+        dataset: The training set.
+        triplets: The file of ``--triplets``.
+
+    Raises:
+        DataError: ``triplet_file`` without a file, or a file that does not fit the data.
+        InputError: Fewer subjects than a batch wants.
+    """
+    sampler = config.sampler
+    if sampler.name == "triplet_file":
+        if triplets is None:
+            raise DataError('sampler.name is "triplet_file": give the file with --triplets')
+        rows = read_triplets(triplets, dataset.records)
+        return TripletListSampler(rows, sampler.triplets, config.seed)
+    forgeries = [record.is_forgery for record in dataset.records]
+    if sampler.name == "balanced_triplets":
+        return BalancedTripletSampler(
+            dataset.labels, sampler.triplets, config.seed, forgeries=forgeries
+        )
+    return PKSampler(
+        dataset.labels,
+        sampler.p,
+        sampler.k,
+        config.seed,
+        forgeries=forgeries,
+        forgeries_per_subject=sampler.forgeries,
+        even=sampler.even,
+    )
+
+
+def _numbers(records: Sequence[Record]) -> list[int]:
+    numbers = {name: i for i, name in enumerate(sorted({record.subject for record in records}))}
+    return [numbers[record.subject] for record in records]

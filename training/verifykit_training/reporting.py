@@ -1,0 +1,316 @@
+"""Pictures at the end of a run: loss, scores, DET curve, a map of the embeddings.
+
+What a person sees of a run: progress with the time that is left, on standard error.
+
+The end of a run: its best weights on the held-out subjects, in pictures and figures.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from verifykit.metrics import det_curve
+from verifykit_training.dataset import Split, divide, read_records
+from verifykit_training.evaluation import Scores, embed_records, evaluate_verification, load_encoder
+from verifykit_training.preparation import Prepared
+from verifykit_training.run_folder import RunFolder
+
+_TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
+_MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
+_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # told apart by the colour-blind
+
+
+def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
+    """Loss, share of active terms, and the validation's error rate over the steps.
+
+    Args:
+        path: The PNG file to write.
+        lines: Of ``metrics.jsonl``.
+    """
+    steps = [line for line in lines if line["event"] == "step"]
+    validations = [line for line in lines if line["event"] == "validation"]
+    figure, axes = _figure(3 if validations else 2, "training")
+    for axis, name in ((axes[0], "loss"), (axes[1], "active_share")):
+        values = [(line["step"], line[name]) for line in steps if line.get(name) is not None]
+        if values:
+            axis.plot(*zip(*values, strict=True), color=_MATED, linewidth=0.8)
+        axis.set_ylabel(name.replace("_", " "))
+        axis.set_ylim(bottom=0.0)
+    stages = [line["step"] for line in steps if "accuracy" in line]
+    if stages and stages[-1] < steps[-1]["step"]:
+        # The softmax stage's loss is of another kind and size.
+        axes[0].axvline(stages[-1], color="grey", linestyle=":", label="end of the softmax stage")
+        axes[0].set_yscale("symlog", linthresh=1e-2)  # a batch that has nothing left to teach is 0
+        axes[0].legend()
+    for axis in axes:
+        axis.set_xlabel("step")
+    if not validations:
+        figure.savefig(path)
+        return
+    for name, colour in (("eer", _NON_MATED), ("skilled_eer", _SKILLED)):
+        values = [(line["step"], line[name]) for line in validations if name in line]
+        if values:
+            axes[2].plot(*zip(*values, strict=True), marker="o", color=colour, label=name)
+            axes[2].legend()
+    axes[2].set_ylabel("validation EER")
+    axes[2].set_ylim(bottom=0.0)
+    figure.savefig(path)
+
+
+def draw_scores(path: Path, scores: Scores, people: str) -> None:
+    """Histograms of the scores, each of area 1.
+
+    Args:
+        path: The PNG file to write.
+        scores: Of all pairs.
+        people: Of whom, for the title.
+    """
+    figure, (axis,) = _figure(1, f"scores of pairs, {people}")
+    kinds = (
+        (scores.mated, "mated", _MATED),
+        (scores.non_mated, "non-mated", _NON_MATED),
+        (scores.skilled, "skilled forgery", _SKILLED),
+    )
+    bins = np.linspace(min(values.min() for values, _, _ in kinds if values.size), 1.0, 80).tolist()
+    for values, name, colour in kinds:
+        if values.size:
+            label = f"{name} ({values.size})"
+            axis.hist(values, bins, density=True, alpha=0.55, color=colour, label=label)
+    axis.set_xlabel("score (cosine)")
+    axis.set_ylabel("density")
+    axis.legend()
+    figure.savefig(path)
+
+
+def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> None:
+    """FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997).
+
+    Args:
+        path: The PNG file to write.
+        curves: A name and scores for each line; skilled forgeries get a line of their own.
+        people: Of whom, for the title.
+    """
+    from scipy.stats import norm
+
+    figure, (axis,) = _figure(1, f"detection error trade-off, {people}", width=5.5)
+    low = _TICKS[0]
+    for name, scores in curves:
+        for values, kind in ((scores.non_mated, ""), (scores.skilled, ", skilled forgeries")):
+            if values.size:
+                curve = det_curve(scores.mated, values)
+                x, y = (
+                    norm.ppf(rate.clip(low / 2, 1 - low / 2)) for rate in (curve.fmr, curve.fnmr)
+                )
+                axis.plot(x, y, label=name + kind, linewidth=1.5)
+    places = norm.ppf(_TICKS)
+    labels = [f"{tick:.1%}" if tick < 0.01 else f"{tick:.0%}" for tick in _TICKS]
+    for setter in (axis.set_xticks, axis.set_yticks):
+        setter(places, labels)
+    axis.set_xlim(places[0], norm.ppf(0.5))
+    axis.set_ylim(places[0], norm.ppf(0.5))
+    axis.plot(axis.get_xlim(), axis.get_ylim(), color="grey", linewidth=0.6, linestyle=":")
+    axis.set_xlabel("FMR")
+    axis.set_ylabel("FNMR")
+    axis.legend()
+    figure.savefig(path)
+
+
+def draw_embeddings(
+    path: Path, embeddings: NDArray[np.float32], subjects: Sequence[str], people: str
+) -> None:
+    """A map of the embeddings by t-SNE (van der Maaten and Hinton, JMLR 9, 2008), a colour a subject.
+
+    The twenty subjects with the most images, 1500 images at most: distances between far groups mean
+    nothing in such a map, being mixed or apart does.
+
+    Args:
+        path: The PNG file to write.
+        embeddings: (N, D) unit rows.
+        subjects: (N,) whose they are.
+        people: Who they are, for the title.
+    """
+    from sklearn.manifold import TSNE
+
+    owners = np.asarray(subjects)
+    names, counts = np.unique(owners, return_counts=True)
+    names = names[np.argsort(-counts, kind="stable")][:_MAPPED_SUBJECTS]
+    rows = np.flatnonzero(np.isin(owners, names))[:_MAPPED_IMAGES]
+    figure, (axis,) = _figure(1, f"embeddings (t-SNE), {people}", width=6.5)
+    if len(rows) > 3:
+        perplexity = min(30.0, (len(rows) - 1) / 3)
+        places = TSNE(perplexity=perplexity, init="pca", random_state=0).fit_transform(
+            embeddings[rows]
+        )
+        colours = mpl.colormaps["tab20"]
+        for number, name in enumerate(names):
+            of_subject = owners[rows] == name
+            x, y = places[of_subject].T
+            axis.scatter(x, y, s=12, color=colours(number % 20), label=str(name))
+        axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_xticks([])
+    axis.set_yticks([])
+    figure.savefig(path)
+
+
+def _figure(columns: int, title: str, width: float = 4.5) -> tuple[Figure, Sequence[Axes]]:
+    # Without pyplot: no window, no state between runs.
+    figure = Figure(figsize=(width * columns, 4.5), dpi=110, layout="constrained")
+    figure.suptitle(title)
+    axes: Any = figure.subplots(1, columns, squeeze=False)
+    return figure, axes[0]
+
+
+class Display:
+    """Progress and remarks of one run; as a context manager it owns the terminal's last lines."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        """Choose whether anything is shown.
+
+        Args:
+            quiet: Show nothing.
+        """
+        self._console = Console(stderr=True, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=quiet,
+        )
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+
+    @contextmanager
+    def cropping(self) -> Iterator[Callable[[int], None]]:
+        """Count images while they are cropped; nothing is shown when all were cropped before."""
+        task = self._progress.add_task("cropping", total=None, visible=False)
+        try:
+            yield lambda done: self._progress.update(task, completed=done, visible=True)
+        finally:
+            self._progress.remove_task(task)
+
+    def begin(self, data: Prepared, steps: int, done: int) -> None:
+        """Say what is trained on, and begin to count.
+
+        Args:
+            data: Of the run.
+            steps: Of the whole run.
+            done: Steps done before.
+        """
+        held_out = (
+            f"validated on {len(data.splits['validation'])} others"
+            if data.validation is not None
+            else "no validation subjects"
+        )
+        self.say(
+            f"{len(data.train)} images of {len(data.subjects)} subjects, {held_out}; "
+            f"{len(data.refused)} images gave no crop"
+        )
+        self._task = self._progress.add_task("training", total=steps, completed=done)
+
+    def step(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Show a step.
+
+        Args:
+            step: Optimiser steps done.
+            epoch: Counted from 1.
+            values: Its metrics.
+        """
+        if self._task is not None:
+            text = (
+                f"epoch {epoch} loss {values['loss']:.4f} active {values['active_share']:.0%} "
+                f"gradient {values['gradient_norm']:.2g}"
+            )
+            self._progress.update(self._task, completed=step, description=text)
+
+    def validated(self, epoch: int, values: Mapping[str, float]) -> None:
+        """Say what validation gave.
+
+        Args:
+            epoch: Counted from 1.
+            values: Its metrics.
+        """
+        rates = ", ".join(f"{name} {value:.2%}" for name, value in values.items() if "eer" in name)
+        self.say(f"epoch {epoch}: {rates} on {values['mated']:.0f} mated pairs")
+
+    def say(self, text: str) -> None:
+        """One remark, above the progress."""
+        self._progress.console.print(text, highlight=False, markup=False)
+
+
+def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
+    """Fill ``report/``: curves of the training, scores, DET curve, map of the embeddings, ``report.json``.
+
+    They are of the validation subjects, who chose the epoch, so that their figures flatter it somewhat;
+    without validation subjects of the training subjects, which shows only what was fitted. Figures of the
+    test subjects, whom nothing has looked at, are what ``verifykit-train evaluate`` gives.
+
+    Args:
+        run: A run that has ended.
+        data: Its data.
+        cache: Folder of the crops.
+
+    Raises:
+        TrainingError: The run has no weights.
+        DataError: The data cannot be read.
+    """
+    run.report.mkdir(exist_ok=True)
+    draw_curves(run.report / "training.png", run.read_metrics())
+    config = run.read_config()
+    parts = divide(
+        read_records(data),
+        validation_share=config.data.validation_share,
+        test_share=config.data.test_share,
+        seed=config.seed,
+    )
+    part: Split = "validation" if parts["validation"] else "train"
+    curves: list[tuple[str, Scores]] = []
+    figures: dict[str, object] = {"part": part}
+    for name, untrained in (("before training", True), ("after training", False)):
+        encoder, _ = load_encoder(run, untrained=untrained)
+        rows, records, refused = embed_records(encoder, config, parts[part], cache)
+        rates, scores = evaluate_verification(rows, records, len(refused))
+        curves.append((name, scores))
+        figures[name.replace(" ", "_")] = asdict(rates)
+    people = f"{part} subjects"
+    draw_det(run.report / "det.png", curves, people)
+    draw_scores(run.report / "scores.png", scores, people)
+    names = [record.subject for record in records]
+    draw_embeddings(run.report / "embeddings.png", rows, names, people)
+    run.write_text("report/report.json", json.dumps(figures, indent=1) + "\n")

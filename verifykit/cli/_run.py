@@ -1,0 +1,122 @@
+"""How a verb ends: its result on standard output, or its error on standard error, and its status.
+
+A bar on standard error while images are worked on; nothing where that is no terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import typer
+
+from verifykit.errors import AcquisitionError, VerifyKitError
+
+MATCH = 0
+NO_MATCH = 1
+ERROR = 2
+INTERRUPTED = 130
+
+
+def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
+    """Print a verb's result.
+
+    Args:
+        body: What ``--json`` prints, as one object on one line.
+        text: What people read.
+        as_json: Which of the two.
+    """
+    typer.echo(json.dumps(body, allow_nan=False) if as_json else text)
+
+
+@contextmanager
+def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
+    """Run a verb's body: whatever goes wrong becomes one message and an exit status, no traceback.
+
+    Args:
+        as_json: Also print ``{"error": ...}`` on standard output, so that it always holds an object.
+        debug: Show the traceback before the message.
+
+    Raises:
+        typer.Exit: With the status.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except typer.Exit:
+        raise
+    except KeyboardInterrupt:
+        typer.echo("verifykit: interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    # The last line of defence: a traceback is no message.
+    except Exception as error:  # noqa: BLE001
+        if debug:
+            traceback.print_exc()
+        _report(error, as_json=as_json)
+        raise typer.Exit(ERROR) from None
+
+
+def _report(error: Exception, *, as_json: bool) -> None:
+    name, reason = type(error).__name__, getattr(error, "reason", None)
+    code = f" ({reason})" if isinstance(error, AcquisitionError) else ""
+    typer.echo(f"verifykit: {name}{code}: {_message(error)}", err=True)
+    body = {"name": name, "reason": reason if code else None, "message": _message(error)}
+    if as_json:
+        # Not a second error, when the first one was that nobody reads or that the disk is full.
+        with suppress(OSError):
+            typer.echo(json.dumps({"error": body}))
+
+
+def _message(error: Exception) -> str:
+    if isinstance(error, VerifyKitError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
+    return f"{error}; this was not expected, --debug shows where it happened"
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many of how many images are done, how fast, and for how long it will go on.
+
+    Args:
+        title: What is being done.
+
+    Yields:
+        To be called with the number of images that are done, and of all.
+    """
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if (
+        not console.is_terminal
+    ):  # rich before 14 prints an empty line there, even when it is disabled
+        yield lambda *_: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task(title, rate="")
+
+        def on_image(done: int, count: int) -> None:
+            speed = bar.tasks[task].speed  # None until there are two readings
+            rate = f"{speed:.1f}/s" if speed else ""
+            bar.update(task, completed=done, total=count, rate=rate)
+
+        yield on_image

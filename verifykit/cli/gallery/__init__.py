@@ -1,0 +1,1 @@
+"""`verifykit gallery`: commands for stored galleries."""

@@ -1,0 +1,126 @@
+"""``verifykit gallery duplicates``: who was enrolled twice?"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.options import (
+    AttackOption,
+    CalibrationOption,
+    DebugOption,
+    FmrOption,
+    FpirOption,
+    JsonOption,
+    KeyFileOption,
+    ModelOption,
+    ProvidersOption,
+    ThreadsOption,
+    ThresholdOption,
+    gallery_key,
+    open_reader,
+)
+from verifykit.cli.render import columns, counted, rate_text
+from verifykit.decision import Asked, Criterion
+from verifykit.gallery import shown_location
+from verifykit.gallery.duplicates import (
+    DuplicatePair,
+    Enrolled,
+    criterion_for_pairs,
+    find_duplicates,
+    read_enrolled,
+)
+
+FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
+
+
+def duplicates(
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
+    ],
+    model: ModelOption = "face",
+    fmr: FmrOption = None,
+    threshold: ThresholdOption = None,
+    attack: AttackOption = None,
+    fpir: FpirOption = None,
+    calibration: CalibrationOption = None,
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Find who is enrolled under two ids: every subject against every other.
+
+    Without a rate it takes the one at which less than one false pair is expected in this gallery. Status 0
+    when there is none, 1 when there are pairs to look at.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        opened = open_reader(
+            model,
+            gallery,
+            providers=providers,
+            threads=threads,
+            calibration=calibration,
+            key=gallery_key(key_file),
+        )
+        enrolled = read_enrolled(opened.gallery)
+        if fmr is None and threshold is None and fpir is None:
+            criterion = criterion_for_pairs(opened.spec, enrolled.comparison_count, attack)
+        else:
+            criterion = Asked(fmr, threshold, attack).search_criterion(
+                opened.spec, Asked(), fpir, len(enrolled.subject_ids)
+            )
+        with progress("duplicates") as on_template:
+            pairs = find_duplicates(
+                opened.gallery, criterion.threshold, enrolled=enrolled, on_template=on_template
+            )
+        expected = _expected(criterion, enrolled)
+        body = {
+            "gallery": shown_location(gallery),
+            "pairs": [pair.to_dict() for pair in pairs],
+            "subject_count": len(enrolled.subject_ids),
+            "template_count": len(enrolled.owners),
+            "comparison_count": enrolled.comparison_count,
+            "expected_false_pairs": expected,
+            "threshold": criterion.threshold,
+            "fmr": criterion.fmr,
+            "attack": criterion.attack,
+            "fpir": criterion.fpir,
+            "model": opened.spec.digest,
+        }
+        emit(body, _text(pairs, enrolled, criterion, expected), as_json=as_json)
+        if pairs:
+            raise typer.Exit(FOUND)
+
+
+def _expected(criterion: Criterion, enrolled: Enrolled) -> float | None:
+    """How many pairs of different people reach the threshold at most; None for a bare one."""
+    return None if criterion.fmr is None else criterion.fmr * enrolled.comparison_count
+
+
+def _text(
+    pairs: list[DuplicatePair], enrolled: Enrolled, criterion: Criterion, expected: float | None
+) -> str:
+    who = (
+        f"{counted(len(enrolled.subject_ids), 'subject')}, "
+        f"{counted(len(enrolled.owners), 'template')}"
+    )
+    lines = [f"no duplicates among {who}"]
+    if pairs:
+        table = columns(
+            ("score", "subject", "and"),
+            [(f"{pair.score:.4f}", pair.subject_id, pair.other_id) for pair in pairs],
+        )
+        lines = [f"{counted(len(pairs), 'possible duplicate')} among {who}", table]
+    lines += [
+        f"threshold  {criterion.threshold:.4f}",
+        f"FMR        {rate_text(criterion.fmr, criterion.attack)}",
+    ]
+    if expected is not None:
+        lines.append(
+            f"expected   {expected:.2g} pairs by chance in {enrolled.comparison_count:,} comparisons"
+        )
+    return "\n".join(lines)

@@ -1,0 +1,132 @@
+"""``verifykit gallery plan-reenroll`` and ``reenroll``: from one model to the next."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.options import (
+    DebugOption,
+    JsonOption,
+    KeyFileOption,
+    ProvidersOption,
+    QualityOption,
+    ThreadsOption,
+    gallery_key,
+)
+from verifykit.cli.render import counted
+from verifykit.encoder import Encoder
+from verifykit.errors import GalleryKeyError
+from verifykit.gallery import Enrolment, SqliteGallery, open_existing, shown_location
+from verifykit.models import load
+from verifykit.reenrollment import (
+    ReenrollPlan,
+    ReenrollReport,
+    plan_reenroll,
+    reenroll,
+    require_crops,
+)
+
+_NewModelOption = Annotated[
+    str, typer.Option("--model", "-m", metavar="NAME|FILE", help="The model to change to.")
+]
+
+
+def plan(
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
+    ],
+    model: _NewModelOption,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Say who must come again for another model, and who need not, as a crop was kept; writes nothing."""
+    with outcome(as_json=as_json, debug=debug):
+        spec = load(model).spec
+        with open_existing(gallery, key=gallery_key(key_file)) as opened:
+            found = plan_reenroll(opened, spec)
+        body = {"gallery": shown_location(gallery), **found.to_dict()}
+        emit(body, _plan_text(found, shown_location(gallery)), as_json=as_json)
+
+
+def reenroll_(
+    gallery: Annotated[str, typer.Argument(metavar="GALLERY", help="The old model's gallery.")],
+    new_gallery: Annotated[
+        str, typer.Argument(metavar="NEW", help="The new model's, a file to be made or continued.")
+    ],
+    model: _NewModelOption,
+    key_file: KeyFileOption = None,
+    quality: QualityOption = "strict",
+    providers: ProvidersOption = "auto",
+    threads: ThreadsOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Make another model's gallery from kept crops; the old one is not touched.
+
+    Both are encrypted with the same key. A run that was interrupted is continued by another: whoever is
+    in the new gallery is skipped.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        key = gallery_key(key_file)
+        if key is None:
+            raise GalleryKeyError(
+                "crops are kept in encrypted galleries only, so there is a key: give --key-file FILE, or set "
+                "VERIFYKIT_GALLERY_KEY"
+            )
+        with open_existing(gallery, key=key) as old:
+            file = load(model)
+            spec = file.spec
+            require_crops(old, spec)  # before a network is opened and a file is made
+            encoder = Encoder.open(file, providers=providers, threads=threads)
+            with (
+                SqliteGallery(
+                    new_gallery,
+                    spec_digest=spec.digest,
+                    embedding_size=spec.embedding_size,
+                    fusion=spec.fusion,
+                    model=spec.name,
+                    key=key,
+                ) as new,
+                progress("reenroll") as on_subject,
+            ):
+                report = reenroll(old, encoder, new, quality=quality, on_subject=on_subject)
+        body = {"gallery": gallery, "new_gallery": new_gallery, **report.to_dict()}
+        emit(body, _report_text(report, new_gallery), as_json=as_json)
+
+
+def _plan_text(found: ReenrollPlan, place: str) -> str:
+    if not found.needed:
+        return (
+            f"{place} holds templates of {found.new_model} already: nobody need be enrolled again"
+        )
+    lines = [f"must come again  {each.subject_id}" for each in found.must_come]
+    lines += [f"from crops       {each.subject_id}: {_crops(each)}" for each in found.from_crops]
+    lines.append(
+        f"from {found.model} to {found.new_model}: {counted(len(found.must_come), 'subject')} must come "
+        f"again, {counted(len(found.from_crops), 'subject')} can be enrolled from kept crops"
+    )
+    return "\n".join(lines)
+
+
+def _crops(enrolment: Enrolment) -> str:
+    crops, templates = enrolment.crop_count, enrolment.template_count
+    return f"{counted(crops, 'crop')} of {counted(templates, 'template')}"
+
+
+def _report_text(report: ReenrollReport, place: str) -> str:
+    lines = [
+        f"refused  {each.subject_id}, crop {each.crop} ({each.reason}): {each.message}"
+        for each in report.refused
+    ]
+    lines += [f"must come again  {subject_id}" for subject_id in report.must_come]
+    there = f", {report.skipped_count} were there" if report.skipped_count else ""
+    lines.append(
+        f"enrolled {counted(report.subject_count, 'subject')}, "
+        f"{counted(report.template_count, 'template')} in {place}{there}; "
+        f"{counted(len(report.must_come), 'subject')} must come again"
+    )
+    return "\n".join(lines)

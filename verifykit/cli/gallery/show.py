@@ -1,0 +1,137 @@
+"""``verifykit gallery show``: what is stored of one subject, for people or for that person to take away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from verifykit.cli._run import emit, outcome
+from verifykit.cli.options import (
+    DebugOption,
+    JsonOption,
+    KeyFileOption,
+    SubjectArgument,
+    gallery_key,
+)
+from verifykit.cli.render import counted
+from verifykit.errors import InputError
+from verifykit.gallery import open_existing
+from verifykit.privacy import subject_record
+from verifykit.types import Subject
+from verifykit.writing import write_whole
+
+
+def show(
+    gallery: Annotated[
+        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
+    ],
+    subject_id: SubjectArgument,
+    embeddings: Annotated[
+        bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
+    ] = False,
+    export: Annotated[
+        str | None,
+        typer.Option(
+            "--export",
+            metavar="FILE",
+            help="Write all that is stored of the subject as JSON; - for standard output.",
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file.")] = False,
+    audit: Annotated[
+        Path | None,
+        typer.Option(
+            "--audit",
+            metavar="FILE",
+            help="With --export: the audit log, if it is not GALLERY.audit.jsonl.",
+        ),
+    ] = None,
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Print what is stored of one subject; no embeddings unless asked.
+
+    --export writes all of it, embeddings, kept crops and audit entries included: for that person's own
+    request, GDPR articles 15 and 20.
+    """
+    with (
+        outcome(as_json=as_json, debug=debug),
+        open_existing(gallery, key=gallery_key(key_file)) as opened,
+    ):
+        if export is None:
+            subject = opened.get(subject_id)
+            body = _subject_body(subject, embeddings)
+            emit(body, _subject_text(subject, embeddings), as_json=as_json)
+            return
+        log = audit_log_of(gallery, audit)
+        record = subject_record(opened, subject_id, log)
+        if export == "-":
+            typer.echo(json.dumps(record, indent=1, allow_nan=False))
+            return
+        _write(Path(export), record, overwrite=overwrite)
+        counts = {
+            "template_count": len(record["templates"]),
+            "crop_count": len(record["crops"]),
+            "audit_entry_count": None if log is None else len(record["audit"]),
+        }
+        body = {"subject_id": subject_id, "file": export, **counts}
+        emit(body, _export_text(body, log), as_json=as_json)
+
+
+def audit_log_of(gallery: str, audit: Path | None) -> Path | None:
+    """The audit log of a gallery: the one that was named, else the one beside its file, if there is one.
+
+    Args:
+        gallery: The gallery's file or URL.
+        audit: What ``--audit`` named.
+    """
+    beside = Path(f"{gallery}.audit.jsonl")
+    return audit or (beside if "://" not in gallery and beside.is_file() else None)
+
+
+def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} exists: give another path, or --overwrite")
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    write_whole(path, text.encode(), private=True)
+
+
+def _export_text(body: Mapping[str, Any], log: Path | None) -> str:
+    entries = body["audit_entry_count"]
+    noun = "audit entry" if entries == 1 else "audit entries"
+    logged = "no audit log was looked at" if log is None else f"{entries} {noun} of {log}"
+    return (
+        f"exported {body['subject_id']}: {counted(body['template_count'], 'template')}, "
+        f"{counted(body['crop_count'], 'kept crop')}, {logged}: {body['file']}"
+    )
+
+
+def _subject_body(subject: Subject, embeddings: bool) -> dict[str, Any]:
+    templates = []
+    for template in subject.templates:
+        body: dict[str, Any] = {"reasons": list(template.reasons)}
+        if embeddings:
+            body["embedding"] = template.embedding.tolist()
+        templates.append(body)
+    return {
+        "subject_id": subject.subject_id,
+        "metadata": dict(subject.metadata),
+        "templates": templates,
+    }
+
+
+def _subject_text(subject: Subject, embeddings: bool) -> str:
+    lines = [f"{subject.subject_id}: {counted(len(subject.templates), 'template')}"]
+    lines += [f"{key}={value}" for key, value in subject.metadata.items()]
+    for number, template in enumerate(subject.templates, start=1):
+        reasons = f"warnings {', '.join(template.reasons)}" if template.reasons else "no warnings"
+        values = (
+            f"  {' '.join(f'{value:.6f}' for value in template.embedding)}" if embeddings else ""
+        )
+        lines.append(f"template {number}  {reasons}{values}")
+    return "\n".join(lines)

@@ -1,0 +1,368 @@
+"""Decisions and candidates in words.
+
+Lists as columns; plain when they are piped, never cut to the width of a terminal.
+
+Pictures of results: boxes, landmarks, names and scores.
+
+A font that has the letters of a text.
+
+Pillow's own font has Latin letters only. For others the fonts that operating systems bring are tried by
+name. Scripts whose letters join or stack (Arabic, Devanagari) are drawn letter by letter unless Pillow
+has libraqm; letters that no font here has become ``?``.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from PIL import Image, ImageDraw, ImageFont
+
+from verifykit.decision import Criterion
+from verifykit.errors import InputError
+from verifykit.image import load_image
+from verifykit.types import Decision, Detection, Identification
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 template``, ``2 templates``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def share_text(share: float) -> str:
+    """A rate in percent, with two digits that count: ``1.9 %``, ``0.0013 %``."""
+    digits = 1 if share >= 0.01 else 2
+    shown = f"{100 * share:.{digits}f}" if share == 0 or share >= 1e-3 else f"{100 * share:.2g}"
+    if "e" in shown:
+        shown = f"{float(shown):.10f}".rstrip("0")
+    return f"{shown} %"
+
+
+def interval_text(low: float, high: float) -> str:
+    """Bounds of a rate in percent: ``[0.5, 1.9] %``."""
+    return f"[{share_text(low)[:-2]}, {share_text(high)[:-2]}] %"
+
+
+def decision_text(decision: Decision, question: str) -> str:
+    """Several lines: the answer, the score, the threshold and what it stands for.
+
+    Args:
+        decision: The decision.
+        question: What was compared with what.
+    """
+    answer = "match" if decision.match else "no match"
+    if decision.outcome == "review":
+        answer = "review"
+    lines = [
+        f"{answer}: {question}",
+        f"score      {decision.score:.4f}",
+        f"threshold  {decision.threshold:.4f}",
+        f"FMR        {rate_text(decision.fmr, decision.attack)}",
+    ]
+    if decision.score_fmr is not None:
+        evidence = "" if decision.llr is None else f", log-likelihood ratio {decision.llr:+.1f}"
+        lines.append(f"at score   FMR {decision.score_fmr:.2g}{evidence}")
+    if decision.review_threshold is not None:
+        lines.append(
+            f"review     from {decision.review_threshold:.4f}, FMR "
+            f"{rate_text(decision.review_fmr, decision.attack)}"
+        )
+    if decision.warnings:
+        lines.append(f"warnings   {', '.join(decision.warnings)}")
+    return "\n".join(lines)
+
+
+def rate_text(fmr: float | None, attack: str | None) -> str:
+    """What a false match rate means; None is a bare threshold's."""
+    if fmr is None:
+        return "unknown: a bare threshold stands for no false match rate"
+    others = "skilled forgeries" if attack == "skilled_forgery" else "pairs of different subjects"
+    return f"{fmr:g} (1 in {round(1 / fmr):,} {others} would match)"
+
+
+def identification_text(answers: Sequence[Identification], criterion: Criterion) -> str:
+    """A block for each face: who it is, best first, or nobody; then the threshold."""
+    blocks = []
+    for number, answer in enumerate(answers, start=1):
+        lines = [f"face {number} of {len(answers)}"] if len(answers) > 1 else []
+        if not answer.candidates:
+            lines.append("no match: nobody in the gallery reaches the threshold")
+        for rank, found in enumerate(answer.candidates, start=1):
+            lines.append(f"{rank}. {found.subject_id}  score {found.score:.4f}")
+        if answer.reasons:
+            lines.append(f"warnings   {', '.join(answer.reasons)}")
+        blocks.append("\n".join(lines))
+    blocks.append(f"threshold  {criterion.threshold:.4f}")
+    blocks.append(f"FMR        {rate_text(criterion.fmr, criterion.attack)}")
+    if criterion.fpir is not None:
+        blocks.append(
+            f"FPIR       {criterion.fpir:.3g} (1 in {round(1 / criterion.fpir):,} searches for a stranger "
+            f"would find somebody among {counted(criterion.gallery_size or 0, 'subject')})"
+        )
+    return "\n".join(blocks)
+
+
+_UNLIMITED = 100_000
+
+
+def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Rows in aligned columns, also when letters are two cells wide.
+
+    Args:
+        titles: One a column.
+        rows: Cells, as plain text: nothing in them is taken for markup.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(*titles, box=None, pad_edge=False, show_edge=False)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console = Console(file=io.StringIO(), width=_UNLIMITED, color_system=None)
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+Font: TypeAlias = ImageFont.FreeTypeFont
+
+_SYSTEM_FONTS = (
+    "DejaVuSans.ttf",
+    "NotoSans-Regular.ttf",
+    "NotoSansCJK-Regular.ttc",
+    "NotoSansDevanagari-Regular.ttf",
+    "NotoSansBengali-Regular.ttf",
+    "NotoSansArabic-Regular.ttf",
+    "Arial Unicode.ttf",
+    "arial.ttf",
+    "msyh.ttc",
+    "msgothic.ttc",
+    "malgun.ttf",
+    "Nirmala.ttf",
+    "PingFang.ttc",
+    "Hiragino Sans GB.ttc",
+)
+_LEAST_PX = 12
+_UNASSIGNED = "\U0010ffff"
+
+
+def font_for(text: str, size_px: int, width_px: float, tail: str = "") -> tuple[str, Font]:
+    """The text as it can be drawn, and a font for it.
+
+    Args:
+        text: One line.
+        size_px: Height of the letters that is wanted.
+        width_px: What the text must fit into: the letters are made smaller, by a third at the most,
+            then the text is cut.
+        tail: What follows the text and is never cut.
+
+    Returns:
+        Text and tail, with ``?`` for letters that no font has, and the font.
+    """
+    text, name = _drawable(text)
+    least_px = max(_LEAST_PX, size_px * 2 // 3)
+    font = _load(name, size_px)
+    while font.getlength(text + tail) > width_px and font.size > least_px:
+        font = _load(name, max(least_px, int(font.size * 0.9)))
+    if font.getlength(text + tail) > width_px:
+        while text and font.getlength(f"{text}...{tail}") > width_px:
+            text = text[:-1]
+        text = f"{text.rstrip()}..."
+    return text + tail, font
+
+
+def _drawable(text: str) -> tuple[str, str]:
+    """The text with ``?`` for what cannot be drawn, and the name of the font that draws most of it."""
+    missing: dict[str, set[str]] = {}
+    for name in ("", *_available()):
+        missing[name] = {letter for letter in set(text) if not _has(name, letter)}
+        if not missing[name]:
+            return text, name
+    best = min(missing, key=lambda name: len(missing[name]))
+    return "".join("?" if letter in missing[best] else letter for letter in text), best
+
+
+@functools.cache
+def _available() -> tuple[str, ...]:
+    found = []
+    for name in _SYSTEM_FONTS:
+        try:
+            ImageFont.truetype(name, 16)
+        except OSError:
+            continue
+        found.append(name)
+    return tuple(found)
+
+
+@functools.cache
+def _load(name: str, size_px: int) -> Font:
+    if name:
+        return ImageFont.truetype(name, size_px)
+    font = ImageFont.load_default(size_px)
+    if not isinstance(font, ImageFont.FreeTypeFont):
+        raise OSError("this Pillow was built without FreeType and cannot draw text of any size")
+    return font
+
+
+@functools.cache
+def _has(name: str, letter: str) -> bool:
+    """Whether a font has a letter: it draws it otherwise than one that no font can have."""
+    font = _load(name, 16)
+    drawn, unknown = font.getmask(letter), font.getmask(_UNASSIGNED)
+    return letter.isspace() or (drawn.size, bytes(drawn)) != (unknown.size, bytes(unknown))
+
+
+Color = tuple[int, int, int]
+
+_MATCH: Color = (16, 122, 62)
+_NO_MATCH: Color = (176, 32, 32)
+_NEUTRAL: Color = (40, 40, 40)
+_WHITE: Color = (255, 255, 255)
+_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+_PANEL_PX = 720
+_LEAST_SIDE_PX = 800
+_QUALITY = 92
+
+
+def require_writable(target: Path, *images: str) -> None:
+    """Refuse a picture that cannot be written, or not without loss, before anything is computed.
+
+    Args:
+        target: The picture to write.
+        *images: Paths of the images that are read, which are not written over.
+
+    Raises:
+        InputError: Another suffix than those of JPEG, PNG and WebP, no such folder, or one of the images.
+    """
+    if target.suffix.lower() not in _SUFFIXES:
+        raise InputError(
+            f"--save takes a name that ends in {', '.join(_SUFFIXES)}, got {target.name!r}"
+        )
+    if not target.parent.is_dir():
+        raise InputError(f"--save: there is no folder {str(target.parent)!r}")
+    if target.exists() and any(Path(image).exists() and target.samefile(image) for image in images):
+        raise InputError(f"--save: {str(target)!r} is one of the images: give another name")
+
+
+def draw_comparison(target: Path, probe: str, reference: str, decision: Decision) -> None:
+    """Both images side by side at one height, and the decision below them.
+
+    Args:
+        target: The picture to write.
+        probe: Path of the first image.
+        reference: Path of the second.
+        decision: With the detections of both, or with none.
+
+    Raises:
+        ImageError: An image cannot be read.
+        OSError: The picture cannot be written.
+    """
+    color = _MATCH if decision else _NO_MATCH
+    found: Sequence[Detection | None] = decision.detections or (None, None)
+    panels = []
+    for image, detection in zip((probe, reference), found, strict=True):
+        picture = Image.fromarray(load_image(image))
+        scale = _PANEL_PX / picture.height
+        panel = _scaled(picture, scale)
+        if detection is not None:
+            _draw_face(panel, detection, scale, color)
+        panels.append(panel)
+    gap = 8
+    width = sum(panel.width for panel in panels) + gap
+    canvas = Image.new("RGB", (width, _PANEL_PX), _WHITE)
+    canvas.paste(panels[0], (0, 0))
+    canvas.paste(panels[1], (panels[0].width + gap, 0))
+    _captioned(canvas, _caption(decision), color).save(target, quality=_QUALITY)
+
+
+def draw_identification(target: Path, image: str, answers: Sequence[Identification]) -> None:
+    """The image, each face with its best candidate's name and score, or ``unknown``.
+
+    Args:
+        target: The picture to write.
+        image: Path of the image.
+        answers: One a face.
+
+    Raises:
+        ImageError: The image cannot be read.
+        OSError: The picture cannot be written.
+    """
+    picture = Image.fromarray(load_image(image))
+    scale = max(1.0, _LEAST_SIDE_PX / max(picture.size))
+    canvas = _scaled(picture, scale)
+    unplaced = []
+    for answer in answers:
+        best = answer.candidates[0] if answer.candidates else None
+        name, score = (best.subject_id, f"  {best.score:.2f}") if best else ("unknown", "")
+        if answer.detection is None:
+            unplaced.append(name + score)
+            continue
+        color = _MATCH if best else _NO_MATCH
+        _draw_face(canvas, answer.detection, scale, color)
+        _draw_label(canvas, answer.detection, scale, color, name, score)
+    threshold = f"threshold {answers[0].threshold:.2f}"
+    _captioned(canvas, "   ".join([*unplaced, threshold]), _NEUTRAL).save(target, quality=_QUALITY)
+
+
+def _caption(decision: Decision) -> str:
+    meaning = f"   FMR {decision.fmr:g}" if decision.fmr is not None else ""
+    answer = "match" if decision else "no match"
+    return f"{answer}   score {decision.score:.2f}   threshold {decision.threshold:.2f}{meaning}"
+
+
+def _scaled(picture: Image.Image, scale: float) -> Image.Image:
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+
+
+def _text_px(canvas: Image.Image) -> int:
+    """A letter height that stays readable when the whole picture is looked at."""
+    return max(16, round(max(canvas.size) / 36))
+
+
+def _draw_face(canvas: Image.Image, detection: Detection, scale: float, color: Color) -> None:
+    draw = ImageDraw.Draw(canvas)
+    line_px = max(2, round(max(canvas.size) / 250))
+    left, top, width, height = (value * scale for value in detection.box_px)
+    draw.rectangle((left, top, left + width, top + height), outline=color, width=line_px)
+    radius = line_px * 1.5
+    for x, y in ((x * scale, y * scale) for x, y in detection.landmarks_px):
+        spot = (x - radius, y - radius, x + radius, y + radius)
+        draw.ellipse(spot, fill=_WHITE, outline=color, width=max(1, line_px // 2))
+
+
+def _draw_label(
+    canvas: Image.Image, detection: Detection, scale: float, color: Color, name: str, score: str
+) -> None:
+    """White on the colour, above the box, moved so that all of it lies in the picture."""
+    draw = ImageDraw.Draw(canvas)
+    left, top, box_width, _ = (value * scale for value in detection.box_px)
+    room = min(canvas.width, max(1.5 * box_width, 0.3 * canvas.width))
+    text, font = font_for(name, _text_px(canvas), room, score)
+    width, height = _measure(draw, text, font)
+    pad = max(3, height // 6)
+    left = min(max(0.0, left), max(0.0, canvas.width - width - 2 * pad))
+    top = max(0.0, top - height - 2 * pad)
+    draw.rectangle((left, top, left + width + 2 * pad, top + height + 2 * pad), fill=color)
+    draw.text((left + pad, top + pad), text, fill=_WHITE, font=font, anchor="la")
+
+
+def _measure(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[int, int]:
+    """Width of the text, and height of any line of this font: letters hang below the base line."""
+    ascent, descent = font.getmetrics()
+    return round(draw.textlength(text, font=font)), ascent + descent
+
+
+def _captioned(canvas: Image.Image, caption: str, color: Color) -> Image.Image:
+    text, font = font_for(caption, _text_px(canvas), canvas.width - 12)
+    width, height = _measure(ImageDraw.Draw(canvas), text, font)
+    bar = height + height // 2
+    whole = Image.new("RGB", (canvas.width, canvas.height + bar), color)
+    whole.paste(canvas, (0, 0))
+    at = ((canvas.width - width) / 2, canvas.height + height // 4)
+    ImageDraw.Draw(whole).text(at, text, fill=_WHITE, font=font, anchor="la")
+    return whole

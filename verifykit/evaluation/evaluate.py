@@ -1,0 +1,268 @@
+"""Models on a user's data: everything that a report holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit import __version__
+from verifykit.datasets import EvaluationData
+from verifykit.errors import InputError
+from verifykit.evaluation.embedding import (
+    Embedded,
+    Embedder,
+    EmbeddingCache,
+    embed_images,
+    failures,
+)
+from verifykit.evaluation.folds import fold_accuracy
+from verifykit.evaluation.hardest_pairs import worst_pairs
+from verifykit.evaluation.one_to_one import REPORTED_FMRS, measure_attack, rate_of
+from verifykit.evaluation.open_set import measure_open_set
+from verifykit.evaluation.pairs import (
+    Comparisons,
+    ScoredComparisons,
+    data_digest,
+    score_comparisons,
+)
+from verifykit.evaluation.results import (
+    AttackResult,
+    EvaluationReport,
+    Folds,
+    ModelResult,
+    OpenSetResult,
+    RateAtFmr,
+    Subgroup,
+)
+from verifykit.evaluation.subgroups import measure_subgroups
+from verifykit.spec import Attack
+
+_SUBGROUP_FMR = 1e-3
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What to measure.
+
+    Attributes:
+        fmrs: False match rates for the tables, in (0, 1).
+        open_set: Whether to measure 1:N searches too.
+        worst: At most so many of the hardest comparisons of each kind.
+        seed: Of every draw.
+    """
+
+    fmrs: tuple[float, ...] = REPORTED_FMRS
+    open_set: bool = True
+    worst: int = 12
+    seed: int = 0
+
+
+def evaluate(
+    embedders: Sequence[Embedder],
+    data: EvaluationData,
+    *,
+    multi_face: str,
+    quality: str,
+    cache: EmbeddingCache | None = None,
+    measurement: Measurement | None = None,
+    on_image: Callable[[str, int, int], None] | None = None,
+) -> EvaluationReport:
+    """Measure models on the same data.
+
+    Args:
+        embedders: At least one; each embeds every image.
+        data: Images, subjects, comparisons.
+        multi_face: What the embedders do with several faces, for the report.
+        quality: Whether they refuse weak samples, for the report.
+        cache: Embeddings of earlier runs; None computes everything.
+        measurement: What to measure; None is everything.
+        on_image: Called with the model, the number of its images that are done, and of all.
+
+    Raises:
+        InputError: No model, or one whose images give no mated or no non-mated comparison; the message
+            counts the failures by reason.
+        ModelContractError: A network returned a row that is zero or not finite.
+        ProviderError: A provider failed.
+    """
+    if not embedders:
+        raise InputError("there is no model to evaluate: name at least one")
+    results: list[ModelResult] = []
+    digests: tuple[str, ...] = ()
+    for embedder in embedders:
+        told = None
+        if on_image is not None:
+            told = _named(on_image, embedder.model)
+        embedded = embed_images(embedder, data.images, cache=cache, on_image=told)
+        digests = embedded.file_digests
+        results.append(measure_model(embedder, data, embedded, measurement or Measurement()))
+    return EvaluationReport(
+        data=str(data.source),
+        kind=data.kind,
+        data_digest=data_digest(data, digests),
+        image_count=len(data.images),
+        subject_count=len(data.subjects),
+        multi_face=multi_face,
+        quality=quality,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        verifykit_version=__version__,
+        models=tuple(results),
+    )
+
+
+def measure_model(
+    embedder: Embedder, data: EvaluationData, embedded: Embedded, measurement: Measurement
+) -> ModelResult:
+    """Everything about one model.
+
+    Args:
+        embedder: Whose embeddings they are.
+        data: What was embedded.
+        embedded: The embeddings.
+        measurement: What to measure.
+
+    Raises:
+        InputError: No mated or no non-mated comparison has a score.
+    """
+    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    scored = score_comparisons(data, embedded)
+    _require_some(embedder, data, embedded, scored)
+    kinds: tuple[tuple[Attack, Comparisons], ...]
+    kinds = (("random_forgery", scored.random), ("skilled_forgery", scored.skilled))
+    attacks = [
+        measure_attack(
+            attack,
+            scored.mated,
+            kind,
+            labels,
+            fmrs=measurement.fmrs,
+            own=embedder.operating_points,
+            seed=measurement.seed,
+        )
+        for attack, kind in kinds
+        if kind.scores.size
+    ]
+    notes = []
+    if scored.drawn_share < 1.0:
+        notes.append(
+            f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
+        )
+    if data.left_out:
+        notes.append(
+            f"{data.left_out} file(s) of the folder have no image's ending and were left out."
+        )
+    if data.kind == "pairs" and not data.has_subjects:
+        notes.append(
+            "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
+            "that intervals are too narrow where one subject counts as several."
+        )
+    open_set = _open_set(data, embedded, labels, measurement, notes)
+    subgroups = _subgroups(data, scored, labels, attacks, notes)
+    failed = embedded.row_of < 0
+    return ModelResult(
+        model=embedder.model,
+        name=embedder.name,
+        digest=embedder.digest,
+        modality=embedder.modality,
+        licence=embedder.licence,
+        fusion=embedder.fusion,
+        image_count=len(data.images),
+        acquired_count=int((~failed).sum()),
+        failures=failures(data.images, embedded),
+        fta=rate_of(failed, None),
+        fte=rate_of(_not_enrolled(data, labels, failed), None),
+        lost_mated=scored.lost_mated,
+        lost_non_mated=scored.lost_non_mated,
+        attacks=tuple(attacks),
+        open_set=open_set,
+        folds=_folds(data, scored),
+        subgroups=subgroups,
+        worst=worst_pairs(data, scored, measurement.worst),
+        notes=tuple(notes),
+    )
+
+
+def _not_enrolled(
+    data: EvaluationData, labels: NDArray[np.int64], failed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """For each subject with a genuine image, whether none of them gave a template."""
+    genuine = np.array([not image.is_forgery for image in data.images])
+    able = np.isin(np.unique(labels[genuine]), labels[genuine & ~failed])
+    return ~able
+
+
+def _named(on_image: Callable[[str, int, int], None], model: str) -> Callable[[int, int], None]:
+    def told(done: int, count: int) -> None:
+        on_image(model, done, count)
+
+    return told
+
+
+def _require_some(
+    embedder: Embedder, data: EvaluationData, embedded: Embedded, scored: ScoredComparisons
+) -> None:
+    others = scored.random.scores.size + scored.skilled.scores.size
+    if scored.mated.scores.size and others:
+        return
+    which = "mated" if others else "non-mated"
+    counts = ", ".join(f"{each.count} {each.reason}" for each in failures(data.images, embedded))
+    raise InputError(
+        f"model {embedder.model!r} has no {which} comparison to measure: {len(embedded.rows)} of "
+        f"{len(data.images)} images gave a template ({counts or 'no failure'}); it takes two images of "
+        "one subject, and two subjects"
+    )
+
+
+def _open_set(
+    data: EvaluationData,
+    embedded: Embedded,
+    labels: NDArray[np.int64],
+    measurement: Measurement,
+    notes: list[str],
+) -> tuple[OpenSetResult, ...]:
+    if data.pairs is not None or not measurement.open_set:
+        return ()
+    usable = np.array([not image.is_forgery for image in data.images]) & (embedded.row_of >= 0)
+    found = measure_open_set(
+        embedded.rows[embedded.row_of[usable]], labels[usable], seed=measurement.seed
+    )
+    if not found:
+        notes.append(
+            "No 1:N searches: they take 10 subjects with two usable images and 5 more subjects."
+        )
+    return found
+
+
+def _subgroups(
+    data: EvaluationData,
+    scored: ScoredComparisons,
+    labels: NDArray[np.int64],
+    attacks: Sequence[AttackResult],
+    notes: list[str],
+) -> tuple[Subgroup, ...]:
+    rates: list[RateAtFmr] = [r for a in attacks if a.attack == "random_forgery" for r in a.rates]
+    if not rates:
+        return ()
+    allowed = [rate for rate in rates if rate.asked_fmr >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
+    found, told = measure_subgroups(
+        data, scored, labels, min(allowed, key=lambda rate: rate.asked_fmr)
+    )
+    notes.extend(told)
+    return found
+
+
+def _folds(data: EvaluationData, scored: ScoredComparisons) -> Folds | None:
+    """Accuracy over the folds that the pairs state; None without at least two."""
+    pairs = data.pairs or ()
+    folds = [pair.fold for pair in pairs if pair.fold is not None]
+    if len(folds) != len(pairs) or len(set(folds)) < 2:
+        return None
+    found: dict[tuple[int, int], float] = {}
+    for kind in (scored.mated, scored.random, scored.skilled):
+        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
+        found.update(zip(ends, kind.scores.tolist(), strict=True))
+    scores = [found.get((pair.probe, pair.reference), np.nan) for pair in pairs]
+    return fold_accuracy(np.array(scores), [pair.mated for pair in pairs], folds)

@@ -1,0 +1,410 @@
+"""Every pair of images, scored as the runtime scores it.
+
+Every comparison of single images that the data ask for, with the score that the runtime gives it.
+
+A user's own data: a folder for each subject, a CSV file of images or of pairs, LFW's pairs.txt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit import datasets
+from verifykit.datasets import (
+    EvaluationData,
+    EvaluationImage,
+    ListedPair,
+    count_others,
+    read_folder,
+    read_lfw_pairs,
+    read_table,
+)
+from verifykit.errors import InputError
+from verifykit.evaluation.embedding import Embedded
+from verifykit.scoring import paired_scores, unit_rows
+from verifykit.types import Embeddings
+
+MOST_NON_MATED = 30_000_000
+"""More non-mated pairs than this are not all compared: each is drawn with the same chance."""
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Scored comparisons of one kind.
+
+    Attributes:
+        probe: (P,) int32 index of an image.
+        reference: (P,) int32 index of the other.
+        scores: (P,) float32 cosine similarity in [-1, 1].
+    """
+
+    probe: NDArray[np.int32]
+    reference: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class EveryPair:
+    """Every pair of some images, by kind.
+
+    Attributes:
+        mated: Genuine images of one subject.
+        random: Genuine images of two subjects (random forgeries).
+        skilled: A genuine image and an imitation of the same subject.
+        drawn_share: Share of the random pairs that were compared, 1.0 for all.
+    """
+
+    mated: Comparisons
+    random: Comparisons
+    skilled: Comparisons
+    drawn_share: float
+
+
+def every_pair(
+    embeddings: Embeddings,
+    subjects: Sequence[str],
+    forged: Sequence[bool],
+    populations: Sequence[str] | None = None,
+    *,
+    most: int = MOST_NON_MATED,
+    seed: int = 0,
+) -> EveryPair:
+    """Score each pair once.
+
+    Args:
+        embeddings: (N, D) float32 unit rows.
+        subjects: (N,) whose they are; of an imitation, who is imitated.
+        forged: (N,) which are imitations.
+        populations: (N,) names; strangers are compared within theirs, for one who writes in another
+            script is too easily told to count. None is one population.
+        most: At most about so many random pairs.
+        seed: Of their draw.
+
+    Returns:
+        The pairs, as indices of rows; a kind may be empty.
+    """
+    labels, sets, fake = _coded(subjects, forged, populations)
+    share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
+    random = np.random.default_rng(seed)
+    units = unit_rows(embeddings)
+    genuine, imitations = np.flatnonzero(~fake), np.flatnonzero(fake)
+    parts: dict[str, list[Comparisons]] = {"mated": [], "random": [], "skilled": []}
+    for n, image in enumerate(genuine.tolist()):
+        later = genuine[n + 1 :]
+        same = labels[later] == labels[image]
+        other = ~same & (sets[later] == sets[image])
+        if share < 1.0:
+            other &= random.random(len(later)) < share
+        mine = imitations[labels[imitations] == labels[image]]
+        for kind, met in (("mated", later[same]), ("random", later[other]), ("skilled", mine)):
+            scores = paired_scores(units[image], units[met])
+            probes = np.full(len(met), image, np.int32)
+            parts[kind].append(Comparisons(probes, met.astype(np.int32), scores))
+    mated, strange, copied = (_joined(parts[kind]) for kind in ("mated", "random", "skilled"))
+    return EveryPair(mated, strange, copied, share)
+
+
+def count_pairs(
+    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
+) -> dict[str, int]:
+    """How many pairs of each kind :func:`every_pair` would score without a draw.
+
+    Args:
+        subjects: (N,) whose they are; of an imitation, who is imitated.
+        forged: (N,) which are imitations.
+        populations: (N,) as there.
+
+    Returns:
+        Counts of ``"mated"``, ``"random"`` and ``"skilled"``.
+    """
+    labels, sets, fake = _coded(subjects, forged, populations)
+    genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
+    mated = _pairs(genuine.values())
+    within = _pairs(Counter(sets[~fake].tolist()).values())
+    # Two images of one subject may be of two populations, and are mated nevertheless.
+    within_mated = _pairs(Counter(zip(labels[~fake], sets[~fake], strict=True)).values())
+    skilled = sum(genuine[subject] * count for subject, count in imitations.items())
+    return {"mated": mated, "random": within - within_mated, "skilled": skilled}
+
+
+def _coded(
+    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
+    sets = np.zeros(len(labels), np.int64)
+    if populations is not None:
+        sets = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
+    return labels, sets, np.asarray(forged, bool)
+
+
+def _pairs(sizes: Iterable[int]) -> int:
+    return sum(size * (size - 1) // 2 for size in sizes)
+
+
+def _joined(parts: Sequence[Comparisons]) -> Comparisons:
+    empty = Comparisons(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+    every = [*parts, empty]
+    return Comparisons(
+        np.concatenate([part.probe for part in every]),
+        np.concatenate([part.reference for part in every]),
+        np.concatenate([part.scores for part in every]),
+    )
+
+
+def read_data(source: Path, *, images: Path | None = None) -> EvaluationData:
+    """Read what to evaluate on.
+
+    A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
+    format of LFW's ``pairs.txt``. Any other file is a CSV whose header tells what it lists:
+    ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject][,attack]
+    [,fold]`` pairs; what its further columns say is kept as groups.
+
+    Args:
+        source: The folder or the file.
+        images: The folder that the paths of a file are relative to; None takes the file's own.
+
+    Returns:
+        The images and the comparisons. An image may be missing: that is counted when it is read.
+
+    Raises:
+        InputError: Neither of these, a line that is wrong or contradicts another, none of the images is
+            there, or no mated or no non-mated comparison is possible.
+    """
+    if stat.S_ISDIR(_mode(source)):
+        if images is not None:
+            raise InputError(
+                f"{str(source)!r} is a folder, and its images lie in it: a folder of images "
+                f"({str(images)!r}) goes with a CSV file or a pairs.txt"
+            )
+        found = read_folder(source)
+        data = EvaluationData(source, "folder", found, None, left_out=count_others(source))
+    else:
+        root = source.parent if images is None else images
+        if not root.is_dir():
+            raise InputError(
+                f"the folder of images, {str(root)!r}, is not a folder: check the path"
+            )
+        data = _from_file(source, root)
+        _require_some_file(data, root)
+    if data.pairs is None:
+        _require_comparisons(data)
+    else:
+        _require_both_kinds(data, data.pairs)
+    return data
+
+
+def data_digest(data: EvaluationData, file_digests: Sequence[str]) -> str:
+    """What names the data in a report: the same wherever they lie and in whatever order.
+
+    Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
+    it writes them, and so other paths give another digest.
+
+    Args:
+        data: Images and pairs.
+        file_digests: (N,) digest of each image's file, or a word why there is none.
+
+    Returns:
+        SHA-256 in hexadecimal over files, subjects and forgeries, and over the listed pairs.
+
+    Raises:
+        InputError: Not one file digest for each image.
+    """
+    if len(file_digests) != len(data.images):
+        raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
+    entries = [
+        [file, image.subject, image.is_forgery]
+        for file, image in zip(file_digests, data.images, strict=True)
+    ]
+    lines = sorted(json.dumps(["image", *entry]) for entry in entries)
+    lines += sorted(
+        json.dumps(
+            [
+                "pair",
+                *entries[pair.probe],
+                *entries[pair.reference],
+                pair.mated,
+                pair.fold,
+                pair.is_skilled,
+            ]
+        )
+        for pair in data.pairs or ()
+    )
+    lines.append(json.dumps("every pair" if data.pairs is None else "listed pairs"))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _mode(source: Path) -> int:
+    try:
+        mode = source.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"there is no folder or file {str(source)!r} to read ({reason}): check the path"
+        ) from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise InputError(f"{str(source)!r} is neither a folder nor a file: check the path")
+    return mode
+
+
+def _from_file(source: Path, root: Path) -> EvaluationData:
+    if source.suffix.lower() == ".txt":
+        found, pairs = read_lfw_pairs(source, root)
+        return EvaluationData(source, "lfw_pairs", found, pairs)
+    table = read_table(source, {*datasets.COLUMNS, *datasets.PAIR_COLUMNS})
+    lists_images, lists_pairs = datasets.is_image_list(table), datasets.is_pair_list(table)
+    if lists_images == lists_pairs:
+        raise InputError(
+            f"{str(source)!r} has the columns {', '.join(table.columns)}; accepted are "
+            f"{datasets.HEADER} (image is another name for path) and {datasets.PAIR_HEADER}"
+        )
+    if not table.rows:
+        raise InputError(f"{str(source)!r} has a header and no rows: there is nothing to compare")
+    if lists_images:
+        return EvaluationData(source, "images", datasets.read_image_list(table, root), None)
+    found, pairs = datasets.read_pair_list(table, root)
+    has_subjects = "probe_subject" in table.columns
+    return EvaluationData(source, "pairs", found, pairs, has_subjects)
+
+
+def _require_some_file(data: EvaluationData, root: Path) -> None:
+    # Not Path.exists, which raises for a path that is too long or in a folder that is closed.
+    if not any(os.path.exists(image.path) for image in data.images):  # noqa: PTH110
+        raise InputError(
+            f"{str(data.source)!r}: none of its {len(data.images)} images is there; the first is "
+            f"{data.images[0].name!r}, looked for in {str(root)!r}: give the folder that its paths are "
+            "relative to"
+        )
+
+
+def _require_comparisons(data: EvaluationData) -> None:
+    genuine = Counter(image.subject for image in data.images if not image.is_forgery)
+    forged = {image.subject for image in data.images if image.is_forgery}
+    if len(genuine) < 2 and not forged & set(genuine):
+        whose = f"of {len(genuine)} subject(s), {', '.join(map(repr, genuine)) or 'none'}"
+        raise InputError(
+            f"{str(data.source)!r} has {'genuine ' if forged else ''}images {whose}, which gives no "
+            "non-mated comparison: at least two subjects are needed"
+        )
+    if max(genuine.values(), default=0) < 2:
+        raise InputError(
+            f"{str(data.source)!r} has {len(genuine)} subjects with one {'genuine ' if forged else ''}"
+            "image each, which gives no mated comparison: at least one subject with two is needed"
+        )
+
+
+def _require_both_kinds(data: EvaluationData, pairs: Sequence[ListedPair]) -> None:
+    mated = sum(pair.mated for pair in pairs)
+    if mated in (0, len(pairs)):
+        there, missing = ("mated", "non-mated") if mated else ("non-mated", "mated")
+        raise InputError(
+            f"all {len(pairs)} pairs of {str(data.source)!r} are {there}: error rates need {missing} "
+            "ones too"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class ScoredComparisons:
+    """All comparisons of the data, by kind, as indices of its images.
+
+    Attributes:
+        mated: Genuine images of one subject.
+        random: Genuine images of two subjects (random forgeries).
+        skilled: A genuine image and an imitation of the same subject.
+        lost_mated: Mated comparisons without a score, because an image gave no template.
+        lost_non_mated: Non-mated ones, random and skilled.
+        drawn_share: Share of the random comparisons that were made, 1.0 for all.
+    """
+
+    mated: Comparisons
+    random: Comparisons
+    skilled: Comparisons
+    lost_mated: int
+    lost_non_mated: int
+    drawn_share: float = 1.0
+
+
+def columns(
+    images: Sequence[EvaluationImage],
+) -> tuple[list[str], list[bool], list[str]]:
+    """Subjects, which are imitations, and populations: the group column of that name, if there is one.
+
+    Args:
+        images: N of them.
+    """
+    return (
+        [image.subject for image in images],
+        [image.is_forgery for image in images],
+        [image.groups.get("population", "") for image in images],
+    )
+
+
+def score_comparisons(
+    data: EvaluationData, embedded: Embedded, *, most: int = MOST_NON_MATED
+) -> ScoredComparisons:
+    """Score the listed pairs, or every pair of images that is mated or non-mated.
+
+    Args:
+        data: Images, subjects, and pairs if they are listed.
+        embedded: Their embeddings.
+        most: At most about so many random comparisons, where they are not listed.
+
+    Returns:
+        The comparisons; a kind may be empty.
+    """
+    return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
+
+
+def _listed(data: EvaluationData, embedded: Embedded) -> ScoredComparisons:
+    pairs = data.pairs or ()
+    ends = np.array([(p.probe, p.reference) for p in pairs], np.int32).reshape(-1, 2)
+    mated = np.array([p.mated for p in pairs], bool)
+    skilled = np.array([p.is_skilled for p in pairs], bool)
+    rows = embedded.row_of[ends]
+    usable = (rows >= 0).all(axis=1)
+    units = unit_rows(embedded.rows)
+    scores = np.zeros(len(pairs), np.float32)
+    for n in np.flatnonzero(usable).tolist():
+        scores[n] = paired_scores(units[rows[n, 0]], units[rows[n, 1]][None])[0]
+    found = [
+        Comparisons(ends[k & usable, 0], ends[k & usable, 1], scores[k & usable])
+        for k in (mated, ~mated & ~skilled, ~mated & skilled)
+    ]
+    return ScoredComparisons(
+        mated=found[0],
+        random=found[1],
+        skilled=found[2],
+        lost_mated=int((mated & ~usable).sum()),
+        lost_non_mated=int((~mated & ~usable).sum()),
+    )
+
+
+def _every(data: EvaluationData, embedded: Embedded, most: int) -> ScoredComparisons:
+    seen = np.flatnonzero(embedded.row_of >= 0)
+    images = [data.images[n] for n in seen.tolist()]
+    rows = embedded.rows[embedded.row_of[seen]]
+    found = every_pair(rows, *columns(images), most=most)
+    whole, here = count_pairs(*columns(data.images)), count_pairs(*columns(images))
+    lost = {kind: whole[kind] - here[kind] for kind in whole}
+    at = seen.astype(np.int32)
+    kinds = [
+        Comparisons(at[kind.probe], at[kind.reference], kind.scores)
+        for kind in (found.mated, found.random, found.skilled)
+    ]
+    return ScoredComparisons(
+        mated=kinds[0],
+        random=kinds[1],
+        skilled=kinds[2],
+        lost_mated=lost["mated"],
+        lost_non_mated=lost["random"] + lost["skilled"],
+        drawn_share=found.drawn_share,
+    )

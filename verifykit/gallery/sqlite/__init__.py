@@ -1,0 +1,1 @@
+"""Galleries in one SQLite file."""

@@ -1,0 +1,144 @@
+"""Reading a gallery file from end to end, to find what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+
+from verifykit.errors import GalleryFormatError, InputError, TemplateFormatError
+from verifykit.gallery.base import checked_subject_id, metadata_from_json
+from verifykit.gallery.sqlite.encryption import Values
+from verifykit.gallery.sqlite.index import embedding_from_blob, named
+from verifykit.gallery.sqlite.rows import (
+    StoredTemplate,
+    find_row,
+    read_crops,
+    read_id,
+    read_metadata,
+    read_templates,
+)
+from verifykit.scoring import checked_embeddings
+
+_MOST = 100
+
+
+def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+    """What is wrong: SQLite's own check, then every subject and every template.
+
+    Args:
+        file: In a read transaction.
+        values: The file's.
+        embedding_size: D.
+
+    Returns:
+        A sentence a problem, the first 100 of them; empty for a sound file.
+    """
+    found: list[str] = []
+    try:
+        found += [
+            f"file structure: {text}"
+            for (text,) in file.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
+            if text != "ok"
+        ]
+        if values.sealed:
+            found += _sealed_problems(file, values, embedding_size)
+        else:
+            found += _subject_problems(file, values)
+        found += _template_problems(file, values, embedding_size)
+    except sqlite3.DatabaseError as error:
+        found.append(f"file structure: {error}; what lies behind it was not checked")
+    return found[:_MOST]
+
+
+def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
+    found = []
+    newest = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
+    rows = file.execute("SELECT count(*) FROM subject").fetchone()[0]
+    query = (
+        "SELECT row, subject_id, metadata, revision, "
+        "(SELECT count(*) FROM template WHERE subject = enrolled.row) FROM enrolled"
+    )
+    seen: set[str] = set()
+    for row, subject_id, metadata, revision, templates in file.execute(query):
+        try:
+            checked_subject_id(subject_id)
+            metadata_from_json(metadata)
+        except (InputError, ValueError, TypeError) as error:
+            found.append(f"subject {subject_id!r}: {error}")
+        if subject_id in seen or find_row(file, values, subject_id) != row:
+            found.append(f"subject {subject_id!r}: it is there twice, or cannot be found by its id")
+        if not templates:
+            found.append(f"subject {subject_id!r}: it has no template")
+        if not 0 < revision <= newest:
+            found.append(f"subject {subject_id!r}: revision {revision}, the file is at {newest}")
+        seen.add(subject_id)
+        rows -= 1
+    return found + ([f"{rows} subjects have lost their id or their metadata"] if rows else [])
+
+
+def _sealed_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+    found = []
+    for (row,) in file.execute("SELECT row FROM subject ORDER BY row").fetchall():
+        found += _sealed_subject_problems(file, values, row, embedding_size)
+    return found
+
+
+def _sealed_subject_problems(
+    file: sqlite3.Connection, values: Values, row: int, embedding_size: int
+) -> list[str]:
+    found = []
+    try:
+        subject_id = read_id(file, values, row)
+        if find_row(file, values, checked_subject_id(subject_id)) != row:
+            found.append(f"subject {subject_id!r}: it cannot be found by its id")
+        stored = read_templates(file, row)
+        for template in stored:
+            problem = _sealed_template_problem(values, row, subject_id, template, embedding_size)
+            if problem:
+                found.append(f"subject {subject_id!r}, template row {template.row}: {problem}")
+        metadata_from_json(read_metadata(file, values, row, subject_id, stored))
+        read_crops(file, values, row, subject_id)
+    except (GalleryFormatError, InputError, ValueError, TypeError) as error:
+        found.append(f"{named(file, values, row)}: {error}")
+    return found
+
+
+def _sealed_template_problem(
+    values: Values, row: int, subject_id: str, template: StoredTemplate, embedding_size: int
+) -> str | None:
+    try:
+        embedding, reasons = template.opened(values, row, subject_id)
+    except (GalleryFormatError, TypeError) as error:
+        return str(error)
+    return _template_problem(embedding, reasons, embedding_size)
+
+
+def _template_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+    found = []
+    query = (
+        "SELECT t.row, t.embedding FROM template t "
+        "WHERE NOT EXISTS (SELECT 1 FROM subject s WHERE s.row = t.subject)"
+    )
+    for row, blob in file.execute(query):
+        if any(blob):
+            found.append(f"template row {row}: its subject is removed, but it is not erased")
+    if values.sealed:
+        return found
+    query = (
+        "SELECT t.row, e.subject_id, t.embedding, t.reasons FROM template t "
+        "JOIN enrolled e ON e.row = t.subject ORDER BY t.row"
+    )
+    for row, subject_id, blob, reasons in file.execute(query):
+        problem = _template_problem(blob, reasons, embedding_size)
+        if problem:
+            found.append(f"subject {subject_id!r}, template row {row}: {problem}")
+    return found
+
+
+def _template_problem(blob: object, reasons: bytes, embedding_size: int) -> str | None:
+    try:
+        checked_embeddings(embedding_from_blob(blob, embedding_size)[None, :], embedding_size)
+        listed = json.loads(reasons)
+    except (TemplateFormatError, ValueError, TypeError) as error:
+        return str(error)
+    return None if isinstance(listed, list) else f"its reasons are not a list: {reasons!r}"

@@ -1,0 +1,313 @@
+"""The schema of a gallery file: making one, and reading what one says about itself.
+
+The tables of a gallery file: their shape, their migration, and whether they are of one moment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
+from verifykit.gallery.sqlite.connection import connect, set_wal, translated
+from verifykit.gallery.sqlite.encryption import salted
+
+APPLICATION_ID = 0x564B4701
+SCHEMA_VERSION = 2
+
+# AUTOINCREMENT: a row number is never given twice, so a reader that knows the last one knows what is
+# new. `removal` tells it what has gone, and holds nothing but the number of a row that is no more.
+#
+# `content` (subject ids, metadata), `template` and `crop` are only appended to, and erased by writing zeros
+# over the row, which stays: when SQLite rebalances a page after an insertion or deletion in the middle, it
+# leaves copies of moved rows in the page's unused space, where secure_delete does not reach. Everything
+# else is integers. `id_key` is a keyed hash, see sqlite_values. `crop` is filled in sealed files only.
+TABLES = {
+    "meta": "(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
+    "content": "(row INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
+    "subject": """(
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        id_key INTEGER NOT NULL,
+        id_content INTEGER NOT NULL,
+        metadata_content INTEGER NOT NULL,
+        revision INTEGER NOT NULL,
+        enrolled_at INTEGER)""",
+    "template": """(
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        subject INTEGER NOT NULL,
+        embedding BLOB NOT NULL,
+        reasons BLOB NOT NULL)""",
+    "crop": """(
+        row INTEGER PRIMARY KEY AUTOINCREMENT,
+        subject INTEGER NOT NULL,
+        template INTEGER NOT NULL,
+        body BLOB NOT NULL)""",
+    "removal": "(revision INTEGER PRIMARY KEY, subject INTEGER NOT NULL)",
+}
+
+INDEXES = (
+    "CREATE INDEX subject_id_key ON subject (id_key)",
+    "CREATE INDEX subject_revision ON subject (revision)",
+    "CREATE INDEX template_subject ON template (subject)",
+    "CREATE INDEX crop_subject ON crop (subject)",
+)
+
+# The subjects as one reads them; not in sealed files.
+_VIEW = """CREATE VIEW enrolled AS
+    SELECT s.row AS row, s.revision AS revision, CAST(i.body AS TEXT) AS subject_id,
+        CAST(m.body AS TEXT) AS metadata
+    FROM subject s
+    JOIN content i ON i.row = s.id_content JOIN content m ON m.row = s.metadata_content"""
+
+# Schema 1 had neither `subject.enrolled_at` nor `crop`.
+_MIGRATION = (
+    "ALTER TABLE subject ADD COLUMN enrolled_at INTEGER",
+    f"CREATE TABLE crop {TABLES['crop']}",
+    INDEXES[3],
+)
+
+# A copy that `cp` makes while a checkpoint writes has pages of two moments, and SQLite does not notice. No
+# row of `content`, `template` and `crop` is ever deleted and each removal leaves its row, so the counts of
+# tables, indexes and AUTOINCREMENT's numbers agree in a file of one moment. Counting runs over the indexes,
+# which is nearly all of what `python -m benchmarks.search --opening 1000000` prints as opening without a
+# search.
+_WHOLE = """
+    WITH made AS (SELECT
+        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'content'), 0) AS content,
+        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'subject'), 0) AS subject,
+        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'template'), 0) AS template,
+        coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'crop'), 0) AS crop)
+    SELECT
+        (SELECT coalesce(max(row), 0) FROM content) = made.content,
+        (SELECT coalesce(max(row), 0) FROM template) = made.template,
+        (SELECT count(*) FROM template INDEXED BY template_subject) = made.template,
+        (SELECT count(*) FROM subject INDEXED BY subject_id_key)
+            = (SELECT count(*) FROM subject NOT INDEXED),
+        (SELECT count(*) FROM subject INDEXED BY subject_revision)
+            = (SELECT count(*) FROM subject NOT INDEXED),
+        (SELECT count(*) FROM subject NOT INDEXED) + (SELECT count(*) FROM removal) = made.subject,
+        coalesce((SELECT max(revision) FROM subject), 0)
+            <= (SELECT value FROM meta WHERE key = 'revision'),
+        coalesce((SELECT max(revision) FROM removal), 0)
+            <= (SELECT value FROM meta WHERE key = 'revision')
+        {crops}
+    FROM made"""
+_WHOLE_CROPS = """,
+        (SELECT coalesce(max(row), 0) FROM crop) = made.crop,
+        (SELECT count(*) FROM crop INDEXED BY crop_subject) = made.crop"""
+
+
+def create_tables(file: sqlite3.Connection, *, sealed: bool) -> None:
+    """Make the tables of an empty file.
+
+    Args:
+        file: In a write transaction.
+        sealed: Whether values will be sealed.
+    """
+    for name, columns in TABLES.items():
+        file.execute(f"CREATE TABLE {name} {columns}")
+    for statement in INDEXES:
+        file.execute(statement)
+    if not sealed:
+        file.execute(_VIEW)
+    file.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def version_of(file: sqlite3.Connection) -> int:
+    """The number of the file's schema."""
+    return int(file.execute("PRAGMA user_version").fetchone()[0])
+
+
+def migrate(file: sqlite3.Connection) -> None:
+    """Bring a file of schema 1 to the present one, with the transaction that writes to it.
+
+    Args:
+        file: In a write transaction.
+    """
+    if version_of(file) == 1:
+        for statement in _MIGRATION:
+            file.execute(statement)
+        file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def is_whole(file: sqlite3.Connection) -> bool:
+    """Whether the tables are of one moment."""
+    crops = _WHOLE_CROPS if version_of(file) > 1 else ""
+    return all(file.execute(_WHOLE.format(crops=crops)).fetchone())
+
+
+@dataclass(frozen=True)
+class FileIdentity:
+    """What a gallery file says about itself.
+
+    Attributes:
+        spec_digest: Digest of the model whose templates it holds.
+        embedding_size: D.
+        model: That model's name, for people; may be empty.
+        created: ISO 8601, UTC.
+    """
+
+    spec_digest: str
+    embedding_size: int
+    model: str
+    created: str
+
+
+def create_file(
+    path: Path, identity: FileIdentity, timeout_s: float, key: bytes | None = None
+) -> None:
+    """Make the file if there is none, or if it is empty; safe when two processes do it at once.
+
+    Only its owner can read and write it: embeddings are biometric data.
+
+    Args:
+        path: The file.
+        identity: What it will say about itself.
+        timeout_s: How long to wait for another process.
+        key: Seal what it will hold with this key.
+
+    Raises:
+        GalleryKeyError: The extra ``encrypt`` is not installed.
+        GalleryError: The folder is missing or cannot be written, or the disk is full.
+        GalleryFormatError: There is a file, and it is not an SQLite database.
+        GalleryLockedError: Another process held it for longer than the time-out.
+    """
+    if not path.parent.is_dir():
+        raise GalleryError(f"gallery {path}: folder {path.parent} does not exist; make it first")
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        _sync_folder(path.parent)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise GalleryError(
+            f"gallery {path}: it cannot be made in this folder: {error.strerror}; choose another "
+            "folder or change its permissions"
+        ) from error
+    connection = connect(path, read_only=False, timeout_s=timeout_s)
+    with contextlib.closing(connection), translated(path):
+        if not _is_fresh(connection):
+            return
+        connection.execute("PRAGMA page_size=8192").fetchall()
+        set_wal(connection, timeout_s)
+        connection.execute("BEGIN IMMEDIATE")
+        if _is_fresh(connection):  # another process may have been quicker
+            create_tables(connection, sealed=key is not None)
+            values = {
+                "spec_digest": identity.spec_digest,
+                "embedding_size": identity.embedding_size,
+                "model": identity.model,
+                "created": identity.created or _now(),
+                "revision": 0,
+            }
+            values |= salted(values, key)
+            connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
+        connection.execute("COMMIT")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in a folder durable; systems that cannot open a folder do it by themselves."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _is_fresh(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return not tables and not _application_id(connection)
+
+
+def _application_id(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA application_id").fetchone()[0])
+
+
+def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
+    """What the file says about itself.
+
+    Raises:
+        GalleryFormatError: Not a gallery, not finished, damaged, of a newer schema, or a copy that was
+            made while somebody wrote.
+    """
+    with translated(path):
+        if _application_id(connection) != APPLICATION_ID:
+            raise GalleryFormatError(
+                f"gallery {path}: this is not a verifykit gallery; give another path"
+            )
+        version = version_of(connection)
+        if not 1 <= version <= SCHEMA_VERSION:
+            raise GalleryFormatError(
+                f"gallery {path}: it has schema {version}, this verifykit reads 1 to {SCHEMA_VERSION}: "
+                "install the verifykit that wrote it"
+            )
+        values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    try:
+        identity = FileIdentity(
+            str(values["spec_digest"]),
+            int(values["embedding_size"]),
+            str(values["model"]),
+            str(values["created"]),
+        )
+        salt = values["file_salt" if "file_salt" in values else "id_salt"]
+        sound = isinstance(values["revision"], int) and isinstance(salt, bytes)
+    except (KeyError, ValueError) as error:
+        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
+    if identity.embedding_size < 1 or not identity.spec_digest or not sound:
+        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
+    with translated(path):
+        whole = is_whole(connection)
+    if not whole:
+        raise GalleryFormatError(
+            f"gallery {path}: its parts are of different moments, as in a copy that was made while somebody "
+            "wrote: export the original (verifykit gallery export), or copy it when nobody has it open"
+        )
+    return identity
+
+
+def is_finished(path: Path) -> bool:
+    """Whether there surely is a gallery; not so when one is being made, or its maker was killed.
+
+    Looks at the file's first bytes only, so a gallery whose first changes are still in the log may be
+    told to be unfinished: :func:`create_file` then finds it whole.
+    """
+    try:
+        with path.open("rb") as file:
+            header = file.read(100)
+    except OSError:
+        return False
+    # https://www.sqlite.org/fileformat2.html, 1.3: the application id is at offset 68.
+    return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+
+
+def require_model(
+    path: Path, identity: FileIdentity, spec_digest: str, embedding_size: int, model: str
+) -> None:
+    """Whether a file was made with this model.
+
+    Raises:
+        TemplateMismatchError: It was made with another.
+        GalleryFormatError: The digest agrees but the length of an embedding does not.
+    """
+    if identity.spec_digest != spec_digest:
+        raise TemplateMismatchError(
+            f"gallery {path} holds templates of model {identity.model or 'without a name'} "
+            f"({identity.spec_digest[:12]}), not of {model or 'this one'} ({spec_digest[:12]}), and the "
+            "two cannot be compared: open it with that model, or enrol the subjects again into a new "
+            "gallery"
+        )
+    if identity.embedding_size != embedding_size:
+        raise GalleryFormatError(
+            f"gallery {path} holds embeddings of {identity.embedding_size} values, the model makes "
+            f"{embedding_size}: the file is damaged"
+        )

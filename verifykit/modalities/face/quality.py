@@ -1,0 +1,176 @@
+"""Measured reasons to refuse a face, or to warn of it.
+
+Each limit stands where the false non-match rate of real faces, degraded step by step, has clearly
+risen: ``python -m benchmarks.quality`` measures that, and docs/explanation/quality.md shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.modalities.face.crop import ARCFACE_112_PX
+from verifykit.modalities.ops import similarity_transform
+from verifykit.types import Detection, Image
+
+_CROP_PX = 112
+# The part of an aligned crop that is face whatever the hair: between brows, cheeks and chin.
+_FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
+# Points (x, y) of an aligned crop, 4 px apart, on the head with brow and chin.
+_HEAD = np.stack(np.meshgrid(np.arange(16, 96, 4), np.arange(10, 112, 4)), axis=-1).reshape(-1, 2)
+_DARK, _BRIGHT = 20, 250
+_BLUR_PX = 9
+
+# Right eye, left eye, nose tip, mouth corners in (right, down, away from the viewer), in distances
+# between the eyes. Affine factorisation with metric upgrade (Tomasi and Kanade, IJCV 9, 1992) of
+# YuNet's landmarks on the 3514 images of LFW's training people: benchmarks.face_model.
+_FACE_MODEL = np.array(
+    [
+        (-0.5, 0.0, 0.0),
+        (0.5, 0.0, 0.0),
+        (0.0, 0.498, -0.481),
+        (-0.428, 0.978, 0.0),
+        (0.428, 0.978, 0.0),
+    ]
+)
+_CENTRED_MODEL = _FACE_MODEL - _FACE_MODEL.mean(axis=0)
+_POSE_SOLVER = np.linalg.pinv(_CENTRED_MODEL)
+
+
+@dataclass(frozen=True)
+class QualityLimits:
+    """Where a face is refused; ``dataclasses.replace`` makes others.
+
+    Attributes:
+        min_eye_distance_px: Between the eyes, in the image's pixels, as if seen from the front.
+        min_sharpness: One minus the blur effect of the crop, in [0, 1]; noise raises it.
+        min_brightness: Mean luma of the face, 0..255.
+        max_bright_share: Share of the face that is white without drawing, in [0, 1].
+        max_yaw_deg: Head turned to either side, degrees.
+        max_pitch_deg: Head raised or lowered, degrees.
+        min_visible_share: Share of the head that lies inside the image, in [0, 1].
+    """
+
+    min_eye_distance_px: float = 14.0
+    min_sharpness: float = 0.32
+    min_brightness: float = 30.0
+    max_bright_share: float = 0.25
+    max_yaw_deg: float = 50.0
+    max_pitch_deg: float = 30.0
+    min_visible_share: float = 0.77
+
+
+def measure_face(
+    image: Image, detection: Detection, crop: Image, turned_deg: float = 0.0
+) -> dict[str, float]:
+    """Measure what decides whether a face is worth comparing.
+
+    Args:
+        image: (H, W, 3) uint8 RGB, the whole image.
+        detection: The face in it.
+        crop: (h, w, 3) uint8 RGB, the face aligned by its landmarks to the ArcFace template.
+        turned_deg: How it lies in the image, from ``FaceDetector.turned_deg``.
+
+    Returns:
+        ``eye_distance_px`` (as if seen from the front), ``sharpness`` (one minus
+        the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
+        (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
+        ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
+        ``visible_share`` (of the head inside the image, 0..1).
+    """
+    import cv2
+
+    landmarks_px = np.asarray(detection.landmarks_px, dtype=np.float64)
+    eye_distance_px, yaw, pitch, roll = _pose(landmarks_px)
+    luma: Image = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
+    if luma.shape != (_CROP_PX, _CROP_PX):
+        luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
+    face = luma[_FACE_ROWS, _FACE_COLUMNS]
+    return {
+        "eye_distance_px": eye_distance_px,
+        "sharpness": _sharpness(luma),
+        "brightness": float(face.mean()),
+        "dark_share": float((face < _DARK).mean()),
+        "bright_share": float((face > _BRIGHT).mean()),
+        "yaw_deg": yaw,
+        "pitch_deg": pitch,
+        "roll_deg": roll,
+        "turned_deg": turned_deg,
+        "visible_share": _visible_share(landmarks_px, image.shape[0], image.shape[1]),
+    }
+
+
+def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[str, ...]:
+    """The reason codes that apply to a face.
+
+    Args:
+        measures: From :func:`measure_face`.
+        limits: Where a face is refused.
+
+    Returns:
+        Of ``face_too_small``, ``clipped``, ``extreme_pose``, ``too_dark``, ``too_bright`` and
+        ``too_blurred`` those that apply, in this order; empty for a good face.
+    """
+    turned = (
+        abs(measures["yaw_deg"]) > limits.max_yaw_deg
+        or abs(measures["pitch_deg"]) > limits.max_pitch_deg
+        or measures["turned_deg"] != 0.0
+    )
+    applies = {
+        "face_too_small": measures["eye_distance_px"] < limits.min_eye_distance_px,
+        "clipped": measures["visible_share"] < limits.min_visible_share,
+        "extreme_pose": turned,
+        "too_dark": measures["brightness"] < limits.min_brightness,
+        "too_bright": measures["bright_share"] > limits.max_bright_share,
+        "too_blurred": measures["sharpness"] < limits.min_sharpness,
+    }
+    return tuple(code for code, applied in applies.items() if applied)
+
+
+def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float]:
+    """Eye distance in pixels, then yaw, pitch and roll in degrees, by scaled orthography.
+
+    The affine camera that best carries the model to the landmarks, and the rotation nearest to it.
+    """
+    camera = (_POSE_SOLVER @ (landmarks_px - landmarks_px.mean(axis=0))).T
+    left, scales, right = np.linalg.svd(camera, full_matrices=False)
+    rotation = left @ right
+    away = np.cross(rotation[0], rotation[1])
+    yaw = np.arctan2(-rotation[0, 2], away[2])
+    pitch = np.arctan2(rotation[1, 2], np.hypot(rotation[0, 2], away[2]))
+    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
+    degrees = np.degrees([yaw, pitch, roll])
+    return float(scales.mean()), float(degrees[0]), float(degrees[1]), float(degrees[2])
+
+
+def _sharpness(luma: Image) -> float:
+    """One minus the blur effect of Crete et al., SPIE Human Vision and Electronic Imaging, 2007.
+
+    The share of the change between neighbouring pixels that a strong blur takes away: a picture that
+    is blurred already loses little. The worse of the two directions counts, which finds motion.
+    """
+    import cv2
+
+    grey = luma.astype(np.float32)
+    shares = []
+    for axis in (0, 1):
+        blurred = cv2.blur(grey, (1, _BLUR_PX) if axis == 0 else (_BLUR_PX, 1))
+        change = np.abs(np.diff(grey, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
+        left = np.abs(np.diff(blurred, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
+        whole = float(change.sum())
+        shares.append(float(np.maximum(change - left, 0.0).sum()) / whole if whole > 0 else 0.0)
+    return min(shares)
+
+
+def _visible_share(landmarks_px: NDArray[np.float64], height: int, width: int) -> float:
+    """Share of the head, as the landmarks place it, that lies inside the image.
+
+    Not the detector's box: cut at the picture's edge, a face gets a box of what is left of it.
+    """
+    matrix = similarity_transform(landmarks_px, ARCFACE_112_PX)
+    head_px = (_HEAD - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    inside = (head_px >= 0.0) & (head_px <= (width - 1, height - 1))
+    return float(inside.all(axis=1).mean())

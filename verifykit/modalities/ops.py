@@ -1,0 +1,186 @@
+"""Geometry and values, shared by every modality; pure functions on arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verifykit.errors import ImageError
+from verifykit.spec import InputSpec
+from verifykit.types import Image
+
+# ITU-R BT.601 luma, the weights that OpenCV and Pillow use for RGB to grey.
+_LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
+
+
+def require_image(image: NDArray[Any]) -> Image:
+    """Refuse anything but (H, W, 3) uint8.
+
+    Raises:
+        ImageError: Another shape or dtype, or no pixels.
+    """
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
+        raise ImageError(
+            f"a (H, W, 3) uint8 RGB array is wanted, got {image.dtype} of shape {image.shape}; "
+            "load_image makes one of any picture"
+        )
+    return image
+
+
+def to_tensor(crops: Sequence[Image], spec: InputSpec) -> NDArray[np.float32]:
+    """Crops to network input: channel order, scale, mean and deviation.
+
+    Args:
+        crops: N crops, each (H, W, 3) uint8 RGB, of the size that ``spec`` states.
+        spec: Values as the model states them.
+
+    Returns:
+        (N, C, H, W) float32, C-contiguous: ``(pixel * scale - mean) / std``.
+
+    Raises:
+        ImageError: A crop has another size, shape or dtype.
+    """
+    shape = (len(crops), spec.channels, spec.height_px, spec.width_px)
+    tensor = np.empty(shape, dtype=np.float32)
+    for row, crop in zip(tensor, crops, strict=True):
+        require_image(crop)
+        if crop.shape[:2] != (spec.height_px, spec.width_px):
+            raise ImageError(
+                f"the model takes crops of {spec.height_px}x{spec.width_px} px (height x width), "
+                f"got {crop.shape[0]}x{crop.shape[1]}"
+            )
+        if spec.color == "grey":
+            row[0] = crop @ _LUMA
+        else:
+            split_channels(crop, row if spec.color == "rgb" else row[::-1])
+    if spec.scale != 1.0:
+        tensor *= np.float32(spec.scale)
+    if any(spec.mean):
+        tensor -= np.array(spec.mean, dtype=np.float32)[:, None, None]
+    if any(value != 1.0 for value in spec.std):
+        tensor /= np.array(spec.std, dtype=np.float32)[:, None, None]
+    return tensor
+
+
+def split_channels(image: Image, out: NDArray[np.float32]) -> None:
+    """Pixels to one plane a channel; a copy of a transposed view takes numpy three times as long.
+
+    Args:
+        image: (H, W, 3) uint8.
+        out: (3, H, W) float32, filled with the same values; may be a reversed view.
+    """
+    import cv2
+
+    for plane, channel in zip(out, cv2.split(image), strict=True):
+        plane[:] = channel
+
+
+def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
+    """Least-squares rotation, uniform scale and translation from one point set to another.
+
+    Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
+    IEEE TPAMI 13(4), 1991, equations 40 to 43.
+
+    Args:
+        source: (P, 2) points (x, y), P >= 2.
+        target: (P, 2) points (x, y).
+
+    Returns:
+        (2, 3) float64: ``target ≈ M[:, :2] @ source + M[:, 2]``.
+
+    Raises:
+        ValueError: The source points all coincide or are not finite.
+    """
+    source, target = np.asarray(source, np.float64), np.asarray(target, np.float64)
+    source_mean, target_mean = source.mean(axis=0), target.mean(axis=0)
+    source_centred, target_centred = source - source_mean, target - target_mean
+    variance = float((source_centred**2).sum() / len(source))
+    if not (math.isfinite(variance) and variance > 0.0):
+        raise ValueError(f"no similarity transform: source points {source.tolist()} span nothing")
+    covariance = target_centred.T @ source_centred / len(source)
+    u, singular, vt = np.linalg.svd(covariance)
+    sign = np.array([1.0, 1.0 if np.linalg.det(u) * np.linalg.det(vt) >= 0.0 else -1.0])
+    rotation = (u * sign) @ vt
+    scale = float(singular @ sign) / variance
+    linear = scale * rotation
+    return np.column_stack([linear, target_mean - linear @ source_mean])
+
+
+def warp(image: Image, matrix: NDArray[np.float64], height_px: int, width_px: int) -> Image:
+    """Affine warp with bilinear sampling; a strong reduction is done by area first.
+
+    Bilinear sampling looks at four pixels, so a face reduced more than twice would alias.
+
+    Args:
+        image: (H, W, 3) uint8.
+        matrix: (2, 3) from image pixels to crop pixels, a similarity.
+        height_px: Rows of the result.
+        width_px: Columns of the result.
+
+    Returns:
+        (height_px, width_px, 3) uint8; black beyond the image.
+    """
+    import cv2
+
+    factor = int(1.0 / max(math.hypot(matrix[0, 0], matrix[1, 0]), 1e-9))
+    if factor >= 2:
+        image, matrix = _reduced(image, matrix, height_px, width_px, factor)
+    warped = cv2.warpAffine(image, matrix, (width_px, height_px), flags=cv2.INTER_LINEAR)
+    return np.asarray(warped, dtype=np.uint8)
+
+
+def _reduced(
+    image: Image, matrix: NDArray[np.float64], height_px: int, width_px: int, factor: int
+) -> tuple[Image, NDArray[np.float64]]:
+    """The part of the image that the crop shows, reduced by an integer factor, and its matrix."""
+    import cv2
+
+    inverse = np.linalg.inv(matrix[:, :2])
+    corners = np.array([[0, 0], [width_px, 0], [0, height_px], [width_px, height_px]], np.float64)
+    seen = (corners - matrix[:, 2]) @ inverse.T
+    low = np.maximum(np.floor(seen.min(axis=0)).astype(int) - factor, 0)
+    high = np.minimum(np.ceil(seen.max(axis=0)).astype(int) + factor, image.shape[1::-1])
+    size = (high - low) // factor
+    if (size < 1).any():
+        return image, matrix
+    part = image[low[1] : low[1] + size[1] * factor, low[0] : low[0] + size[0] * factor]
+    small = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
+    # A reduced pixel's centre lies in the middle of the block that it stands for.
+    offset = matrix[:, :2] @ (low + (factor - 1) / 2.0) + matrix[:, 2]
+    return np.asarray(small, np.uint8), np.column_stack([matrix[:, :2] * factor, offset])
+
+
+def golden_image(height_px: int, width_px: int) -> Image:
+    """The synthetic picture on which a model's golden embedding is defined.
+
+    Integer arithmetic alone, so that it is the same on every machine; every channel differs, so that a
+    swapped channel order shows.
+
+    Args:
+        height_px: Rows.
+        width_px: Columns.
+
+    Returns:
+        (height_px, width_px, 3) uint8 RGB: an upright oval on a slope, with darker spots.
+    """
+    y, x = np.mgrid[0:height_px, 0:width_px].astype(np.int64)
+    y, x = y * 256 // height_px, x * 256 // width_px
+    oval = ((x - 128) ** 2 * 25 + (y - 132) ** 2 * 14) < 25 * 14 * 700
+    spots = np.zeros_like(oval)
+    for cx, cy, rx, ry in (
+        (88, 112, 18, 8),
+        (168, 112, 18, 8),
+        (128, 160, 9, 14),
+        (128, 200, 30, 7),
+    ):
+        spots |= ((x - cx) * ry) ** 2 + ((y - cy) * rx) ** 2 < (rx * ry) ** 2
+    channels = [
+        np.where(spots, 70, np.where(oval, 214 - y // 8, 40 + x // 4)),
+        np.where(spots, 38, np.where(oval, 160 - x // 8, 60 + y // 4)),
+        np.where(spots, 30, np.where(oval, 120 - y // 6, 150 - x // 5)),
+    ]
+    return np.stack(channels, axis=-1).clip(0, 255).astype(np.uint8)

@@ -1,0 +1,42 @@
+"""Pictures without a detector: the whole image at the network's size."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from verifykit.modalities.ops import require_image
+from verifykit.spec import PlainCrop
+from verifykit.types import Image
+
+
+def crop_plain(image: Image, spec: PlainCrop) -> Image:
+    """Resize the whole image, or the centre that covers the size.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        spec: Size, and whether the aspect ratio is kept.
+
+    Returns:
+        (spec.height_px, spec.width_px, 3) uint8 RGB; by area when reduced, bilinear when enlarged.
+
+    Raises:
+        ImageError: The image has another shape or dtype.
+    """
+    import cv2
+
+    image = require_image(image)
+    height, width = image.shape[:2]
+    if spec.fit == "cover":
+        scale = max(spec.height_px / height, spec.width_px / width)
+        # The part of the image that, scaled, is exactly the crop.
+        part_height = min(height, max(1, round(spec.height_px / scale)))
+        part_width = min(width, max(1, round(spec.width_px / scale)))
+        top, left = (height - part_height) // 2, (width - part_width) // 2
+        image = image[top : top + part_height, left : left + part_width]
+        height, width = part_height, part_width
+    if (height, width) == (spec.height_px, spec.width_px):
+        return np.ascontiguousarray(image)
+    reduced = height * width > spec.height_px * spec.width_px
+    mode = cv2.INTER_AREA if reduced else cv2.INTER_LINEAR
+    resized = cv2.resize(image, (spec.width_px, spec.height_px), interpolation=mode)
+    return np.asarray(resized, dtype=np.uint8)

@@ -1,0 +1,1 @@
+"""Signatures: find the ink, crop, measure quality."""

@@ -1,0 +1,208 @@
+"""Retention: whoever was enrolled for the last time too long ago is erased.
+
+GDPR, article 5 (1) e: personal data are kept no longer than is necessary.
+
+All that is stored of one person, for that person: GDPR, articles 15 (access) and 20 (portability).
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from verifykit.audit import AuditLog, read_log
+from verifykit.errors import InputError
+from verifykit.gallery import Enrolment, Gallery, SqliteGallery, StoredGallery, unix_time
+
+
+@dataclass(frozen=True)
+class Expired:
+    """A subject whose time was over.
+
+    Attributes:
+        subject_id: Who.
+        enrolled_at: Of the last enrolment, ISO 8601, UTC; None where an earlier version of verifykit
+            enrolled, which did not note it: their time counts from the making of the gallery.
+        template_count: Templates.
+    """
+
+    subject_id: str
+    enrolled_at: str | None
+    template_count: int
+
+
+@dataclass(frozen=True)
+class ExpiryReport:
+    """Who was erased, or would be.
+
+    Attributes:
+        before: Last enrolments before this moment were too long ago; ISO 8601, UTC.
+        gallery_created: When the gallery was made, ISO 8601, UTC.
+        expired: In the order of first enrolment.
+        dry_run: Whether nothing was erased.
+        erased: Whether the bytes have left every file: not so while another process is reading, or in a
+            dry run.
+    """
+
+    before: str
+    gallery_created: str
+    expired: tuple[Expired, ...]
+    dry_run: bool
+    erased: bool
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready plain values."""
+        return dataclasses.asdict(self)
+
+
+def expire(
+    gallery: Gallery,
+    age: timedelta,
+    *,
+    audit: AuditLog | None = None,
+    dry_run: bool = False,
+    go_on: Callable[[], bool] = lambda: True,
+) -> ExpiryReport:
+    """Erase everybody whose last enrolment is longer ago.
+
+    Twenty at a time: others may write in between, and who is enrolled again before their turn stays.
+
+    Args:
+        gallery: In a file, open for writing unless it is a dry run.
+        age: How long is long enough; more than nothing.
+        audit: Where each erasure is written down (verb ``expire``) before it is done: a crash in between may
+            leave an entry for somebody who is erased, with another entry, by the next call.
+        dry_run: Only say who it would be.
+        go_on: Asked before each transaction; False ends it early.
+
+    Returns:
+        Who was erased.
+
+    Raises:
+        InputError: The gallery does not know when somebody was enrolled, or ``age`` is nothing.
+        AuditError: An erasure could not be written down; nobody was erased since the last entries.
+        GalleryError: The gallery cannot be read or written.
+    """
+    if age <= timedelta(0):
+        raise InputError(f"an age must be more than nothing, got {age}")
+    dated = with_times(gallery)
+    before = int(time.time() - age.total_seconds())
+    found: list[Enrolment] = []
+    erased = False
+
+    def told(enrolment: Enrolment) -> None:
+        if audit is not None:
+            audit.append(
+                "expire",
+                subject_id=enrolment.subject_id,
+                decision="removed",
+                model_digest=dated.spec_digest,
+            )
+        found.append(enrolment)
+
+    if dry_run:
+        created = unix_time(dated.created)
+        found = [e for e in dated.enrolments() if _since(e, created) < before]
+    else:
+        count = 1
+        while count and go_on():
+            count, erased = dated.expire(before, told)
+    return ExpiryReport(
+        _iso(before),
+        _iso(unix_time(dated.created)),
+        tuple(map(_expired, found)),
+        dry_run,
+        erased,
+    )
+
+
+def with_times(gallery: object) -> SqliteGallery:
+    """The gallery, if it knows when somebody was enrolled.
+
+    Raises:
+        InputError: It does not.
+    """
+    if not isinstance(gallery, SqliteGallery):
+        raise InputError(
+            f"{type(gallery).__name__} does not note when a subject was enrolled, so nobody can expire: "
+            "retention is not offered there yet, only for a gallery in a file"
+        )
+    return gallery
+
+
+def _expired(enrolment: Enrolment) -> Expired:
+    at = enrolment.enrolled_at
+    return Expired(enrolment.subject_id, None if at is None else _iso(at), enrolment.template_count)
+
+
+def _since(enrolment: Enrolment, created: int) -> int:
+    return created if enrolment.enrolled_at is None else enrolment.enrolled_at
+
+
+def _iso(moment: int) -> str:
+    return datetime.fromtimestamp(moment, timezone.utc).isoformat()
+
+
+_FORMAT = "verifykit subject"
+_VERSION = 1
+
+
+def subject_record(
+    gallery: StoredGallery, subject_id: str, audit_log: str | os.PathLike[str] | None = None
+) -> Mapping[str, Any]:
+    """Everything that a gallery and an audit log hold about a subject, JSON-ready.
+
+    Args:
+        gallery: Where the subject is enrolled.
+        subject_id: Who.
+        audit_log: The log, or None for none.
+
+    Returns:
+        ``subject_id``; ``enrolled_at``, the last enrolment (ISO 8601, UTC; None where it is not known);
+        ``model`` (``name``, ``spec_digest``, ``embedding_size``); ``metadata``; ``templates``, each with
+        ``embedding`` and ``reasons``; ``crops``, each with ``media_type`` and ``base64``; ``audit``, the
+        entries about the subject, or None without a log; and ``format``, ``version``, ``made_at``.
+
+    Raises:
+        SubjectNotFoundError: Nobody is enrolled under this id.
+        GalleryError: The gallery cannot be read, or what is stored was changed.
+        AuditError: The log cannot be read, or is damaged.
+        InputError: No such subject id is possible.
+    """
+    subject = gallery.get(subject_id)
+    crops = gallery.crops(subject_id) if isinstance(gallery, SqliteGallery) else []
+    at = subject.enrolled_at
+    entries = None
+    if audit_log is not None:
+        entries = [e.to_dict() for e in read_log(audit_log) if e.subject_id == subject_id]
+    return {
+        "format": _FORMAT,
+        "version": _VERSION,
+        "made_at": _iso_time(datetime.now(timezone.utc)),
+        "subject_id": subject_id,
+        "enrolled_at": None if at is None else _iso_time(datetime.fromtimestamp(at, timezone.utc)),
+        "model": {
+            "name": gallery.model,
+            "spec_digest": gallery.spec_digest,
+            "embedding_size": gallery.embedding_size,
+        },
+        "metadata": dict(subject.metadata),
+        "templates": [
+            {"embedding": template.embedding.tolist(), "reasons": list(template.reasons)}
+            for template in subject.templates
+        ],
+        "crops": [
+            {"media_type": "image/png", "base64": base64.b64encode(crop).decode()} for crop in crops
+        ],
+        "audit": entries,
+    }
+
+
+def _iso_time(moment: datetime) -> str:
+    return moment.isoformat(timespec="seconds")

@@ -1,0 +1,195 @@
+"""The service as a process: a socket, uvicorn, and an orderly end.
+
+A client that never finishes the head of its request does not keep a connection for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
+import uvicorn
+from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from verifykit.errors import InputError
+from verifykit.server.app import create_app
+from verifykit.server.errors import ProblemError
+from verifykit.server.observability import Metrics, configure_logging
+from verifykit.server.service import Service
+from verifykit.server.settings import ServerSettings
+
+
+class ImpatientProtocol(H11Protocol):
+    """uvicorn's protocol, which waits for a head without end, with a time-out for it.
+
+    Attributes:
+        head_timeout_s: From the connection, or the first byte of a later head, to its end.
+    """
+
+    head_timeout_s = 20.0
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client is there, and has not asked yet."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Some of a head, or of a body."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The client is gone."""
+        self._forget()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if not self._waits_for_head():
+            self._forget()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
+
+    def _waits_for_head(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _forget(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._timer = None
+        if self.transport.is_closing() or not self._waits_for_head():
+            return
+        detail = f"the head of the request took longer than {self.head_timeout_s:g} s"
+        answer = ProblemError("request_timeout", detail, headers={"Connection": "close"}).response(
+            ""
+        )
+        head = [b"HTTP/1.1 408 Request Timeout"]
+        head += [name + b": " + value for name, value in answer.raw_headers]
+        self.transport.write(b"\r\n".join([*head, b"", bytes(answer.body)]))
+        self.transport.close()
+
+
+_BACKLOG = 2048
+_KEEP_ALIVE_S = 15
+
+
+def serve(settings: ServerSettings, on_listening: Callable[[str], None] | None = None) -> None:
+    """Answer requests until the process is told to stop, then finish what was accepted.
+
+    SIGINT or SIGTERM stops it; a second SIGINT does not wait.
+
+    Args:
+        settings: What the operator decided.
+        on_listening: Told the address as soon as requests are answered.
+
+    Raises:
+        InputError: Nothing can listen at this address, it would be open to others without a key, or the
+            certificate cannot be used.
+        VerifyKitError: A model, a gallery or a file cannot be opened.
+    """
+    configure_logging()
+    _require_usable_tls(settings)
+    with (
+        closing(_bound(settings.host, settings.port)) as listener,
+        closing(Service.open(settings, Metrics())) as service,
+        _signals_end_quietly(),
+    ):
+        address = _address(settings, listener)
+        config = _config(settings, create_app(settings, service))
+        _Server(config, address, on_listening).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    def __init__(
+        self, config: uvicorn.Config, address: str, on_listening: Callable[[str], None] | None
+    ) -> None:
+        super().__init__(config)
+        self._address, self._on_listening = address, on_listening
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start to answer, and say so."""
+        await super().startup(sockets)
+        if self.started and self._on_listening is not None:
+            self._on_listening(self._address)
+
+
+def _config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=ImpatientProtocol,
+        ws="none",
+        loop="asyncio",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        # An address that a client may choose is no address to limit rates by.
+        proxy_headers=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
+        timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_s),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
+    )
+
+
+def _require_usable_tls(settings: ServerSettings) -> None:
+    if settings.tls_cert is None:
+        return
+    try:
+        # Without a password there is nobody at a terminal to be asked for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            settings.tls_cert, settings.tls_key, password=lambda: b""
+        )
+    except OSError as error:
+        raise InputError(
+            f"certificate {settings.tls_cert} with key {settings.tls_key} cannot be used: "
+            f"{error.strerror or error}; give a certificate in PEM and its own key, without a password"
+        ) from error
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        family, _, _, _, address = found[0]
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
+        # Head and body of an answer are two writes, and the second would wait for the client's ACK: 40 ms.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except OSError as error:
+        raise InputError(
+            f"nothing can listen at {host} port {port}: {error.strerror or error}; choose another --host "
+            "or --port"
+        ) from error
+    return listener
+
+
+def _address(settings: ServerSettings, listener: socket.socket) -> str:
+    scheme = "https" if settings.tls_cert else "http"
+    host = f"[{settings.host.strip('[]')}]" if ":" in settings.host else settings.host
+    return f"{scheme}://{host}:{listener.getsockname()[1]}"
+
+
+@contextmanager
+def _signals_end_quietly() -> Iterator[None]:
+    """Ignore the signal that uvicorn raises once more when it has stopped because of it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    kinds = (signal.SIGINT, signal.SIGTERM)
+    before = {kind: signal.signal(kind, signal.SIG_IGN) for kind in kinds}
+    try:
+        yield
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)
