@@ -81,7 +81,7 @@ def sizes(paths: Iterable[Path], checkout: Path) -> Sizes:
             elif isinstance(node, ast.Assign) and _is_all(node.targets):
                 found.exported += len(getattr(node.value, "elts", ()))
         file = path.relative_to(checkout).as_posix()
-        found.functions += [Function(file, *each) for each in _functions(tree)]
+        found.functions += [Function(file, *each) for each in functions(tree)]
     return found
 
 
@@ -89,22 +89,25 @@ def _is_all(targets: Sequence[ast.expr]) -> bool:
     return any(isinstance(each, ast.Name) and each.id == "__all__" for each in targets)
 
 
-def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
+def functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[str, int]]:
+    """Yield every function with its lines of code, without decorators, signature and docstring."""
     for node in ast.iter_child_nodes(tree):
         name = prefix
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = f"{prefix}{node.name}."
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield name[:-1], _body_lines(node)
-        yield from _functions(node, name)
+        yield from functions(node, name)
 
 
 def _body_lines(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     body = function.body[1:] if ast.get_docstring(function) is not None else function.body
     if not body:
         return 0
-    decorators = getattr(body[0], "decorator_list", [])
-    first = min(node.lineno for node in (body[0], *decorators))
+    starts = [body[0].lineno]
+    if isinstance(body[0], ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        starts += [decorator.lineno for decorator in body[0].decorator_list]
+    first = min(starts)
     return (function.end_lineno or first) - first + 1
 
 
@@ -145,7 +148,7 @@ class Recorder:
             yield
         finally:
             sys.setprofile(None)
-            threading.setprofile(None)  # type: ignore[arg-type]
+            threading.setprofile(None)
 
     @contextmanager
     def recording(self) -> Iterator[dict[int, Counts]]:

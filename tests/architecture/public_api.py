@@ -62,7 +62,10 @@ def signature(function: Any) -> str:
 
 
 def _parameter(parameter: inspect.Parameter) -> str:
-    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    stars: dict[Any, str] = {
+        inspect.Parameter.VAR_POSITIONAL: "*",
+        inspect.Parameter.VAR_KEYWORD: "**",
+    }
     text = stars.get(parameter.kind, "") + parameter.name
     annotation = _annotation(parameter.annotation)
     if annotation:
@@ -147,7 +150,7 @@ def _set_by_init(thing: type) -> set[str]:
 def _member(name: str, members: dict[str, Any], annotations: dict[str, Any]) -> str:
     member = members.get(name)
     if isinstance(member, property | functools.cached_property):
-        getter = member.fget if isinstance(member, property) else member.func
+        getter: Any = member.fget if isinstance(member, property) else member.func
         returned = inspect.signature(getter).return_annotation
         return f"property {name}: {_annotation(returned)}"
     if isinstance(member, classmethod | staticmethod):
