@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from benchmarks.structure import LARGE, functions
+from benchmarks.source_sizes import LARGE, functions
 
 Offences = dict[str, int]
 Files = Iterable[Path]

@@ -10,16 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.source_sizes import sources
 from tests.architecture import structure_rules as rules
 from tests.architecture.snapshot import UPDATE, assert_allowed
 
 CHECKOUT = Path(__file__).parents[2]
 THIS = Path(__file__).name
-PRODUCT = sorted(
-    path
-    for folder in ("verifykit", "training", "export")
-    for path in (CHECKOUT / folder).rglob("*.py")
-)
+PRODUCT = sources(CHECKOUT)
 TESTS = sorted((CHECKOUT / "tests").rglob("*.py"))
 RULES = (
     rules.long_functions,

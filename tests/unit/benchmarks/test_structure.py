@@ -9,7 +9,8 @@ import pytest
 
 pytest.importorskip("fastapi", reason="needs the extra server")
 
-from benchmarks.structure import Recorder, record, sizes, sources
+from benchmarks.source_sizes import sizes, sources
+from benchmarks.structure import Recorder, record
 
 FIRST = '''"""A module."""
 
