@@ -31,7 +31,7 @@ from verifykit.server import ServerSettings, create_app
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 IMAGES = ("person_a_1", "person_a_2")
-WARM_UP = 4
+WARM_UP = 4  # the first requests import, fill caches and start threads
 
 
 @dataclass
