@@ -30,7 +30,7 @@ from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
 from verifykit.batch import find_images, identify_batch
 from verifykit.encoder import Encoder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.gallery import MemoryGallery
 from verifykit.gallery.base import Entry
 from verifykit.models import load
@@ -195,7 +195,7 @@ def memory(ways: Ways, count: int) -> None:
         rows = np.array([crop.ravel()[:size] for crop in crops], dtype=np.float32) + 1.0
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
-    cheap = Encoder(spec, encode, Acquisition(PlainCrop(112, 112, "stretch")))
+    cheap = Encoder(spec, encode, SampleExtractor(PlainCrop(112, 112, "stretch")))
     verifier = vk.Verifier(cheap, gallery_of(ways.encoder, 100))
     names = itertools.islice(itertools.cycle(map(str, ways.paths)), count)
     long_list = ways.place / "long.txt"

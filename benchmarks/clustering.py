@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.faces import data_argument, embed, read_people
 from verifykit import models
-from verifykit.clustering import cluster_criterion, cluster_rows
+from verifykit.clustering import cluster_rows, cluster_rule
 from verifykit.encoder import Encoder
 from verifykit.types import Embeddings
 
@@ -181,16 +181,16 @@ def main() -> None:
         for column in ("pairs: precision", "recall", "BCubed: precision", "recall", "F", "s"):
             table.add_column(column, justify="right")
         for rate in RATES:
-            criterion = cluster_criterion(encoder.spec, len(faces.subjects), fmr=rate)
-            shown = f"{criterion.fmr:g}{'' if rate else ' (default)'}"
+            rule = cluster_rule(encoder.spec, len(faces.subjects), fmr=rate)
+            shown = f"{rule.fmr:g}{'' if rate else ' (default)'}"
             for way, group in WAYS.items():
                 start = time.perf_counter()
-                labels = group(faces.embeddings, criterion.threshold)
+                labels = group(faces.embeddings, rule.threshold)
                 took = time.perf_counter() - start
                 found = agreement(labels, faces.subjects)
                 cells = (*vars(found).values(), found.bcubed_f)
                 table.add_row(
-                    *(shown, f"{criterion.threshold:.4f}", way, str(len(set(labels.tolist())))),
+                    *(shown, f"{rule.threshold:.4f}", way, str(len(set(labels.tolist())))),
                     *(f"{100 * cell:.2f}" for cell in cells),
                     f"{took:.2f}",
                 )

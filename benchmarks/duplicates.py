@@ -19,11 +19,11 @@ from rich.table import Table
 
 from benchmarks.faces import EmbeddedFaces, data_argument, embed, read_people
 from verifykit import models
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.duplicates import criterion_for_pairs, find_duplicates, read_enrolled
+from verifykit.gallery.duplicates import find_duplicates, read_enrolled, rule_for_pairs
 from verifykit.spec import ModelSpec
 from verifykit.types import Template
 
@@ -70,21 +70,21 @@ def main() -> None:
             table.add_column(column, justify="right")
         for rate in RATES:
             try:
-                criterion = (
-                    criterion_for_pairs(encoder.spec, enrolled.comparison_count)
+                rule = (
+                    rule_for_pairs(encoder.spec, enrolled.comparison_count)
                     if rate is None
-                    else Criterion.of(encoder.spec, rate, references=None)
+                    else DecisionRule.of(encoder.spec, rate, references=None)
                 )
             except CalibrationError as error:
                 console.print(str(error))
                 continue
             start = time.perf_counter()
-            pairs = find_duplicates(gallery, criterion.threshold, enrolled=enrolled)
+            pairs = find_duplicates(gallery, rule.threshold, enrolled=enrolled)
             took = time.perf_counter() - start
             found = sum(pair.other_id == f"{pair.subject_id}#2" for pair in pairs)
-            expected = (criterion.fmr or 0.0) * enrolled.comparison_count
+            expected = (rule.fmr or 0.0) * enrolled.comparison_count
             table.add_row(
-                *(f"{criterion.fmr:g}{'' if rate else ' (default)'}", f"{criterion.threshold:.4f}"),
+                *(f"{rule.fmr:g}{'' if rate else ' (default)'}", f"{rule.threshold:.4f}"),
                 *(
                     f"{found}",
                     f"{twice}",

@@ -36,7 +36,7 @@ console = Console()
 def embed_ours(encoder: Encoder, path: Path) -> NDArray[np.float32] | None:
     """From a file to the embedding of the face nearest its middle; None without a face."""
     try:
-        samples = encoder.acquisition.samples(path, multi_face="all", quality="warn")
+        samples = encoder.extractor.samples(path, multi_face="all", quality="warn")
     except AcquisitionError:
         return None
     height, width = load_image(path).shape[:2]
@@ -88,7 +88,7 @@ def speed(
     pairs = read_pairs(data)
     encoder = verifier.encoder
     probe, reference = pairs.probes[0], pairs.references[0]
-    crop = encoder.acquisition.samples(probe, multi_face="largest", quality="warn")[0].crop
+    crop = encoder.extractor.samples(probe, multi_face="largest", quality="warn")[0].crop
     crop_bgr = np.ascontiguousarray(crop[..., ::-1])
 
     def compare_theirs() -> bool:

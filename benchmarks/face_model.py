@@ -75,11 +75,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.face_model", description=__doc__)
     data_argument(parser)
     arguments = parser.parse_args()
-    acquisition = Encoder.open(models.load("face"), threads=2).acquisition
+    extractor = Encoder.open(models.load("face"), threads=2).extractor
     faces = []
     for path, _ in track(read_people(arguments.data, "lfw_train"), description="landmarks"):
         try:
-            sample = acquisition.samples(path, multi_face="largest", quality="warn")[0]
+            sample = extractor.samples(path, multi_face="largest", quality="warn")[0]
         except AcquisitionError:
             continue
         if sample.detection is not None:

@@ -108,7 +108,7 @@ def embed(encoder: Encoder, pictures: Sequence[tuple[Path, str]]) -> EmbeddedFac
     rows, subjects, no_face = [], [], []
     for path, subject in track(pictures, description="embedding"):
         try:
-            samples = encoder.acquisition.samples(path, multi_face="all", quality="warn")
+            samples = encoder.extractor.samples(path, multi_face="all", quality="warn")
         except AcquisitionError:
             no_face.append(str(path))
             continue

@@ -32,7 +32,7 @@ FMRS = (1e-2, 1e-3, 1e-4)
 def come_out(
     calibration: Calibration, data: EvaluationData, embedded: Embedded
 ) -> Iterator[tuple[float, float, float]]:
-    """Asked FMR, and the FMR and FNMR of single pairs at its threshold."""
+    """DecisionOptions FMR, and the FMR and FNMR of single pairs at its threshold."""
     scores = draw_scores(
         embedded.rows,
         [image.subject for image in data.images],

@@ -27,7 +27,7 @@ from benchmarks.faces import data_argument, read_people
 from verifykit import models
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.image import load_image
 from verifykit.metrics import threshold_at_fmr
 from verifykit.types import Embeddings, Image, Sample
@@ -117,8 +117,8 @@ class Bench:
 
     def __init__(self, encoder: Encoder, pairs: Sequence[tuple[Path, Path]]) -> None:
         self.encoder = encoder
-        references = [largest(encoder.acquisition, load_image(path)) for path, _ in pairs]
-        probes = [largest(encoder.acquisition, load_image(path)) for _, path in pairs]
+        references = [largest(encoder.extractor, load_image(path)) for path, _ in pairs]
+        probes = [largest(encoder.extractor, load_image(path)) for _, path in pairs]
         both = [i for i, pair in enumerate(zip(references, probes, strict=True)) if all(pair)]
         self.images = [load_image(pairs[i][1]) for i in both]
         self.samples = [sample for i in both if (sample := probes[i])]
@@ -134,7 +134,7 @@ class Bench:
         """One line of the table: what one step of one degradation does."""
         found, rows = [], []
         for number, (image, clean) in enumerate(zip(self.images, self.samples, strict=True)):
-            if sample := largest(self.encoder.acquisition, degradation.apply(image, clean, level)):
+            if sample := largest(self.encoder.extractor, degradation.apply(image, clean, level)):
                 found.append(sample)
                 rows.append(number)
         embeddings = encode(self.encoder, found)
@@ -170,10 +170,10 @@ class Bench:
         )
 
 
-def largest(acquisition: Acquisition, image: Image) -> Sample | None:
+def largest(extractor: SampleExtractor, image: Image) -> Sample | None:
     """The largest face, whatever its quality; None where none is found."""
     try:
-        return acquisition.samples(image, multi_face="largest", quality="warn")[0]
+        return extractor.samples(image, multi_face="largest", quality="warn")[0]
     except AcquisitionError:
         return None
 
@@ -190,7 +190,7 @@ def pose_tables(
     people: dict[str, list[Sample]] = defaultdict(list)
     reasons: Counter[str] = Counter()
     for path, subject in track(pictures, description="pose"):
-        if sample := largest(encoder.acquisition, load_image(path)):
+        if sample := largest(encoder.extractor, load_image(path)):
             people[subject].append(sample)
             reasons.update(sample.reasons or ["(taken)"])
         else:
@@ -262,7 +262,7 @@ def main() -> None:
     bench = Bench(encoder, pairs[: arguments.people])
     console.print(
         f"{len(bench.images)} mated pairs; threshold {bench.threshold:.4f} at FMR {FMR:g} over "
-        f"{bench.non_mated_count} non-mated pairs; limits {encoder.acquisition.limits}"
+        f"{bench.non_mated_count} non-mated pairs; limits {encoder.extractor.limits}"
     )
     for degradation in DEGRADATIONS:
         table = Table(title=degradation.name)
@@ -278,7 +278,7 @@ def main() -> None:
         console.print(table)
     reasons: Counter[str] = Counter()
     for path, _ in track(read_people(arguments.data, "lfw_val"), description="lfw_val"):
-        sample = largest(encoder.acquisition, load_image(path))
+        sample = largest(encoder.extractor, load_image(path))
         reasons.update(["no_face"] if sample is None else sample.reasons or ["(taken)"])
     console.print(refusals("lfw_val, undegraded: other people", reasons))
 

@@ -221,7 +221,7 @@ def embed(
     refused = [""] * count
 
     def cropped(image: Image) -> Image:
-        return encoder.acquisition.samples(image if change is None else change(image))[0].crop
+        return encoder.extractor.samples(image if change is None else change(image))[0].crop
 
     for answers in each_image(
         signatures, cropped, chosen=chosen, workers=workers, description=description

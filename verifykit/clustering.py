@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.batch import find_images
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, CalibrationError, ImageError
 from verifykit.extraction import require_options
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.duplicates import Enrolled, criterion_for_pairs, find_duplicates
+from verifykit.gallery.duplicates import Enrolled, find_duplicates, rule_for_pairs
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import Attack, ModelSpec
 from verifykit.types import Embeddings, MultiFace, QualityGate, Template
@@ -77,13 +77,13 @@ class Clusters:
         faces: In the order of images and faces.
         refused: In the order of images.
         cluster_count: Groups, those of one face included.
-        criterion: The threshold of an edge, and what it stands for.
+        rule: The threshold of an edge, and what it stands for.
     """
 
     faces: tuple[ClusteredFace, ...]
     refused: tuple[RefusedImage, ...]
     cluster_count: int
-    criterion: Criterion
+    rule: DecisionRule
 
 
 def cluster_folder(
@@ -103,7 +103,7 @@ def cluster_folder(
     Args:
         encoder: The model.
         folder: Where the images lie.
-        fmr: False match rate of two faces, in (0, 1); None as for :func:`cluster_criterion`.
+        fmr: False match rate of two faces, in (0, 1); None as for :func:`cluster_rule`.
         threshold: A bare cosine threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         multi_face: What to do with several faces in an image.
@@ -116,13 +116,13 @@ def cluster_folder(
 
     Raises:
         InputError: ``folder`` is no folder, or an option is not allowed.
-        CalibrationError: As :func:`cluster_criterion`.
+        CalibrationError: As :func:`cluster_rule`.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
     folder = Path(folder)
     require_options(multi_face, quality)
-    cluster_criterion(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
+    cluster_rule(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
     images = find_images(folder)
     taken: list[tuple[str, int, Template]] = []
     refused: list[RefusedImage] = []
@@ -138,10 +138,10 @@ def cluster_folder(
             refused.append(RefusedImage(name, "unreadable", str(error)))
         if on_image:
             on_image(done, len(images))
-    criterion = cluster_criterion(encoder.spec, len(taken), fmr, threshold, attack)
+    rule = cluster_rule(encoder.spec, len(taken), fmr, threshold, attack)
     rows = [template.embedding for _, _, template in taken]
     embeddings = np.stack(rows) if rows else np.empty((0, encoder.spec.embedding_size), np.float32)
-    labels = cluster_rows(embeddings, criterion.threshold, on_row=on_face).tolist()
+    labels = cluster_rows(embeddings, rule.threshold, on_row=on_face).tolist()
     faces = tuple(
         ClusteredFace(
             name,
@@ -152,16 +152,16 @@ def cluster_folder(
         )
         for (name, number, template), label in zip(taken, labels, strict=True)
     )
-    return Clusters(faces, tuple(refused), max(labels, default=0), criterion)
+    return Clusters(faces, tuple(refused), max(labels, default=0), rule)
 
 
-def cluster_criterion(
+def cluster_rule(
     spec: ModelSpec,
     face_count: int,
     fmr: float | None = None,
     threshold: float | None = None,
     attack: Attack | None = None,
-) -> Criterion:
+) -> DecisionRule:
     """The threshold between two faces of a group.
 
     Args:
@@ -173,19 +173,19 @@ def cluster_criterion(
         attack: What the rate is about; None takes the model's default.
 
     Raises:
-        InputError: As :meth:`~verifykit.decision.Criterion.of`.
+        InputError: As :meth:`~verifykit.decision.DecisionRule.of`.
         CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
             normalised by a cohort.
     """
     if fmr is None and threshold is None:
         pairs = face_count * (face_count - 1) // 2
-        return criterion_for_pairs(spec, pairs, attack, references=1, strict=False)
+        return rule_for_pairs(spec, pairs, attack, references=1, strict=False)
     if threshold is None and spec.cohort is not None:
         raise CalibrationError(
             "this calibration normalises scores by a cohort, each pair by its own, and groups have one "
             "threshold for all: give threshold=, or calibrate without a cohort"
         )
-    return Criterion.of(spec, fmr, threshold, attack, references=1)
+    return DecisionRule.of(spec, fmr, threshold, attack, references=1)
 
 
 def cluster_rows(

@@ -48,7 +48,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Criterion:
+class DecisionRule:
     """A threshold with its meaning.
 
     Attributes:
@@ -80,8 +80,8 @@ class Criterion:
         attack: Attack | None = None,
         *,
         references: int | None = 1,
-    ) -> Criterion:
-        """The criterion that was asked for; the model's default when nothing was.
+    ) -> DecisionRule:
+        """The rule that was asked for; the model's default when nothing was.
 
         Args:
             spec: The model, with its operating points.
@@ -91,7 +91,7 @@ class Criterion:
             references: How many references the score is over, at least 1; None is any number.
 
         Returns:
-            The criterion.
+            The rule.
 
         Raises:
             InputError: A threshold together with ``fmr`` or ``attack``, or one of them out of range, no
@@ -127,8 +127,8 @@ class Criterion:
         attack: Attack | None = None,
         *,
         references: int | None = 1,
-    ) -> Criterion:
-        """The criterion of a policy: accepts at one threshold, and sends to review from another.
+    ) -> DecisionRule:
+        """The rule of a policy: accepts at one threshold, and sends to review from another.
 
         Args:
             spec: The model, with its operating points.
@@ -149,8 +149,8 @@ class Criterion:
     @classmethod
     def of_fpir(
         cls, spec: ModelSpec, fpir: float, attack: Attack | None, *, gallery_size: int
-    ) -> Criterion:
-        """The criterion at which a search for somebody who is not enrolled finds anybody so rarely.
+    ) -> DecisionRule:
+        """The rule at which a search for somebody who is not enrolled finds anybody so rarely.
 
         A search in a gallery of N subjects makes N comparisons: ``fpir = 1 - (1 - fmr)^N`` (ISO/IEC
         19795-1:2021; independence of the N comparisons is assumed).
@@ -174,7 +174,7 @@ class Criterion:
             raise CalibrationError(
                 f"fpir={fpir:g} in a gallery of {gallery_size} subjects takes FMR {wanted:.3g}: {error}"
             ) from error
-        assert found.fmr is not None  # noqa: S101 - a criterion of a rate has one
+        assert found.fmr is not None  # noqa: S101 - a rule of a rate has one
         return replace(found, fpir=fpir_of_fmr(found.fmr, size), gallery_size=gallery_size)
 
     def outcome(self, score: float) -> Outcome:
@@ -234,7 +234,7 @@ class Criterion:
             detections=tuple(t.detection for t in templates if t.detection is not None),
         )
 
-    def _for(self, normal: Normal) -> Criterion:
+    def _for(self, normal: Normal) -> DecisionRule:
         review = self.review_threshold
         return replace(
             self,
@@ -261,7 +261,7 @@ _NO_SEARCH = (
 
 
 @dataclass(frozen=True)
-class Asked:
+class DecisionOptions:
     """What a caller asked for, before it is known how many references there are.
 
     Attributes:
@@ -291,7 +291,7 @@ class Asked:
                     "has its own rates"
                 )
 
-    def over(self, usual: Asked) -> Asked:
+    def over(self, usual: DecisionOptions) -> DecisionOptions:
         """This call's wishes over those that hold for every call.
 
         Args:
@@ -300,14 +300,14 @@ class Asked:
         """
         if self.threshold is not None:
             return self
-        if self == Asked():
+        if self == DecisionOptions():
             return usual
         attack = usual.attack if self.attack is None else self.attack
         rates = usual if self.fmr is None and self.policy is None else self
-        return Asked(fmr=rates.fmr, attack=attack, policy=rates.policy)
+        return DecisionOptions(fmr=rates.fmr, attack=attack, policy=rates.policy)
 
-    def criterion(self, spec: ModelSpec, references: int | None = 1) -> Criterion:
-        """The criterion for a number of references: see :meth:`Criterion.of`.
+    def rule(self, spec: ModelSpec, references: int | None = 1) -> DecisionRule:
+        """The rule for a number of references: see :meth:`DecisionRule.of`.
 
         Args:
             spec: The model, with its operating points.
@@ -318,13 +318,13 @@ class Asked:
             CalibrationError: As there.
         """
         if self.policy is not None:
-            return Criterion.of_policy(spec, self.policy, self.attack, references=references)
-        return Criterion.of(spec, self.fmr, self.threshold, self.attack, references=references)
+            return DecisionRule.of_policy(spec, self.policy, self.attack, references=references)
+        return DecisionRule.of(spec, self.fmr, self.threshold, self.attack, references=references)
 
-    def search_criterion(
-        self, spec: ModelSpec, usual: Asked, fpir: float | None, gallery_size: int
-    ) -> Criterion:
-        """The criterion of a search: one threshold for any number of references.
+    def search_rule(
+        self, spec: ModelSpec, usual: DecisionOptions, fpir: float | None, gallery_size: int
+    ) -> DecisionRule:
+        """The rule of a search: one threshold for any number of references.
 
         A policy that holds for every call decides by what it accepts: candidates are not reviewed.
 
@@ -335,8 +335,8 @@ class Asked:
             gallery_size: How many subjects are enrolled.
 
         Raises:
-            InputError: ``fpir`` beside ``fmr`` or ``threshold``; or as :meth:`Criterion.of`.
-            CalibrationError: As :meth:`Criterion.of_fpir`; or scores are normalised by a cohort.
+            InputError: ``fpir`` beside ``fmr`` or ``threshold``; or as :meth:`DecisionRule.of`.
+            CalibrationError: As :meth:`DecisionRule.of_fpir`; or scores are normalised by a cohort.
         """
         if fpir is not None:
             for name in ("fmr", "threshold"):
@@ -348,14 +348,14 @@ class Asked:
             if spec.cohort is not None:
                 raise CalibrationError(_NO_SEARCH)
             attack = usual.attack if self.attack is None else self.attack
-            return Criterion.of_fpir(spec, fpir, attack, gallery_size=gallery_size)
+            return DecisionRule.of_fpir(spec, fpir, attack, gallery_size=gallery_size)
         asked = self.over(usual)
         if spec.cohort is not None and asked.threshold is None:
             raise CalibrationError(_NO_SEARCH)
         fmr = asked.fmr if asked.policy is None else asked.policy.accept_fmr
-        return Criterion.of(spec, fmr, asked.threshold, asked.attack, references=None)
+        return DecisionRule.of(spec, fmr, asked.threshold, asked.attack, references=None)
 
-    def likeness(self, spec: ModelSpec, usual: Asked) -> float | None:
+    def likeness(self, spec: ModelSpec, usual: DecisionOptions) -> float | None:
         """The threshold of a single pair, for enrolment's warnings.
 
         Args:
@@ -367,16 +367,16 @@ class Asked:
             normalised by a cohort: such a model can enrol, it only cannot judge likeness.
 
         Raises:
-            InputError: As :meth:`Criterion.of`.
-            CalibrationError: As :meth:`Criterion.of`.
+            InputError: As :meth:`DecisionRule.of`.
+            CalibrationError: As :meth:`DecisionRule.of`.
         """
         asked = self.over(usual)
         if spec.cohort is not None and asked.threshold is None:
             return None
         try:
-            return asked.criterion(spec).threshold
+            return asked.rule(spec).threshold
         except CalibrationError:
-            if self != Asked():
+            if self != DecisionOptions():
                 raise
             return None
 
@@ -387,12 +387,12 @@ class Asked:
             spec: The model, with its operating points.
 
         Raises:
-            InputError: As :meth:`Criterion.of`.
-            CalibrationError: As :meth:`Criterion.of`.
+            InputError: As :meth:`DecisionRule.of`.
+            CalibrationError: As :meth:`DecisionRule.of`.
         """
-        if self == Asked():
+        if self == DecisionOptions():
             return
         attack = self.attack or spec.default_attack
         points = [point for point in spec.operating_points if point.attack == attack]
         lowest = min(points, key=lambda point: (point.fmr, point.reference_count), default=None)
-        self.criterion(spec, references=lowest.reference_count if lowest else 1)
+        self.rule(spec, references=lowest.reference_count if lowest else 1)

@@ -11,7 +11,7 @@ import numpy as np
 from verifykit import modelfile
 from verifykit.calibration import Calibration
 from verifykit.errors import ModelContractError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modalities.face.detector import FaceDetector
 from verifykit.session import Provider, Session, unit_rows
@@ -31,24 +31,24 @@ class Encoder:
     Attributes:
         spec: What the model says about itself.
         encode: Crops to (N, D) float32 unit rows, in batches.
-        acquisition: Images to crops.
+        extractor: Images to crops.
         provider: What it runs on.
     """
 
     def __init__(
-        self, spec: ModelSpec, encode: Encode, acquisition: Acquisition, provider: str = "cpu"
+        self, spec: ModelSpec, encode: Encode, extractor: SampleExtractor, provider: str = "cpu"
     ) -> None:
         """Put together an encoder; :meth:`open` does it from a file.
 
         Args:
             spec: What the model says about itself.
             encode: Crops to unit rows.
-            acquisition: Images to crops.
+            extractor: Images to crops.
             provider: What ``encode`` runs on, for people.
         """
         self.spec = spec
         self.encode = encode
-        self.acquisition = acquisition
+        self.extractor = extractor
         self.provider = provider
 
     @classmethod
@@ -91,7 +91,7 @@ class Encoder:
             return _encode(session, spec, crops)
 
         _prove(spec, encode, session.provider)
-        return cls(spec, encode, Acquisition(spec.crop, detector), session.provider)
+        return cls(spec, encode, SampleExtractor(spec.crop, detector), session.provider)
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """The same encoder with other operating points; galleries stay valid.
@@ -105,7 +105,7 @@ class Encoder:
         if not isinstance(calibration, Calibration):
             calibration = Calibration.read(calibration)
         spec = calibration.apply(self.spec)
-        return Encoder(spec, self.encode, self.acquisition, self.provider)
+        return Encoder(spec, self.encode, self.extractor, self.provider)
 
     def templates(
         self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
@@ -152,7 +152,7 @@ class Encoder:
             ProviderError: The provider failed.
         """
         acquired = [
-            self.acquisition.samples(image, multi_face=multi_face, quality=quality)
+            self.extractor.samples(image, multi_face=multi_face, quality=quality)
             for image in images
         ]
         rows = iter(self.encode([sample.crop for samples in acquired for sample in samples]))

@@ -156,7 +156,7 @@ def enroll(
     for index, image in enumerate(images, start=1):
         name = image_name(image, index)
         try:
-            pixels = encoder.acquisition.load(image)
+            pixels = encoder.extractor.load(image)
             (template,) = encoder.templates(pixels, multi_face=multi_face, quality=quality)
         except (AcquisitionError, ImageError) as error:
             reason = error.reason if isinstance(error, AcquisitionError) else "unreadable"

@@ -37,7 +37,7 @@ def require_options(multi_face: str, quality: str) -> None:
             raise InputError(f"{name} must be one of {known}, got {value!r}")
 
 
-class Acquisition:
+class SampleExtractor:
     """Turns images into samples; safe to share between threads.
 
     Attributes:

@@ -79,7 +79,7 @@ def expire(
         audit: Where each erasure is written down (verb ``expire``) before it is done: a crash in between may
             leave an entry for somebody who is erased, with another entry, by the next call.
         dry_run: Only say who it would be.
-        go_on: Asked before each transaction; False ends it early.
+        go_on: DecisionOptions before each transaction; False ends it early.
 
     Returns:
         Who was erased.

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.calibration import Calibration
-from verifykit.decision import Asked, Criterion, Policy
+from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError
@@ -48,7 +48,7 @@ from verifykit.types import (
 
 
 def decide_subject(
-    criterion: Criterion,
+    rule: DecisionRule,
     fusion: Fusion,
     subject: Subject,
     probes: Sequence[Template],
@@ -57,7 +57,7 @@ def decide_subject(
     """The decision about the probe that is most like the subject.
 
     Args:
-        criterion: For as many references as the subject has.
+        rule: For as many references as the subject has.
         fusion: How their scores become one.
         subject: Who is claimed.
         probes: One template a face, at least one.
@@ -74,7 +74,7 @@ def decide_subject(
         fused = reference_rows(rows, fusion)
         nearest = int(np.argmax(paired_scores(probes[best].embedding, fused)))
         normal = _normal(cohort, probes[best].embedding, fused[nearest])
-    return criterion.decide(
+    return rule.decide(
         scores[best],
         subject.subject_id,
         [probes[best]],
@@ -84,7 +84,7 @@ def decide_subject(
 
 
 def decide_pair(
-    criterion: Criterion,
+    rule: DecisionRule,
     probes: Sequence[Template],
     references: Sequence[Template],
     cohort: Cohort | None = None,
@@ -92,7 +92,7 @@ def decide_pair(
     """The decision about the most alike of two images' faces; it does not depend on their order.
 
     Args:
-        criterion: For a single reference.
+        rule: For a single reference.
         probes: One template a face of one image, at least one.
         references: Those of the other, at least one.
         cohort: What scores are normalised by; None for bare cosines.
@@ -106,7 +106,7 @@ def decide_pair(
     normal = None
     if cohort is not None:
         normal = _normal(cohort, *(template.embedding for template in pairs[best]))
-    return criterion.decide(scores[best], None, pairs[best], normal=normal)
+    return rule.decide(scores[best], None, pairs[best], normal=normal)
 
 
 def _normal(cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]) -> Normal:
@@ -118,7 +118,7 @@ def identify_each(
     gallery: Gallery,
     image: ImageLike,
     *,
-    criterion: Criterion,
+    rule: DecisionRule,
     limit: int,
     multi_face: MultiFace,
     quality: QualityGate,
@@ -134,7 +134,7 @@ def identify_each(
         encoder: Image to templates.
         gallery: Who may be found.
         image: The probe.
-        criterion: From which score on a subject is a candidate; for any number of references.
+        rule: From which score on a subject is a candidate; for any number of references.
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces.
         quality: Whether a quality reason refuses or only warns.
@@ -148,10 +148,10 @@ def identify_each(
         InputError: ``limit`` is not a positive integer.
         GalleryError: The gallery cannot be read.
     """
-    checked_question(limit, criterion.threshold)
+    checked_question(limit, rule.threshold)
     probes = encoder.templates(image, multi_face=multi_face, quality=quality)
     embeddings = np.stack([probe.embedding for probe in probes])
-    found = gallery.search(embeddings, limit=limit, threshold=criterion.threshold)
+    found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
     return [
         Identification(
             detection=probe.detection,
@@ -159,21 +159,21 @@ def identify_each(
             candidates=tuple(
                 replace(
                     candidate,
-                    threshold=criterion.threshold,
-                    fmr=criterion.fmr,
-                    attack=criterion.attack,
-                    fpir=criterion.fpir,
-                    gallery_size=criterion.gallery_size,
+                    threshold=rule.threshold,
+                    fmr=rule.fmr,
+                    attack=rule.attack,
+                    fpir=rule.fpir,
+                    gallery_size=rule.gallery_size,
                     detection=probe.detection,
                     warnings=probe.reasons,
                 )
                 for candidate in candidates
             ),
-            threshold=criterion.threshold,
-            fmr=criterion.fmr,
-            attack=criterion.attack,
-            fpir=criterion.fpir,
-            gallery_size=criterion.gallery_size,
+            threshold=rule.threshold,
+            fmr=rule.fmr,
+            attack=rule.attack,
+            fpir=rule.fpir,
+            gallery_size=rule.gallery_size,
         )
         for probe, candidates in zip(probes, found, strict=True)
     ]
@@ -259,7 +259,7 @@ class Verifier:
         """
         require_options(multi_face, quality)
         self.encoder = open_encoder(model, calibration, providers=providers, threads=threads)
-        self._usual = Asked(fmr, threshold, attack, policy)
+        self._usual = DecisionOptions(fmr, threshold, attack, policy)
         self._usual.require_possible(self.spec)
         self._multi_face, self._quality = multi_face, quality
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
@@ -311,7 +311,7 @@ class Verifier:
             subject_id,
             as_images(images),
             metadata,
-            threshold=Asked(fmr, threshold, attack).likeness(self.spec, self._usual),
+            threshold=DecisionOptions(fmr, threshold, attack).likeness(self.spec, self._usual),
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,
             on_existing=on_existing,
@@ -351,11 +351,11 @@ class Verifier:
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        asked = Asked(fmr, threshold, attack, policy).over(self._usual)
+        asked = DecisionOptions(fmr, threshold, attack, policy).over(self._usual)
         subject = self.gallery.get(subject_id)
-        criterion = asked.criterion(self.spec, references=len(subject.templates))
+        rule = asked.rule(self.spec, references=len(subject.templates))
         (probes,) = self._templates([image], multi_face, quality)
-        return decide_subject(criterion, self.spec.fusion, subject, probes, self.spec.cohort)
+        return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
 
     def compare(
         self,
@@ -389,9 +389,9 @@ class Verifier:
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        criterion = Asked(fmr, threshold, attack, policy).over(self._usual).criterion(self.spec)
+        rule = DecisionOptions(fmr, threshold, attack, policy).over(self._usual).rule(self.spec)
         probes, references = self._templates([probe, reference], multi_face, quality)
-        return decide_pair(criterion, probes, references, self.spec.cohort)
+        return decide_pair(rule, probes, references, self.spec.cohort)
 
     def identify(
         self,
@@ -422,12 +422,12 @@ class Verifier:
             CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``fpir``, one not allowed, or ``limit`` below 1.
         """
-        asked = Asked(fmr, threshold, attack)
+        asked = DecisionOptions(fmr, threshold, attack)
         answers = identify_each(
             self.encoder,
             self.gallery,
             image,
-            criterion=asked.search_criterion(self.spec, self._usual, fpir, len(self.gallery)),
+            rule=asked.search_rule(self.spec, self._usual, fpir, len(self.gallery)),
             limit=limit,
             multi_face=multi_face or self._multi_face,
             quality=quality or self._quality,

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities import golden_image
 from verifykit.models import load, render_card
 from verifykit.spec import InputSpec, Modality, ModelSpec, Provenance
@@ -23,7 +23,7 @@ from verifykit_export.modelfile import golden_embedding, weights_digest, write_m
 from verifykit_export.network import OPSET
 from verifykit_export.parity import Parity, embed_with_onnx, open_session, require_equal
 from verifykit_training.config import CropConfig
-from verifykit_training.crop_cache import build_acquisition
+from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
 from verifykit_training.run_folder import write_whole
@@ -123,8 +123,8 @@ def import_foreign(request: ImportRequest) -> Imported:
         width_px=spec.width_px,
         detector=request.detector,
     )
-    acquisition = build_acquisition(section)
-    real = _real_crops(request.data, acquisition) if request.data is not None else []
+    extractor = build_extractor(section)
+    real = _real_crops(request.data, extractor) if request.data is not None else []
     crops = [*real, *_drawn_crops(spec)]
     parity = _proved(foreign, encoder, spec, crops)
     golden = golden_embedding(encoder, spec)
@@ -132,7 +132,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         name=name,
         modality=request.modality,
         input=spec,
-        crop=acquisition.spec,
+        crop=extractor.spec,
         embedding_size=len(golden),
         weights_sha256=weights_digest(encoder),
         golden_embedding=golden,
@@ -211,12 +211,12 @@ def _require_free_rows(encoder: onnx.ModelProto) -> None:
         )
 
 
-def _real_crops(data: Path, acquisition: Acquisition) -> list[Image]:
+def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
     crops, reasons = [], []
     records = read_records(data)
     for record in records[:: max(1, len(records) // _REAL_IMAGES)][:_REAL_IMAGES]:
         try:
-            samples = acquisition.samples(record.path, multi_face="largest", quality="warn")
+            samples = extractor.samples(record.path, multi_face="largest", quality="warn")
         except InputError as error:
             reasons.append(f"{record.path}: {error}")
             continue

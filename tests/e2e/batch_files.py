@@ -19,7 +19,7 @@ import verifykit as vk
 from tests.unit.specs import plain_spec
 from verifykit import modelfile
 from verifykit.encoder import Encoder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.types import Embeddings, Image
 
@@ -35,7 +35,7 @@ def encode(crops: Sequence[Image]) -> Embeddings:
 
 def small_verifier(gallery: Path | None = None, **changes: Any) -> vk.Verifier:
     spec = plain_spec(**changes)
-    verifier = vk.Verifier(Encoder(spec, encode, Acquisition(spec.crop)), gallery)
+    verifier = vk.Verifier(Encoder(spec, encode, SampleExtractor(spec.crop)), gallery)
     if not len(verifier.gallery):
         verifier.enroll("red", np.full((8, 8, 3), RED, np.uint8))
         verifier.enroll("green", np.full((8, 8, 3), GREEN, np.uint8))

@@ -23,7 +23,7 @@ from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.tables import Question
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.gallery import new_key_file, seal_gallery
 from verifykit.models import calibration_digest
 
@@ -132,7 +132,7 @@ def test_a_worker_answers_as_this_machine_does(crowd: Path, tmp_path: Path, seal
     verifier = vk.Verifier(crowd / "m.onnx", gallery, threads=1, key=key)
     spec = verifier.spec
     digests = {"model": spec.digest, "calibration": calibration_digest(spec)}
-    question = Question(Criterion(0.9, None, None), 5, "all", "strict", 18, **digests)
+    question = Question(DecisionRule(0.9, None, None), 5, "all", "strict", 18, **digests)
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
     opening = DaskEngine("", str(crowd / "m.onnx"), str(gallery), None, "cpu", key=key)._opening()

@@ -28,10 +28,10 @@ from verifykit.batch import LocalEngine, SourceImage, identify_batch
 from verifykit.batch import run as pipeline
 from verifykit.batch.run import answer_block
 from verifykit.batch.tables import Question
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.encoder import Encoder
 from verifykit.errors import ModelContractError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.types import Embeddings, Image, ImageLike, Sample
 
 ENGINE_THREADS = ("verifykit-batch", "verifykit-search")
@@ -83,7 +83,7 @@ def test_the_pipeline_and_a_plain_loop_agree(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, verifier = many(tmp_path / "pictures", 100), small_verifier()
-    question = Question(Criterion(0.9, None, None), 5, "all", "strict", 2, "m", "c")
+    question = Question(DecisionRule(0.9, None, None), 5, "all", "strict", 2, "m", "c")
     images = [SourceImage(path.name, path) for path in sorted(folder.iterdir())]
     blocks = [images[at : at + 16] for at in range(0, 100, 16)]
     found = list(LocalEngine(verifier, 4).answers(question, blocks))
@@ -160,7 +160,7 @@ def test_a_slow_disk_holds_up_the_decoding(tmp_path: Path) -> None:
             pixels = np.full((8, 8, 3), number % 251, np.uint8)
             yield [SourceImage(f"{number}-{i}", pixels) for i in range(16)]
 
-    question = Question(Criterion(0.9, None, None), 5, "all", "strict", 2, "m", "c")
+    question = Question(DecisionRule(0.9, None, None), 5, "all", "strict", 2, "m", "c")
     engine = LocalEngine(small_verifier(), 4)
     for seen, _ in enumerate(engine.answers(question, blocks()), start=1):
         time.sleep(0.02 if seen < 20 else 0.0)
@@ -179,7 +179,7 @@ def test_a_face_that_the_network_cannot_embed_is_a_bad_image(tmp_path: Path) -> 
 
     folder, spec = many(tmp_path / "pictures", 40), plain_spec()
     sound = small_verifier()
-    verifier = vk.Verifier(Encoder(spec, fails_on_some, Acquisition(spec.crop)), sound.gallery)
+    verifier = vk.Verifier(Encoder(spec, fails_on_some, SampleExtractor(spec.crop)), sound.gallery)
     out, wanted = tmp_path / "out.jsonl", tmp_path / "wanted.jsonl"
     summary = identify_batch(verifier, folder, out)
     identify_batch(sound, folder, wanted)
@@ -189,7 +189,7 @@ def test_a_face_that_the_network_cannot_embed_is_a_bad_image(tmp_path: Path) -> 
 
 
 def test_what_was_not_foreseen_in_an_image_is_that_images_code(tmp_path: Path) -> None:
-    class Careless(Acquisition):
+    class Careless(SampleExtractor):
         def samples(self, image: ImageLike, **options: Any) -> list[Sample]:
             if str(image).endswith("3.jpg"):
                 raise ValueError("landmarks that span nothing")
@@ -208,7 +208,7 @@ def test_a_failure_in_the_middle_ends_the_run_and_its_threads(tmp_path: Path) ->
         raise vk.ProviderError("out of memory")
 
     spec = plain_spec()
-    verifier = vk.Verifier(Encoder(spec, fails, Acquisition(spec.crop)))
+    verifier = vk.Verifier(Encoder(spec, fails, SampleExtractor(spec.crop)))
     with pytest.raises(vk.ProviderError, match="out of memory"):
         identify_batch(verifier, many(tmp_path / "pictures", 50), tmp_path / "out.jsonl")
     assert not [t for t in threading.enumerate() if t.name.startswith(ENGINE_THREADS)]

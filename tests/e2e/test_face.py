@@ -99,19 +99,19 @@ def test_a_weak_probe_is_refused_or_reported_in_every_answer(
 def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
     verifier: vk.Verifier, portraits: Mapping[str, Path], quarters: int
 ) -> None:
-    acquisition = verifier.encoder.acquisition
+    extractor = verifier.encoder.extractor
     found = 0
     for name in ("person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_2", "obama2"):
         image = load_image(portraits[name])
-        (upright,) = acquisition.samples(image)
+        (upright,) = extractor.samples(image)
         assert upright.quality["turned_deg"] == 0.0
         turned = np.ascontiguousarray(np.rot90(image, quarters))
         with pytest.raises(vk.AcquisitionError):
             verifier.compare(image, turned)
-        if not acquisition.detector or not acquisition.detector.detect(turned):
+        if not extractor.detector or not extractor.detector.detect(turned):
             continue
         found += 1
-        (sample,) = acquisition.samples(turned, multi_face="largest", quality="warn")
+        (sample,) = extractor.samples(turned, multi_face="largest", quality="warn")
         assert "extreme_pose" in sample.reasons
         assert sample.quality["turned_deg"] == 360 - 90 * quarters
     assert found
@@ -165,7 +165,7 @@ def test_detection_and_embedding_agree_with_opencv(
 
 def test_a_batch_answers_as_one_by_one(encoder: Encoder, portraits: Mapping[str, Path]) -> None:
     crops = [
-        encoder.acquisition.samples(portraits[name], quality="warn")[0].crop
+        encoder.extractor.samples(portraits[name], quality="warn")[0].crop
         for name in ("person_a_1", "person_b_1", "impostor_1", "obama", "biden")
     ]
     together = encoder.encode(crops * 8)  # 40: more than one batch

@@ -17,7 +17,7 @@ from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import answer_on_worker
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.tables import Question
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.gallery import copy_gallery, create_shards
 from verifykit.models import calibration_digest
 
@@ -139,7 +139,7 @@ def test_a_dask_worker_answers_as_this_machine_does_and_sees_what_was_written_si
 ) -> None:
     verifier = vk.Verifier(crowd / "m.onnx", copied, threads=1)
     digests = {"model": verifier.spec.digest, "calibration": calibration_digest(verifier.spec)}
-    question = Question(Criterion(0.9, None, None), 5, "all", "strict", 18, **digests)
+    question = Question(DecisionRule(0.9, None, None), 5, "all", "strict", 18, **digests)
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
     opening = {"model": str(crowd / "m.onnx"), "gallery": copied}

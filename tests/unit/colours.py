@@ -8,7 +8,7 @@ import numpy as np
 
 from tests.unit.specs import plain_spec
 from verifykit.encoder import Encoder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image
 
@@ -22,7 +22,7 @@ def encode(crops: Sequence[Image]) -> Embeddings:
 
 def encoder(spec: ModelSpec | None = None) -> Encoder:
     spec = spec or plain_spec()
-    return Encoder(spec, encode, Acquisition(spec.crop))
+    return Encoder(spec, encode, SampleExtractor(spec.crop))
 
 
 def picture(*color: int) -> Image:

@@ -11,7 +11,7 @@ import verifykit as vk
 from tests.unit.colours import encoder, picture
 from tests.unit.specs import plain_spec
 from verifykit.batch import identify_batch
-from verifykit.decision import Asked, Criterion
+from verifykit.decision import DecisionOptions, DecisionRule
 from verifykit.spec import OperatingPoint
 
 POINTS = (
@@ -153,14 +153,14 @@ def test_a_model_that_is_calibrated_for_several_references_only() -> None:
     assert made.verify("a", REDS[0]).threshold == 0.40
 
 
-def test_criterion_of_and_asked_agree() -> None:
+def test_rule_and_options_agree() -> None:
     for references in (1, 3, 7):
-        asked = Asked(fmr=1e-3, attack="random_forgery").criterion(SPEC, references)
-        assert asked == Criterion.of(SPEC, 1e-3, None, "random_forgery", references=references)
+        asked = DecisionOptions(fmr=1e-3, attack="random_forgery").rule(SPEC, references)
+        assert asked == DecisionRule.of(SPEC, 1e-3, None, "random_forgery", references=references)
         points = [p for p in POINTS if p.attack == "random_forgery" and p.fmr == 1e-3]
         wanted = [p for p in points if p.reference_count <= references][-1]
         assert asked.threshold == wanted.threshold
-    assert np.isclose(Criterion.of(SPEC, None, 0.25).threshold, 0.25)
+    assert np.isclose(DecisionRule.of(SPEC, None, 0.25).threshold, 0.25)
 
 
 SPREAD = plain_spec(

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image as Picture
 
 from tests.unit.specs import plain_spec
-from verifykit.clustering import ClusteredFace, cluster_criterion, cluster_folder, cluster_rows
+from verifykit.clustering import ClusteredFace, cluster_folder, cluster_rows, cluster_rule
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError, InputError, TemplateFormatError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.scoring import cosine
 from verifykit.spec import Cohort
 from verifykit.types import Embeddings, Image
@@ -117,18 +117,18 @@ def _reached(alike: NDArray[np.bool_], group: NDArray[np.int64]) -> set[int]:
 
 def test_the_rate_follows_the_number_of_faces_down_to_the_lowest() -> None:
     spec = plain_spec()
-    rates = [cluster_criterion(spec, count).fmr for count in (0, 1, 20, 300, 100_000)]
+    rates = [cluster_rule(spec, count).fmr for count in (0, 1, 20, 300, 100_000)]
     assert rates == [1e-4, 1e-4, 1e-4, 1e-6, 1e-6]
-    assert cluster_criterion(spec, 5, fmr=1e-2).threshold == 0.2
-    assert cluster_criterion(spec, 5, threshold=0.33).fmr is None
+    assert cluster_rule(spec, 5, fmr=1e-2).threshold == 0.2
+    assert cluster_rule(spec, 5, threshold=0.33).fmr is None
     with pytest.raises(CalibrationError, match="calibrated down to"):
-        cluster_criterion(spec, 5, fmr=1e-9)
+        cluster_rule(spec, 5, fmr=1e-9)
     with pytest.raises(InputError, match="give one of them"):
-        cluster_criterion(spec, 5, fmr=1e-2, threshold=0.3)
+        cluster_rule(spec, 5, fmr=1e-2, threshold=0.3)
     normalised = plain_spec(cohort=Cohort.of(np.eye(4, dtype=np.float32), 2))
     for fmr in (None, 1e-2):
         with pytest.raises(CalibrationError, match="cohort"):
-            cluster_criterion(normalised, 5, fmr=fmr)
+            cluster_rule(normalised, 5, fmr=fmr)
 
 
 def encode(crops: Sequence[Image]) -> Embeddings:
@@ -151,7 +151,7 @@ def test_a_folder_gives_its_faces_in_order_and_what_could_not_be_used(tmp_path: 
     images: list[tuple[int, int]] = []
     faces: list[tuple[int, int]] = []
     found = cluster_folder(
-        Encoder(spec, encode, Acquisition(spec.crop)),
+        Encoder(spec, encode, SampleExtractor(spec.crop)),
         tmp_path,
         on_image=lambda *told: images.append(told),
         on_face=lambda *told: faces.append(told),
@@ -164,14 +164,14 @@ def test_a_folder_gives_its_faces_in_order_and_what_could_not_be_used(tmp_path: 
     ]
     assert found.faces[0] == ClusteredFace("a/1.png", 1, 2, None, ())
     assert [(each.image, each.reason) for each in found.refused] == [("a/broken.jpg", "unreadable")]
-    assert (found.cluster_count, found.criterion.fmr) == (3, 1e-4)
+    assert (found.cluster_count, found.rule.fmr) == (3, 1e-4)
     assert images == [(done, 5) for done in range(6)]
     assert faces == [(0, 4), (4, 4)]
 
 
 def test_an_impossible_rate_is_told_before_any_image_is_read(tmp_path: Path) -> None:
     spec = plain_spec()
-    encoder = Encoder(spec, encode, Acquisition(spec.crop))
+    encoder = Encoder(spec, encode, SampleExtractor(spec.crop))
     with pytest.raises(CalibrationError):
         cluster_folder(encoder, tmp_path / "missing", fmr=1e-9)
     with pytest.raises(InputError, match="not a folder"):

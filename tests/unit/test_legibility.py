@@ -11,7 +11,7 @@ import pytest
 
 from demo.drawn import Writer
 from verifykit.errors import AcquisitionError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities.signature.ink import find_ink
 from verifykit.modalities.signature.quality import (
     SignatureLimits,
@@ -22,7 +22,7 @@ from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 
 SPEC = SignatureCrop(96, 288)
-ACQUISITION = Acquisition(SPEC)
+ACQUISITION = SampleExtractor(SPEC)
 SIGNED = Writer(3).genuine(0)
 
 
@@ -119,7 +119,7 @@ def test_the_warning_gate_takes_and_tells() -> None:
 
 
 def test_limits_can_be_chosen() -> None:
-    strict = Acquisition(SPEC, signature_limits=SignatureLimits(min_side_px=10_000.0))
+    strict = SampleExtractor(SPEC, signature_limits=SignatureLimits(min_side_px=10_000.0))
     with pytest.raises(AcquisitionError) as caught:
         strict.samples(SIGNED)
     assert caught.value.reason == "too_small"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifykit.encoder import Encoder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.image import load_image
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.quality import QualityLimits, face_reasons, measure_face
@@ -27,8 +27,8 @@ FACE = np.array(
 
 
 @pytest.fixture(scope="module")
-def acquisition(face_model: Path) -> Acquisition:
-    return Encoder.open(face_model, threads=2).acquisition
+def extractor(face_model: Path) -> SampleExtractor:
+    return Encoder.open(face_model, threads=2).extractor
 
 
 @pytest.fixture(scope="module")
@@ -37,8 +37,10 @@ def portrait(portraits: Mapping[str, Path]) -> Image:
     return load_image(portraits["person_b_2"])
 
 
-def measured(acquisition: Acquisition, image: Image) -> tuple[Mapping[str, float], tuple[str, ...]]:
-    (sample,) = acquisition.samples(np.ascontiguousarray(image), quality="warn")
+def measured(
+    extractor: SampleExtractor, image: Image
+) -> tuple[Mapping[str, float], tuple[str, ...]]:
+    (sample,) = extractor.samples(np.ascontiguousarray(image), quality="warn")
     return sample.quality, sample.reasons
 
 
@@ -69,33 +71,33 @@ def test_pose_is_found_again(yaw: float, pitch: float, roll: float, eye_distance
     assert found["eye_distance_px"] == pytest.approx(eye_distance_px, rel=1e-6)
 
 
-def test_signs_of_the_angles(acquisition: Acquisition, portraits: Mapping[str, Path]) -> None:
+def test_signs_of_the_angles(extractor: SampleExtractor, portraits: Mapping[str, Path]) -> None:
     """Two portraits whose heads are turned, by eye: obama2 to the image's left, obama3 to its right."""
-    left, _ = measured(acquisition, load_image(portraits["obama2"]))
-    right, _ = measured(acquisition, load_image(portraits["obama3"]))
+    left, _ = measured(extractor, load_image(portraits["obama2"]))
+    right, _ = measured(extractor, load_image(portraits["obama3"]))
     assert left["yaw_deg"] < -10
     assert right["yaw_deg"] > 10
 
 
-def test_a_portrait_tilted_and_mirrored(acquisition: Acquisition, portrait: Image) -> None:
-    plain, reasons = measured(acquisition, portrait)
+def test_a_portrait_tilted_and_mirrored(extractor: SampleExtractor, portrait: Image) -> None:
+    plain, reasons = measured(extractor, portrait)
     assert reasons == ()
-    mirrored, _ = measured(acquisition, portrait[:, ::-1])
+    mirrored, _ = measured(extractor, portrait[:, ::-1])
     assert mirrored["yaw_deg"] == pytest.approx(-plain["yaw_deg"], abs=3)
     assert mirrored["roll_deg"] == pytest.approx(-plain["roll_deg"], abs=2)
     height, width = portrait.shape[:2]
     matrix = cv2.getRotationMatrix2D((width / 2, height / 2), -15, 1)  # clockwise
-    tilted, _ = measured(acquisition, cv2.warpAffine(portrait, matrix, (width, height)))
+    tilted, _ = measured(extractor, cv2.warpAffine(portrait, matrix, (width, height)))
     assert tilted["roll_deg"] == pytest.approx(plain["roll_deg"] + 15, abs=3)
-    half, _ = measured(acquisition, cv2.resize(portrait, None, fx=0.5, fy=0.5))
+    half, _ = measured(extractor, cv2.resize(portrait, None, fx=0.5, fy=0.5))
     assert half["eye_distance_px"] == pytest.approx(plain["eye_distance_px"] / 2, rel=0.05)
 
 
 @pytest.mark.parametrize("kind", ["focus", "motion across", "motion along"])
 def test_blur_lowers_sharpness_until_it_is_refused(
-    acquisition: Acquisition, portrait: Image, kind: str
+    extractor: SampleExtractor, portrait: Image, kind: str
 ) -> None:
-    eyes_px = measured(acquisition, portrait)[0]["eye_distance_px"]
+    eyes_px = measured(extractor, portrait)[0]["eye_distance_px"]
     seen = []
     for share in (0.02, 0.04, 0.08):
         length = round(5 * share * eyes_px)
@@ -104,37 +106,37 @@ def test_blur_lowers_sharpness_until_it_is_refused(
             "motion across": lambda length=length: cv2.blur(portrait, (length, 1)),
             "motion along": lambda length=length: cv2.blur(portrait, (1, length)),
         }[kind]()
-        quality, reasons = measured(acquisition, blurred)
+        quality, reasons = measured(extractor, blurred)
         seen.append(quality["sharpness"])
     assert sorted(seen, reverse=True) == seen
     assert reasons == ("too_blurred",)
 
 
-def test_sharpness_does_not_change_with_light(acquisition: Acquisition, portrait: Image) -> None:
-    plain, _ = measured(acquisition, portrait)
-    dim, _ = measured(acquisition, (portrait * 0.5).astype(np.uint8))
+def test_sharpness_does_not_change_with_light(extractor: SampleExtractor, portrait: Image) -> None:
+    plain, _ = measured(extractor, portrait)
+    dim, _ = measured(extractor, (portrait * 0.5).astype(np.uint8))
     assert dim["sharpness"] == pytest.approx(plain["sharpness"], abs=0.02)
     assert dim["brightness"] == pytest.approx(plain["brightness"] / 2, rel=0.05)
 
 
-def test_too_dark_and_too_bright(acquisition: Acquisition, portrait: Image) -> None:
-    _, reasons = measured(acquisition, (portrait * 0.1).astype(np.uint8))
+def test_too_dark_and_too_bright(extractor: SampleExtractor, portrait: Image) -> None:
+    _, reasons = measured(extractor, (portrait * 0.1).astype(np.uint8))
     assert "too_dark" in reasons
-    quality, reasons = measured(acquisition, np.minimum(portrait * 2.4, 255).astype(np.uint8))
+    quality, reasons = measured(extractor, np.minimum(portrait * 2.4, 255).astype(np.uint8))
     assert "too_bright" in reasons
     assert quality["bright_share"] > LIMITS.max_bright_share
 
 
-def test_too_small(acquisition: Acquisition, portrait: Image) -> None:
-    eyes_px = measured(acquisition, portrait)[0]["eye_distance_px"]
+def test_too_small(extractor: SampleExtractor, portrait: Image) -> None:
+    eyes_px = measured(extractor, portrait)[0]["eye_distance_px"]
     scale = (LIMITS.min_eye_distance_px - 2) / eyes_px
     small = cv2.resize(portrait, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    _, reasons = measured(acquisition, small)
+    _, reasons = measured(extractor, small)
     assert "face_too_small" in reasons
 
 
-def test_a_face_cut_by_the_edge(acquisition: Acquisition, portrait: Image) -> None:
-    (sample,) = acquisition.samples(portrait)
+def test_a_face_cut_by_the_edge(extractor: SampleExtractor, portrait: Image) -> None:
+    (sample,) = extractor.samples(portrait)
     assert sample.quality["visible_share"] == 1.0
     left, top, width, height = (round(value) for value in sample.detection.box_px)
     for cut in (
@@ -142,7 +144,7 @@ def test_a_face_cut_by_the_edge(acquisition: Acquisition, portrait: Image) -> No
         portrait[:, left + round(0.4 * width) :],
         portrait[top + round(0.4 * height) :],
     ):
-        quality, reasons = measured(acquisition, cut)
+        quality, reasons = measured(extractor, cut)
         assert "clipped" in reasons
         assert 0.3 < quality["visible_share"] < LIMITS.min_visible_share
 
@@ -156,9 +158,9 @@ def test_visible_share_of_a_known_place() -> None:
 
 
 def test_a_crop_of_another_size_measures_the_same(
-    acquisition: Acquisition, portrait: Image
+    extractor: SampleExtractor, portrait: Image
 ) -> None:
-    (sample,) = acquisition.samples(portrait)
+    (sample,) = extractor.samples(portrait)
     double = cv2.resize(sample.crop, (224, 224), interpolation=cv2.INTER_CUBIC)
     found = measure_face(portrait, sample.detection, double)
     for name, value in sample.quality.items():

@@ -14,7 +14,7 @@ from tests.unit import colours
 from tests.unit.colours import picture
 from tests.unit.specs import plain_spec
 from verifykit.encoder import Encoder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.gallery import SqliteGallery
 from verifykit.reenrollment import needs_reenroll, plan_reenroll, reenroll
 from verifykit.types import ImageLike, Sample
@@ -24,7 +24,7 @@ NEW = replace(plain_spec(), name="new", weights_sha256="e" * 64)
 LONG_AGO = 1_600_000_000
 
 
-class Squeamish(Acquisition):
+class Squeamish(SampleExtractor):
     """Takes no picture that is as good as black."""
 
     def samples(self, image: ImageLike, **options: Any) -> list[Sample]:

@@ -1,6 +1,6 @@
 """Crops on disk, so that a face is looked for once and not in each epoch.
 
-A crop is what :class:`verifykit.extraction.Acquisition` gives: the runtime's own preprocessing. One
+A crop is what :class:`verifykit.extraction.SampleExtractor` gives: the runtime's own preprocessing. One
 uncompressed file an image, named by the crop's specification and the image file's path, size and time of
 change; a changed image is cropped again, and processes may fill one cache at once.
 """
@@ -18,7 +18,7 @@ import numpy as np
 
 import verifykit
 from verifykit.errors import InputError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
 from verifykit.models import load
@@ -33,7 +33,7 @@ _CHUNK = 256
 _TEMPLATE_PX = 112
 
 
-def build_acquisition(config: CropConfig) -> Acquisition:
+def build_extractor(config: CropConfig) -> SampleExtractor:
     """What turns an image into the crop that a configuration asks for.
 
     Args:
@@ -44,9 +44,9 @@ def build_acquisition(config: CropConfig) -> Acquisition:
         DataError: ``five_point`` and the named model has no detector.
     """
     if config.kind == "plain":
-        return Acquisition(PlainCrop(config.height_px, config.width_px, config.fit))
+        return SampleExtractor(PlainCrop(config.height_px, config.width_px, config.fit))
     if config.kind == "signature":
-        return Acquisition(SignatureCrop(config.height_px, config.width_px))
+        return SampleExtractor(SignatureCrop(config.height_px, config.width_px))
     model = load(config.detector)
     if model.detector is None or not isinstance(model.spec.crop, FivePointCrop):
         raise DataError(f"crop.detector: the model {config.detector!r} has no face detector")
@@ -55,7 +55,7 @@ def build_acquisition(config: CropConfig) -> Acquisition:
         for x, y in ARCFACE_112_PX
     )
     spec = FivePointCrop(config.height_px, config.width_px, landmarks_px, model.spec.crop.detector)
-    return Acquisition(spec, FaceDetector(model.detector, spec.detector, threads=1))
+    return SampleExtractor(spec, FaceDetector(model.detector, spec.detector, threads=1))
 
 
 class CropCache:
@@ -99,7 +99,7 @@ class CropCache:
     def fill(
         self,
         records: Sequence[Record],
-        acquisition: Callable[[], Acquisition],
+        extractor: Callable[[], SampleExtractor],
         *,
         workers: int = 2,
         progress: Callable[[int], None] | None = None,
@@ -108,7 +108,7 @@ class CropCache:
 
         Args:
             records: The images.
-            acquisition: Makes the cropper; not called when nothing is missing.
+            extractor: Makes the cropper; not called when nothing is missing.
             workers: Threads; each holds one decoded image at a time.
             progress: Called with the number of images done so far.
 
@@ -126,7 +126,7 @@ class CropCache:
                 missing.append(record.path)
         if not missing:
             return refused
-        cropper = acquisition()
+        cropper = extractor()
         with ThreadPoolExecutor(max(1, workers)) as pool:
             for start in range(0, len(missing), _CHUNK):
                 chunk = missing[start : start + _CHUNK]
@@ -145,13 +145,13 @@ class CropCache:
         name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
         return self.folder / name[:2] / f"{name[2:]}.rgb"
 
-    def _make(self, image: Path, acquisition: Acquisition) -> str:
+    def _make(self, image: Path, extractor: SampleExtractor) -> str:
         path = self._path(image)
         if path is None:
             return "the file is missing"
         path.parent.mkdir(exist_ok=True)
         try:
-            samples = acquisition.samples(image, multi_face="largest", quality="warn")
+            samples = extractor.samples(image, multi_face="largest", quality="warn")
         except InputError as error:
             _write(path.with_suffix(".refused"), str(error).encode())
             return str(error)

@@ -79,7 +79,7 @@ class Learner:
         encoder: The bare network.
         optimiser: Groups carry ``peak``, the rate that the schedule scales.
         model: The network as Fabric wraps it; set by :meth:`enter_epoch`.
-        criterion: The loss in force; likewise.
+        rule: The loss in force; likewise.
     """
 
     def __init__(self, fabric: Fabric, config: Config, classes: int) -> None:
@@ -133,13 +133,13 @@ class Learner:
             set_backbone_frozen(self.encoder, frozen)
             # Wrapped anew: processes exchange the gradients of what was trainable then.
             self.model = self._fabric.setup_module(self.encoder)
-            self.criterion = self._softmax if in_softmax and self._softmax else self._loss
+            self.rule = self._softmax if in_softmax and self._softmax else self._loss
             self._state = (frozen, in_softmax)
         self.model.train()
 
     def loss(self, batch: Gathered) -> LossOutput:
         """The loss in force, on the global batch."""
-        outcome = self.criterion(batch.embeddings, batch.labels, batch.forgeries)
+        outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
         return outcome
 
@@ -156,7 +156,7 @@ class Learner:
             group["lr"] = group["peak"] * factor
         if self._fabric.world_size > 1:
             # Every process computed them from the same rows; kept equal to the last bit.
-            for parameter in self.criterion.parameters():
+            for parameter in self.rule.parameters():
                 if parameter.grad is not None:
                     mean = self._fabric.all_reduce(parameter.grad)
                     parameter.grad.copy_(mean)  # type: ignore[arg-type]

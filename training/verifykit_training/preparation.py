@@ -19,7 +19,7 @@ from verifykit_training.batches import (
     TripletListSampler,
 )
 from verifykit_training.config import Config
-from verifykit_training.crop_cache import CropCache, build_acquisition
+from verifykit_training.crop_cache import CropCache, build_extractor
 from verifykit_training.dataset import Record, Split, divide, read_records, read_triplets
 from verifykit_training.errors import DataError
 
@@ -82,10 +82,10 @@ def crop_records(
         ModelError: The face model that lends its detector is not there.
         DataError: No image gave a crop.
     """
-    acquisition = build_acquisition(config.crop)
-    crops = CropCache(cache or cache_folder() / "crops", acquisition.spec)
+    extractor = build_extractor(config.crop)
+    crops = CropCache(cache or cache_folder() / "crops", extractor.spec)
     refused = crops.fill(
-        records, lambda: acquisition, workers=max(1, config.data.workers), progress=progress
+        records, lambda: extractor, workers=max(1, config.data.workers), progress=progress
     )
     kept = [record for record in records if record.path not in refused]
     if not kept:

@@ -21,7 +21,7 @@ from verifykit.batch._extra import batch_library
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
 from verifykit.gallery import open_for
 from verifykit.models import calibration_digest
@@ -159,7 +159,7 @@ def answer_on_worker(
         VerifyKitError: They cannot be opened.
     """
     start = time.perf_counter()
-    question = Question(**{**asked, "criterion": Criterion(**asked["criterion"])})
+    question = Question(**{**asked, "rule": DecisionRule(**asked["rule"])})
     verifier = _verifier(opening)
     spec = verifier.spec
     if (spec.digest, calibration_digest(spec)) != (question.model, question.calibration):

@@ -51,7 +51,7 @@ from verifykit.batch.tables import (
     refusal_row,
     write_table,
 )
-from verifykit.decision import Asked
+from verifykit.decision import DecisionOptions
 from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import (
     AcquisitionError,
@@ -264,7 +264,7 @@ def _one_blas_thread() -> threadpool_limits:
 
 def _acquire(verifier: Verifier, image: SourceImage, question: Question) -> _Acquired:
     try:
-        return verifier.encoder.acquisition.samples(
+        return verifier.encoder.extractor.samples(
             image.image, multi_face=question.multi_face, quality=question.quality
         )
     except AcquisitionError as error:
@@ -302,7 +302,7 @@ def _answers(
     probes = [row for row in embedded if not isinstance(row, Refusal)]
     found: Iterator[list[Candidate]] = iter(())
     if probes:
-        threshold = question.criterion.threshold
+        threshold = question.rule.threshold
         found = iter(
             verifier.gallery.search(np.stack(probes), limit=question.limit, threshold=threshold)
         )
@@ -446,12 +446,12 @@ def identify_batch(
             f"workers={workers} is for this process, and an engine is given: leave it out"
         )
     state = gallery_state(verifier.gallery)
-    criterion = Asked(fmr, threshold, attack).search_criterion(
-        verifier.spec, Asked(), fpir, state["subject_count"]
+    rule = DecisionOptions(fmr, threshold, attack).search_rule(
+        verifier.spec, DecisionOptions(), fpir, state["subject_count"]
     )
-    checked_question(limit, criterion.threshold)
+    checked_question(limit, rule.threshold)
     question = Question(
-        criterion=criterion,
+        rule=rule,
         limit=limit,
         multi_face=multi_face,
         quality=quality,
@@ -468,10 +468,10 @@ def identify_batch(
         "model": question.model,
         "calibration": question.calibration,
         "gallery": state,
-        "threshold": criterion.threshold,
-        "fmr": criterion.fmr,
-        "attack": criterion.attack,
-        "fpir": criterion.fpir,
+        "threshold": rule.threshold,
+        "fmr": rule.fmr,
+        "attack": rule.attack,
+        "fpir": rule.fpir,
         "limit": limit,
         "multi_face": multi_face,
         "quality": quality,

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from verifykit.batch._extra import batch_library
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
 from verifykit.types import Candidate, MultiFace, QualityGate, Sample
 
@@ -29,7 +29,7 @@ class Question:
     """What is asked of every image, and what the answers depend on.
 
     Attributes:
-        criterion: From which score on a subject is a candidate.
+        rule: From which score on a subject is a candidate.
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces.
         quality: Whether a quality reason refuses or only warns.
@@ -38,7 +38,7 @@ class Question:
         calibration: The digest of what turns a score into a decision.
     """
 
-    criterion: Criterion
+    rule: DecisionRule
     limit: int
     multi_face: MultiFace
     quality: QualityGate
@@ -52,7 +52,7 @@ class Refusal:
     """Why an image gave no answer.
 
     Attributes:
-        code: ``"unreadable"``, an acquisition's reason such as ``"no_face"``, ``"no_embedding"`` where the
+        code: ``"unreadable"``, an extractor's reason such as ``"no_face"``, ``"no_embedding"`` where the
             network gave nothing usable, or ``"failed"`` for what was not foreseen.
         message: A sentence for people.
     """
@@ -105,12 +105,12 @@ def _decision(matches: Sequence[object]) -> str:
 
 
 def _context(question: Question) -> Row:
-    criterion = question.criterion
+    rule = question.rule
     return {
-        "threshold": criterion.threshold,
-        "fmr": criterion.fmr,
-        "attack": criterion.attack,
-        "fpir": criterion.fpir,
+        "threshold": rule.threshold,
+        "fmr": rule.fmr,
+        "attack": rule.attack,
+        "fpir": rule.fpir,
         "gallery_size": question.gallery_size,
         "model": question.model,
         "calibration": question.calibration,

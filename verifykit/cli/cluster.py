@@ -89,9 +89,9 @@ def cluster(
             "clusters": found.cluster_count,
             "sizes": _sizes(found),
             "errors": dict(sorted(refused.items())),
-            "threshold": found.criterion.threshold,
-            "fmr": found.criterion.fmr,
-            "attack": found.criterion.attack,
+            "threshold": found.rule.threshold,
+            "fmr": found.rule.fmr,
+            "attack": found.rule.attack,
             "model": encoder.spec.digest,
         }
         emit(body, _text(found, refused, out), as_json=as_json)
@@ -131,14 +131,12 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
         f"{counted(count, 'image')} not usable: {reason}"
         for reason, count in sorted(refused.items())
     ]
-    criterion = found.criterion
+    rule = found.rule
     lines += [
-        f"threshold  {criterion.threshold:.4f}",
-        f"FMR        {rate_text(criterion.fmr, criterion.attack)}",
+        f"threshold  {rule.threshold:.4f}",
+        f"FMR        {rate_text(rule.fmr, rule.attack)}",
     ]
     pairs = len(found.faces) * (len(found.faces) - 1) // 2
-    if criterion.fmr is not None:
-        lines.append(
-            f"expected   {criterion.fmr * pairs:.2g} pairs by chance in {pairs:,} comparisons"
-        )
+    if rule.fmr is not None:
+        lines.append(f"expected   {rule.fmr * pairs:.2g} pairs by chance in {pairs:,} comparisons")
     return "\n".join([*lines, f"written to {out}"])

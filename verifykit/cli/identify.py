@@ -27,7 +27,7 @@ from verifykit.cli.options import (
     open_reader,
 )
 from verifykit.cli.render import identification_text
-from verifykit.decision import Asked
+from verifykit.decision import DecisionOptions
 from verifykit.verifier import identify_each
 
 
@@ -64,14 +64,14 @@ def identify(
             calibration=calibration,
             key=gallery_key(key_file),
         )
-        criterion = Asked(fmr, threshold, attack).search_criterion(
-            verifier.spec, Asked(), fpir, len(verifier.gallery)
+        rule = DecisionOptions(fmr, threshold, attack).search_rule(
+            verifier.spec, DecisionOptions(), fpir, len(verifier.gallery)
         )
         answers = identify_each(
             verifier.encoder,
             verifier.gallery,
             image,
-            criterion=criterion,
+            rule=rule,
             limit=limit,
             multi_face=multi_face,
             quality=quality,
@@ -83,13 +83,13 @@ def identify(
         body = {
             "image": image,
             "faces": [answer.to_dict() for answer in answers],
-            "threshold": criterion.threshold,
-            "fmr": criterion.fmr,
-            "attack": criterion.attack,
-            "fpir": criterion.fpir,
-            "gallery_size": criterion.gallery_size,
+            "threshold": rule.threshold,
+            "fmr": rule.fmr,
+            "attack": rule.attack,
+            "fpir": rule.fpir,
+            "gallery_size": rule.gallery_size,
             "model": verifier.spec.digest,
         }
-        emit(body, identification_text(answers, criterion), as_json=as_json)
+        emit(body, identification_text(answers, rule), as_json=as_json)
         found = any(answer.candidates for answer in answers)
         raise typer.Exit(MATCH if found else NO_MATCH)

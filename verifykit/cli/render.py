@@ -21,7 +21,7 @@ from typing import TypeAlias
 
 from PIL import Image, ImageDraw, ImageFont
 
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
 from verifykit.image import load_image
 from verifykit.types import Decision, Detection, Identification
@@ -83,7 +83,7 @@ def rate_text(fmr: float | None, attack: str | None) -> str:
     return f"{fmr:g} (1 in {round(1 / fmr):,} {others} would match)"
 
 
-def identification_text(answers: Sequence[Identification], criterion: Criterion) -> str:
+def identification_text(answers: Sequence[Identification], rule: DecisionRule) -> str:
     """A block for each face: who it is, best first, or nobody; then the threshold."""
     blocks = []
     for number, answer in enumerate(answers, start=1):
@@ -95,12 +95,12 @@ def identification_text(answers: Sequence[Identification], criterion: Criterion)
         if answer.reasons:
             lines.append(f"warnings   {', '.join(answer.reasons)}")
         blocks.append("\n".join(lines))
-    blocks.append(f"threshold  {criterion.threshold:.4f}")
-    blocks.append(f"FMR        {rate_text(criterion.fmr, criterion.attack)}")
-    if criterion.fpir is not None:
+    blocks.append(f"threshold  {rule.threshold:.4f}")
+    blocks.append(f"FMR        {rate_text(rule.fmr, rule.attack)}")
+    if rule.fpir is not None:
         blocks.append(
-            f"FPIR       {criterion.fpir:.3g} (1 in {round(1 / criterion.fpir):,} searches for a stranger "
-            f"would find somebody among {counted(criterion.gallery_size or 0, 'subject')})"
+            f"FPIR       {rule.fpir:.3g} (1 in {round(1 / rule.fpir):,} searches for a stranger "
+            f"would find somebody among {counted(rule.gallery_size or 0, 'subject')})"
         )
     return "\n".join(blocks)
 

@@ -314,12 +314,12 @@ class ModelEmbedder:
             AcquisitionError: Nothing usable in it; ``reason`` says why.
         """
         pixels = load_image(image)
-        acquisition = self._encoder.acquisition
+        extractor = self._encoder.extractor
         if self.multi_face != "middle":
-            return acquisition.samples(pixels, multi_face=self.multi_face, quality=self.quality)[
+            return extractor.samples(pixels, multi_face=self.multi_face, quality=self.quality)[
                 0
             ].crop
-        samples = acquisition.samples(pixels, multi_face="all", quality="warn")
+        samples = extractor.samples(pixels, multi_face="all", quality="warn")
         sample = middle(samples, *pixels.shape[:2])
         if sample.reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -383,8 +383,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         encoder.spec.digest,
         multi_face,
         quality,
-        repr(encoder.acquisition.limits),
-        repr(encoder.acquisition.signature_limits),
+        repr(encoder.extractor.limits),
+        repr(encoder.extractor.signature_limits),
         __version__,
         encoder.provider,
     ]

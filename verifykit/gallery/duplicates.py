@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.decision import Criterion
+from verifykit.decision import DecisionRule
 from verifykit.errors import CalibrationError, GalleryError, SubjectNotFoundError
 from verifykit.gallery.base import Gallery
 from verifykit.spec import Attack, ModelSpec
@@ -146,15 +146,15 @@ def find_duplicates(
     return sorted(pairs, key=lambda pair: (-pair.score, pair.subject_id, pair.other_id))
 
 
-def criterion_for_pairs(
+def rule_for_pairs(
     spec: ModelSpec,
     comparison_count: int,
     attack: Attack | None = None,
     *,
     references: int | None = None,
     strict: bool = True,
-) -> Criterion:
-    """The criterion at which fewer than one false pair is expected among so many comparisons.
+) -> DecisionRule:
+    """The rule at which fewer than one false pair is expected among so many comparisons.
 
     It is never laxer than the model's default rate: among few subjects one false pair is one too many.
 
@@ -180,9 +180,9 @@ def criterion_for_pairs(
         wanted = min(wanted, spec.default_fmr)
     lowest = _lowest_rate(spec, attack, references)
     if lowest is None or lowest <= wanted * (1 + 1e-9):
-        return Criterion.of(spec, wanted, None, attack, references=references)
+        return DecisionRule.of(spec, wanted, None, attack, references=references)
     if not strict:
-        return Criterion.of(spec, lowest, None, attack, references=references)
+        return DecisionRule.of(spec, lowest, None, attack, references=references)
     raise CalibrationError(
         f"{comparison_count:,} comparisons with less than one false match take FMR {wanted:.2g}, and model "
         f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "

@@ -54,7 +54,7 @@ def expire_all(service: Service, age: timedelta, go_on: Callable[[], bool]) -> b
     Args:
         service: What is open.
         age: How long is long enough.
-        go_on: Asked before each transaction.
+        go_on: DecisionOptions before each transaction.
 
     Returns:
         False if it is to be tried again soon: a gallery or the audit log could not be written, or another

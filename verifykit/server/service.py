@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from verifykit.audit import AuditLog
-from verifykit.decision import Asked
+from verifykit.decision import DecisionOptions
 from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import InputError
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.gallery import Gallery, open_gallery
 from verifykit.image import load_image
 from verifykit.models import registered
@@ -56,7 +56,7 @@ class ServedModel:
 
     name: str
     verifier: Verifier
-    usual: Asked
+    usual: DecisionOptions
     multi_face: MultiFace
     quality: QualityGate
 
@@ -67,33 +67,33 @@ class ServedModel:
             close()
 
 
-class ServedAcquisition(Acquisition):
+class ServedExtractor(SampleExtractor):
     """Images to crops, with the service's limit of pixels; tells the batcher that crops are coming."""
 
-    def __init__(self, acquisition: Acquisition, batcher: Batcher, max_pixels: int) -> None:
+    def __init__(self, extractor: SampleExtractor, batcher: Batcher, max_pixels: int) -> None:
         """Take over another's crop, detector and limits.
 
         Args:
-            acquisition: The model's own.
+            extractor: The model's own.
             batcher: Where its crops will go.
             max_pixels: Images of more are refused before they are decoded.
         """
         super().__init__(
-            acquisition.spec,
-            acquisition.detector,
-            limits=acquisition.limits,
-            signature_limits=acquisition.signature_limits,
+            extractor.spec,
+            extractor.detector,
+            limits=extractor.limits,
+            signature_limits=extractor.signature_limits,
         )
         self._batcher, self._max_pixels = batcher, max_pixels
 
     def load(self, image: ImageLike) -> Image:
-        """See :meth:`Acquisition.load`."""
+        """See :meth:`SampleExtractor.load`."""
         return load_image(image, max_pixels=self._max_pixels)
 
     def samples(
         self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
     ) -> list[Sample]:
-        """See :meth:`Acquisition.samples`."""
+        """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
             return super().samples(image, multi_face=multi_face, quality=quality)
 
@@ -129,7 +129,7 @@ def open_models(
                 multi_face=settings.multi_face,
                 quality=settings.quality,
             ),
-            Asked(settings.fmr),
+            DecisionOptions(settings.fmr),
             settings.multi_face,
             settings.quality,
         )
@@ -146,7 +146,7 @@ def open_models(
             served[SIGNATURE] = ServedModel(
                 SIGNATURE,
                 Verifier(second, gallery, keep_crops=settings.keep_crops, quality=settings.quality),
-                Asked(),
+                DecisionOptions(),
                 "error",
                 settings.quality,
             )
@@ -169,8 +169,8 @@ def _encoder(
         wait_s=_WAIT_S if on_gpu else 0.0,
         on_batch=on_batch,
     )
-    acquisition = ServedAcquisition(encoder.acquisition, batcher, settings.max_pixels)
-    return Encoder(encoder.spec, batcher.encode, acquisition, encoder.provider)
+    extractor = ServedExtractor(encoder.extractor, batcher, settings.max_pixels)
+    return Encoder(encoder.spec, batcher.encode, extractor, encoder.provider)
 
 
 T = TypeVar("T")

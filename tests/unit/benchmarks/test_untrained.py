@@ -16,7 +16,7 @@ from tests.unit.training.drawing import small_config
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
 from verifykit.modalities import golden_image, to_tensor
-from verifykit_training.crop_cache import build_acquisition
+from verifykit_training.crop_cache import build_extractor
 from verifykit_training.learner import encoder_of, input_of
 from verifykit_training.run_folder import EncoderRecord, RunFolder
 
@@ -41,7 +41,7 @@ def test_the_network_of_a_run_before_its_first_step(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "run")
     run.create()
     run.write_text("config.toml", config.to_toml())
-    crop = build_acquisition(config.crop).spec
+    crop = build_extractor(config.crop).spec
     run.write_record(
         EncoderRecord(
             name="drawn",

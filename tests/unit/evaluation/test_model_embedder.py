@@ -17,7 +17,7 @@ from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation import embedding as model_embedder
 from verifykit.evaluation.embedding import Embedder, FaceChoice, ModelEmbedder
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 from verifykit.modalities.face.detector import FaceDetector
 from verifykit.modalities.face.quality import QualityLimits
 from verifykit.modalities.signature.quality import SignatureLimits
@@ -67,7 +67,9 @@ def _encoder(
     *boxes_px: tuple[int, int, int, int], limits: QualityLimits = STRICT, **options: Any
 ) -> Encoder:
     detector = cast("FaceDetector", Detector(*boxes_px))
-    return Encoder(face_spec(), _encode, Acquisition(FACE_CROP, detector, limits=limits), **options)
+    return Encoder(
+        face_spec(), _encode, SampleExtractor(FACE_CROP, detector, limits=limits), **options
+    )
 
 
 def _box_of(row: np.ndarray, *boxes_px: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
@@ -150,7 +152,7 @@ def test_strictness_refuses_the_middle_face_and_takes_no_other() -> None:
 
 def test_the_middle_of_a_signature_is_the_signature() -> None:
     spec = signature_spec()
-    encoder = Encoder(spec, _encode, Acquisition(spec.crop))
+    encoder = Encoder(spec, _encode, SampleExtractor(spec.crop))
     page = np.full((200, 600, 3), 250, np.uint8)
     with pytest.raises(AcquisitionError) as caught:
         ModelEmbedder(encoder, "m", multi_face="middle").embed(page)
@@ -174,7 +176,9 @@ def test_the_key_changes_with_everything_that_an_embedding_depends_on(
 
     def acquired(**limits: Any) -> Encoder:
         return Encoder(
-            face_spec(), _encode, Acquisition(FACE_CROP, cast("FaceDetector", Detector()), **limits)
+            face_spec(),
+            _encode,
+            SampleExtractor(FACE_CROP, cast("FaceDetector", Detector()), **limits),
         )
 
     usual = key(acquired())
@@ -185,7 +189,7 @@ def test_the_key_changes_with_everything_that_an_embedding_depends_on(
         key(acquired(limits=STRICT)),
         key(acquired(signature_limits=replace(SignatureLimits(), max_ink_share=0.5))),
         key(_encoder(limits=QualityLimits(), provider="cuda")),
-        key(Encoder(face_spec(weights_sha256="c" * 64), _encode, acquired().acquisition)),
+        key(Encoder(face_spec(weights_sha256="c" * 64), _encode, acquired().extractor)),
     ]
     monkeypatch.setattr(model_embedder, "__version__", verifykit.__version__ + ".1")
     others.append(key(acquired()))
@@ -195,7 +199,7 @@ def test_the_key_changes_with_everything_that_an_embedding_depends_on(
     same = Encoder(
         face_spec(name="other", operating_points=(), default_fmr=None),
         _encode,
-        acquired().acquisition,
+        acquired().extractor,
     )
     assert ModelEmbedder(same, "other").cache_key == usual
     assert len(usual) == 64

@@ -23,7 +23,7 @@ from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.hardest_pairs import pictures_of, worst_pairs
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons, score_comparisons
 from verifykit.evaluation.results import EvaluationReport, WorstPair
-from verifykit.extraction import Acquisition
+from verifykit.extraction import SampleExtractor
 
 PEOPLE = made(8, 5, forgeries=3)
 KINDS = {"mated": None, "random": "random_forgery", "skilled": "skilled_forgery"}
@@ -117,7 +117,7 @@ def test_pictures_are_crops_of_those_in_the_pairs(tmp_path: Path) -> None:
     # A model that finds nothing in it leaves it to the next.
     spec = signature_spec()
     blank = ModelEmbedder(
-        Encoder(spec, lambda crops: cast("Any", crops), Acquisition(spec.crop)), "signature"
+        Encoder(spec, lambda crops: cast("Any", crops), SampleExtractor(spec.crop)), "signature"
     )
     with pytest.raises(InputError):
         blank.crop((tmp_path / "1.png").read_bytes())
@@ -133,7 +133,7 @@ def test_large_crops_are_made_small(tmp_path: Path) -> None:
     wide = replace(spec.crop, height_px=400, width_px=1200)
     spec = replace(spec, crop=wide, input=replace(spec.input, height_px=400, width_px=1200))
     embedder = ModelEmbedder(
-        Encoder(spec, lambda crops: cast("Any", crops), Acquisition(spec.crop)),
+        Encoder(spec, lambda crops: cast("Any", crops), SampleExtractor(spec.crop)),
         "signature",
         quality="warn",
     )

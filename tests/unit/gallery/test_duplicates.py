@@ -15,9 +15,9 @@ from verifykit.errors import CalibrationError, GalleryError
 from verifykit.gallery import Gallery, MemoryGallery
 from verifykit.gallery.duplicates import (
     DuplicatePair,
-    criterion_for_pairs,
     find_duplicates,
     read_enrolled,
+    rule_for_pairs,
 )
 from verifykit.scoring import subject_score
 from verifykit.spec import Cohort, Fusion
@@ -125,14 +125,14 @@ def test_a_gallery_that_answers_too_little_is_an_error() -> None:
     ("comparisons", "fmr"), [(0, 1e-4), (1, 1e-4), (9_000, 1e-4), (20_000, 1e-6), (999_999, 1e-6)]
 )
 def test_the_rate_is_that_of_less_than_one_false_pair(comparisons: int, fmr: float) -> None:
-    criterion = criterion_for_pairs(face_spec(), comparisons)
-    assert criterion.fmr == fmr
+    rule = rule_for_pairs(face_spec(), comparisons)
+    assert rule.fmr == fmr
     assert comparisons * fmr < 1
 
 
 def test_a_calibration_that_ends_too_early_says_what_it_would_mean() -> None:
     with pytest.raises(CalibrationError) as caught:
-        criterion_for_pairs(face_spec(), 5_000_000)
+        rule_for_pairs(face_spec(), 5_000_000)
     said = str(caught.value)
     for part in (
         "5,000,000 comparisons",
@@ -142,7 +142,7 @@ def test_a_calibration_that_ends_too_early_says_what_it_would_mean() -> None:
         "fmr=1e-06",
     ):
         assert part in said, said
-    assert criterion_for_pairs(face_spec(), 5_000_000, strict=False).fmr == 1e-6
+    assert rule_for_pairs(face_spec(), 5_000_000, strict=False).fmr == 1e-6
 
 
 @pytest.mark.parametrize("cohort", [True, False])
@@ -153,4 +153,4 @@ def test_a_model_without_one_threshold_for_all_is_refused(cohort: bool) -> None:
         else [("operating_points", ()), ("default_fmr", None)]
     )
     with pytest.raises(CalibrationError, match="cohort" if cohort else "not calibrated"):
-        criterion_for_pairs(face_spec(**dict(changes)), 10)
+        rule_for_pairs(face_spec(**dict(changes)), 10)

@@ -71,8 +71,8 @@ def test_a_good_frame_has_one_sample_and_nothing_to_change(
 ) -> None:
     before = list(read_log(service.service.audit.path))
     body = client.post("/v1/inspect", files=files(image=pictures["person_a_2"])).json()
-    acquisition = service.service.model(None).verifier.encoder.acquisition
-    (wanted,) = acquisition.samples(pictures["person_a_2"])
+    extractor = service.service.model(None).verifier.encoder.extractor
+    (wanted,) = extractor.samples(pictures["person_a_2"])
     (sample,) = body["samples"]
     assert wanted.detection is not None
     assert sample["detection"] == wanted.detection.to_dict()

@@ -23,14 +23,14 @@ from verifykit.cli.options import (
     open_reader,
 )
 from verifykit.cli.render import columns, counted, rate_text
-from verifykit.decision import Asked, Criterion
+from verifykit.decision import DecisionOptions, DecisionRule
 from verifykit.gallery import shown_location
 from verifykit.gallery.duplicates import (
     DuplicatePair,
     Enrolled,
-    criterion_for_pairs,
     find_duplicates,
     read_enrolled,
+    rule_for_pairs,
 )
 
 FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
@@ -68,16 +68,16 @@ def duplicates(
         )
         enrolled = read_enrolled(opened.gallery)
         if fmr is None and threshold is None and fpir is None:
-            criterion = criterion_for_pairs(opened.spec, enrolled.comparison_count, attack)
+            rule = rule_for_pairs(opened.spec, enrolled.comparison_count, attack)
         else:
-            criterion = Asked(fmr, threshold, attack).search_criterion(
-                opened.spec, Asked(), fpir, len(enrolled.subject_ids)
+            rule = DecisionOptions(fmr, threshold, attack).search_rule(
+                opened.spec, DecisionOptions(), fpir, len(enrolled.subject_ids)
             )
         with progress("duplicates") as on_template:
             pairs = find_duplicates(
-                opened.gallery, criterion.threshold, enrolled=enrolled, on_template=on_template
+                opened.gallery, rule.threshold, enrolled=enrolled, on_template=on_template
             )
-        expected = _expected(criterion, enrolled)
+        expected = _expected(rule, enrolled)
         body = {
             "gallery": shown_location(gallery),
             "pairs": [pair.to_dict() for pair in pairs],
@@ -85,24 +85,24 @@ def duplicates(
             "template_count": len(enrolled.owners),
             "comparison_count": enrolled.comparison_count,
             "expected_false_pairs": expected,
-            "threshold": criterion.threshold,
-            "fmr": criterion.fmr,
-            "attack": criterion.attack,
-            "fpir": criterion.fpir,
+            "threshold": rule.threshold,
+            "fmr": rule.fmr,
+            "attack": rule.attack,
+            "fpir": rule.fpir,
             "model": opened.spec.digest,
         }
-        emit(body, _text(pairs, enrolled, criterion, expected), as_json=as_json)
+        emit(body, _text(pairs, enrolled, rule, expected), as_json=as_json)
         if pairs:
             raise typer.Exit(FOUND)
 
 
-def _expected(criterion: Criterion, enrolled: Enrolled) -> float | None:
+def _expected(rule: DecisionRule, enrolled: Enrolled) -> float | None:
     """How many pairs of different people reach the threshold at most; None for a bare one."""
-    return None if criterion.fmr is None else criterion.fmr * enrolled.comparison_count
+    return None if rule.fmr is None else rule.fmr * enrolled.comparison_count
 
 
 def _text(
-    pairs: list[DuplicatePair], enrolled: Enrolled, criterion: Criterion, expected: float | None
+    pairs: list[DuplicatePair], enrolled: Enrolled, rule: DecisionRule, expected: float | None
 ) -> str:
     who = (
         f"{counted(len(enrolled.subject_ids), 'subject')}, "
@@ -116,8 +116,8 @@ def _text(
         )
         lines = [f"{counted(len(pairs), 'possible duplicate')} among {who}", table]
     lines += [
-        f"threshold  {criterion.threshold:.4f}",
-        f"FMR        {rate_text(criterion.fmr, criterion.attack)}",
+        f"threshold  {rule.threshold:.4f}",
+        f"FMR        {rate_text(rule.fmr, rule.attack)}",
     ]
     if expected is not None:
         lines.append(

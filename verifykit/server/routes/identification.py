@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from verifykit.decision import Asked
+from verifykit.decision import DecisionOptions
 from verifykit.errors import AcquisitionError
 from verifykit.server.dependencies import Caller, Record, require, service_of
 from verifykit.server.errors import hint_for
@@ -67,16 +67,14 @@ def _identified(
 ) -> Response:
     (picture,) = upload.picture_each("image")
     verifier = model.verifier
-    asked = Asked(question.fmr, question.threshold, question.attack)
-    criterion = asked.search_criterion(
-        verifier.spec, model.usual, question.fpir, len(verifier.gallery)
-    )
+    asked = DecisionOptions(question.fmr, question.threshold, question.attack)
+    rule = asked.search_rule(verifier.spec, model.usual, question.fpir, len(verifier.gallery))
     with record.refusals():
         answers = identify_each(
             verifier.encoder,
             verifier.gallery,
             picture,
-            criterion=criterion,
+            rule=rule,
             limit=question.limit,
             multi_face=question.multi_face or model.multi_face,
             quality=question.quality or model.quality,
@@ -98,12 +96,12 @@ def _identified(
 
 def _inspected(model: ServedModel, upload: Upload) -> Response:
     (picture,) = upload.picture_each("image")
-    acquisition = model.verifier.encoder.acquisition
-    pixels = acquisition.load(picture)
+    extractor = model.verifier.encoder.extractor
+    pixels = extractor.load(picture)
     samples: list[dict[str, Any]] = []
     reasons: list[str] = []
     try:
-        for sample in acquisition.samples(pixels, multi_face="all", quality="warn"):
+        for sample in extractor.samples(pixels, multi_face="all", quality="warn"):
             found = sample.detection
             samples.append(
                 {

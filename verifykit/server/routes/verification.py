@@ -89,9 +89,9 @@ def _verified(
 
 
 def _is_usual_match(model: ServedModel, decision: Decision) -> bool:
-    """By the operator's criterion: a threshold in the request must neither hide failures nor clear them."""
+    """By the operator's rule: a threshold in the request must neither hide failures nor clear them."""
     try:
-        usual = model.usual.criterion(model.verifier.spec, decision.reference_count)
+        usual = model.usual.rule(model.verifier.spec, decision.reference_count)
     except CalibrationError:  # there is none, and the request brought a threshold of its own
         return decision.match
     return decision.score >= usual.threshold
