@@ -19,11 +19,11 @@ from rich.table import Table
 
 from benchmarks.faces import EmbeddedFaces, data_argument, embed, read_people
 from verifykit import models
-from verifykit.decision import DecisionRule
+from verifykit.decision import DecisionRule, rule_for_pairs
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.duplicates import find_duplicates, read_enrolled, rule_for_pairs
+from verifykit.gallery.duplicates import find_duplicates, read_enrolled
 from verifykit.spec import ModelSpec
 from verifykit.types import Template
 
@@ -73,7 +73,7 @@ def main() -> None:
                 rule = (
                     rule_for_pairs(encoder.spec, enrolled.comparison_count)
                     if rate is None
-                    else DecisionRule.of(encoder.spec, rate, references=None)
+                    else DecisionRule.from_calibration(encoder.spec, rate, references=None)
                 )
             except CalibrationError as error:
                 console.print(str(error))

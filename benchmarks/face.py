@@ -24,6 +24,7 @@ from benchmarks.race import race
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import middle
+from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.metrics import equal_error_rate, fnmr_at_fmr
 from verifykit.modalities.face.detector import FaceDetector
@@ -36,7 +37,7 @@ console = Console()
 def embed_ours(encoder: Encoder, path: Path) -> NDArray[np.float32] | None:
     """From a file to the embedding of the face nearest its middle; None without a face."""
     try:
-        samples = encoder.extractor.samples(path, multi_face="all", quality="warn")
+        samples = encoder.extractor.samples(path, SampleOptions(multi_face="all", quality="warn"))
     except AcquisitionError:
         return None
     height, width = load_image(path).shape[:2]
@@ -88,7 +89,9 @@ def speed(
     pairs = read_pairs(data)
     encoder = verifier.encoder
     probe, reference = pairs.probes[0], pairs.references[0]
-    crop = encoder.extractor.samples(probe, multi_face="largest", quality="warn")[0].crop
+    crop = encoder.extractor.samples(probe, SampleOptions(multi_face="largest", quality="warn"))[
+        0
+    ].crop
     crop_bgr = np.ascontiguousarray(crop[..., ::-1])
 
     def compare_theirs() -> bool:

@@ -22,6 +22,7 @@ from benchmarks.faces import data_argument, read_people
 from verifykit import models
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
+from verifykit.extraction import SampleOptions
 
 POINTS = ("right eye", "left eye", "nose tip", "right mouth corner", "left mouth corner")
 
@@ -79,7 +80,7 @@ def main() -> None:
     faces = []
     for path, _ in track(read_people(arguments.data, "lfw_train"), description="landmarks"):
         try:
-            sample = extractor.samples(path, multi_face="largest", quality="warn")[0]
+            sample = extractor.samples(path, SampleOptions(multi_face="largest", quality="warn"))[0]
         except AcquisitionError:
             continue
         if sample.detection is not None:

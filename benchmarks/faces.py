@@ -16,6 +16,7 @@ from rich.progress import track
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import middle
+from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.types import Embeddings
 
@@ -108,7 +109,9 @@ def embed(encoder: Encoder, pictures: Sequence[tuple[Path, str]]) -> EmbeddedFac
     rows, subjects, no_face = [], [], []
     for path, subject in track(pictures, description="embedding"):
         try:
-            samples = encoder.extractor.samples(path, multi_face="all", quality="warn")
+            samples = encoder.extractor.samples(
+                path, SampleOptions(multi_face="all", quality="warn")
+            )
         except AcquisitionError:
             no_face.append(str(path))
             continue

@@ -27,7 +27,7 @@ from benchmarks.faces import data_argument, read_people
 from verifykit import models
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import load_image
 from verifykit.metrics import threshold_at_fmr
 from verifykit.types import Embeddings, Image, Sample
@@ -173,7 +173,7 @@ class Bench:
 def largest(extractor: SampleExtractor, image: Image) -> Sample | None:
     """The largest face, whatever its quality; None where none is found."""
     try:
-        return extractor.samples(image, multi_face="largest", quality="warn")[0]
+        return extractor.samples(image, SampleOptions(multi_face="largest", quality="warn"))[0]
     except AcquisitionError:
         return None
 
@@ -262,7 +262,7 @@ def main() -> None:
     bench = Bench(encoder, pairs[: arguments.people])
     console.print(
         f"{len(bench.images)} mated pairs; threshold {bench.threshold:.4f} at FMR {FMR:g} over "
-        f"{bench.non_mated_count} non-mated pairs; limits {encoder.extractor.limits}"
+        f"{bench.non_mated_count} non-mated pairs; limits {encoder.extractor.checks[0].limits}"
     )
     for degradation in DEGRADATIONS:
         table = Table(title=degradation.name)

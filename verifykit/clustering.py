@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.batch import find_images
-from verifykit.decision import DecisionRule
+from verifykit.decision import DecisionRule, require_one_threshold, rule_for_pairs
 from verifykit.encoder import Encoder
-from verifykit.errors import AcquisitionError, CalibrationError, ImageError
-from verifykit.extraction import require_options
+from verifykit.errors import AcquisitionError, ImageError
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import MemoryGallery
-from verifykit.gallery.duplicates import Enrolled, find_duplicates, rule_for_pairs
+from verifykit.gallery.duplicates import Enrolled, find_duplicates
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import Attack, ModelSpec
 from verifykit.types import Embeddings, MultiFace, QualityGate, Template
@@ -121,7 +121,7 @@ def cluster_folder(
         ProviderError: The provider failed.
     """
     folder = Path(folder)
-    require_options(multi_face, quality)
+    options = SampleOptions(multi_face, quality)
     cluster_rule(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
     images = find_images(folder)
     taken: list[tuple[str, int, Template]] = []
@@ -130,12 +130,10 @@ def cluster_folder(
         on_image(0, len(images))
     for done, name in enumerate(images, start=1):
         try:
-            found = encoder.templates(folder / name, multi_face=multi_face, quality=quality)
+            found = encoder.templates(folder / name, options)
             taken += [(name, number, template) for number, template in enumerate(found, start=1)]
-        except AcquisitionError as error:
+        except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
-        except ImageError as error:
-            refused.append(RefusedImage(name, "unreadable", str(error)))
         if on_image:
             on_image(done, len(images))
     rule = cluster_rule(encoder.spec, len(taken), fmr, threshold, attack)
@@ -173,19 +171,16 @@ def cluster_rule(
         attack: What the rate is about; None takes the model's default.
 
     Raises:
-        InputError: As :meth:`~verifykit.decision.DecisionRule.of`.
+        InputError: As :meth:`~verifykit.decision.DecisionRule.from_calibration`.
         CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
             normalised by a cohort.
     """
     if fmr is None and threshold is None:
         pairs = face_count * (face_count - 1) // 2
         return rule_for_pairs(spec, pairs, attack, references=1, strict=False)
-    if threshold is None and spec.cohort is not None:
-        raise CalibrationError(
-            "this calibration normalises scores by a cohort, each pair by its own, and groups have one "
-            "threshold for all: give threshold=, or calibrate without a cohort"
-        )
-    return DecisionRule.of(spec, fmr, threshold, attack, references=1)
+    if threshold is None:
+        require_one_threshold(spec)
+    return DecisionRule.from_calibration(spec, fmr, threshold, attack, references=1)
 
 
 def cluster_rows(

@@ -1,15 +1,12 @@
-"""What decides: a threshold, and the false match rate that it stands for, if it stands for one.
-
-What a caller asked for, and how this call's wishes go over those of every call.
-"""
+"""How a threshold is chosen and applied: what a caller requests, and the rule that follows from it."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from numbers import Real
-from typing import get_args
+from typing import Any, get_args
 
 from verifykit.errors import CalibrationError, InputError
 from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
@@ -20,18 +17,18 @@ from verifykit.types import Decision, Outcome, Template
 
 @dataclass(frozen=True)
 class Policy:
-    """Two rates and the zone between them, for a person to look at.
+    """Two rates and a review zone between them.
 
-    ``accept`` and ``refuse`` are decided; a score that reaches the threshold of ``review_fmr`` but not that
-    of ``accept_fmr`` is ``review``. A decision's truth value is that of ``accept``.
+    A score that reaches the threshold of ``accept_fmr`` is ``accept``, one that reaches only that of
+    ``review_fmr`` is ``review``, any other is ``refuse``. A decision's truth value is that of ``accept``.
 
     Attributes:
-        accept_fmr: False match rate at which nobody looks again, in (0, 1).
-        review_fmr: False match rate above which it is refused at once, in (0, 1), not below
+        accept_fmr: False match rate of acceptance without review, in (0, 1).
+        review_fmr: False match rate above which a claim is refused without review, in (0, 1), not below
             ``accept_fmr``.
 
     Raises:
-        InputError: A rate is out of range or no number, or ``review_fmr`` is below ``accept_fmr``.
+        InputError: A rate is out of range or not a number, or ``review_fmr`` is below ``accept_fmr``.
     """
 
     accept_fmr: float
@@ -42,8 +39,8 @@ class Policy:
             _require_rate(name, getattr(self, name))
         if self.review_fmr < self.accept_fmr:
             raise InputError(
-                f"review_fmr={self.review_fmr} is below accept_fmr={self.accept_fmr}: what is accepted must "
-                "reach the stricter threshold, that of the lower rate"
+                f"review_fmr={self.review_fmr} is below accept_fmr={self.accept_fmr}: acceptance must reach "
+                "the stricter threshold, that of the lower rate"
             )
 
 
@@ -53,13 +50,13 @@ class DecisionRule:
 
     Attributes:
         threshold: Cosine similarity; match is ``score >= threshold``.
-        fmr: The false match rate that it stands for; None for a bare threshold.
+        fmr: The false match rate that it represents; None for a bare threshold.
         attack: Which non-mated comparisons the rate is about; None for a bare threshold.
         scale: What any score means; None where the model is not calibrated.
         review_threshold: The policy's second threshold; None without a policy.
-        review_fmr: The rate that it stands for; None without a policy.
-        fpir: The rate of false positive identifications in a gallery; None if it was not asked for.
-        gallery_size: Of which ``fpir`` is; None likewise.
+        review_fmr: The rate that it represents; None without a policy.
+        fpir: The false positive identification rate in a gallery; None if it was not requested.
+        gallery_size: Size of that gallery; None if ``fpir`` is.
     """
 
     threshold: float
@@ -72,7 +69,7 @@ class DecisionRule:
     gallery_size: int | None = None
 
     @classmethod
-    def of(
+    def from_calibration(
         cls,
         spec: ModelSpec,
         fmr: float | None = None,
@@ -81,7 +78,7 @@ class DecisionRule:
         *,
         references: int | None = 1,
     ) -> DecisionRule:
-        """The rule that was asked for; the model's default when nothing was.
+        """Return the rule of a rate or a threshold; of the model's default rate without either.
 
         Args:
             spec: The model, with its operating points.
@@ -90,14 +87,11 @@ class DecisionRule:
             attack: Which non-mated comparisons the rate is about; None takes the model's default.
             references: How many references the score is over, at least 1; None is any number.
 
-        Returns:
-            The rule.
-
         Raises:
-            InputError: A threshold together with ``fmr`` or ``attack``, or one of them out of range, no
+            InputError: A threshold together with ``fmr`` or ``attack``, or one of them out of range, not a
                 number or unknown.
-            CalibrationError: The model does not go down to this ``fmr`` for this attack and so few
-                references, or has no default.
+            CalibrationError: The model is not calibrated down to this ``fmr`` for this attack and number
+                of references, or has no default.
         """
         if attack is not None and attack not in get_args(Attack):
             raise InputError(f"attack is one of {', '.join(get_args(Attack))}, got {attack!r}")
@@ -107,7 +101,7 @@ class DecisionRule:
                 if given is not None:
                     raise InputError(
                         f"{name}={given} and threshold={threshold}: give one of them; a bare threshold "
-                        "stands for no rate, fmr= is the one with a meaning"
+                        "represents no rate, fmr= does"
                     )
             if not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
                 raise InputError(f"threshold is a cosine in [-1, 1], got {threshold}")
@@ -120,7 +114,7 @@ class DecisionRule:
         return cls(point.threshold, point.fmr, point.attack, scale)
 
     @classmethod
-    def of_policy(
+    def from_policy(
         cls,
         spec: ModelSpec,
         policy: Policy,
@@ -128,61 +122,36 @@ class DecisionRule:
         *,
         references: int | None = 1,
     ) -> DecisionRule:
-        """The rule of a policy: accepts at one threshold, and sends to review from another.
-
-        Args:
-            spec: The model, with its operating points.
-            policy: Its two rates.
-            attack: As for :meth:`of`.
-            references: As for :meth:`of`.
-
-        Raises:
-            InputError: As :meth:`of`.
-            CalibrationError: As :meth:`of`, for either rate.
-        """
-        accept = cls.of(spec, policy.accept_fmr, None, attack, references=references)
-        review = cls.of(spec, policy.review_fmr, None, attack, references=references)
+        """Return the rule of a policy: accept at one threshold, review from another."""
+        accept = cls.from_calibration(spec, policy.accept_fmr, None, attack, references=references)
+        review = cls.from_calibration(spec, policy.review_fmr, None, attack, references=references)
         # With fewer references behind it the stricter point may lie anywhere.
         lower = min(review.threshold, accept.threshold)
         return replace(accept, review_threshold=lower, review_fmr=review.fmr)
 
     @classmethod
-    def of_fpir(
+    def from_fpir(
         cls, spec: ModelSpec, fpir: float, attack: Attack | None, *, gallery_size: int
     ) -> DecisionRule:
-        """The rule at which a search for somebody who is not enrolled finds anybody so rarely.
+        """Return the rule at which a search for an unknown person finds any subject at this rate.
 
         A search in a gallery of N subjects makes N comparisons: ``fpir = 1 - (1 - fmr)^N`` (ISO/IEC
-        19795-1:2021; independence of the N comparisons is assumed).
-
-        Args:
-            spec: The model, with its operating points.
-            fpir: False positive identification rate, in (0, 1).
-            attack: As for :meth:`of`.
-            gallery_size: N, enrolled subjects; an empty gallery counts as one of one.
-
-        Raises:
-            InputError: ``fpir`` is out of range or no number.
-            CalibrationError: It takes a false match rate that the model is not calibrated down to.
+        19795-1:2021; independence of the N comparisons is assumed). An empty gallery counts as one of one.
         """
         _require_rate("fpir", fpir)
         size = max(1, gallery_size)
-        wanted = fmr_of_fpir(fpir, size)
+        fmr = fmr_of_fpir(fpir, size)
         try:
-            found = cls.of(spec, wanted, None, attack, references=None)
+            found = cls.from_calibration(spec, fmr, None, attack, references=None)
         except CalibrationError as error:
             raise CalibrationError(
-                f"fpir={fpir:g} in a gallery of {gallery_size} subjects takes FMR {wanted:.3g}: {error}"
+                f"fpir={fpir:g} in a gallery of {gallery_size} subjects requires FMR {fmr:.3g}: {error}"
             ) from error
         assert found.fmr is not None  # noqa: S101 - a rule of a rate has one
         return replace(found, fpir=fpir_of_fmr(found.fmr, size), gallery_size=gallery_size)
 
     def outcome(self, score: float) -> Outcome:
-        """``"accept"``, ``"review"`` or ``"refuse"``.
-
-        Args:
-            score: Cosine similarity in [-1, 1].
-        """
+        """Return the outcome of a score."""
         if score >= self.threshold:
             return "accept"
         if self.review_threshold is not None and score >= self.review_threshold:
@@ -198,35 +167,32 @@ class DecisionRule:
         reference_count: int = 1,
         normal: Normal | None = None,
     ) -> Decision:
-        """The decision about a score.
+        """Return the decision about a score.
 
         Args:
             score: Cosine similarity in [-1, 1].
-            subject_id: Who was claimed, or None.
+            subject_id: The claimed subject, or None.
             templates: Those made for this decision, for their warnings and detections.
             reference_count: How many references the score is over.
             normal: How scores of this pair are normalised. The score stays a cosine, and the threshold
                 becomes the cosine that this pair needs; a bare threshold is one already.
-
-        Returns:
-            The decision.
         """
-        mine = self
+        rule = self
         placed = score
         if normal is not None:
             placed = normal.apply(score)
             if self.fmr is not None:
-                mine = self._for(normal)
+                rule = self._for(normal)
         return Decision(
-            match=score >= mine.threshold,
+            match=score >= rule.threshold,
             score=score,
-            threshold=mine.threshold,
+            threshold=rule.threshold,
             fmr=self.fmr,
             attack=self.attack,
             score_fmr=None if self.scale is None else self.scale.fmr(placed),
             llr=None if self.scale is None else self.scale.llr(placed),
-            outcome=mine.outcome(score),
-            review_threshold=mine.review_threshold,
+            outcome=rule.outcome(score),
+            review_threshold=rule.review_threshold,
             review_fmr=self.review_fmr,
             subject_id=subject_id,
             reference_count=reference_count,
@@ -245,154 +211,209 @@ class DecisionRule:
 
 def _require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{name} is a number, got {value!r}")
+        raise InputError(f"{name} must be a number, got {value!r}")
 
 
 def _require_rate(name: str, value: object) -> None:
     _require_number(name, value)
     if not 0.0 < float(value) < 1.0:  # type: ignore[arg-type]  # a real number
-        raise InputError(f"{name} is a rate in (0, 1), got {value}")
-
-
-_NO_SEARCH = (
-    "this calibration normalises scores by a cohort, each pair by its own, and a search has one threshold "
-    "for all: give threshold=, or calibrate without a cohort"
-)
+        raise InputError(f"{name} must be a rate in (0, 1), got {value}")
 
 
 @dataclass(frozen=True)
 class DecisionOptions:
-    """What a caller asked for, before it is known how many references there are.
+    """What a caller requests of decisions, before the number of references is known.
 
     Attributes:
         fmr: A false match rate in (0, 1), or None.
         threshold: A bare cosine threshold in [-1, 1], or None.
         attack: Which non-mated comparisons the rate is about, or None.
         policy: Two rates instead of one, or None.
+        fpir: A false positive identification rate in (0, 1) of a whole gallery, or None; for searches.
 
     Raises:
-        InputError: A policy together with ``fmr`` or ``threshold``, or something else in its place.
+        InputError: Two of ``fmr``, ``threshold``, ``policy`` and ``fpir``, or a policy of another type.
     """
 
-    fmr: float | None = None
-    threshold: float | None = None
-    attack: Attack | None = None
+    fmr: float | None = field(
+        default=None,
+        metadata={"help": "False match rate to decide at; the model's default if not given."},
+    )
+    threshold: float | None = field(
+        default=None,
+        metadata={"help": "A bare cosine threshold instead; it represents no rate."},
+    )
+    attack: Attack | None = field(
+        default=None,
+        metadata={"help": "What the rate is about; the model's default if not given."},
+    )
     policy: Policy | None = None
+    fpir: float | None = field(
+        default=None,
+        metadata={
+            "help": "Rate of searches that find a wrong subject in this gallery, instead of --fmr."
+        },
+    )
 
     def __post_init__(self) -> None:
-        if self.policy is None:
-            return
-        if not isinstance(self.policy, Policy):
-            raise InputError(f"policy is a verifykit.Policy, got {self.policy!r}")
-        for name in ("fmr", "threshold"):
-            if getattr(self, name) is not None:
-                raise InputError(
-                    f"{name}={getattr(self, name)} and policy={self.policy}: give one of them; a policy "
-                    "has its own rates"
-                )
+        if self.policy is not None and not isinstance(self.policy, Policy):
+            raise InputError(f"policy must be a verifykit.Policy, got {self.policy!r}")
+        for name, meaning in _EXCLUSIVE.items():
+            for other in ("fmr", "threshold"):
+                if getattr(self, name) is not None and getattr(self, other) is not None:
+                    raise InputError(
+                        f"{other}={getattr(self, other)} and {name}={getattr(self, name)}: give one of "
+                        f"them; {meaning}"
+                    )
 
-    def over(self, usual: DecisionOptions) -> DecisionOptions:
-        """This call's wishes over those that hold for every call.
+    @property
+    def given(self) -> dict[str, Any]:
+        """Return the options that were given, by name."""
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
 
-        Args:
-            usual: A threshold in it gives way to a rate, a policy or an attack here, and the other way
-                round; a policy to a rate, and the other way round.
+    def over(self, defaults: DecisionOptions) -> DecisionOptions:
+        """Return the options of one call over those of every call.
+
+        A default threshold gives way to a rate, a policy or an attack here, and the other way round.
         """
         if self.threshold is not None:
             return self
-        if self == DecisionOptions():
-            return usual
-        attack = usual.attack if self.attack is None else self.attack
-        rates = usual if self.fmr is None and self.policy is None else self
+        if not self.given:
+            return defaults
+        attack = defaults.attack if self.attack is None else self.attack
+        rates = defaults if self.fmr is None and self.policy is None else self
         return DecisionOptions(fmr=rates.fmr, attack=attack, policy=rates.policy)
 
     def rule(self, spec: ModelSpec, references: int | None = 1) -> DecisionRule:
-        """The rule for a number of references: see :meth:`DecisionRule.of`.
-
-        Args:
-            spec: The model, with its operating points.
-            references: How many references the score is over, at least 1; None is any number.
+        """Return the rule for a number of references; None is any number.
 
         Raises:
-            InputError: As there.
-            CalibrationError: As there.
+            InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
         """
         if self.policy is not None:
-            return DecisionRule.of_policy(spec, self.policy, self.attack, references=references)
-        return DecisionRule.of(spec, self.fmr, self.threshold, self.attack, references=references)
+            return DecisionRule.from_policy(spec, self.policy, self.attack, references=references)
+        return DecisionRule.from_calibration(
+            spec, self.fmr, self.threshold, self.attack, references=references
+        )
 
     def search_rule(
-        self, spec: ModelSpec, usual: DecisionOptions, fpir: float | None, gallery_size: int
+        self, spec: ModelSpec, defaults: DecisionOptions, gallery_size: int
     ) -> DecisionRule:
-        """The rule of a search: one threshold for any number of references.
+        """Return the rule of a search: one threshold for any number of references.
 
-        A policy that holds for every call decides by what it accepts: candidates are not reviewed.
-
-        Args:
-            spec: The model, with its operating points.
-            usual: What holds for every call.
-            fpir: False positive identification rate in (0, 1) for the whole gallery, or None.
-            gallery_size: How many subjects are enrolled.
+        A default policy decides by what it accepts: candidates are not reviewed.
 
         Raises:
-            InputError: ``fpir`` beside ``fmr`` or ``threshold``; or as :meth:`DecisionRule.of`.
-            CalibrationError: As :meth:`DecisionRule.of_fpir`; or scores are normalised by a cohort.
+            InputError: As :meth:`DecisionRule.from_calibration`.
+            CalibrationError: As :meth:`DecisionRule.from_fpir`; or scores are normalised by a cohort.
         """
-        if fpir is not None:
-            for name in ("fmr", "threshold"):
-                if getattr(self, name) is not None:
-                    raise InputError(
-                        f"fpir={fpir} and {name}={getattr(self, name)}: give one of them; fpir= is a rate "
-                        "of the whole gallery, fmr= one of a single comparison"
-                    )
-            if spec.cohort is not None:
-                raise CalibrationError(_NO_SEARCH)
-            attack = usual.attack if self.attack is None else self.attack
-            return DecisionRule.of_fpir(spec, fpir, attack, gallery_size=gallery_size)
-        asked = self.over(usual)
-        if spec.cohort is not None and asked.threshold is None:
-            raise CalibrationError(_NO_SEARCH)
-        fmr = asked.fmr if asked.policy is None else asked.policy.accept_fmr
-        return DecisionRule.of(spec, fmr, asked.threshold, asked.attack, references=None)
+        if self.fpir is not None:
+            require_one_threshold(spec)
+            attack = defaults.attack if self.attack is None else self.attack
+            return DecisionRule.from_fpir(spec, self.fpir, attack, gallery_size=gallery_size)
+        options = self.over(defaults)
+        if options.threshold is None:
+            require_one_threshold(spec)
+        fmr = options.fmr if options.policy is None else options.policy.accept_fmr
+        return DecisionRule.from_calibration(
+            spec, fmr, options.threshold, options.attack, references=None
+        )
 
-    def likeness(self, spec: ModelSpec, usual: DecisionOptions) -> float | None:
-        """The threshold of a single pair, for enrolment's warnings.
+    def pair_threshold(self, spec: ModelSpec, defaults: DecisionOptions) -> float | None:
+        """Return the threshold of a single pair, for the warnings of an enrollment.
 
-        Args:
-            spec: The model, with its operating points.
-            usual: What holds for every call.
-
-        Returns:
-            None where nothing is asked for here and the model is not calibrated, or where scores are
-            normalised by a cohort: such a model can enrol, it only cannot judge likeness.
+        None where nothing is requested here and the model is not calibrated, or where scores are
+        normalised by a cohort: such a model can enroll, but cannot judge likeness.
 
         Raises:
-            InputError: As :meth:`DecisionRule.of`.
-            CalibrationError: As :meth:`DecisionRule.of`.
+            InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
         """
-        asked = self.over(usual)
-        if spec.cohort is not None and asked.threshold is None:
+        options = self.over(defaults)
+        if spec.cohort is not None and options.threshold is None:
             return None
         try:
-            return asked.rule(spec).threshold
+            return options.rule(spec).threshold
         except CalibrationError:
-            if self != DecisionOptions():
+            if self.given:
                 raise
             return None
 
     def require_possible(self, spec: ModelSpec) -> None:
-        """Refuse what no number of references can answer; a mere default is looked at when it is used.
-
-        Args:
-            spec: The model, with its operating points.
+        """Refuse what no number of references can answer; a default is checked when it is used.
 
         Raises:
-            InputError: As :meth:`DecisionRule.of`.
-            CalibrationError: As :meth:`DecisionRule.of`.
+            InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
         """
-        if self == DecisionOptions():
+        if not self.given:
             return
         attack = self.attack or spec.default_attack
         points = [point for point in spec.operating_points if point.attack == attack]
         lowest = min(points, key=lambda point: (point.fmr, point.reference_count), default=None)
         self.rule(spec, references=lowest.reference_count if lowest else 1)
+
+
+# What excludes a rate or a threshold, and why.
+_EXCLUSIVE: Mapping[str, str] = {
+    "policy": "a policy has its own rates",
+    "fpir": "fpir= is a rate of the whole gallery, fmr= one of a single comparison",
+}
+
+
+def require_one_threshold(spec: ModelSpec) -> None:
+    """Refuse a search by rate where every pair has a threshold of its own.
+
+    Raises:
+        CalibrationError: The model normalises scores by a cohort.
+    """
+    if spec.cohort is not None:
+        raise CalibrationError(
+            "this calibration normalises scores by a cohort, each pair by its own, and a search has one "
+            "threshold for all: give threshold=, or calibrate without a cohort"
+        )
+
+
+def rule_for_pairs(
+    spec: ModelSpec,
+    comparison_count: int,
+    attack: Attack | None = None,
+    *,
+    references: int | None = None,
+    strict: bool = True,
+) -> DecisionRule:
+    """Return the rule at which fewer than one false pair is expected among so many comparisons.
+
+    It is never laxer than the model's default rate: among few subjects one false pair is one too many.
+    Where the calibration does not reach that rate, ``strict`` is an error, else its lowest rate is taken.
+
+    Raises:
+        CalibrationError: The model is not calibrated down to that rate, for this attack, or at all.
+    """
+    require_one_threshold(spec)
+    fmr = 1.0 / (comparison_count + 1)
+    if spec.default_fmr is not None and attack in (None, spec.default_attack):
+        fmr = min(fmr, spec.default_fmr)
+    lowest = _lowest_rate(spec, attack, references)
+    if lowest is None or lowest <= fmr * (1 + 1e-9):
+        return DecisionRule.from_calibration(spec, fmr, None, attack, references=references)
+    if not strict:
+        return DecisionRule.from_calibration(spec, lowest, None, attack, references=references)
+    raise CalibrationError(
+        f"{comparison_count:,} comparisons with less than one false match require FMR {fmr:.2g}, and model "
+        f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
+        f"{comparison_count * lowest:,.0f} of them would match by chance: ask for fmr={lowest:g} and look "
+        "through what it finds, or calibrate on more images (verifykit calibrate)"
+    )
+
+
+def _lowest_rate(spec: ModelSpec, attack: Attack | None, references: int | None) -> float | None:
+    """Return the lowest rate that can be requested; None without any."""
+    attack = attack or spec.default_attack
+    rates = sorted({point.fmr for point in spec.operating_points if point.attack == attack})
+    for fmr in rates:
+        try:
+            spec.operating_point(fmr, attack, references)
+        except CalibrationError:
+            continue
+        return fmr
+    return None

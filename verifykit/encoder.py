@@ -1,4 +1,4 @@
-"""Images to embeddings: one model file, opened and proved."""
+"""Images to embeddings: one model file, opened and verified against its golden embedding."""
 
 from __future__ import annotations
 
@@ -11,17 +11,16 @@ import numpy as np
 from verifykit import modelfile
 from verifykit.calibration import Calibration
 from verifykit.errors import ModelContractError
-from verifykit.extraction import SampleExtractor
-from verifykit.modalities import golden_image, to_tensor
-from verifykit.modalities.face.detector import FaceDetector
+from verifykit.extraction import SampleExtractor, SampleOptions
+from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Provider, Session, unit_rows
-from verifykit.spec import FivePointCrop, ModelSpec
-from verifykit.types import Embeddings, Image, ImageLike, MultiFace, QualityGate, Template
+from verifykit.spec import ModelSpec
+from verifykit.types import Embeddings, Image, ImageLike, Template
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one seam that a test replaces."""
 
-# On the CPU larger batches leave the caches and cost more an image; a GPU wants them.
+# On the CPU larger batches leave the caches and cost more per image; a GPU needs them.
 BATCH_SIZES = {"cpu": 4, "openvino": 4, "cuda": 64}
 
 
@@ -38,13 +37,13 @@ class Encoder:
     def __init__(
         self, spec: ModelSpec, encode: Encode, extractor: SampleExtractor, provider: str = "cpu"
     ) -> None:
-        """Put together an encoder; :meth:`open` does it from a file.
+        """Assemble an encoder; :meth:`open` does it from a file.
 
         Args:
             spec: What the model says about itself.
             encode: Crops to unit rows.
             extractor: Images to crops.
-            provider: What ``encode`` runs on, for people.
+            provider: What ``encode`` runs on, for messages.
         """
         self.spec = spec
         self.encode = encode
@@ -59,7 +58,7 @@ class Encoder:
         providers: Provider = "auto",
         threads: int | None = None,
     ) -> Encoder:
-        """Open a model file and prove that it does here what it did where it was made.
+        """Open a model file and check that it reproduces its golden embedding here.
 
         Args:
             model: A model file that was read, or the path of one.
@@ -74,7 +73,7 @@ class Encoder:
             ModelIntegrityError: The file is damaged.
             ModelContractError: No specification, one that contradicts the network, or the golden
                 embedding is not reproduced.
-            ProviderError: The provider is not there or did not start.
+            ProviderError: The provider is missing or did not start.
         """
         file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
         spec = file.spec
@@ -82,9 +81,9 @@ class Encoder:
             file.data, name=f"model {spec.name}", providers=providers, threads=threads
         )
         detector = None
-        if file.detector is not None and isinstance(spec.crop, FivePointCrop):
-            detector = FaceDetector(
-                file.detector, spec.crop.detector, providers=providers, threads=threads
+        if file.detector is not None:
+            detector = of_crop(spec.crop).open_detector(
+                file.detector, spec.crop, providers=providers, threads=threads
             )
 
         def encode(crops: Sequence[Image]) -> Embeddings:
@@ -94,7 +93,7 @@ class Encoder:
         return cls(spec, encode, SampleExtractor(spec.crop, detector), session.provider)
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
-        """The same encoder with other operating points; galleries stay valid.
+        """Return the same encoder with other operating points; galleries stay valid.
 
         Args:
             calibration: A calibration, or the path of its file.
@@ -107,18 +106,12 @@ class Encoder:
         spec = calibration.apply(self.spec)
         return Encoder(spec, self.encode, self.extractor, self.provider)
 
-    def templates(
-        self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
-    ) -> list[Template]:
-        """Templates of the samples in an image.
+    def templates(self, image: ImageLike, options: SampleOptions | None = None) -> list[Template]:
+        """Return templates of the samples in an image, largest first, at least one.
 
         Args:
             image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-            multi_face: What to do with several faces.
-            quality: Whether a quality reason refuses or only warns.
-
-        Returns:
-            At least one template, largest face first.
+            options: How samples are chosen and judged; None takes the defaults.
 
         Raises:
             ImageError: The image cannot be read.
@@ -126,42 +119,20 @@ class Encoder:
             ModelContractError: The network returned a row that is zero or not finite.
             ProviderError: The provider failed.
         """
-        return self.templates_each([image], multi_face=multi_face, quality=quality)[0]
+        return self.templates_each([image], options)[0]
 
     def templates_each(
-        self,
-        images: Sequence[ImageLike],
-        *,
-        multi_face: MultiFace = "error",
-        quality: QualityGate = "strict",
+        self, images: Sequence[ImageLike], options: SampleOptions | None = None
     ) -> list[list[Template]]:
-        """Like :meth:`templates`, for several images that share one run of the network.
-
-        Args:
-            images: Each a path, encoded bytes, an open binary file, or a uint8 RGB array.
-            multi_face: What to do with several faces.
-            quality: Whether a quality reason refuses or only warns.
-
-        Returns:
-            For each image at least one template, largest face first.
-
-        Raises:
-            ImageError: An image cannot be read; the first one decides.
-            AcquisitionError: Nothing usable in one of them.
-            ModelContractError: The network returned a row that is zero or not finite.
-            ProviderError: The provider failed.
-        """
-        acquired = [
-            self.extractor.samples(image, multi_face=multi_face, quality=quality)
-            for image in images
-        ]
-        rows = iter(self.encode([sample.crop for samples in acquired for sample in samples]))
+        """Return what :meth:`templates` does, for several images that share one run of the network."""
+        extracted = [self.extractor.samples(image, options) for image in images]
+        rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [
                 Template(next(rows), self.spec.digest, sample.detection, sample.reasons)
                 for sample in samples
             ]
-            for samples in acquired
+            for samples in extracted
         ]
 
 
@@ -189,6 +160,6 @@ def _prove(spec: ModelSpec, encode: Encode, provider: str) -> None:
     if not cosine >= spec.golden_tolerance:
         raise ModelContractError(
             f"model {spec.name!r} does not reproduce its golden embedding on {provider!r}: cosine "
-            f"{cosine:.6f}, wanted {spec.golden_tolerance}; the provider computes wrong results, or "
+            f"{cosine:.6f}, required {spec.golden_tolerance}; the provider computes wrong results, or "
             "the file's specification is not that of its network"
         )

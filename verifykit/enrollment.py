@@ -1,7 +1,4 @@
-"""Enrolment: which images are taken, which are refused, and what looks odd about the result.
-
-What is kept of an image beside its template, so that another model can make a template of it.
-"""
+"""Enrollment: which images are accepted, which are refused, and what looks odd about the result."""
 
 from __future__ import annotations
 
@@ -20,6 +17,7 @@ from verifykit.errors import (
     SubjectExistsError,
     SubjectNotFoundError,
 )
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, PortableGallery, checked_entry, checked_subject_id
 from verifykit.image import image_name
 from verifykit.types import (
@@ -27,8 +25,6 @@ from verifykit.types import (
     EnrollmentReport,
     Image,
     ImageLike,
-    MultiFace,
-    QualityGate,
     RefusedImage,
     Template,
 )
@@ -107,37 +103,15 @@ def enroll(
     metadata: Mapping[str, Any] | None,
     *,
     threshold: float | None,
-    multi_face: MultiFace,
-    quality: QualityGate,
+    options: SampleOptions,
     on_existing: IfEnrolled = "append",
     keep_crops: bool = False,
 ) -> EnrollmentReport:
-    """Take what is usable, store it in one durable step, and say what was refused and what looks odd.
+    """Store what is usable in one durable step; report what was refused and what looks odd.
 
-    Args:
-        encoder: Images to templates.
-        gallery: Where they are stored.
-        subject_id: Who.
-        images: At least one.
-        metadata: JSON-ready values to store with the subject; None leaves what is there.
-        threshold: Score from which two templates count as alike, for the warnings; None: no warnings
-            about likeness.
-        multi_face: ``"error"`` or ``"largest"``.
-        quality: Whether a quality reason refuses or only warns.
-        on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``: of several calls at
-            the same time, from any process, one enrols.
-        keep_crops: Store beside each template what another model may want of its image:
-            :func:`~verifykit.enrollment.kept_crop`. Only in an encrypted gallery.
-
-    Returns:
-        What was taken and refused, image by image.
-
-    Raises:
-        InputError: The subject id or an option is not allowed.
-        SubjectExistsError: The subject is enrolled already, and ``on_existing`` is ``"error"``.
-        AcquisitionError: None of the images is usable; nothing was stored.
-        ImageError: None of the images can even be read; nothing was stored.
-        GalleryError: The gallery could not store them; nothing was stored.
+    ``threshold`` is the score from which two templates count as alike, for the warnings; None gives no
+    warnings about likeness. With ``on_existing="error"`` one of several calls at the same time, from any
+    process, enrolls. ``keep_crops`` stores an enrollment crop with each template, in an encrypted gallery.
     """
     checked_subject_id(subject_id)
     if on_existing not in get_args(IfEnrolled):
@@ -145,7 +119,7 @@ def enroll(
     if on_existing == "error" and _stored(gallery, subject_id):
         # Before the work; what decides is the gallery, below.
         raise SubjectExistsError(f"subject {subject_id!r} is already enrolled; nothing was stored")
-    if multi_face == "all":
+    if options.multi_face == "all":
         raise InputError(
             "multi_face='all' would enrol several people as one: use 'error' or 'largest'"
         )
@@ -157,10 +131,9 @@ def enroll(
         name = image_name(image, index)
         try:
             pixels = encoder.extractor.load(image)
-            (template,) = encoder.templates(pixels, multi_face=multi_face, quality=quality)
+            (template,) = encoder.templates(pixels, options)
         except (AcquisitionError, ImageError) as error:
-            reason = error.reason if isinstance(error, AcquisitionError) else "unreadable"
-            refused.append(RefusedImage(name, reason, str(error)))
+            refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)
             continue
         templates.append(template)

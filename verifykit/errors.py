@@ -3,14 +3,14 @@
 ::
 
     VerifyKitError
-    ├ InputError(ValueError)      ImageError · AcquisitionError(reason)
+    ├ InputError(ValueError)      ImageError(reason) · AcquisitionError(reason)
     ├ TemplateError               TemplateFormatError · TemplateMismatchError
     ├ GalleryError                SubjectNotFoundError(KeyError) · SubjectExistsError · GalleryFormatError ·
     │                             GalleryLockedError · GalleryKeyError
     ├ ModelError                  ModelNotFoundError · ModelIntegrityError · ModelContractError
-    ├ AuditError                  the audit log is not one, is damaged, or cannot be written
+    ├ AuditError                  not an audit log, damaged, or cannot be written
     ├ CalibrationError            not calibrated, or not down to that FMR
-    └ ProviderError(RuntimeError) asked for and not there
+    └ ProviderError(RuntimeError) requested and not available
 
 A non-match is a result, never an exception; a sample that cannot be used is an exception, never a
 non-match.
@@ -27,28 +27,39 @@ class InputError(VerifyKitError, ValueError):
     """An argument or a sample is not usable as it is."""
 
 
-class ImageError(InputError):
-    """These bytes, this path or this array is not a readable image within the limits."""
-
-
-class AcquisitionError(InputError):
-    """The image was read, but holds no usable sample: no face, several faces, a blank page.
-
-    Attributes:
-        reason: The reason code, for example ``"no_face"`` or ``"several_faces"``; stable, for
-            programs to branch on.
-    """
+class _ReasonedError(InputError):
+    """An input error with a reason code."""
 
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_acquisition_error, (str(self), self.reason))
+        return (_with_reason, (type(self), str(self), self.reason))
 
 
-def _acquisition_error(message: str, reason: str) -> AcquisitionError:
-    return AcquisitionError(message, reason=reason)
+def _with_reason(kind: type[_ReasonedError], message: str, reason: str) -> _ReasonedError:
+    return kind(message, reason=reason)
+
+
+class ImageError(_ReasonedError):
+    """These bytes, this path or this array is not a readable image within the limits.
+
+    Attributes:
+        reason: The reason code, ``"unreadable"``; stable, for programs to branch on.
+    """
+
+    def __init__(self, message: str, *, reason: str = "unreadable") -> None:
+        super().__init__(message, reason=reason)
+
+
+class AcquisitionError(_ReasonedError):
+    """The image was read, but holds no usable sample: no face, several faces, a blank page.
+
+    Attributes:
+        reason: The reason code, for example ``"no_face"`` or ``"several_faces"``; stable, for
+            programs to branch on.
+    """
 
 
 class TemplateError(VerifyKitError):
@@ -60,22 +71,22 @@ class TemplateFormatError(TemplateError, ValueError):
 
 
 class TemplateMismatchError(TemplateError):
-    """The template or the gallery was made by another model: never compared, enrol again."""
+    """The template or the gallery was made by another model: never compared, enroll again."""
 
 
 class GalleryError(VerifyKitError):
-    """The gallery could not do what was asked."""
+    """The gallery could not do what was requested."""
 
 
 class SubjectNotFoundError(GalleryError, KeyError):
-    """Nobody is enrolled under this subject id."""
+    """The subject is not enrolled."""
 
     def __str__(self) -> str:  # KeyError would print the message's repr
         return Exception.__str__(self)
 
 
 class SubjectExistsError(GalleryError):
-    """This subject id is enrolled already, and only a new one was asked for."""
+    """This subject id is enrolled already, and only a new one was requested."""
 
 
 class GalleryFormatError(GalleryError):
@@ -83,7 +94,7 @@ class GalleryFormatError(GalleryError):
 
 
 class GalleryLockedError(GalleryError):
-    """Another process holds the gallery's write lock for longer than the time-out."""
+    """Another process holds the gallery's write lock for longer than the timeout."""
 
 
 class GalleryKeyError(GalleryError):
@@ -99,11 +110,11 @@ class ModelNotFoundError(ModelError):
 
 
 class ModelIntegrityError(ModelError):
-    """The file's bytes are not those that were written: damaged, cut short or exchanged."""
+    """The file's bytes are not those that were written: damaged, truncated or replaced."""
 
 
 class ModelContractError(ModelError):
-    """The model has no specification, or behaves otherwise than the specification says."""
+    """The model has no specification, or does not behave as its specification says."""
 
 
 class AuditError(VerifyKitError):
@@ -111,8 +122,8 @@ class AuditError(VerifyKitError):
 
 
 class CalibrationError(VerifyKitError):
-    """The model is not calibrated, or not down to the false match rate that was asked for."""
+    """The model is not calibrated, or not down to the false match rate that was requested."""
 
 
 class ProviderError(VerifyKitError, RuntimeError):
-    """An execution provider was asked for and is not there, or failed."""
+    """An execution provider was requested and is not available, or failed."""

@@ -1,40 +1,55 @@
-"""From an image to the crops that a model takes: find, choose, judge, cut.
+"""From an image to the crops that a model takes: find, choose, check, crop.
 
-The runtime, training and calibration all come through here, so that they see the same crops.
+Runtime, training and calibration all call this, so that they see the same crops.
 """
 
 from __future__ import annotations
 
-from typing import get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, get_args
 
 from verifykit.errors import AcquisitionError, InputError, ModelContractError
 from verifykit.image import load_image
-from verifykit.modalities import crop
-from verifykit.modalities.face.detector import FaceDetector
-from verifykit.modalities.face.quality import QualityLimits, face_reasons, measure_face
-from verifykit.modalities.signature.crop import crop_signature
-from verifykit.modalities.signature.ink import find_ink
-from verifykit.modalities.signature.quality import (
-    SignatureLimits,
-    measure_signature,
-    signature_reasons,
-)
-from verifykit.spec import CropSpec, FivePointCrop, SignatureCrop
+from verifykit.modalities import Detector, FoundSample, SampleCheck, checks_of, of_crop
+from verifykit.spec import CropSpec
 from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
 
 
-def require_options(multi_face: str, quality: str) -> None:
-    """Refuse what is no option, rather than take it for another.
+@dataclass(frozen=True)
+class SampleOptions:
+    """How samples are chosen and judged.
+
+    Attributes:
+        multi_face: What to do with several samples in an image: ``"error"`` refuses, ``"largest"`` takes
+            the largest, ``"all"`` takes them all.
+        quality: ``"strict"`` refuses a sample that a check objects to, ``"warn"`` takes and reports it.
 
     Raises:
-        InputError: Unknown ``multi_face`` or ``quality``.
+        InputError: A value is not one of those.
     """
-    for name, value, known in (
-        ("multi_face", multi_face, get_args(MultiFace)),
-        ("quality", quality, get_args(QualityGate)),
-    ):
-        if value not in known:
-            raise InputError(f"{name} must be one of {known}, got {value!r}")
+
+    multi_face: MultiFace = field(
+        default="error", metadata={"help": "What to do with several faces in an image."}
+    )
+    quality: QualityGate = field(
+        default="strict", metadata={"help": "Refuse weak samples, or take them and warn."}
+    )
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("multi_face", get_args(MultiFace)),
+            ("quality", get_args(QualityGate)),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise InputError(f"{name} must be one of {known}, got {value!r}")
+
+    def changed(self, **options: Any) -> SampleOptions:
+        """Return these options with those replaced that are not None."""
+        return replace(
+            self, **{name: value for name, value in options.items() if value is not None}
+        )
 
 
 class SampleExtractor:
@@ -42,135 +57,92 @@ class SampleExtractor:
 
     Attributes:
         spec: The model's crop.
-        limits: Below or above which a face is refused.
-        signature_limits: Below or above which a signature is refused.
-        detector: What finds faces; None for crops that need none.
+        modality: Whose crop that is.
+        detector: What finds samples; None for crops that need none.
+        checks: What every sample goes through, in order.
     """
 
     def __init__(
         self,
         spec: CropSpec,
-        detector: FaceDetector | None = None,
+        detector: Detector | None = None,
         *,
-        limits: QualityLimits | None = None,
-        signature_limits: SignatureLimits | None = None,
+        checks: Sequence[SampleCheck] | None = None,
     ) -> None:
         """Pair a crop with what it needs.
 
         Args:
             spec: The model's crop.
-            detector: Required by ``five_point``.
-            limits: Quality limits of faces; None takes the measured defaults.
-            signature_limits: Those of signatures; likewise.
+            detector: Required by a crop that states one.
+            checks: The checks; None takes those registered for the modality, with measured limits.
 
         Raises:
-            ModelContractError: ``five_point`` without a detector.
+            ModelContractError: The crop needs a detector and none is given, or no modality has it.
         """
-        if isinstance(spec, FivePointCrop) and detector is None:
-            raise ModelContractError("a five_point crop needs a detector, and the model has none")
+        if spec.detector_spec is not None and detector is None:
+            raise ModelContractError(f"a {spec.kind} crop needs a detector, and the model has none")
         self.spec = spec
-        self.limits = limits or QualityLimits()
-        self.signature_limits = signature_limits or SignatureLimits()
+        self.modality = of_crop(spec)
         self.detector = detector
+        self.checks = checks_of(self.modality) if checks is None else tuple(checks)
 
     def load(self, image: ImageLike) -> Image:
-        """The pixels in which samples are looked for.
-
-        Args:
-            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-
-        Returns:
-            (H, W, 3) uint8 RGB, upright.
+        """Return the pixels in which samples are looked for, (H, W, 3) uint8 RGB, upright.
 
         Raises:
             ImageError: The image cannot be read.
         """
         return load_image(image)
 
-    def samples(
-        self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
-    ) -> list[Sample]:
-        """The usable samples in an image.
+    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+        """Return the usable samples in an image, largest first, at least one.
+
+        With ``multi_face="all"`` and ``"strict"`` those are the samples that pass.
 
         Args:
             image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-            multi_face: What to do with several faces: refuse, take the largest, or take them all.
-            quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` only records it.
-
-        Returns:
-            At least one sample, largest face first. With ``multi_face="all"`` and ``"strict"``, those
-            faces that pass.
+            options: How samples are chosen and judged; None takes the defaults.
 
         Raises:
             ImageError: The image cannot be read.
-            AcquisitionError: Nothing usable in it; ``reason`` is ``"no_face"``, ``"several_faces"``,
-                ``"blank"`` or the first quality reason.
-            InputError: Unknown ``multi_face`` or ``quality``.
+            AcquisitionError: Nothing usable in it; ``reason`` is a code of the modality or of a check.
         """
-        require_options(multi_face, quality)
+        options = options or SampleOptions()
         pixels = self.load(image)
-        if isinstance(self.spec, SignatureCrop):
-            return [self._signature(pixels, self.spec, quality)]
-        if self.detector is None or not isinstance(self.spec, FivePointCrop):
-            return [Sample(crop(pixels, self.spec))]
-        samples = self._faces(pixels, self.spec, self.detector, multi_face)
-        if quality == "warn":
+        findings = self.modality.find(pixels, self.spec, self.detector)
+        if len(findings) > 1 and options.multi_face == "error":
+            raise AcquisitionError(
+                f"{len(findings)} {self.modality.plural} were found and one is required: crop the image, or "
+                "pass multi_face='largest' or 'all'",
+                reason=f"several_{self.modality.plural}",
+            )
+        if options.multi_face != "all":
+            findings = findings[:1]
+        samples = []
+        for finding in findings:
+            crop = self.modality.crop(pixels, self.spec, finding)
+            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
+        if options.quality == "warn":
             return samples
         usable = [sample for sample in samples if not sample.reasons]
         if not usable:
-            raise _refusal("face", samples[0], self.limits)
+            raise self._refusal(samples[0])
         return usable
 
-    def _signature(self, image: Image, spec: SignatureCrop, quality: QualityGate) -> Sample:
-        ink = find_ink(image, spec)
-        measures = measure_signature(ink)
-        reasons = signature_reasons(measures, self.signature_limits)
-        if "blank" in reasons:
-            raise AcquisitionError(
-                f"no ink was found in this image of {image.shape[0]}x{image.shape[1]} px: nothing on it is "
-                f"darker than its paper by {spec.min_contrast:g} of 255; scan it again with more contrast",
-                reason="blank",
-            )
-        sample = Sample(crop_signature(ink, spec), None, measures, reasons)
-        if reasons and quality == "strict":
-            raise _refusal("signature", sample, self.signature_limits)
-        return sample
+    def _checked(self, found: FoundSample) -> Sample:
+        measures: dict[str, float] = {}
+        reasons: list[str] = []
+        for check in self.checks:
+            measured = check.measure(found)
+            measures |= measured
+            reasons += check.judge(measured)
+        return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
 
-    def _faces(
-        self, image: Image, spec: FivePointCrop, detector: FaceDetector, multi_face: MultiFace
-    ) -> list[Sample]:
-        detections = detector.detect(image)
-        height, width = image.shape[:2]
-        if not detections:
-            raise AcquisitionError(
-                f"no face was found in this image of {height}x{width} px; it may be too small, turned "
-                "away, covered or badly lit",
-                reason="no_face",
-            )
-        if len(detections) > 1 and multi_face == "error":
-            raise AcquisitionError(
-                f"{len(detections)} faces were found and one is wanted: crop the image, or say "
-                "multi_face='largest' or 'all'",
-                reason="several_faces",
-            )
-        if multi_face == "largest":
-            detections = detections[:1]
-        samples = []
-        for detection in detections:
-            face = crop(image, spec, landmarks_px=detection.landmarks_px)
-            turned_deg = detector.turned_deg(image, detection)
-            measures = measure_face(image, detection, face, turned_deg)
-            reasons = face_reasons(measures, self.limits)
-            samples.append(Sample(face, detection, measures, reasons))
-        return samples
-
-
-def _refusal(
-    what: str, sample: Sample, limits: QualityLimits | SignatureLimits
-) -> AcquisitionError:
-    measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
-    return AcquisitionError(
-        f"the {what} is not usable ({', '.join(sample.reasons)}); measured: {measured}; limits: {limits}; "
-        "take another picture, or accept it with quality='warn'",
-        reason=sample.reasons[0],
-    )
+    def _refusal(self, sample: Sample) -> AcquisitionError:
+        measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
+        limits = ", ".join(repr(check.limits) for check in self.checks)
+        return AcquisitionError(
+            f"the {self.modality.noun} is not usable ({', '.join(sample.reasons)}); measured: {measured}; "
+            f"limits: {limits}; take another image, or accept it with quality='warn'",
+            reason=sample.reasons[0],
+        )

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
-from verifykit.spec import FivePointCrop, ModelSpec
+from verifykit.spec import ModelSpec
 
 SPEC_KEY = "verifykit.spec"
 DETECTOR_KEY = "verifykit.detector"
@@ -110,7 +110,7 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
         )
     spec = ModelSpec.from_json(metadata[SPEC_KEY])
     detector = None
-    if isinstance(spec.crop, FivePointCrop):
+    if spec.crop.detector_spec is not None:
         try:
             detector = base64.b64decode(metadata[DETECTOR_KEY], validate=True)
         except (KeyError, binascii.Error) as error:

@@ -19,6 +19,7 @@ from verifykit.errors import (
     SubjectNotFoundError,
     TemplateMismatchError,
 )
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import (
     Enrolment,
     Entry,
@@ -226,10 +227,9 @@ def _entry(
     for number, crop in enumerate(crops, start=1):
         try:
             # Of several faces the one that was enrolled is in the middle, and no other is larger.
-            (template,) = encoder.templates(crop, multi_face="largest", quality=quality)
+            (template,) = encoder.templates(crop, SampleOptions("largest", quality))
         except (AcquisitionError, ImageError) as error:
-            reason = error.reason if isinstance(error, AcquisitionError) else "unreadable"
-            refused.append(RefusedCrop(subject_id, number, reason, str(error)))
+            refused.append(RefusedCrop(subject_id, number, error.reason, str(error)))
             continue
         templates.append(template)
         taken.append(crop)

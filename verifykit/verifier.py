@@ -1,11 +1,4 @@
-"""The verbs of an application: enroll, verify, compare, identify, extract, remove.
-
-Verification: the faces of one image against one subject, or against another image's.
-
-Identification: the faces of one image against everybody in a gallery.
-
-A model as applications name it, opened and calibrated.
-"""
+"""The verbs of an application: enroll, verify, compare, identify, extract, remove."""
 
 from __future__ import annotations
 
@@ -22,7 +15,7 @@ from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError
-from verifykit.extraction import require_options
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.models import load
 from verifykit.scoring import (
@@ -54,18 +47,7 @@ def decide_subject(
     probes: Sequence[Template],
     cohort: Cohort | None = None,
 ) -> Decision:
-    """The decision about the probe that is most like the subject.
-
-    Args:
-        rule: For as many references as the subject has.
-        fusion: How their scores become one.
-        subject: Who is claimed.
-        probes: One template a face, at least one.
-        cohort: What scores are normalised by; None for bare cosines.
-
-    Returns:
-        The decision, with that face's detection.
-    """
+    """Return the decision about the probe that is most like the subject; ``rule`` is for its references."""
     rows = np.stack([reference.embedding for reference in subject.templates])
     scores = [subject_score(probe.embedding, rows, fusion) for probe in probes]
     best = int(np.argmax(scores))
@@ -89,17 +71,7 @@ def decide_pair(
     references: Sequence[Template],
     cohort: Cohort | None = None,
 ) -> Decision:
-    """The decision about the most alike of two images' faces; it does not depend on their order.
-
-    Args:
-        rule: For a single reference.
-        probes: One template a face of one image, at least one.
-        references: Those of the other, at least one.
-        cohort: What scores are normalised by; None for bare cosines.
-
-    Returns:
-        The decision, with both detections: the probe's first.
-    """
+    """Return the decision about the most alike of two images' samples, whatever their order."""
     pairs = [(probe, reference) for probe in probes for reference in references]
     scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
     best = int(np.argmax(scores))
@@ -120,60 +92,35 @@ def identify_each(
     *,
     rule: DecisionRule,
     limit: int,
-    multi_face: MultiFace,
-    quality: QualityGate,
+    options: SampleOptions,
 ) -> list[Identification]:
-    """Search for every face of an image, and answer also for those whom nobody matches.
+    """Search for every sample of an image, largest first; an answer may have no candidates.
 
     One threshold holds for the whole gallery, however many references a subject has: the strictest
     (:meth:`~verifykit.spec.ModelSpec.operating_point` for any number of references). A
     threshold for each subject would need a search without a limit, since a best candidate that misses
     its own threshold may hide a lesser one that reaches its own.
-
-    Args:
-        encoder: Image to templates.
-        gallery: Who may be found.
-        image: The probe.
-        rule: From which score on a subject is a candidate; for any number of references.
-        limit: At most so many candidates for each face.
-        multi_face: What to do with several faces.
-        quality: Whether a quality reason refuses or only warns.
-
-    Returns:
-        One answer a face, largest face first.
-
-    Raises:
-        AcquisitionError: Nothing usable in the image.
-        ImageError: The image cannot be read.
-        InputError: ``limit`` is not a positive integer.
-        GalleryError: The gallery cannot be read.
     """
     checked_question(limit, rule.threshold)
-    probes = encoder.templates(image, multi_face=multi_face, quality=quality)
+    probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
     found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
+    meaning: dict[str, Any] = {
+        "threshold": rule.threshold,
+        "fmr": rule.fmr,
+        "attack": rule.attack,
+        "fpir": rule.fpir,
+        "gallery_size": rule.gallery_size,
+    }
     return [
         Identification(
             detection=probe.detection,
             reasons=probe.reasons,
             candidates=tuple(
-                replace(
-                    candidate,
-                    threshold=rule.threshold,
-                    fmr=rule.fmr,
-                    attack=rule.attack,
-                    fpir=rule.fpir,
-                    gallery_size=rule.gallery_size,
-                    detection=probe.detection,
-                    warnings=probe.reasons,
-                )
+                replace(candidate, **meaning, detection=probe.detection, warnings=probe.reasons)
                 for candidate in candidates
             ),
-            threshold=rule.threshold,
-            fmr=rule.fmr,
-            attack=rule.attack,
-            fpir=rule.fpir,
-            gallery_size=rule.gallery_size,
+            **meaning,
         )
         for probe, candidates in zip(probes, found, strict=True)
     ]
@@ -186,19 +133,11 @@ def open_encoder(
     providers: Provider = "auto",
     threads: int | None = None,
 ) -> Encoder:
-    """Open a model, unless it is open, and put a calibration in place of its own.
-
-    Args:
-        model: A registered name, the path of a model file, or an open encoder.
-        calibration: A calibration, the path of its file, or None for the model's own.
-        providers: Where it runs; of an open encoder what it runs on already, or ``"auto"``.
-        threads: Threads within one network run; None takes every core. Not with an open encoder.
+    """Open a model by name or path, unless it is open, with a calibration in place of its own.
 
     Raises:
-        ModelError: The model is not found, damaged, or not what it says it is.
-        ProviderError: The provider is not there.
-        CalibrationError: The calibration cannot be read, or is of another model.
         InputError: Providers or threads for an encoder that is open on something else.
+        ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
         model = Encoder.open(load(model), providers=providers, threads=threads)
@@ -208,13 +147,15 @@ def open_encoder(
 
 
 class Verifier:
-    """Answers whether an image shows the subject that was enrolled.
+    """Answer whether an image shows the subject that was enrolled.
 
     Safe to share between threads: its networks are stateless, and its galleries lock themselves.
 
     Attributes:
         encoder: The model, open.
         gallery: Where subjects are enrolled.
+        decision_options: What decides when a call does not say.
+        sample_options: How samples are chosen and judged when a call does not say.
     """
 
     def __init__(
@@ -240,10 +181,10 @@ class Verifier:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
-            threshold: A bare cosine threshold in [-1, 1] instead; it stands for no rate.
+            threshold: A bare cosine threshold in [-1, 1] instead; it represents no rate.
             attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
-            calibration: From your own pictures (``verifykit calibrate``), in place of the model's own.
+            calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
@@ -252,22 +193,21 @@ class Verifier:
             keep_crops: Store the part of each enrolled image that another model may want; encrypted only.
 
         Raises:
-            ModelError, ProviderError: The model or its provider is not there, or is damaged.
+            ModelError, ProviderError: The model or its provider is missing or damaged.
             GalleryError, TemplateMismatchError: The gallery cannot be opened, or is another model's.
-            CalibrationError: ``calibration`` is of another model, or none goes down to this ``fmr``.
+            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
-        require_options(multi_face, quality)
+        self.sample_options = SampleOptions(multi_face, quality)
+        self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(model, calibration, providers=providers, threads=threads)
-        self._usual = DecisionOptions(fmr, threshold, attack, policy)
-        self._usual.require_possible(self.spec)
-        self._multi_face, self._quality = multi_face, quality
+        self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
         self._keep_crops = checked_keep_crops(keep_crops, self.gallery)
 
     @property
     def spec(self) -> ModelSpec:
-        """What the model says about itself."""
+        """The specification inside the model file."""
         return self.encoder.spec
 
     def enroll(
@@ -297,13 +237,13 @@ class Verifier:
             on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``.
 
         Returns:
-            What was taken and refused, and warnings: images that disagree, a look-alike enrolled.
+            What was accepted and refused, and warnings: images that disagree, a look-alike enrolled.
 
         Raises:
             InputError: The subject id, ``metadata`` or an option is not allowed.
             AcquisitionError, ImageError: No image is usable, or can be read; nothing was stored.
             SubjectExistsError, GalleryError: The gallery could not store them; nothing was stored.
-            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            CalibrationError: The model is not calibrated down to this ``fmr`` for this ``attack``.
         """
         return enroll(
             self.encoder,
@@ -311,9 +251,10 @@ class Verifier:
             subject_id,
             as_images(images),
             metadata,
-            threshold=DecisionOptions(fmr, threshold, attack).likeness(self.spec, self._usual),
-            multi_face=multi_face or self._multi_face,
-            quality=quality or self._quality,
+            threshold=DecisionOptions(fmr, threshold, attack).pair_threshold(
+                self.spec, self.decision_options
+            ),
+            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
         )
@@ -330,10 +271,10 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
-        """Is this the subject enrolled under this id?
+        """Verify a claim (1:1): is this the subject enrolled under this id?
 
         Args:
-            subject_id: Who is claimed.
+            subject_id: The claimed subject.
             image: The probe.
             fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
             threshold: A bare cosine threshold in [-1, 1] instead.
@@ -346,14 +287,14 @@ class Verifier:
             The decision; its truth value is ``match``.
 
         Raises:
-            SubjectNotFoundError: Nobody is enrolled under this id.
+            SubjectNotFoundError: The subject is not enrolled.
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            CalibrationError: The model is not calibrated down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        asked = DecisionOptions(fmr, threshold, attack, policy).over(self._usual)
+        options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         subject = self.gallery.get(subject_id)
-        rule = asked.rule(self.spec, references=len(subject.templates))
+        rule = options.rule(self.spec, references=len(subject.templates))
         (probes,) = self._templates([image], multi_face, quality)
         return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
 
@@ -369,7 +310,7 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
-        """Do two images show the same subject? Nothing is stored.
+        """Compare two images: do they show the same subject? Nothing is stored.
 
         Args:
             probe: One image.
@@ -386,10 +327,11 @@ class Verifier:
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in an image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            CalibrationError: The model is not calibrated down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
-        rule = DecisionOptions(fmr, threshold, attack, policy).over(self._usual).rule(self.spec)
+        options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
+        rule = options.rule(self.spec)
         probes, references = self._templates([probe, reference], multi_face, quality)
         return decide_pair(rule, probes, references, self.spec.cohort)
 
@@ -405,32 +347,31 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> list[Candidate]:
-        """Who is this? (1:N) Best first, only those over the threshold; empty when nobody is.
+        """Identify a probe (1:N): candidates over the threshold, best first; empty without any.
 
         Args:
             image: The probe.
-            limit: At most so many candidates for each face.
+            limit: Most candidates for each face.
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
-            fpir: Rate of searches here that find somebody wrong, ``1 - (1 - fmr)^N``, instead of ``fmr``.
-            multi_face: For this call; with ``"all"`` each candidate's ``detection`` says whose it is.
+            fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
+            multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.
             quality: For this call.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
-            CalibrationError: The model does not go down to this ``fmr`` for this ``attack``.
+            CalibrationError: The model is not calibrated down to this ``fmr`` for this ``attack``.
             InputError: Two of ``fmr``, ``threshold`` and ``fpir``, one not allowed, or ``limit`` below 1.
         """
-        asked = DecisionOptions(fmr, threshold, attack)
+        options = DecisionOptions(fmr, threshold, attack, fpir=fpir)
         answers = identify_each(
             self.encoder,
             self.gallery,
             image,
-            rule=asked.search_rule(self.spec, self._usual, fpir, len(self.gallery)),
+            rule=options.search_rule(self.spec, self.decision_options, len(self.gallery)),
             limit=limit,
-            multi_face=multi_face or self._multi_face,
-            quality=quality or self._quality,
+            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
         )
         candidates = [candidate for answer in answers for candidate in answer.candidates]
         return sorted(candidates, key=lambda candidate: -candidate.score)
@@ -442,7 +383,7 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Template:
-        """The template of an image: a (D,) float32 unit embedding with its model's digest.
+        """Return the template of an image: a (D,) float32 unit embedding with its model's digest.
 
         Args:
             image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
@@ -458,13 +399,13 @@ class Verifier:
         """Erase a subject: all templates and metadata.
 
         Args:
-            subject_id: Who.
+            subject_id: The subject to erase.
 
         Returns:
             How many templates were erased.
 
         Raises:
-            SubjectNotFoundError, GalleryError: Nobody has this id, or the gallery could not be written.
+            SubjectNotFoundError, GalleryError: Not enrolled, or the gallery could not be written.
         """
         return self.gallery.remove(subject_id)
 
@@ -472,5 +413,5 @@ class Verifier:
         self, images: Sequence[ImageLike], multi_face: MultiFace | None, quality: QualityGate | None
     ) -> list[list[Template]]:
         return self.encoder.templates_each(
-            images, multi_face=multi_face or self._multi_face, quality=quality or self._quality
+            images, self.sample_options.changed(multi_face=multi_face, quality=quality)
         )

@@ -218,7 +218,7 @@ def _spec(
     several = any(point.reference_count > 1 for point in points)
     return ModelSpec(
         name=request.name or record.name,
-        modality=record.modality,  # type: ignore[arg-type]  # the configuration's own literal
+        modality=record.modality,
         input=record.input,
         crop=record.crop,
         embedding_size=record.embedding_size,

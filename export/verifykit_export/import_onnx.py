@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image
 from verifykit.models import load, render_card
 from verifykit.spec import InputSpec, Modality, ModelSpec, Provenance
@@ -216,7 +216,7 @@ def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
     records = read_records(data)
     for record in records[:: max(1, len(records) // _REAL_IMAGES)][:_REAL_IMAGES]:
         try:
-            samples = extractor.samples(record.path, multi_face="largest", quality="warn")
+            samples = extractor.samples(record.path, SampleOptions("largest", "warn"))
         except InputError as error:
             reasons.append(f"{record.path}: {error}")
             continue

@@ -21,7 +21,7 @@ from verifykit.errors import ModelContractError
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modelfile import DETECTOR_KEY, SPEC_KEY, append_checksum, metadata_entry
 from verifykit.session import Session, unit_rows
-from verifykit.spec import FivePointCrop, InputSpec, ModelSpec
+from verifykit.spec import InputSpec, ModelSpec
 from verifykit.types import Embeddings, Image
 from verifykit.writing import write_whole
 
@@ -105,13 +105,14 @@ def write_model(
     """
     data = _serialised(encoder)
     _agree("encoder", weights_digest(encoder), spec.weights_sha256)
-    if isinstance(spec.crop, FivePointCrop) != (detector is not None):
+    stated = spec.crop.detector_spec
+    if (stated is not None) != (detector is not None):
         raise ModelContractError(
             f"model {spec.name!r}: a five_point crop comes with a detector, others without; the crop "
             f"is {spec.crop.kind}, a detector was {'not ' if detector is None else ''}given"
         )
-    if detector is not None and isinstance(spec.crop, FivePointCrop):
-        _agree("detector", weights_digest(detector), spec.crop.detector.weights_sha256)
+    if detector is not None and stated is not None:
+        _agree("detector", weights_digest(detector), stated.weights_sha256)
         data += metadata_entry(DETECTOR_KEY, base64.b64encode(_serialised(detector)).decode())
     write_whole(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
 

@@ -16,6 +16,7 @@ import pytest
 import verifykit as vk
 from verifykit import modelfile
 from verifykit.encoder import Encoder
+from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities import to_tensor
 
@@ -111,7 +112,7 @@ def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
         if not extractor.detector or not extractor.detector.detect(turned):
             continue
         found += 1
-        (sample,) = extractor.samples(turned, multi_face="largest", quality="warn")
+        (sample,) = extractor.samples(turned, SampleOptions(multi_face="largest", quality="warn"))
         assert "extreme_pose" in sample.reasons
         assert sample.quality["turned_deg"] == 360 - 90 * quarters
     assert found
@@ -154,7 +155,7 @@ def test_detection_and_embedding_agree_with_opencv(
         bgr = np.ascontiguousarray(image[..., ::-1])
         detector.setInputSize((bgr.shape[1], bgr.shape[0]))
         _, found = detector.detect(bgr)
-        (template,) = encoder.templates(image, quality="warn")
+        (template,) = encoder.templates(image, SampleOptions(quality="warn"))
         assert template.detection is not None
         ours = [*template.detection.box_px, *np.ravel(template.detection.landmarks_px)]
         assert np.abs(found[0][:14] - ours).max() < 0.01
@@ -165,7 +166,7 @@ def test_detection_and_embedding_agree_with_opencv(
 
 def test_a_batch_answers_as_one_by_one(encoder: Encoder, portraits: Mapping[str, Path]) -> None:
     crops = [
-        encoder.extractor.samples(portraits[name], quality="warn")[0].crop
+        encoder.extractor.samples(portraits[name], SampleOptions(quality="warn"))[0].crop
         for name in ("person_a_1", "person_b_1", "impostor_1", "obama", "biden")
     ]
     together = encoder.encode(crops * 8)  # 40: more than one batch

@@ -156,11 +156,13 @@ def test_a_model_that_is_calibrated_for_several_references_only() -> None:
 def test_rule_and_options_agree() -> None:
     for references in (1, 3, 7):
         asked = DecisionOptions(fmr=1e-3, attack="random_forgery").rule(SPEC, references)
-        assert asked == DecisionRule.of(SPEC, 1e-3, None, "random_forgery", references=references)
+        assert asked == DecisionRule.from_calibration(
+            SPEC, 1e-3, None, "random_forgery", references=references
+        )
         points = [p for p in POINTS if p.attack == "random_forgery" and p.fmr == 1e-3]
         wanted = [p for p in points if p.reference_count <= references][-1]
         assert asked.threshold == wanted.threshold
-    assert np.isclose(DecisionRule.of(SPEC, None, 0.25).threshold, 0.25)
+    assert np.isclose(DecisionRule.from_calibration(SPEC, None, 0.25).threshold, 0.25)
 
 
 SPREAD = plain_spec(

@@ -84,11 +84,11 @@ def test_a_search_decides_by_what_the_policy_accepts() -> None:
     ("rates", "named"),
     [
         ((1e-2, 1e-4), "below accept_fmr"),
-        ((0.0, 0.1), "accept_fmr is a rate"),
-        ((0.1, 1.0), "review_fmr is a rate"),
-        ((math.nan, 0.1), "accept_fmr is a rate"),
-        (("low", 0.1), "accept_fmr is a number"),
-        ((True, 0.1), "accept_fmr is a number"),
+        ((0.0, 0.1), "accept_fmr must be a rate"),
+        ((0.1, 1.0), "review_fmr must be a rate"),
+        ((math.nan, 0.1), "accept_fmr must be a rate"),
+        (("low", 0.1), "accept_fmr must be a number"),
+        ((True, 0.1), "accept_fmr must be a number"),
     ],
 )
 def test_rates_that_make_no_policy(rates: tuple[Any, Any], named: str) -> None:
@@ -105,7 +105,7 @@ def test_a_policy_beside_another_limit_is_refused(beside: dict[str, float]) -> N
 
 
 def test_something_else_is_no_policy() -> None:
-    with pytest.raises(vk.InputError, match=r"is a verifykit\.Policy"):
+    with pytest.raises(vk.InputError, match=r"must be a verifykit\.Policy"):
         verifier(policy=(1e-4, 1e-2))
 
 
@@ -147,7 +147,7 @@ def test_fpir_sets_the_threshold_for_this_gallery(size: int, fpir: float, fmr: f
 def test_fpir_beyond_the_data_names_the_gallery_and_the_pairs_needed() -> None:
     made = verifier()
     with pytest.raises(
-        vk.CalibrationError, match=r"gallery of 1 subjects takes FMR 1e-07.*30000000"
+        vk.CalibrationError, match=r"gallery of 1 subjects requires FMR 1e-07.*30000000"
     ):
         made.identify(RED, fpir=1e-7)
 

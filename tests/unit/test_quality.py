@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifykit.encoder import Encoder
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.quality import QualityLimits, face_reasons, measure_face
@@ -40,7 +40,7 @@ def portrait(portraits: Mapping[str, Path]) -> Image:
 def measured(
     extractor: SampleExtractor, image: Image
 ) -> tuple[Mapping[str, float], tuple[str, ...]]:
-    (sample,) = extractor.samples(np.ascontiguousarray(image), quality="warn")
+    (sample,) = extractor.samples(np.ascontiguousarray(image), SampleOptions(quality="warn"))
     return sample.quality, sample.reasons
 
 

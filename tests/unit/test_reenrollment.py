@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from tests.unit import colours
 from tests.unit.colours import picture
 from tests.unit.specs import plain_spec
 from verifykit.encoder import Encoder
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import SqliteGallery
 from verifykit.reenrollment import needs_reenroll, plan_reenroll, reenroll
 from verifykit.types import ImageLike, Sample
@@ -27,10 +26,10 @@ LONG_AGO = 1_600_000_000
 class Squeamish(SampleExtractor):
     """Takes no picture that is as good as black."""
 
-    def samples(self, image: ImageLike, **options: Any) -> list[Sample]:
-        if self.load(image).max() < 10 and options["quality"] == "strict":
+    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+        if self.load(image).max() < 10 and (options or SampleOptions()).quality == "strict":
             raise vk.AcquisitionError("it is too dark", reason="too_dark")
-        return super().samples(image, **options)
+        return super().samples(image, options)
 
 
 def new_encoder() -> Encoder:

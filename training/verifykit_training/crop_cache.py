@@ -18,11 +18,11 @@ import numpy as np
 
 import verifykit
 from verifykit.errors import InputError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
 from verifykit.models import load
-from verifykit.spec import CropSpec, FivePointCrop, PlainCrop, SignatureCrop
+from verifykit.spec import CropSpec, FivePointCrop, PlainCrop
 from verifykit.spec.strict_json import canonical, plain
 from verifykit.types import Image
 from verifykit_training.config import CropConfig
@@ -45,16 +45,17 @@ def build_extractor(config: CropConfig) -> SampleExtractor:
     """
     if config.kind == "plain":
         return SampleExtractor(PlainCrop(config.height_px, config.width_px, config.fit))
-    if config.kind == "signature":
-        return SampleExtractor(SignatureCrop(config.height_px, config.width_px))
+    if config.kind != FivePointCrop.kind:
+        return SampleExtractor(CropSpec.kinds[config.kind](config.height_px, config.width_px))
     model = load(config.detector)
-    if model.detector is None or not isinstance(model.spec.crop, FivePointCrop):
+    detector_spec = model.spec.crop.detector_spec
+    if model.detector is None or detector_spec is None:
         raise DataError(f"crop.detector: the model {config.detector!r} has no face detector")
     landmarks_px = tuple(
         (x * config.width_px / _TEMPLATE_PX, y * config.height_px / _TEMPLATE_PX)
         for x, y in ARCFACE_112_PX
     )
-    spec = FivePointCrop(config.height_px, config.width_px, landmarks_px, model.spec.crop.detector)
+    spec = FivePointCrop(config.height_px, config.width_px, landmarks_px, detector_spec)
     return SampleExtractor(spec, FaceDetector(model.detector, spec.detector, threads=1))
 
 
@@ -151,7 +152,7 @@ class CropCache:
             return "the file is missing"
         path.parent.mkdir(exist_ok=True)
         try:
-            samples = extractor.samples(image, multi_face="largest", quality="warn")
+            samples = extractor.samples(image, SampleOptions("largest", "warn"))
         except InputError as error:
             _write(path.with_suffix(".refused"), str(error).encode())
             return str(error)

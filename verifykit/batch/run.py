@@ -61,7 +61,7 @@ from verifykit.errors import (
     ModelContractError,
     VerifyKitError,
 )
-from verifykit.extraction import require_options
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, checked_question
 from verifykit.models import calibration_digest
 from verifykit.spec import Attack
@@ -265,12 +265,10 @@ def _one_blas_thread() -> threadpool_limits:
 def _acquire(verifier: Verifier, image: SourceImage, question: Question) -> _Acquired:
     try:
         return verifier.encoder.extractor.samples(
-            image.image, multi_face=question.multi_face, quality=question.quality
+            image.image, SampleOptions(question.multi_face, question.quality)
         )
-    except AcquisitionError as error:
+    except (AcquisitionError, ImageError) as error:
         return Refusal(error.reason, str(error))
-    except ImageError as error:
-        return Refusal("unreadable", str(error))
     except (VerifyKitError, MemoryError):  # not the image's fault
         raise
     except Exception as error:  # noqa: BLE001 - one bad image never stops a run
@@ -438,7 +436,7 @@ def identify_batch(
         OSError: ``out`` cannot be written.
     """
     start, out = time.perf_counter(), Path(out)
-    require_options(multi_face, quality)
+    SampleOptions(multi_face, quality)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise InputError(f"workers is a positive integer, got {workers!r}")
     if engine is not None and workers is not None:
@@ -446,8 +444,8 @@ def identify_batch(
             f"workers={workers} is for this process, and an engine is given: leave it out"
         )
     state = gallery_state(verifier.gallery)
-    rule = DecisionOptions(fmr, threshold, attack).search_rule(
-        verifier.spec, DecisionOptions(), fpir, state["subject_count"]
+    rule = DecisionOptions(fmr, threshold, attack, fpir=fpir).search_rule(
+        verifier.spec, DecisionOptions(), state["subject_count"]
     )
     checked_question(limit, rule.threshold)
     question = Question(

@@ -28,6 +28,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import identification_text
 from verifykit.decision import DecisionOptions
+from verifykit.extraction import SampleOptions
 from verifykit.verifier import identify_each
 
 
@@ -64,8 +65,8 @@ def identify(
             calibration=calibration,
             key=gallery_key(key_file),
         )
-        rule = DecisionOptions(fmr, threshold, attack).search_rule(
-            verifier.spec, DecisionOptions(), fpir, len(verifier.gallery)
+        rule = DecisionOptions(fmr, threshold, attack, fpir=fpir).search_rule(
+            verifier.spec, DecisionOptions(), len(verifier.gallery)
         )
         answers = identify_each(
             verifier.encoder,
@@ -73,8 +74,7 @@ def identify(
             image,
             rule=rule,
             limit=limit,
-            multi_face=multi_face,
-            quality=quality,
+            options=SampleOptions(multi_face, quality),
         )
         if save is not None:
             from verifykit.cli.render import draw_identification

@@ -29,7 +29,7 @@ from verifykit.datasets import EvaluationImage, FaceChoice
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
-from verifykit.extraction import require_options
+from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_BYTES, load_image
 from verifykit.models.cache import cache_folder
 from verifykit.spec import ModelSpec, OperatingPoint
@@ -283,7 +283,7 @@ class ModelEmbedder:
             raise InputError(
                 f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
             )
-        require_options("all", quality)
+        SampleOptions(quality=quality)
         self._encoder = encoder
         self.model = model
         self.multi_face = multi_face
@@ -316,10 +316,9 @@ class ModelEmbedder:
         pixels = load_image(image)
         extractor = self._encoder.extractor
         if self.multi_face != "middle":
-            return extractor.samples(pixels, multi_face=self.multi_face, quality=self.quality)[
-                0
-            ].crop
-        samples = extractor.samples(pixels, multi_face="all", quality="warn")
+            options = SampleOptions(self.multi_face, self.quality)
+            return extractor.samples(pixels, options)[0].crop
+        samples = extractor.samples(pixels, SampleOptions("all", "warn"))
         sample = middle(samples, *pixels.shape[:2])
         if sample.reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -383,8 +382,7 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         encoder.spec.digest,
         multi_face,
         quality,
-        repr(encoder.extractor.limits),
-        repr(encoder.extractor.signature_limits),
+        repr([(check.name, check.limits) for check in encoder.extractor.checks]),
         __version__,
         encoder.provider,
     ]

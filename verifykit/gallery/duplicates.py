@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.decision import DecisionRule
-from verifykit.errors import CalibrationError, GalleryError, SubjectNotFoundError
+from verifykit.errors import GalleryError, SubjectNotFoundError
 from verifykit.gallery.base import Gallery
-from verifykit.spec import Attack, ModelSpec
 from verifykit.types import Embeddings
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
@@ -144,61 +142,3 @@ def find_duplicates(
             on_template(min(start + _BATCH, count), count)
     pairs = [DuplicatePair(*ids, score) for ids, score in best.items()]
     return sorted(pairs, key=lambda pair: (-pair.score, pair.subject_id, pair.other_id))
-
-
-def rule_for_pairs(
-    spec: ModelSpec,
-    comparison_count: int,
-    attack: Attack | None = None,
-    *,
-    references: int | None = None,
-    strict: bool = True,
-) -> DecisionRule:
-    """The rule at which fewer than one false pair is expected among so many comparisons.
-
-    It is never laxer than the model's default rate: among few subjects one false pair is one too many.
-
-    Args:
-        spec: The model, with its operating points.
-        comparison_count: How many comparisons of different people there are at most.
-        attack: What the rate is about; None takes the model's default.
-        references: Over how many references a score is; None is any number.
-        strict: Whether a calibration that does not go down so far is an error; otherwise its lowest
-            rate is taken.
-
-    Raises:
-        CalibrationError: The model is not calibrated down to that rate, and it says how many false pairs
-            its lowest would mean; or it is not calibrated for this attack, or by a cohort.
-    """
-    if spec.cohort is not None:
-        raise CalibrationError(
-            "this calibration normalises scores by a cohort, each pair by its own, and here one threshold "
-            "is for all: give threshold=, or calibrate without a cohort"
-        )
-    wanted = 1.0 / (comparison_count + 1)
-    if spec.default_fmr is not None and attack in (None, spec.default_attack):
-        wanted = min(wanted, spec.default_fmr)
-    lowest = _lowest_rate(spec, attack, references)
-    if lowest is None or lowest <= wanted * (1 + 1e-9):
-        return DecisionRule.of(spec, wanted, None, attack, references=references)
-    if not strict:
-        return DecisionRule.of(spec, lowest, None, attack, references=references)
-    raise CalibrationError(
-        f"{comparison_count:,} comparisons with less than one false match take FMR {wanted:.2g}, and model "
-        f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
-        f"{comparison_count * lowest:,.0f} of them would match by chance: ask for fmr={lowest:g} and look "
-        "through what it finds, or calibrate on more pictures (verifykit calibrate)"
-    )
-
-
-def _lowest_rate(spec: ModelSpec, attack: Attack | None, references: int | None) -> float | None:
-    """The lowest rate that can be asked for; None without any."""
-    attack = attack or spec.default_attack
-    rates = sorted({point.fmr for point in spec.operating_points if point.attack == attack})
-    for fmr in rates:
-        try:
-            spec.operating_point(fmr, attack, references)
-        except CalibrationError:
-            continue
-        return fmr
-    return None

@@ -1,21 +1,58 @@
-"""The only definition of preprocessing, in two stages: ``crop`` (geometry) and ``to_tensor`` (values).
+"""The only definition of preprocessing: ``crop`` (geometry), then ``to_tensor`` (values).
 
-Training and calibration call the same two functions, and augment between them.
+Training, calibration and the runtime call the same two functions; training augments between them. A
+modality is a folder here and one record in the registry.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verifykit.modalities.face.crop import crop_five_point
+from verifykit.modalities.base import (
+    Capture,
+    Detector,
+    Finding,
+    FoundSample,
+    Modality,
+    SampleCheck,
+    checks_of,
+    get,
+    of_crop,
+    reason_hints,
+    register,
+    register_check,
+    registered,
+    unregister,
+)
+from verifykit.modalities.face import FaceModality
 from verifykit.modalities.ops import golden_image, to_tensor
-from verifykit.modalities.plain import crop_plain
-from verifykit.modalities.signature.crop import crop_signature
-from verifykit.modalities.signature.ink import find_ink
-from verifykit.spec import CropSpec, FivePointCrop, SignatureCrop
+from verifykit.modalities.plain import PlainModality
+from verifykit.modalities.signature import SignatureModality
+from verifykit.spec import CropSpec
 from verifykit.types import Image
 
-__all__ = ["crop", "golden_image", "to_tensor"]
+__all__ = [
+    "Capture",
+    "Detector",
+    "Finding",
+    "FoundSample",
+    "Modality",
+    "SampleCheck",
+    "checks_of",
+    "crop",
+    "get",
+    "golden_image",
+    "of_crop",
+    "reason_hints",
+    "register",
+    "register_check",
+    "registered",
+    "to_tensor",
+    "unregister",
+]
+
+for _modality in (FaceModality(), SignatureModality(), PlainModality()):
+    register(_modality)
 
 
 def crop(
@@ -24,7 +61,7 @@ def crop(
     *,
     landmarks_px: Sequence[tuple[float, float]] | None = None,
 ) -> Image:
-    """The part of an image that the network sees, at its size.
+    """Return the part of an image that the network sees, at its size.
 
     Args:
         image: (H, W, 3) uint8 RGB.
@@ -38,10 +75,4 @@ def crop(
         ImageError: The image has another shape or dtype.
         ValueError: ``five_point`` without landmarks, or with landmarks that span nothing.
     """
-    if isinstance(spec, FivePointCrop):
-        if landmarks_px is None:
-            raise ValueError("a five_point crop needs landmarks_px: run the detector first")
-        return crop_five_point(image, spec, landmarks_px)
-    if isinstance(spec, SignatureCrop):
-        return crop_signature(find_ink(image, spec), spec)
-    return crop_plain(image, spec)
+    return of_crop(spec).crop(image, spec, Finding(landmarks_px=tuple(landmarks_px or ())))

@@ -1,12 +1,28 @@
-"""Pictures without a detector: the whole image at the network's size."""
+"""Images without a detector: the whole image at the network's size."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from verifykit.modalities.base import Finding, Modality
 from verifykit.modalities.ops import require_image
-from verifykit.spec import PlainCrop
+from verifykit.spec import CropSpec, PlainCrop
 from verifykit.types import Image
+
+
+class PlainModality(Modality):
+    """Anything that fills its image."""
+
+    name = "plain"
+    label = "Images"
+    noun = "image"
+    plural = "images"
+    crop_spec = PlainCrop
+
+    def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
+        """Return the whole image, resized."""
+        assert isinstance(spec, PlainCrop)  # noqa: S101 - by the registry
+        return crop_plain(image, spec)
 
 
 def crop_plain(image: Image, spec: PlainCrop) -> Image:

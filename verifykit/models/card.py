@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifykit.spec import FivePointCrop, ModelSpec, OperatingPoint
+from verifykit.spec import ModelSpec, OperatingPoint
 
 
 def render_card(spec: ModelSpec) -> str:
@@ -54,8 +54,8 @@ def _input(spec: ModelSpec) -> list[str]:
         f"- crop: {spec.crop.kind}",
         f"- mirror image averaged in: {'yes' if values.mirror else 'no'}",
     ]
-    if isinstance(spec.crop, FivePointCrop):
-        detector = spec.crop.detector
+    detector = spec.crop.detector_spec
+    if detector is not None:
         sides = ", ".join(str(side) for side in detector.long_sides_px)
         lines.append(
             f"- detector: {detector.name} ({detector.licence}), score from "

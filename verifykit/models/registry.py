@@ -17,6 +17,7 @@ from pathlib import Path
 
 from verifykit.errors import ModelContractError
 from verifykit.spec import Modality, ModelSpec
+from verifykit.spec.model import require_modality
 from verifykit.spec.strict_json import build, canonical, plain
 
 if sys.version_info >= (3, 11):
@@ -54,6 +55,7 @@ class RegistryEntry:
     extra: str
 
     def __post_init__(self) -> None:
+        require_modality(self.modality, f"registry.{self.name}.modality")
         if bool(self.file) == bool(self.builder):
             raise ModelContractError(
                 f"registry, model {self.name!r}: either file or builder, not both"

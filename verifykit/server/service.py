@@ -20,7 +20,7 @@ from verifykit.audit import AuditLog
 from verifykit.decision import DecisionOptions
 from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import InputError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import Gallery, open_gallery
 from verifykit.image import load_image
 from verifykit.models import registered
@@ -78,24 +78,17 @@ class ServedExtractor(SampleExtractor):
             batcher: Where its crops will go.
             max_pixels: Images of more are refused before they are decoded.
         """
-        super().__init__(
-            extractor.spec,
-            extractor.detector,
-            limits=extractor.limits,
-            signature_limits=extractor.signature_limits,
-        )
+        super().__init__(extractor.spec, extractor.detector, checks=extractor.checks)
         self._batcher, self._max_pixels = batcher, max_pixels
 
     def load(self, image: ImageLike) -> Image:
         """See :meth:`SampleExtractor.load`."""
         return load_image(image, max_pixels=self._max_pixels)
 
-    def samples(
-        self, image: ImageLike, *, multi_face: MultiFace = "error", quality: QualityGate = "strict"
-    ) -> list[Sample]:
+    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
-            return super().samples(image, multi_face=multi_face, quality=quality)
+            return super().samples(image, options)
 
 
 def open_models(

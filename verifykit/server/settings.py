@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from verifykit.errors import InputError
-from verifykit.extraction import require_options
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
@@ -90,7 +90,7 @@ class ServerSettings:
     shutdown_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        require_options(self.multi_face, self.quality)
+        SampleOptions(self.multi_face, self.quality)
         if not self.gallery:
             raise InputError("gallery is empty: give a file or a postgresql:// URL")
         for name, least in _LEAST.items():

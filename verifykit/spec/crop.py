@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeAlias
+from typing import ClassVar, Literal, TypeVar
 
 from verifykit.errors import ModelContractError
 from verifykit.spec.values import Color, require_positive
@@ -40,7 +40,42 @@ class DetectorSpec:
 
 
 @dataclass(frozen=True)
-class FivePointCrop:
+class CropSpec:
+    """Base of the geometries: what every crop states.
+
+    A subclass is a frozen dataclass with a ``kind`` of its own, registered by :func:`register_crop`.
+
+    Attributes:
+        height_px: Rows of the crop.
+        width_px: Columns of the crop.
+    """
+
+    kind: ClassVar[str]
+    kinds: ClassVar[dict[str, type[CropSpec]]] = {}
+    height_px: int
+    width_px: int
+
+    def __post_init__(self) -> None:
+        require_positive("crop", height_px=self.height_px, width_px=self.width_px)
+
+    @property
+    def detector_spec(self) -> DetectorSpec | None:
+        """The detector that the crop needs; None for a crop without one."""
+        return None
+
+
+Crop = TypeVar("Crop", bound=CropSpec)
+
+
+def register_crop(crop: type[Crop]) -> type[Crop]:
+    """Make a crop's ``kind`` readable in model files; use it as a class decorator."""
+    CropSpec.kinds[crop.kind] = crop
+    return crop
+
+
+@register_crop
+@dataclass(frozen=True)
+class FivePointCrop(CropSpec):
     """A face: similarity transform of five landmarks onto a template, then a square crop.
 
     Attributes:
@@ -52,19 +87,25 @@ class FivePointCrop:
     """
 
     kind: ClassVar[str] = "five_point"
-    height_px: int
-    width_px: int
     landmarks_px: tuple[tuple[float, float], ...]
     detector: DetectorSpec
 
     def __post_init__(self) -> None:
         if len(self.landmarks_px) != 5:
-            raise ModelContractError(f"crop: five landmarks wanted, got {len(self.landmarks_px)}")
-        require_positive("crop", height_px=self.height_px, width_px=self.width_px)
+            raise ModelContractError(
+                f"crop: five landmarks are required, got {len(self.landmarks_px)}"
+            )
+        super().__post_init__()
+
+    @property
+    def detector_spec(self) -> DetectorSpec:
+        """The detector that finds the landmarks."""
+        return self.detector
 
 
+@register_crop
 @dataclass(frozen=True)
-class PlainCrop:
+class PlainCrop(CropSpec):
     """The whole image, resized; ``fit`` says what happens to its shape.
 
     Attributes:
@@ -74,16 +115,12 @@ class PlainCrop:
     """
 
     kind: ClassVar[str] = "plain"
-    height_px: int
-    width_px: int
     fit: Literal["stretch", "cover"]
 
-    def __post_init__(self) -> None:
-        require_positive("crop", height_px=self.height_px, width_px=self.width_px)
 
-
+@register_crop
 @dataclass(frozen=True)
-class SignatureCrop:
+class SignatureCrop(CropSpec):
     """Ink on paper: found, freed of its paper, centred on its centroid, inverted, scaled to the canvas.
 
     Sizes named ``working`` are those of the reduced copy in which the ink is looked for; an image is
@@ -114,8 +151,6 @@ class SignatureCrop:
     """
 
     kind: ClassVar[str] = "signature"
-    height_px: int
-    width_px: int
     working_side_px: int = 1024
     background_side_px: int = 256
     background_window_share: float = 0.06
@@ -136,10 +171,9 @@ class SignatureCrop:
     rim_thickness: float = 0.75
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require_positive(
             "crop",
-            height_px=self.height_px,
-            width_px=self.width_px,
             working_side_px=self.working_side_px,
             background_side_px=self.background_side_px,
         )
@@ -157,6 +191,3 @@ class SignatureCrop:
             raise ModelContractError(
                 f"crop: margin_share must be in [0, 0.5), got {self.margin_share}"
             )
-
-
-CropSpec: TypeAlias = FivePointCrop | PlainCrop | SignatureCrop

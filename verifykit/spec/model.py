@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import json
 import math
 import sys
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from verifykit.errors import CalibrationError, ModelContractError
 from verifykit.spec.cohort import Cohort
@@ -18,8 +19,32 @@ from verifykit.spec.values import InputSpec
 
 SCHEMA = 3
 
-Modality = Literal["face", "signature", "plain"]
+Modality: TypeAlias = str
+"""Name of a modality: ``"face"``, ``"signature"``, ``"plain"``, or one that was registered."""
+
+MODALITIES_GROUP = "verifykit.modalities"
+"""Entry point group of modules that register a modality when they are imported."""
+
+MODALITIES: set[str] = {"face", "signature", "plain"}
+"""Names of the modalities that a model file may state; see ``verifykit.modalities.register``."""
+
 Fusion = Literal["max", "mean", "centroid", "spread"]
+
+
+def require_modality(name: str, where: str) -> None:
+    """Refuse an unknown modality, after importing what other distributions register.
+
+    Raises:
+        ModelContractError: No modality of that name is registered.
+    """
+    if name not in MODALITIES:
+        for point in importlib.metadata.entry_points(group=MODALITIES_GROUP):
+            point.load()
+    if name not in MODALITIES:
+        raise ModelContractError(
+            f"{where}: {name[:80]!r} is not a known modality; known: {', '.join(sorted(MODALITIES))}; "
+            "import the package that registers it"
+        )
 
 
 @dataclass(frozen=True)
@@ -86,6 +111,7 @@ class ModelSpec:
     digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
+        require_modality(self.modality, "spec.modality")
         if not self.licence.strip():
             raise ModelContractError(f"model {self.name!r}: licence is empty; it is required")
         if len(self.golden_embedding) != self.embedding_size:
@@ -246,6 +272,8 @@ class ModelSpec:
             )
         for older in range(schema, SCHEMA):
             _UPGRADES[older](body)
+        if isinstance(name := body.get("modality"), str):
+            require_modality(name, "spec.modality")
         return build(cls, body, "spec")
 
 

@@ -45,7 +45,7 @@ def build(cls: type[Part], body: Any, where: str) -> Part:
     """A dataclass from parsed JSON.
 
     Args:
-        cls: The dataclass; a union of dataclasses is told apart by their ``kind``.
+        cls: The dataclass; a base class with ``kinds`` is resolved by the body's ``kind``.
         body: What ``json.loads`` gave.
         where: The path to it, for messages.
 
@@ -75,7 +75,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 def _value(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    kinds = {a.kind: a for a in arguments if hasattr(a, "kind")}
+    # A base class with subclasses of different kinds lists them in `kinds`.
+    kinds = getattr(hint, "kinds", None)
     if kinds:
         kind = value.get("kind") if isinstance(value, dict) else None
         if kind not in kinds:

@@ -169,7 +169,10 @@ def test_no_verb_takes_another_models_calibration(calibrated: Invoke) -> None:
         (["--accept-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
         (["--review-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
         (["--accept-fmr", "0.1", "--review-fmr", "0.02"], "review_fmr=0.02 is below accept_fmr"),
-        (["--accept-fmr", "0", "--review-fmr", "0.1"], "accept_fmr is a rate in (0, 1), got 0"),
+        (
+            ["--accept-fmr", "0", "--review-fmr", "0.1"],
+            "accept_fmr must be a rate in (0, 1), got 0",
+        ),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--fmr", ".1"], "give one of them"),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--threshold", ".1"], "give one of them"),
         (["--accept-fmr", "1e-6", "--review-fmr", ".1"], "takes at least 3000000 of them"),
@@ -188,8 +191,8 @@ def test_two_rates_that_cannot_be_meant(
     [
         (["--fpir", "0.05", "--fmr", "0.02"], "give one of them"),
         (["--fpir", "0.05", "--threshold", "0.5"], "give one of them"),
-        (["--fpir", "1"], "fpir is a rate in (0, 1)"),
-        (["--fpir", "1e-6"], "in a gallery of 2 subjects takes FMR 5e-07"),
+        (["--fpir", "1"], "fpir must be a rate in (0, 1)"),
+        (["--fpir", "1e-6"], "in a gallery of 2 subjects requires FMR 5e-07"),
     ],
 )
 def test_a_rate_of_a_gallery_that_cannot_be_meant(

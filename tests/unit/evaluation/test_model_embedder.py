@@ -18,9 +18,10 @@ from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation import embedding as model_embedder
 from verifykit.evaluation.embedding import Embedder, FaceChoice, ModelEmbedder
 from verifykit.extraction import SampleExtractor
+from verifykit.modalities import SampleCheck
+from verifykit.modalities.face import FaceQuality, QualityLimits
 from verifykit.modalities.face.detector import FaceDetector
-from verifykit.modalities.face.quality import QualityLimits
-from verifykit.modalities.signature.quality import SignatureLimits
+from verifykit.modalities.signature import SignatureLimits, SignatureQuality
 from verifykit.spec import Cohort, OperatingPoint
 from verifykit.types import Detection, Image, Template
 
@@ -68,7 +69,10 @@ def _encoder(
 ) -> Encoder:
     detector = cast("FaceDetector", Detector(*boxes_px))
     return Encoder(
-        face_spec(), _encode, SampleExtractor(FACE_CROP, detector, limits=limits), **options
+        face_spec(),
+        _encode,
+        SampleExtractor(FACE_CROP, detector, checks=[FaceQuality(limits)]),
+        **options,
     )
 
 
@@ -174,11 +178,11 @@ def test_the_key_changes_with_everything_that_an_embedding_depends_on(
     def key(encoder: Encoder, **options: Any) -> str:
         return ModelEmbedder(encoder, "m", **options).cache_key
 
-    def acquired(**limits: Any) -> Encoder:
+    def acquired(*checks: SampleCheck) -> Encoder:
         return Encoder(
             face_spec(),
             _encode,
-            SampleExtractor(FACE_CROP, cast("FaceDetector", Detector()), **limits),
+            SampleExtractor(FACE_CROP, cast("FaceDetector", Detector()), checks=checks or None),
         )
 
     usual = key(acquired())
@@ -186,8 +190,10 @@ def test_the_key_changes_with_everything_that_an_embedding_depends_on(
         key(acquired(), multi_face="largest"),
         key(acquired(), multi_face="middle"),
         key(acquired(), quality="warn"),
-        key(acquired(limits=STRICT)),
-        key(acquired(signature_limits=replace(SignatureLimits(), max_ink_share=0.5))),
+        key(acquired(FaceQuality(STRICT))),
+        key(
+            acquired(FaceQuality(), SignatureQuality(replace(SignatureLimits(), max_ink_share=0.5)))
+        ),
         key(_encoder(limits=QualityLimits(), provider="cuda")),
         key(Encoder(face_spec(weights_sha256="c" * 64), _encode, acquired().extractor)),
     ]

@@ -11,13 +11,13 @@ import pytest
 
 from tests.unit.gallery.files import DIGEST, SIZE, reopen, units
 from tests.unit.specs import face_spec
+from verifykit.decision import rule_for_pairs
 from verifykit.errors import CalibrationError, GalleryError
 from verifykit.gallery import Gallery, MemoryGallery
 from verifykit.gallery.duplicates import (
     DuplicatePair,
     find_duplicates,
     read_enrolled,
-    rule_for_pairs,
 )
 from verifykit.scoring import subject_score
 from verifykit.spec import Cohort, Fusion

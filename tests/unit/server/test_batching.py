@@ -13,6 +13,7 @@ import pytest
 from tests.unit.colours import encode, picture
 from verifykit.encoder import Encoder
 from verifykit.errors import ModelContractError
+from verifykit.extraction import SampleOptions
 from verifykit.server.batching import Batcher
 from verifykit.types import Embeddings, Image
 
@@ -135,7 +136,7 @@ def test_rows_of_a_real_model_do_not_depend_on_the_company(
 ) -> None:
     encoder = Encoder.open(face_model, threads=1)
     crops = [
-        encoder.extractor.samples(pictures[name], quality="warn")[0].crop
+        encoder.extractor.samples(pictures[name], SampleOptions(quality="warn"))[0].crop
         for name in ("person_a_1", "person_a_2", "person_b_1", "obama")
     ]
     batcher = Batcher(encoder.encode, size=4)

@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit.errors import ModelNotFoundError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities import crop
 from verifykit_training.config import CropConfig
@@ -78,7 +78,9 @@ def test_a_face_is_found_aligned_and_scaled(
     record = Record(portraits["person_a_1"], "a")
     assert cache.fill([record], lambda: extractor) == {}
     whole = build_extractor(CropConfig(detector=str(face_model)))
-    expected = whole.samples(record.path, multi_face="largest", quality="warn")[0].crop
+    expected = whole.samples(record.path, SampleOptions(multi_face="largest", quality="warn"))[
+        0
+    ].crop
     halved = cv2.resize(expected, (56, 56), interpolation=cv2.INTER_AREA)
     # The same face at half the size: the template is scaled, not cut.
     difference = np.abs(cache.crop(record.path).astype(int) - halved).mean()

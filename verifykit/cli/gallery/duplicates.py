@@ -23,14 +23,13 @@ from verifykit.cli.options import (
     open_reader,
 )
 from verifykit.cli.render import columns, counted, rate_text
-from verifykit.decision import DecisionOptions, DecisionRule
+from verifykit.decision import DecisionOptions, DecisionRule, rule_for_pairs
 from verifykit.gallery import shown_location
 from verifykit.gallery.duplicates import (
     DuplicatePair,
     Enrolled,
     find_duplicates,
     read_enrolled,
-    rule_for_pairs,
 )
 
 FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
@@ -70,8 +69,8 @@ def duplicates(
         if fmr is None and threshold is None and fpir is None:
             rule = rule_for_pairs(opened.spec, enrolled.comparison_count, attack)
         else:
-            rule = DecisionOptions(fmr, threshold, attack).search_rule(
-                opened.spec, DecisionOptions(), fpir, len(enrolled.subject_ids)
+            rule = DecisionOptions(fmr, threshold, attack, fpir=fpir).search_rule(
+                opened.spec, DecisionOptions(), len(enrolled.subject_ids)
             )
         with progress("duplicates") as on_template:
             pairs = find_duplicates(

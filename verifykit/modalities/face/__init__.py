@@ -1,1 +1,59 @@
-"""Faces: detect, crop, measure quality."""
+"""Faces: found by a detector, aligned by five landmarks, checked for quality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from verifykit.errors import AcquisitionError
+from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
+from verifykit.modalities.face.crop import crop_five_point
+from verifykit.modalities.face.detector import FaceDetector
+from verifykit.modalities.face.quality import FaceQuality, QualityLimits
+from verifykit.session import Provider
+from verifykit.spec import CropSpec, FivePointCrop
+from verifykit.types import Image
+
+__all__ = ["FaceDetector", "FaceModality", "FaceQuality", "QualityLimits"]
+
+
+class FaceModality(Modality):
+    """Faces in front of a camera."""
+
+    name = "face"
+    label = "Faces"
+    noun = "face"
+    plural = "faces"
+    crop_spec = FivePointCrop
+    capture: ClassVar[Capture] = "camera"
+    reasons: ClassVar[Mapping[str, str]] = {
+        "no_face": "Look at the camera, with the whole face in the image.",
+        "several_faces": "One person only: ask the others to step aside.",
+    }
+    checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(),)
+
+    def open_detector(
+        self, model: bytes, spec: CropSpec, *, providers: Provider, threads: int | None
+    ) -> FaceDetector:
+        """Return the detector inside a model file, opened."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        return FaceDetector(model, spec.detector, providers=providers, threads=threads)
+
+    def find(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
+        """Return the faces in an image, largest first."""
+        assert detector is not None  # noqa: S101 - by the extractor
+        found = detector.detect(image)
+        if not found:
+            raise AcquisitionError(
+                f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
+                "small, turned away, covered or badly lit",
+                reason="no_face",
+            )
+        return [Finding(detection, detection.landmarks_px) for detection in found]
+
+    def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
+        """Return the aligned face."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        if not len(finding.landmarks_px):
+            raise ValueError("a five_point crop needs landmarks_px: run the detector first")
+        return crop_five_point(image, spec, finding.landmarks_px)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.modalities.base import FoundSample, SampleCheck
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.ops import similarity_transform
 from verifykit.types import Detection, Image
@@ -61,6 +63,34 @@ class QualityLimits:
     max_yaw_deg: float = 50.0
     max_pitch_deg: float = 30.0
     min_visible_share: float = 0.77
+
+
+class FaceQuality(SampleCheck):
+    """Pose, size, light, sharpness and completeness of a face."""
+
+    name = "face_quality"
+    reasons: ClassVar[Mapping[str, str]] = {
+        "face_too_small": "Come closer: the face is too small.",
+        "clipped": "Move to the middle: a part is outside the image.",
+        "extreme_pose": "Look straight at the camera and hold it upright.",
+        "too_dark": "More light: the face is too dark.",
+        "too_bright": "Less light: parts of the face are white.",
+        "too_blurred": "Hold still and clean the lens: the face is blurred.",
+    }
+
+    def __init__(self, limits: QualityLimits | None = None) -> None:
+        self.limits = limits or QualityLimits()
+
+    def measure(self, sample: FoundSample) -> dict[str, float]:
+        """Return what :func:`measure_face` measures."""
+        detection = sample.finding.detection
+        assert detection is not None  # noqa: S101 - faces are detected
+        turned_deg = sample.detector.turned_deg(sample.image, detection)
+        return measure_face(sample.image, detection, sample.crop, turned_deg)
+
+    def judge(self, measures: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the reason codes of :func:`face_reasons`."""
+        return face_reasons(measures, self.limits)
 
 
 def measure_face(

@@ -8,13 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
+from verifykit.modalities.base import FoundSample, SampleCheck
 from verifykit.modalities.signature.ink import Ink
-
-_MEASURES = (
-    *("contrast", "side_px", "stroke_px", "ink_share", "ink_length", "winding", "cut_share"),
-    "stray_share",
-)
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,29 @@ class SignatureLimits:
     max_cut_share: float = 0.02
 
 
+class SignatureQuality(SampleCheck):
+    """Whether there is one signature, whole and large enough to compare."""
+
+    name = "signature_quality"
+    reasons: ClassVar[Mapping[str, str]] = {
+        "too_dense": "Show one signature on plain paper and nothing else.",
+        "too_little_ink": "Write the whole signature: there is too little ink.",
+        "too_small": "Scan at a higher resolution, or write larger.",
+        "clipped": "Move to the middle: a part is outside the image.",
+    }
+
+    def __init__(self, limits: SignatureLimits | None = None) -> None:
+        self.limits = limits or SignatureLimits()
+
+    def measure(self, sample: FoundSample) -> dict[str, float]:
+        """Return what :func:`measure_signature` measures."""
+        return measure_signature(sample.finding.evidence)
+
+    def judge(self, measures: Mapping[str, float]) -> tuple[str, ...]:
+        """Return the reason codes of :func:`signature_reasons`."""
+        return signature_reasons(measures, self.limits)
+
+
 def measure_signature(ink: Ink) -> dict[str, float]:
     """Measure what decides whether ink is worth comparing.
 
@@ -55,16 +75,8 @@ def measure_signature(ink: Ink) -> dict[str, float]:
         without being ink, 0..1). All 0 without ink.
     """
     if ink.box_px is None:
-        names = (
-            "contrast",
-            "side_px",
-            "stroke_px",
-            "ink_share",
-            "ink_length",
-            "winding",
-            "cut_share",
-        )
-        return dict.fromkeys(names, 0.0)
+        measures = "contrast side_px stroke_px ink_share ink_length winding cut_share stray_share"
+        return dict.fromkeys(measures.split(), 0.0)
     left, top, right, bottom = ink.box_px
     area = float(ink.mask.sum())
     width = max(ink.stroke_px, 1.0)

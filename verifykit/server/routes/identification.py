@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from verifykit.decision import DecisionOptions
 from verifykit.errors import AcquisitionError
+from verifykit.extraction import SampleOptions
 from verifykit.server.dependencies import Caller, Record, require, service_of
 from verifykit.server.errors import hint_for
 from verifykit.server.schemas import (
@@ -67,8 +68,8 @@ def _identified(
 ) -> Response:
     (picture,) = upload.picture_each("image")
     verifier = model.verifier
-    asked = DecisionOptions(question.fmr, question.threshold, question.attack)
-    rule = asked.search_rule(verifier.spec, model.usual, question.fpir, len(verifier.gallery))
+    options = DecisionOptions(question.fmr, question.threshold, question.attack, fpir=question.fpir)
+    rule = options.search_rule(verifier.spec, model.usual, len(verifier.gallery))
     with record.refusals():
         answers = identify_each(
             verifier.encoder,
@@ -76,8 +77,9 @@ def _identified(
             picture,
             rule=rule,
             limit=question.limit,
-            multi_face=question.multi_face or model.multi_face,
-            quality=question.quality or model.quality,
+            options=verifier.sample_options.changed(
+                multi_face=question.multi_face, quality=question.quality
+            ),
         )
     for answer in answers:
         best = answer.candidates[0] if answer.candidates else None
@@ -101,7 +103,7 @@ def _inspected(model: ServedModel, upload: Upload) -> Response:
     samples: list[dict[str, Any]] = []
     reasons: list[str] = []
     try:
-        for sample in extractor.samples(pixels, multi_face="all", quality="warn"):
+        for sample in extractor.samples(pixels, SampleOptions("all", "warn")):
             found = sample.detection
             samples.append(
                 {

@@ -11,10 +11,11 @@ import pytest
 
 from demo.drawn import Writer
 from verifykit.errors import AcquisitionError
-from verifykit.extraction import SampleExtractor
+from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.signature.ink import find_ink
 from verifykit.modalities.signature.quality import (
     SignatureLimits,
+    SignatureQuality,
     measure_signature,
     signature_reasons,
 )
@@ -22,7 +23,7 @@ from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 
 SPEC = SignatureCrop(96, 288)
-ACQUISITION = SampleExtractor(SPEC)
+EXTRACTOR = SampleExtractor(SPEC)
 SIGNED = Writer(3).genuine(0)
 
 
@@ -32,7 +33,7 @@ def _page(height: int = 220, width: int = 480) -> Image:
 
 def _reason(image: Image) -> str | None:
     try:
-        ACQUISITION.samples(image)
+        EXTRACTOR.samples(image)
     except AcquisitionError as error:
         return error.reason
     return None
@@ -45,7 +46,7 @@ def _line(page: Image, *points: tuple[int, int], width: int = 4) -> Image:
 
 @pytest.mark.parametrize("writer", range(8))
 def test_signatures_are_taken(writer: int) -> None:
-    (sample,) = ACQUISITION.samples(Writer(writer).genuine(1))
+    (sample,) = EXTRACTOR.samples(Writer(writer).genuine(1))
     assert sample.reasons == ()
     assert sample.crop.shape == (96, 288, 3)
     assert sample.quality["side_px"] > 100
@@ -56,7 +57,7 @@ def test_paper_is_blank_whatever_the_gate() -> None:
     for paper in (_page(), noisy, np.full((64, 64, 3), 90, np.uint8)):
         assert _reason(paper) == "blank"
         with pytest.raises(AcquisitionError, match="no ink was found"):
-            ACQUISITION.samples(paper, quality="warn")
+            EXTRACTOR.samples(paper, SampleOptions(quality="warn"))
 
 
 def test_a_dot_a_dash_and_a_line_are_too_little() -> None:
@@ -85,7 +86,7 @@ def test_what_is_no_handwriting_is_too_dense(portraits: Mapping[str, Path]) -> N
 
 def _refused(path: Path) -> bool:
     try:
-        ACQUISITION.samples(path)
+        EXTRACTOR.samples(path)
     except AcquisitionError:
         return True
     return False
@@ -108,18 +109,20 @@ def test_a_signature_cut_by_the_rim_is_clipped() -> None:
     assert "clipped" not in _codes(whole)
     assert "clipped" in _codes(cut)
     with pytest.raises(AcquisitionError, match=r"not usable \(clipped\); measured: contrast"):
-        ACQUISITION.samples(cut)
+        EXTRACTOR.samples(cut)
 
 
 def test_the_warning_gate_takes_and_tells() -> None:
     rows = np.nonzero(SIGNED[:, :, 0] < 128)[0]
-    (sample,) = ACQUISITION.samples(SIGNED[int(np.percentile(rows, 60)) :], quality="warn")
+    (sample,) = EXTRACTOR.samples(
+        SIGNED[int(np.percentile(rows, 60)) :], SampleOptions(quality="warn")
+    )
     assert "clipped" in sample.reasons
     assert sample.quality["cut_share"] > SignatureLimits().max_cut_share
 
 
 def test_limits_can_be_chosen() -> None:
-    strict = SampleExtractor(SPEC, signature_limits=SignatureLimits(min_side_px=10_000.0))
+    strict = SampleExtractor(SPEC, checks=[SignatureQuality(SignatureLimits(min_side_px=10_000.0))])
     with pytest.raises(AcquisitionError) as caught:
         strict.samples(SIGNED)
     assert caught.value.reason == "too_small"
