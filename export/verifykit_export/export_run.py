@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from verifykit._files import atomic_write
 from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
 from verifykit.evaluation.calibrate import Measured as MeasuredPoints
 from verifykit.models import load, render_card
@@ -30,7 +31,7 @@ from verifykit_export.precision import Precision, to_float16, to_int8
 from verifykit_export.samples import Samples, read_samples
 from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
 from verifykit_training.evaluation import Scores, Verification, evaluate_verification
-from verifykit_training.run_folder import EncoderRecord, write_whole
+from verifykit_training.run_folder import EncoderRecord
 
 _GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
 _TIMED_RUNS = 15
@@ -161,7 +162,7 @@ def export_run(request: ExportRequest) -> Exported:
     )
     card = request.target.with_suffix(".md")
     text = render_card(spec) + render_measured(record, measured)
-    write_whole(card, lambda part: _write(part, text))
+    atomic_write(card, text)
     return Exported(request.target, card, spec, measured)
 
 
@@ -247,7 +248,3 @@ def _spec(
         golden_tolerance=_GOLDEN_TOLERANCE[request.precision],
         evidence=measured.evidence,
     )
-
-
-def _write(part: str, text: str) -> None:
-    Path(part).write_text(text, encoding="utf-8")

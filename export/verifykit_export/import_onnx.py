@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 import onnx
 
+from verifykit._files import atomic_write
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image
@@ -26,7 +27,6 @@ from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
-from verifykit_training.run_folder import write_whole
 
 _REAL_IMAGES = 64
 
@@ -151,7 +151,7 @@ def import_foreign(request: ImportRequest) -> Imported:
     )
     card = request.target.with_suffix(".md")
     text = render_card(model) + _render_import(request, parity, len(real))
-    write_whole(card, lambda part: _write(part, text))
+    atomic_write(card, text)
     return Imported(request.target, card, model, parity, len(real))
 
 
@@ -268,7 +268,3 @@ def _render_import(request: ImportRequest, parity: Parity, real: int) -> str:
         "- error rates: not measured here",
     ]
     return "\n" + "\n".join(lines) + "\n"
-
-
-def _write(part: str, text: str) -> None:
-    Path(part).write_text(text, encoding="utf-8")

@@ -17,13 +17,13 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from verifykit._files import atomic_write
 from verifykit.errors import ModelContractError
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modelfile import DETECTOR_KEY, SPEC_KEY, append_checksum, metadata_entry
 from verifykit.session import Session, unit_rows
 from verifykit.spec import InputSpec, ModelSpec
 from verifykit.types import Embeddings, Image
-from verifykit.writing import write_whole
 
 
 def weights_digest(model: onnx.ModelProto) -> str:
@@ -114,7 +114,7 @@ def write_model(
     if detector is not None and stated is not None:
         _agree("detector", weights_digest(detector), stated.weights_sha256)
         data += metadata_entry(DETECTOR_KEY, base64.b64encode(_serialised(detector)).decode())
-    write_whole(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
+    atomic_write(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
 
 
 def _serialised(model: onnx.ModelProto) -> bytes:

@@ -24,9 +24,8 @@ def test_the_page_on_the_audit_log_runs(
     def now() -> str:
         return f"2026-11-25T08:{next(minutes):02}:00.000Z"
 
-    monkeypatch.setattr("verifykit.audit.files.now", now)
     monkeypatch.setattr("verifykit.audit.log.now", now)
-    monkeypatch.setattr("verifykit.audit.files.secrets.token_hex", lambda size: "5a" * size)
+    monkeypatch.setattr("verifykit.audit.log.secrets.token_hex", lambda size: "5a" * size)
     monkeypatch.setattr("tests.e2e.readme.NAMES", {})  # no portraits
     monkeypatch.chdir(tmp_path)
     statuses = []

@@ -8,8 +8,6 @@ change; a changed image is cropped again, and processes may fill one cache at on
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import verifykit
+from verifykit._files import atomic_write
 from verifykit.errors import InputError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
@@ -162,7 +161,5 @@ class CropCache:
 
 def _write(path: Path, data: bytes) -> None:
     """Whole or not at all, also with another process at the same file."""
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    Path(name).replace(path)
+    # Only a cache: to wait for the disk at each crop would take longer than to crop.
+    atomic_write(path, data, mode=0o600, durable=False)

@@ -13,8 +13,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,138 +22,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from verifykit._files import atomic_file, atomic_write
 from verifykit.spec import CropSpec, InputSpec
 from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
 from verifykit_training.errors import TrainingError
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
-
-
-@dataclass(frozen=True)
-class Job:
-    """What to train, on what, and where to.
-
-    Attributes:
-        config: As the TOML file states it.
-        data: A folder with a folder for each subject, or a CSV.
-        run: The run's folder.
-        cache: Folder of the crops; None is verifykit's own.
-        triplets: A CSV of triplets, for ``sampler.name = "triplet_file"``.
-        resume: Go on with the run that lies in the folder.
-        stop_after: Stop in good order once so many epochs are done; the schedule is that of all.
-        quiet: No progress on standard error.
-    """
-
-    config: Config
-    data: Path
-    run: Path
-    cache: Path | None = None
-    triplets: Path | None = None
-    resume: bool = False
-    stop_after: int | None = None
-    quiet: bool = False
-
-
-@dataclass
-class Outcome:
-    """How far a run came; a checkpoint holds it too.
-
-    Attributes:
-        epoch: Epochs done.
-        batch: Steps done in the epoch under way.
-        step: Optimiser steps done.
-        best_epoch: The epoch, from 1, whose weights are kept; 0 before the first validation.
-        best: Its validation metric; None without validation.
-        without_gain: Validations since.
-        ended: Whether there is nothing left to do.
-        collapsed: Whether collapse was said.
-        is_first_process: Whether this is the process that writes.
-    """
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_epoch: int = 0
-    best: float | None = None
-    without_gain: int = 0
-    ended: bool = False
-    collapsed: bool = False
-    is_first_process: bool = True
-
-
-def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the file before it stays until this one is on the disk.
-
-    Args:
-        path: Where to.
-        state: Tensors, numbers, strings, and lists and dicts of them.
-    """
-    write_whole(path, lambda part: torch.save(state, part))
-
-
-def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint onto the CPU; nothing in it is executed.
-
-    Args:
-        path: What :func:`save_checkpoint` wrote.
-
-    Raises:
-        TrainingError: It is not there, or is no checkpoint.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise TrainingError(f"there is no checkpoint {path}: nothing to resume") from error
-    except Exception as error:  # torch raises many kinds on a damaged file
-        raise TrainingError(f"{path} is no checkpoint that can be read: {error}") from error
-    return dict(state)
-
-
-def save_weights(path: Path, encoder: nn.Module) -> None:
-    """Write an encoder's weights and buffers as safetensors.
-
-    Args:
-        path: Where to.
-        encoder: The module.
-    """
-    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    write_whole(path, lambda part: save_file(state, part))
-
-
-def load_weights(path: Path, encoder: nn.Module) -> None:
-    """Load weights that :func:`save_weights` wrote, key by key.
-
-    Args:
-        path: The file.
-        encoder: The same network.
-
-    Raises:
-        TrainingError: The file is not there or damaged, or holds other keys or shapes.
-    """
-    try:
-        encoder.load_state_dict(load_file(path), strict=True)
-    except Exception as error:  # safetensors and torch have no common one
-        raise TrainingError(f"{path} does not fit the encoder, or is damaged: {error}") from error
-
-
-def write_whole(path: Path, write: Callable[[str], None]) -> None:
-    """Let ``write`` fill a file beside ``path``, bring it to the disk, and put it in place.
-
-    Args:
-        path: Where to.
-        write: Given the name of the file to fill.
-    """
-    descriptor, part = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(descriptor)
-    try:
-        write(part)
-        with open(part, "rb") as file:  # noqa: PTH123 - a name from tempfile
-            os.fsync(file.fileno())
-        Path(part).chmod(0o644)
-        Path(part).replace(path)
-    finally:
-        Path(part).unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -236,7 +110,7 @@ class RunFolder:
             name: Of the file in the folder.
             text: What it shall hold.
         """
-        write_whole(self.path / name, lambda part: _write(part, text))
+        atomic_write(self.path / name, text)
 
     def write_record(self, record: EncoderRecord) -> None:
         """Write ``spec.json``."""
@@ -352,10 +226,6 @@ def encoder_record(
     )
 
 
-def _write(part: str, text: str) -> None:
-    Path(part).write_text(text, encoding="utf-8")
-
-
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
@@ -368,3 +238,112 @@ def _tensorboard(folder: Path) -> Any:
     except ImportError:
         return None
     return SummaryWriter(str(folder))
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to train, on what, and where to.
+
+    Attributes:
+        config: As the TOML file states it.
+        data: A folder with a folder for each subject, or a CSV.
+        run: The run's folder.
+        cache: Folder of the crops; None is verifykit's own.
+        triplets: A CSV of triplets, for ``sampler.name = "triplet_file"``.
+        resume: Go on with the run that lies in the folder.
+        stop_after: Stop in good order once so many epochs are done; the schedule is that of all.
+        quiet: No progress on standard error.
+    """
+
+    config: Config
+    data: Path
+    run: Path
+    cache: Path | None = None
+    triplets: Path | None = None
+    resume: bool = False
+    stop_after: int | None = None
+    quiet: bool = False
+
+
+@dataclass
+class Outcome:
+    """How far a run came; a checkpoint holds it too.
+
+    Attributes:
+        epoch: Epochs done.
+        batch: Steps done in the epoch under way.
+        step: Optimiser steps done.
+        best_epoch: The epoch, from 1, whose weights are kept; 0 before the first validation.
+        best: Its validation metric; None without validation.
+        without_gain: Validations since.
+        ended: Whether there is nothing left to do.
+        collapsed: Whether collapse was said.
+        is_first_process: Whether this is the process that writes.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_epoch: int = 0
+    best: float | None = None
+    without_gain: int = 0
+    ended: bool = False
+    collapsed: bool = False
+    is_first_process: bool = True
+
+
+def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint; the file before it stays until this one is on the disk.
+
+    Args:
+        path: Where to.
+        state: Tensors, numbers, strings, and lists and dicts of them.
+    """
+    with atomic_file(path) as part:
+        torch.save(state, part)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint onto the CPU; nothing in it is executed.
+
+    Args:
+        path: What :func:`save_checkpoint` wrote.
+
+    Raises:
+        TrainingError: It is not there, or is no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"there is no checkpoint {path}: nothing to resume") from error
+    except Exception as error:  # torch raises many kinds on a damaged file
+        raise TrainingError(f"{path} is no checkpoint that can be read: {error}") from error
+    return dict(state)
+
+
+def save_weights(path: Path, encoder: nn.Module) -> None:
+    """Write an encoder's weights and buffers as safetensors.
+
+    Args:
+        path: Where to.
+        encoder: The module.
+    """
+    state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
+    with atomic_file(path) as part:
+        save_file(state, part)
+
+
+def load_weights(path: Path, encoder: nn.Module) -> None:
+    """Load weights that :func:`save_weights` wrote, key by key.
+
+    Args:
+        path: The file.
+        encoder: The same network.
+
+    Raises:
+        TrainingError: The file is not there or damaged, or holds other keys or shapes.
+    """
+    try:
+        encoder.load_state_dict(load_file(path), strict=True)
+    except Exception as error:  # safetensors and torch have no common one
+        raise TrainingError(f"{path} does not fit the encoder, or is damaged: {error}") from error

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from verifykit._files import FileLock, LockHeldError
 from verifykit.errors import InputError
-
-if sys.platform == "win32":
-    import msvcrt
-else:
-    import fcntl
 
 FORMAT_KEY = "verifykit_batch"
 """The key that only the first line has; its value is the format's number."""
@@ -41,18 +36,14 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
     """
     if out.exists() and not out.is_file():
         raise InputError(f"{str(out)!r} is not a file: give the path of one as output")
-    # Neither mode "r+b", which makes no file, nor "a+b", which cannot cut a torn line.
-    with os.fdopen(
-        os.open(out, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0)), "r+b"
-    ) as file:
-        try:
-            if sys.platform == "win32":
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise InputError(f"{str(out)!r}: another process is writing to it") from error
-        yield file
+    try:
+        with (
+            FileLock(out, mode=0o666) as handle,
+            os.fdopen(handle, "r+b", closefd=False) as file,
+        ):
+            yield file
+    except LockHeldError as error:
+        raise InputError(f"{str(out)!r}: another process is writing to it") from error
 
 
 def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:

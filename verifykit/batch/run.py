@@ -32,6 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from verifykit._files import atomic_write
 from verifykit.batch.output import (
     FORMAT_KEY,
     begin,
@@ -67,7 +68,6 @@ from verifykit.models import calibration_digest
 from verifykit.spec import Attack
 from verifykit.types import Candidate, Image, MultiFace, QualityGate, Sample
 from verifykit.verifier import Verifier
-from verifykit.writing import write_whole
 
 _AHEAD = 2  # blocks that are being decoded while one is embedded and one is searched for
 _LEAST_BLOCK = 16
@@ -503,7 +503,7 @@ class _Run:
             # In this order: a table without its journal is finished, and says of what run it is.
             counts = {**asdict(summary), "seconds": {}}
             body = {"settings": self.header, "count": self.count, "summary": counts}
-            write_whole(state, json.dumps(body, indent=1).encode("ascii") + b"\n")
+            atomic_write(state, json.dumps(body, indent=1) + "\n")
             write_table(read_rows(file, journal), self.out)
         journal.unlink(missing_ok=True)
         return summary

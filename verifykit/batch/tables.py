@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from verifykit._files import atomic_file
 from verifykit.batch._extra import batch_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
@@ -159,20 +158,9 @@ def write_table(rows: Iterable[Row], out: Path) -> None:
         OSError: It cannot be written.
         InputError: What writes Parquet is not installed.
     """
-    handle, name = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}-")
-    os.close(handle)
-    try:
-        if out.suffix.lower() == ".csv":
-            _write_csv(rows, Path(name))
-        else:
-            _write_parquet(rows, Path(name))
-        with Path(name).open("rb+") as file:
-            os.fsync(file.fileno())
-        Path(name).chmod(0o644)
-        Path(name).replace(out)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    write = _write_csv if out.suffix.lower() == ".csv" else _write_parquet
+    with atomic_file(out) as part:
+        write(rows, part)
 
 
 def _faces(rows: Iterable[Row]) -> Iterator[Row]:

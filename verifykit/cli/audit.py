@@ -1,4 +1,4 @@
-"""``verifykit audit``: is the log whole, what does it say, and what does it say of somebody?"""
+"""``verifykit audit``: verify an audit log, print its last entries, export entries."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption
 from verifykit.cli.render import columns, counted
 
-FOUND = 1  # something for a person to look at, as `verifykit gallery duplicates` has it
+FOUND = 1  # the exit status if there are problems, as of `verifykit gallery duplicates`
 
 LogArgument = Annotated[Path, typer.Argument(metavar="FILE", help="The audit log.")]
 
-app = typer.Typer(help="Check an audit log, look at it, export from it.", no_args_is_help=True)
+app = typer.Typer(help="Verify an audit log, print or export its entries.", no_args_is_help=True)
 
 
 @app.command()
@@ -32,19 +32,22 @@ def verify(
     log: LogArgument,
     count: Annotated[
         int | None,
-        typer.Option("--count", metavar="N", help="Number of an entry that was noted elsewhere."),
+        typer.Option("--count", metavar="N", help="Number of an entry, noted elsewhere."),
     ] = None,
     head: Annotated[
         str | None,
-        typer.Option("--head", metavar="HASH", help="Its hash, noted elsewhere: it must be there."),
+        typer.Option(
+            "--head", metavar="HASH", help="Its hash, noted elsewhere: it must be in the log."
+        ),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Name every line that was changed, taken out, put in or moved.
+    """Find where lines were changed, removed, inserted or moved.
 
-    Prints the last entry's number and hash: note them elsewhere, and give them back another day as --count
-    and --head. Status 0 when the log is sound, 1 when there are problems.
+    Prints the line at which the chain first breaks, and the line at which it resumes. For a sound log, prints
+    the last entry's number and hash: note them elsewhere, and give them later as --count and --head. Status
+    0 if the log is sound, 1 if there are problems.
     """
     with outcome(as_json=as_json, debug=debug):
         report = examine_log(log, count=count, head=head)
@@ -57,7 +60,7 @@ def verify(
 def tail(
     log: LogArgument,
     count: Annotated[
-        int, typer.Option("--lines", "-n", min=1, help="At most so many entries.")
+        int, typer.Option("--lines", "-n", min=1, help="The most entries to print.")
     ] = 10,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -84,26 +87,33 @@ def tail(
 @app.command()
 def export(
     log: LogArgument,
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to be made.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
     subject_id: Annotated[
-        str | None, typer.Option("--subject", metavar="SUBJECT", help="Only about this subject.")
+        str | None,
+        typer.Option("--subject", metavar="SUBJECT", help="Only entries about this subject."),
     ] = None,
     since: Annotated[
         str | None,
-        typer.Option("--since", metavar="TIME", help="From then on: 2026-11-25T08:00, UTC."),
+        typer.Option(
+            "--since", metavar="TIME", help="Only from this time on: 2026-11-25T08:00, UTC."
+        ),
     ] = None,
     until: Annotated[
         str | None,
-        typer.Option("--until", metavar="TIME", help="Before then; a day is its beginning."),
+        typer.Option(
+            "--until", metavar="TIME", help="Only before this time; a day is its beginning."
+        ),
     ] = None,
     export_format: Annotated[
-        ExportFormat, typer.Option("--format", help="Lines as they stand in the log, or a table.")
+        ExportFormat, typer.Option("--format", help="Lines as they are in the log, or a table.")
     ] = "jsonl",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace an existing file.")
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Write entries to a file of their own, for example all that are about one subject."""
+    """Write entries to a file, for example all entries about one subject."""
     with outcome(as_json=as_json, debug=debug):
         written = export_log(
             log,
@@ -123,9 +133,14 @@ def _report_text(report: AuditReport, log: Path) -> str:
     lines = [f"problem: {_printable(str(problem))}" for problem in report.problems]
     if not lines:
         lines = [f"{log} is sound: {counted(report.line_count, 'line')}"]
+    if report.break_count:
+        resumes = (
+            f"resumes at line {report.resume_line}" if report.resume_line else "does not resume"
+        )
+        lines.append(f"{counted(report.break_count, 'break')}: the chain {resumes}")
     if report.unfinished_bytes:
         lines.append(
-            f"unfinished  {counted(report.unfinished_bytes, 'byte')} behind the last line: not yet written, "
+            f"unfinished  {counted(report.unfinished_bytes, 'byte')} after the last line: not yet written, "
             "or its writing was interrupted"
         )
     if report.hash and not report.problems:
@@ -136,7 +151,7 @@ def _report_text(report: AuditReport, log: Path) -> str:
 def _row(entry: AuditEntry) -> tuple[str, ...]:
     reason = entry.reason or ""
     if entry.dropped_bytes is not None:
-        reason += f" ({counted(entry.dropped_bytes, 'byte')} cut off)"
+        reason += f" ({counted(entry.dropped_bytes, 'byte')} removed)"
     cells = (
         *(str(entry.sequence), entry.time, entry.key_id, entry.verb, entry.subject_id),
         *(entry.decision, _score(entry.score), _score(entry.threshold), reason),
@@ -149,7 +164,7 @@ def _score(value: float | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Whoever wrote to the file must not write to the terminal: escapes as Python has them."""
+    """Escape a text as Python does: the content of the file must not control the terminal."""
     return "".join(
         each if each.isprintable() or each == "\u200d" else repr(each)[1:-1] for each in text
     )

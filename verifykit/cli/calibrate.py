@@ -67,12 +67,12 @@ def calibrate(
     """
     with outcome(as_json=as_json, debug=debug):
         from verifykit import modelfile
+        from verifykit._files import atomic_write
         from verifykit.evaluation.calibrate import calibrate as measure
         from verifykit.evaluation.embedding import ModelEmbedder
         from verifykit.evaluation.pairs import read_data
         from verifykit.models import load
         from verifykit.verifier import open_encoder
-        from verifykit.writing import write_whole
 
         counts = _numbers(references)
         for target in (out, model_out):
@@ -94,10 +94,10 @@ def calibrate(
                 cache=kept,
                 on_image=on_image,
             )
-        write_whole(out, found.to_json().encode())
+        atomic_write(out, found.to_json().encode())
         if model_out is not None:
             file = load(model)
-            write_whole(model_out, modelfile.with_spec(file, found.apply(file.spec)))
+            atomic_write(model_out, modelfile.with_spec(file, found.apply(file.spec)))
         body = {
             "out": str(out),
             "model": found.model,

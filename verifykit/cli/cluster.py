@@ -61,9 +61,9 @@ def cluster(
     pair is expected, or the calibration's lowest.
     """
     with outcome(as_json=as_json, debug=debug):
+        from verifykit._files import atomic_write
         from verifykit.clustering import cluster_folder
         from verifykit.verifier import open_encoder
-        from verifykit.writing import write_whole
 
         if not out.parent.is_dir():  # before the long part, not after it
             raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
@@ -80,7 +80,7 @@ def cluster(
                 on_image=on_image,
                 on_face=on_face,
             )
-        write_whole(out, _table(found).encode(errors="surrogateescape"))
+        atomic_write(out, _table(found).encode(errors="surrogateescape"))
         refused = Counter(each.reason for each in found.refused)
         body = {
             "out": str(out),

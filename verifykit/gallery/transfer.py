@@ -25,7 +25,6 @@ import hashlib
 import itertools
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from verifykit._files import atomic_file
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
@@ -174,17 +174,8 @@ def export_gallery(
     if place.exists() and not overwrite:
         raise InputError(f"{place} exists: give another path, or say that it shall be overwritten")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{place.name}.", dir=place.parent)  # mode 0600
-        try:
-            with os.fdopen(handle, "wb") as file:
-                report = _write(gallery, file)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(name, place)  # noqa: PTH105
-        except BaseException:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(name)  # noqa: PTH108
-            raise
+        with atomic_file(place, mode=0o600) as part, part.open("wb") as file:
+            report = _write(gallery, file)
     except OSError as error:
         raise GalleryError(
             f"{place} cannot be written: {error.strerror}; nothing was left there"

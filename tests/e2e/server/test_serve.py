@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.e2e.server.served import command, served
-from verifykit.audit import read_log, verify_log
+from verifykit.audit import examine_log, read_log
 from verifykit.gallery import SqliteGallery
 
 Portraits = Mapping[str, Path]
@@ -44,7 +44,7 @@ def test_enrol_verify_stop_and_go_on(
         "staff.db.server",
     ]
     log = tmp_path / "staff.db.audit.jsonl"
-    assert verify_log(log) == []
+    assert examine_log(log).problems == []
     assert [e.decision for e in read_log(log)] == ["enrolled", "match", "no_match", "match"]
     found = command("verify", "alice", portraits["person_a_2"], "--gallery", tmp_path / "staff.db")
     assert (found.returncode, found.stderr) == (0, "")
@@ -73,7 +73,7 @@ def test_every_enrolment_that_was_answered_is_kept_when_the_service_is_stopped_i
     assert enrolled
     assert len(enrolled) < 40
     log = tmp_path / "staff.db.audit.jsonl"
-    assert verify_log(log) == []
+    assert examine_log(log).problems == []
     audited = {e.subject_id for e in read_log(log)}
     assert enrolled <= audited
     with SqliteGallery.open_existing(tmp_path / "staff.db") as gallery:

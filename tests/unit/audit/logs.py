@@ -1,4 +1,4 @@
-"""Audit logs for tests, and what follows from the format without the code that writes it."""
+"""Audit logs for tests, and checks of the format that do not use the code under test."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIGEST = "d" * 64
 
 
 def written(path: Path, entries: int) -> list[bytes]:
-    """A new log with so many entries: its lines, the first of which is the log's own."""
+    """Write a new log with this number of entries; return its lines, the first of which begins the log."""
     log = AuditLog(path)
     for i in range(entries):
         log.append(
@@ -29,12 +29,12 @@ def written(path: Path, entries: int) -> list[bytes]:
 
 
 def lines_of(path: Path) -> list[bytes]:
-    """Lines with their line feeds."""
+    """Return the lines of a file with their line feeds."""
     return path.read_bytes().splitlines(keepends=True)
 
 
-def resealed(line: bytes, **changes: Any) -> bytes:
-    """A line with another content and a hash to fit: what somebody who knows the format can do."""
+def rehashed(line: bytes, **changes: Any) -> bytes:
+    """Return a line with other content and a matching hash, as anyone who knows the format can make."""
     body = {**json.loads(line), **changes}
     del body["hash"]
     body["hash"] = hashlib.sha256(_canonical(body)).hexdigest()

@@ -1,4 +1,4 @@
-"""Writing an audit log: what is in a line, what is refused, and who waits for whom."""
+"""Writing an audit log: the fields of a line, refused values, threads and processes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ import pytest
 
 import verifykit as vk
 from tests.unit.audit.logs import DIGEST, lines_of, require_chain, written
-from verifykit.audit import AuditLog, examine_log, head, read_log, verify_log
+from verifykit._files import FileLock, sync
+from verifykit.audit import AuditLog, examine_log, read_log
+from verifykit.audit.log import head_path
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="takes fork")
 
@@ -27,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "staff.db.audit.jsonl"
 
 
-def test_an_entry_is_a_line_that_holds_what_was_told(path: Path) -> None:
+def test_an_entry_is_a_line_with_the_given_values(path: Path) -> None:
     log = vk.AuditLog(path)
     entry = log.append(
         "verify",
@@ -107,7 +109,9 @@ def test_two_logs_begin_differently_and_only_their_owner_reads_them(tmp_path: Pa
         ("reason", np.zeros((4, 4, 3), np.uint8)),
     ],
 )
-def test_what_is_no_short_text_or_number_is_refused(path: Path, name: str, value: Any) -> None:
+def test_values_other_than_short_texts_and_numbers_are_refused(
+    path: Path, name: str, value: Any
+) -> None:
     log = AuditLog(path)
     before = path.read_bytes()
     with pytest.raises(vk.InputError, match=name) as caught:
@@ -121,13 +125,12 @@ def test_append_returns_when_the_line_is_on_the_disk(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, on_disk = AuditLog(path), []
-    really = head.sync
 
-    def sync(handle: int) -> None:
-        really(handle)
+    def sync_and_look(handle: int) -> None:
+        sync(handle)
         on_disk.append(path.read_bytes())
 
-    monkeypatch.setattr("verifykit.audit.log.sync", sync)
+    monkeypatch.setattr("verifykit.audit.log.sync", sync_and_look)
     for _ in range(3):
         entry = log.append("verify")
         assert entry.hash.encode() in on_disk[-1]
@@ -158,7 +161,7 @@ def test_threads_share_a_sync_and_every_entry_is_there_once(
         mine = [e.subject_id for e in read_log(path) if str(e.subject_id).startswith(f"{thread}-")]
         assert mine == [f"{thread}-{i}" for i in range(10)]
     require_chain(path)
-    assert verify_log(path) == []
+    assert examine_log(path).problems == []
 
 
 def test_several_logs_on_one_file_go_on_where_the_others_stopped(path: Path) -> None:
@@ -171,7 +174,7 @@ def test_several_logs_on_one_file_go_on_where_the_others_stopped(path: Path) -> 
     _together(append, 4)
     assert len(lines_of(path)) == 61
     require_chain(path)
-    assert verify_log(path) == []
+    assert examine_log(path).problems == []
 
 
 def _together(work: Callable[[int], None], count: int) -> None:
@@ -185,32 +188,32 @@ def _together(work: Callable[[int], None], count: int) -> None:
 def test_a_lock_that_is_held_too_long_is_an_error_and_nothing_is_logged(path: Path) -> None:
     log = AuditLog(path, timeout_s=0.05)
     before = path.read_bytes()
-    with head.held(head.head_path(path), 1.0), pytest.raises(vk.AuditError, match="holds its lock"):
+    with FileLock(head_path(path)), pytest.raises(vk.AuditError, match="holds the lock"):
         log.append("verify")
     assert path.read_bytes() == before
     assert log.append("verify").sequence == 2
 
 
 @POSIX
-def test_a_head_that_was_exchanged_while_waiting_is_opened_anew(path: Path) -> None:
+def test_a_head_that_was_replaced_while_waiting_is_opened_again(path: Path) -> None:
     """Else two would hold a lock each: one on the file that is gone, one on the new one."""
-    file, is_the_new_one = head.head_path(path), []
+    file, is_current = head_path(path), []
 
     def wait(_: int) -> None:
-        with head.held(file, 5.0) as handle:
-            is_the_new_one.append(os.path.samestat(os.fstat(handle), file.stat()))
+        with FileLock(file, timeout_s=5) as handle:
+            is_current.append(os.path.samestat(os.fstat(handle), file.stat()))
 
-    with head.held(file, 1.0):
+    with FileLock(file):
         thread = threading.Thread(target=wait, args=(0,))
         thread.start()
         time.sleep(0.05)
         file.unlink()
         file.touch()
     thread.join()
-    assert is_the_new_one == [True]
+    assert is_current == [True]
 
 
-def test_whoever_fails_with_others_gets_an_error_and_the_next_one_is_logged(
+def test_threads_that_fail_together_each_get_an_error_and_the_next_entry_is_logged(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log, failed = AuditLog(path), []
@@ -231,7 +234,7 @@ def test_whoever_fails_with_others_gets_an_error_and_the_next_one_is_logged(
     assert len(failed) == 8
     assert path.read_bytes() == before
     assert log.append("verify").sequence == 2
-    assert verify_log(path) == []
+    assert examine_log(path).problems == []
 
 
 def test_an_interrupted_write_leaves_the_log_usable(
@@ -247,7 +250,7 @@ def test_an_interrupted_write_leaves_the_log_usable(
         with pytest.raises(KeyboardInterrupt):
             log.append("verify")
     log.append("verify")
-    assert verify_log(path) == []
+    assert examine_log(path).problems == []
 
 
 @POSIX
@@ -267,17 +270,17 @@ def test_a_forked_process_goes_on_by_itself(path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("timeout_s", [-1, float("nan"), "5"])
-def test_a_time_out_that_is_none_is_refused(path: Path, timeout_s: Any) -> None:
+def test_an_invalid_timeout_is_refused(path: Path, timeout_s: Any) -> None:
     with pytest.raises(vk.InputError, match="timeout_s"):
         AuditLog(path, timeout_s=timeout_s)
 
 
-def test_what_is_no_log_is_left_alone(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_log_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("one\ntwo")
     (tmp_path / "folder").mkdir()
     for name, said in (
-        ("notes.txt", "no audit log"),
-        ("folder", "a folder"),
+        ("notes.txt", "not an audit log"),
+        ("folder", "check that the path is a file"),
         ("no/log", "No such file"),
     ):
         with pytest.raises(vk.AuditError, match=said):
@@ -291,6 +294,6 @@ def test_a_log_that_became_something_else_is_not_written_to(path: Path) -> None:
     log = AuditLog(path)
     for content in (b"".join(lines[1:]), lines[0] + b"x\n" * 20_000):
         path.write_bytes(content)
-        with pytest.raises(vk.AuditError, match="no audit log"):
+        with pytest.raises(vk.AuditError, match="not an audit log"):
             log.append("verify")
         assert path.read_bytes() == content

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from tests.unit.audit.logs import DIGEST, lines_of, resealed, written
+from tests.unit.audit.logs import DIGEST, lines_of, rehashed, written
 from verifykit.audit import AuditLog
 from verifykit.cli.app import app
 
@@ -36,6 +36,8 @@ def test_a_sound_log_prints_what_to_note() -> None:
     assert body == {
         "log": "a.jsonl",
         "problems": [],
+        "break_count": 0,
+        "resume_line": None,
         "line_count": 4,
         "sequence": 4,
         "hash": digest,
@@ -43,29 +45,27 @@ def test_a_sound_log_prints_what_to_note() -> None:
     }
 
 
-def test_problems_are_named_and_the_status_is_one() -> None:
+def test_the_first_break_is_named_and_the_status_is_one() -> None:
     lines = written(Path("a.jsonl"), 20)
     lines[16] = lines[16].replace(b"no_match", b"match").replace(b'"match"', b'"\\u001b[2J"')
     del lines[18]
     Path("a.jsonl").write_bytes(b"".join(lines) + b"half")
     assert _run("verify", "a.jsonl", status=1).stdout.splitlines() == [
-        "problem: line 17: its hash does not match its content: entry 17 was changed",
-        "problem: line 19: it does not follow line 18: entry 19 is missing here",
-        "unfinished  4 bytes behind the last line: not yet written, or its writing was interrupted",
+        "problem: line 17: its hash does not match its content (entry 17)",
+        "2 breaks: the chain resumes at line 19",
+        "unfinished  4 bytes after the last line: not yet written, or its writing was interrupted",
     ]
     body = json.loads(_run("verify", "a.jsonl", "--json", status=1).stdout)
-    assert [problem["line"] for problem in body["problems"]] == [17, 19]
-    assert body["problems"][1] == {
-        "line": 19,
-        "kind": "missing",
-        "message": "it does not follow line 18: entry 19 is missing here",
-    }
+    assert body["problems"] == [
+        {"line": 17, "message": "its hash does not match its content (entry 17)"}
+    ]
+    assert (body["break_count"], body["resume_line"]) == (2, 19)
 
 
 @pytest.mark.parametrize(
     "arguments", [("none.jsonl",), ("a.jsonl", "--head", "x"), ("a.jsonl", "--count", 0)]
 )
-def test_what_cannot_be_answered_is_status_two(arguments: tuple[object, ...]) -> None:
+def test_invalid_requests_are_status_two(arguments: tuple[object, ...]) -> None:
     written(Path("a.jsonl"), 1)
     assert "Error" in _run("verify", *arguments, status=2).stderr
 
@@ -87,7 +87,7 @@ def test_the_tail_is_a_table() -> None:
         ["2", "k1", "enroll", "zoë"],
         ["3", "verify", "zoë", "match", "0.6123", "0.4239"],
         ["4", "verify", "\\x1b[2Jbob", "no_face"],
-        ["5", "recovered", "torn_line", "(4", "bytes", "cut", "off)"],
+        ["5", "recovered", "torn_line", "(4", "bytes", "removed)"],
         ["6", "remove", "zoë"],
     ]
     body = json.loads(_run("tail", "a.jsonl", "-n", 1, "--json", status=0).stdout)
@@ -117,7 +117,7 @@ def test_export_takes_a_subject_a_time_and_a_form() -> None:
     assert "ISO 8601" in _run("export", "a.jsonl", "x", "--since", "now", status=2).stderr
 
 
-def test_what_an_editor_left_does_not_stop_the_tail_from_saying_so() -> None:
+def test_the_tail_reports_a_line_with_other_types() -> None:
     lines = written(Path("a.jsonl"), 3)
-    Path("a.jsonl").write_bytes(b"".join([*lines[:-1], resealed(lines[-1], score="high")]))
-    assert "not the fields of an entry: score" in _run("tail", "a.jsonl", status=2).stderr
+    Path("a.jsonl").write_bytes(b"".join([*lines[:-1], rehashed(lines[-1], score="high")]))
+    assert "fields are not those of an entry: score" in _run("tail", "a.jsonl", status=2).stderr

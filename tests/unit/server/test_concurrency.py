@@ -13,7 +13,7 @@ import pytest
 
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import Running, b64, files, problem, running
-from verifykit.audit import read_log, verify_log
+from verifykit.audit import examine_log, read_log
 from verifykit.gallery import SqliteGallery
 from verifykit.server.settings import ServerSettings
 
@@ -40,7 +40,7 @@ def test_of_two_services_on_one_gallery_one_enrols_and_the_other_verifies_at_onc
             )
             assert verified.json()["match"] is True
             assert len(one.service.model(None).verifier.gallery.get(name).templates) == 1
-    assert verify_log(settings.audit_path) == []
+    assert examine_log(settings.audit_path).problems == []
     enrolled = [e for e in read_log(settings.audit_path) if e.decision == "enrolled"]
     assert [e.subject_id for e in enrolled] == ["first", "second", "third"]
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from verifykit._files import atomic_write
 from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import (
     DebugOption,
@@ -22,7 +23,6 @@ from verifykit.errors import InputError
 from verifykit.gallery import open_existing
 from verifykit.privacy import subject_record
 from verifykit.types import Subject
-from verifykit.writing import write_whole
 
 
 def show(
@@ -98,7 +98,7 @@ def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         raise InputError(f"{path} exists: give another path, or --overwrite")
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
-    write_whole(path, text.encode(), private=True)
+    atomic_write(path, text, mode=0o600)
 
 
 def _export_text(body: Mapping[str, Any], log: Path | None) -> str:

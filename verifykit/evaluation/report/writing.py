@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from verifykit._files import atomic_write
 from verifykit.errors import InputError
 from verifykit.evaluation.report.rendering import render_page
 from verifykit.evaluation.results import EvaluationReport
-from verifykit.writing import write_whole
 
 _LIBRARIES = ("jinja2", "matplotlib")
 
@@ -56,6 +56,6 @@ def write_report(
     page = render_page(report, pictures)
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / "report.json", folder / "report.html")
-    write_whole(paths[1], page.encode())
-    write_whole(paths[0], data.encode())
+    atomic_write(paths[1], page)
+    atomic_write(paths[0], data)
     return paths

@@ -1,4 +1,4 @@
-"""Entries out of a log: all, the last, or some into a file."""
+"""Reading all entries, the last entries, and exporting."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_damaged_line_is_named(path: Path, bad: bytes) -> None:
             tail_log(path, 3)
 
 
-def test_what_cannot_be_read_is_an_error(path: Path) -> None:
+def test_a_file_that_cannot_be_read_is_an_error(path: Path) -> None:
     for read in (read_log, tail_log):
         with pytest.raises(vk.AuditError, match="cannot be read"):
             list(read(path))
@@ -111,12 +111,14 @@ def test_a_time_is_from_then_on_and_until_before_then(
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "25.11.2026"])
-def test_a_time_that_is_none_is_refused(text: str) -> None:
+def test_an_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(vk.InputError, match="ISO 8601"):
         parse_time(text)
 
 
-def test_an_export_replaces_nothing_unasked_and_never_the_log(path: Path, tmp_path: Path) -> None:
+def test_an_export_replaces_nothing_without_overwrite_and_never_the_log(
+    path: Path, tmp_path: Path
+) -> None:
     written(path, 2)
     before = path.read_bytes()
     (tmp_path / "out").write_text("mine")
