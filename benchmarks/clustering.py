@@ -1,12 +1,12 @@
-"""How well unknown faces are grouped, by four ways to take groups out of the same graph.
+"""Compare four methods of clustering unknown faces on the same graph.
 
 ``python -m benchmarks.clustering --data PATH``
 
-The labelled face of every picture is embedded; pairs whose score reaches the threshold of a false match
-rate are edges. ``whispers`` is :func:`verifykit.clustering.cluster_rows`. ``pairs`` are precision and
-recall over pairs of pictures, ``BCubed`` (Amigo et al., "A comparison of extrinsic clustering evaluation
-metrics", Information Retrieval 12, 2009) over pictures: a person with a hundred of them does not count
-ten thousand times. SFace has not been trained on these sets; its thresholds were measured on lfw_train.
+The labelled face of every image is embedded; pairs whose score reaches the threshold of a false match rate
+are edges. ``whispers`` is :func:`verifykit.clustering.cluster_rows`. ``pairs`` are precision and recall over
+pairs of images, ``BCubed`` (Amigo et al., "A comparison of extrinsic clustering evaluation metrics",
+Information Retrieval 12, 2009) over images, so that a subject with a hundred images does not count ten
+thousand times. SFace was not trained on these sets; its thresholds were measured on lfw_train.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from numpy.typing import ArrayLike, NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faces import data_argument, embed, read_people
+from benchmarks.face.data import add_data_argument, embed, read_subjects
 from verifykit import models
 from verifykit.clustering import cluster_rows, cluster_rule
 from verifykit.encoder import Encoder
@@ -34,13 +34,13 @@ Labels = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Agreement:
-    """How groups agree with people.
+    """Agreement of clusters with subjects.
 
     Attributes:
-        pair_precision: Of the pairs in one group, those of one person; 1 where there are none.
-        pair_recall: Of the pairs of one person, those in one group; 1 where there are none.
-        bcubed_precision: Share of a picture's group that is its person's, meaned over pictures.
-        bcubed_recall: Share of a picture's person that is in its group, likewise.
+        pair_precision: Share of the pairs in one cluster that are of one subject; 1 without pairs.
+        pair_recall: Share of the pairs of one subject that are in one cluster; 1 without pairs.
+        bcubed_precision: Mean over images of the share of its cluster that is of its subject.
+        bcubed_recall: Mean over images of the share of its subject that is in its cluster.
     """
 
     pair_precision: float
@@ -50,110 +50,109 @@ class Agreement:
 
     @property
     def bcubed_f(self) -> float:
-        """The harmonic mean of the two."""
+        """Return the harmonic mean of BCubed precision and recall."""
         precision, recall = self.bcubed_precision, self.bcubed_recall
         return 2 * precision * recall / (precision + recall)
 
 
 def agreement(labels: ArrayLike, subjects: ArrayLike) -> Agreement:
-    """Compare groups with people.
-
-    Args:
-        labels: (N,) group of each picture.
-        subjects: (N,) whose it is.
-    """
-    _, group = np.unique(labels, return_inverse=True)
-    _, person = np.unique(subjects, return_inverse=True)
-    both = np.zeros((group.max() + 1, person.max() + 1))
-    np.add.at(both, (group, person), 1)
-    groups, people = both.sum(1), both.sum(0)
-    together = _pairs(both)
+    """Compare (N,) cluster labels with the (N,) subjects of the same images."""
+    _, cluster = np.unique(labels, return_inverse=True)
+    _, subject = np.unique(subjects, return_inverse=True)
+    joint = np.zeros((cluster.max() + 1, subject.max() + 1))
+    np.add.at(joint, (cluster, subject), 1)
+    cluster_sizes, subject_sizes = joint.sum(1), joint.sum(0)
+    joint_pairs = _pair_count(joint)
     return Agreement(
-        together / _pairs(groups) if _pairs(groups) else 1.0,
-        together / _pairs(people) if _pairs(people) else 1.0,
-        float((both**2 / groups[:, None]).sum() / len(group)),
-        float((both**2 / people[None, :]).sum() / len(group)),
+        joint_pairs / _pair_count(cluster_sizes) if _pair_count(cluster_sizes) else 1.0,
+        joint_pairs / _pair_count(subject_sizes) if _pair_count(subject_sizes) else 1.0,
+        float((joint**2 / cluster_sizes[:, None]).sum() / len(cluster)),
+        float((joint**2 / subject_sizes[None, :]).sum() / len(cluster)),
     )
 
 
-def _pairs(sizes: NDArray[np.float64]) -> float:
+def _pair_count(sizes: NDArray[np.float64]) -> float:
     return float((sizes * (sizes - 1) / 2).sum())
 
 
 def edges(rows: Embeddings, threshold: float) -> list[tuple[int, int]]:
-    """Pairs of rows that reach a threshold, lower place first."""
+    """Return the pairs of rows whose score reaches the threshold, lower index first."""
     return [(int(i), int(j)) for i, j in np.argwhere(np.triu(rows @ rows.T >= threshold, 1))]
 
 
 def components(rows: Embeddings, threshold: float) -> Labels:
-    """Whatever hangs together is one group: single linkage."""
-    return _joined(len(rows), edges(rows, threshold))
+    """Return connected components: single linkage."""
+    return _join(len(rows), edges(rows, threshold))
 
 
 def shared_neighbours(rows: Embeddings, threshold: float) -> Labels:
-    """Components over those edges whose ends have half of their neighbours in common.
+    """Return components over the edges whose ends have half of their neighbours in common.
 
     After Jarvis and Patrick, "Clustering using a similarity measure based on shared near neighbors", IEEE
-    Transactions on Computers C-22, 1973; a row counts among its own neighbours.
+    Transactions on Computers C-22, 1973; a row is one of its own neighbours.
     """
     found = edges(rows, threshold)
-    near = [{place} for place in range(len(rows))]
-    for one, other in found:
-        near[one].add(other)
-        near[other].add(one)
-    kept = [(a, b) for a, b in found if 2 * len(near[a] & near[b]) >= len(near[a] | near[b])]
-    return _joined(len(rows), kept)
+    neighbours = [{index} for index in range(len(rows))]
+    for a, b in found:
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+    kept = [
+        (a, b)
+        for a, b in found
+        if 2 * len(neighbours[a] & neighbours[b]) >= len(neighbours[a] | neighbours[b])
+    ]
+    return _join(len(rows), kept)
 
 
 def average_linkage(rows: Embeddings, threshold: float) -> Labels:
-    """Join the two groups whose mean score is best, while it reaches the threshold.
+    """Join the two clusters with the best mean score, as long as it reaches the threshold.
 
     Exact although it looks at neighbours only: where a mean reaches the threshold, some pair does.
     """
-    sums = {place: row.astype(np.float64) for place, row in enumerate(rows)}
-    near: dict[int, set[int]] = {place: set() for place in sums}
-    members = {place: [place] for place in sums}
+    sums = {index: row.astype(np.float64) for index, row in enumerate(rows)}
+    neighbours: dict[int, set[int]] = {index: set() for index in sums}
+    members = {index: [index] for index in sums}
     queue = []
-    for one, other in edges(rows, threshold):
-        near[one].add(other)
-        near[other].add(one)
-        queue.append((-float(rows[one] @ rows[other]), one, other))
+    for a, b in edges(rows, threshold):
+        neighbours[a].add(b)
+        neighbours[b].add(a)
+        queue.append((-float(rows[a] @ rows[b]), a, b))
     heapq.heapify(queue)
     new = len(rows)
     while queue:
-        _, one, other = heapq.heappop(queue)
-        if one not in sums or other not in sums:
+        _, a, b = heapq.heappop(queue)
+        if a not in sums or b not in sums:
             continue
-        sums[new] = sums.pop(one) + sums.pop(other)
-        members[new] = members.pop(one) + members.pop(other)
-        near[new] = (near.pop(one) | near.pop(other)) - {one, other}
-        for beside in near[new]:
-            near[beside] = (near[beside] - {one, other}) | {new}
-            mean = sums[new] @ sums[beside] / (len(members[new]) * len(members[beside]))
+        sums[new] = sums.pop(a) + sums.pop(b)
+        members[new] = members.pop(a) + members.pop(b)
+        neighbours[new] = (neighbours.pop(a) | neighbours.pop(b)) - {a, b}
+        for other in neighbours[new]:
+            neighbours[other] = (neighbours[other] - {a, b}) | {new}
+            mean = sums[new] @ sums[other] / (len(members[new]) * len(members[other]))
             if mean >= threshold:
-                heapq.heappush(queue, (-float(mean), beside, new))
+                heapq.heappush(queue, (-float(mean), other, new))
         new += 1
     labels = np.empty(len(rows), np.int64)
-    for label, places in members.items():
-        labels[places] = label
+    for label, indices in members.items():
+        labels[indices] = label
     return labels
 
 
-def _joined(count: int, pairs: list[tuple[int, int]]) -> Labels:
+def _join(count: int, pairs: list[tuple[int, int]]) -> Labels:
     parents = list(range(count))
 
-    def root(place: int) -> int:
-        while parents[place] != place:
-            parents[place] = parents[parents[place]]
-            place = parents[place]
-        return place
+    def root(index: int) -> int:
+        while parents[index] != index:
+            parents[index] = parents[parents[index]]
+            index = parents[index]
+        return index
 
-    for one, other in pairs:
-        parents[root(one)] = root(other)
-    return np.array([root(place) for place in range(count)])
+    for a, b in pairs:
+        parents[root(a)] = root(b)
+    return np.array([root(index) for index in range(count)])
 
 
-WAYS: dict[str, Callable[[Embeddings, float], Labels]] = {
+METHODS: dict[str, Callable[[Embeddings, float], Labels]] = {
     "components": components,
     "shared neighbours": shared_neighbours,
     "average linkage": average_linkage,
@@ -164,7 +163,7 @@ WAYS: dict[str, Callable[[Embeddings, float], Labels]] = {
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.clustering", description=__doc__)
-    data_argument(parser)
+    add_data_argument(parser)
     parser.add_argument(
         "--sets", nargs="+", default=["orl", "lfw_val"], help="of orl, lfw_val, lfw_train"
     )
@@ -172,27 +171,27 @@ def main() -> None:
     encoder = Encoder.open(models.load("face"), threads=2)
     console = Console(width=140)
     for name in arguments.sets:
-        faces = embed(encoder, read_people(arguments.data, name))
+        faces = embed(encoder, read_subjects(arguments.data, name))
         table = Table(
             title=f"{name}: {len(faces.subjects)} faces, {len(set(faces.subjects))} people"
         )
-        for column in ("FMR", "threshold", "way", "groups"):
+        for column in ("FMR", "threshold", "method", "clusters"):
             table.add_column(column)
         for column in ("pairs: precision", "recall", "BCubed: precision", "recall", "F", "s"):
             table.add_column(column, justify="right")
         for rate in RATES:
             rule = cluster_rule(encoder.spec, len(faces.subjects), fmr=rate)
             shown = f"{rule.fmr:g}{'' if rate else ' (default)'}"
-            for way, group in WAYS.items():
+            for method, cluster in METHODS.items():
                 start = time.perf_counter()
-                labels = group(faces.embeddings, rule.threshold)
-                took = time.perf_counter() - start
+                labels = cluster(faces.embeddings, rule.threshold)
+                elapsed_s = time.perf_counter() - start
                 found = agreement(labels, faces.subjects)
                 cells = (*vars(found).values(), found.bcubed_f)
                 table.add_row(
-                    *(shown, f"{rule.threshold:.4f}", way, str(len(set(labels.tolist())))),
+                    *(shown, f"{rule.threshold:.4f}", method, str(len(set(labels.tolist())))),
                     *(f"{100 * cell:.2f}" for cell in cells),
-                    f"{took:.2f}",
+                    f"{elapsed_s:.2f}",
                 )
                 shown = ""
             table.add_section()

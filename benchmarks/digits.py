@@ -1,6 +1,6 @@
-"""Does each loss teach? cnn5 on scikit-learn's handwritten digits, nearest neighbour on unseen images.
+"""Train cnn5 with each loss on scikit-learn's digits, and measure nearest-neighbour accuracy.
 
-Run: ``python -m benchmarks.digits [LOSS ...]``.
+``python -m benchmarks.digits [LOSS ...]``
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from verifykit_training.batches import BalancedTripletSampler, PKSampler
 from verifykit_training.encoders import build_encoder, input_statistics
 from verifykit_training.losses import build_loss
 
-# The five losses with the options of their signatures, and how many steps of 80 or 90 images.
 LOSSES: dict[str, dict[str, Any]] = {
     "triplet": {},
     "contrastive": {},
@@ -33,19 +32,19 @@ LOSSES: dict[str, dict[str, Any]] = {
     "batch_hard": {},
     "semi_hard": {},
 }
-STEPS = 100
+STEPS = 100  # of 80 or 90 images
 SIDE_PX = 28
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one loss reached.
+    """The result of training with one loss.
 
     Attributes:
-        loss: Its name.
-        accuracy: Of the nearest neighbour, on the held-out images, in [0, 1].
-        untrained: The same with the network as it started.
-        seconds: Training alone.
+        loss: Name of the loss.
+        accuracy: Nearest-neighbour accuracy on the held-out images, in [0, 1].
+        untrained: The same before training.
+        seconds: Time of training.
     """
 
     loss: str
@@ -55,7 +54,7 @@ class Result:
 
 
 def digits() -> tuple[Tensor, Tensor, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """1347 images to train and 450 held out, (N, 1, 28, 28) float32, and their labels."""
+    """Return 1347 images for training and 450 held out, (N, 1, 28, 28) float32, and their labels."""
     data = load_digits()
     scale, mean, std = input_statistics("cnn5", 1)
     pixels = [
@@ -70,13 +69,7 @@ def digits() -> tuple[Tensor, Tensor, np.ndarray[Any, Any], np.ndarray[Any, Any]
 
 
 def train_on_digits(loss_name: str, steps: int = STEPS, seed: int = 0) -> Result:
-    """Train cnn5 with one loss and measure it on images that it has not seen.
-
-    Args:
-        loss_name: One of :data:`LOSSES`.
-        steps: Optimiser steps.
-        seed: Of the weights and the batches.
-    """
+    """Train cnn5 with one of :data:`LOSSES` and measure it on held-out images."""
     torch.manual_seed(seed)
     images, held_out, labels, held_out_labels = digits()
     encoder = build_encoder("cnn5", weights="none", input_channels=1)
@@ -117,15 +110,15 @@ def _batches(
 
 
 def main() -> None:
-    """Print one line a loss."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Train, measure, and print a row for each loss."""
+    parser = argparse.ArgumentParser(prog="benchmarks.digits", description=__doc__)
     parser.add_argument("losses", nargs="*", metavar="LOSS", help=", ".join(LOSSES))
     parser.add_argument("--steps", type=int, default=STEPS)
     arguments = parser.parse_args()
     unknown = set(arguments.losses) - set(LOSSES)
     if unknown:
-        parser.error(f"no such loss: {', '.join(sorted(unknown))}; known are {', '.join(LOSSES)}")
-    torch.set_num_threads(1)  # a network this small gains nothing from a second one
+        parser.error(f"unknown loss {', '.join(sorted(unknown))}: choose from {', '.join(LOSSES)}")
+    torch.set_num_threads(1)  # a network this small gains nothing from a second thread
     table = Table("loss", "nearest neighbour, untrained", "trained", "seconds")
     for name in arguments.losses or LOSSES:
         result = train_on_digits(name, arguments.steps)

@@ -1,8 +1,7 @@
-"""How scores against several references should become one, and what that does to a threshold's meaning.
+"""Compare fusions of several references, and the rates at thresholds that were measured on single pairs.
 
-``python -m benchmarks.fusion --data PATH``: subjects with eight pictures or more enrol K of them, the
-others are probes; every other subject's pictures are non-mated probes. Thresholds are the model's own,
-which were measured on single pairs.
+``python -m benchmarks.fusion --data PATH``: of subjects with eight images or more, K are references and the
+others are mated probes; the images of all other subjects are non-mated probes.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faces import EmbeddedFaces, data_argument, embed, read_people
+from benchmarks.face.data import EmbeddedFaces, add_data_argument, embed, read_subjects
 from verifykit.encoder import Encoder
 from verifykit.metrics import fmr_at, fnmr_at, fnmr_at_fmr
 from verifykit.models import load
@@ -23,45 +22,36 @@ from verifykit.scoring import FUSIONS, reference_rows
 
 COUNTS = (1, 2, 3, 5)
 RATES = (1e-3, 1e-4)
-LEAST_PICTURES = 8
+MIN_IMAGES = 8
 
 
 def scores(
     faces: EmbeddedFaces, count: int, seed: int
 ) -> Mapping[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """Mated and non-mated scores of each fusion, with ``count`` references a subject.
-
-    Args:
-        faces: Embedded pictures.
-        count: References a subject.
-        seed: Which of a subject's pictures are its references.
-
-    Returns:
-        Fusion to (mated, non-mated) scores.
-    """
+    """Return (mated, non-mated) scores by fusion, with ``count`` random references per subject."""
     generator = np.random.default_rng(seed)
     mated: dict[str, list[NDArray[np.float32]]] = {fusion: [] for fusion in FUSIONS}
     non_mated: dict[str, list[NDArray[np.float32]]] = {fusion: [] for fusion in FUSIONS}
     for subject in np.unique(faces.subjects):
         own = np.flatnonzero(faces.subjects == subject)
-        if len(own) < LEAST_PICTURES:
+        if len(own) < MIN_IMAGES:
             continue
         shuffled = generator.permutation(own)
         references = faces.embeddings[shuffled[:count]]
         for fusion in FUSIONS:
-            found = (faces.embeddings @ reference_rows(references, fusion).T).max(axis=1)
-            mated[fusion].append(found[shuffled[count:]])
-            non_mated[fusion].append(found[faces.subjects != subject])
+            fused = (faces.embeddings @ reference_rows(references, fusion).T).max(axis=1)
+            mated[fusion].append(fused[shuffled[count:]])
+            non_mated[fusion].append(fused[faces.subjects != subject])
     return {f: (np.concatenate(mated[f]), np.concatenate(non_mated[f])) for f in FUSIONS}
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.fusion", description=__doc__)
-    data_argument(parser)
+    add_data_argument(parser)
     arguments = parser.parse_args()
     encoder = Encoder.open(load("face"))
-    faces = embed(encoder, read_people(arguments.data, "lfw_train", "lfw_val", "orl"))
+    faces = embed(encoder, read_subjects(arguments.data, "lfw_train", "lfw_val", "orl"))
     table = Table(title="fusion of K references (thresholds of single pairs)")
     for column in ("K", "fusion", "FMR asked", "FMR found", "FNMR found", "FNMR at its own FMR"):
         table.add_column(column, justify="right")

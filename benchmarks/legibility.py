@@ -1,7 +1,7 @@
-"""Where the limits of signature quality stand: ``python -m benchmarks.legibility --data DIR [--not DIR]``.
+"""Measure signature quality, to set its limits: ``python -m benchmarks.legibility --data DIR [--not DIR]``.
 
-Measures every picture below ``--data`` (signatures) and ``--not`` (what is no signature), and prints the
-range of each measure and how many each reason refuses.
+Measures every image below ``--data`` (signatures) and ``--not`` (other images), and prints the range of each
+measure and the number of images that each reason refuses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PERCENTILES = (0, 0.5, 5, 50, 95, 99.5, 100)
 
 
 def measure(path: Path) -> dict[str, float]:
-    """The measures of one picture."""
+    """Return the quality measures of an image."""
     cv2.setNumThreads(1)
     return measure_signature(find_ink(load_image(path), SPEC))
 
@@ -40,18 +40,18 @@ def measure(path: Path) -> dict[str, float]:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.legibility", description=__doc__)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--not", dest="others", type=Path)
-    parser.add_argument("--every", type=int, default=1, help="take every n-th picture")
+    parser.add_argument("--data", type=Path, required=True, help="folder of signatures")
+    parser.add_argument("--not", dest="others", type=Path, help="folder of other images")
+    parser.add_argument("--every", type=int, default=1, help="use every n-th image only")
     arguments = parser.parse_args()
     limits = SignatureLimits()
     for folder in filter(None, (arguments.data, arguments.others)):
         paths = sorted(p for p in folder.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
         paths = paths[:: arguments.every]
         with ProcessPoolExecutor(2) as pool:
-            work = pool.map(measure, paths, chunksize=20)
-            measures = list(track(work, str(folder), total=len(paths)))
-        table = Table(title=f"{folder}: {len(paths)} pictures", title_justify="left")
+            results = pool.map(measure, paths, chunksize=20)
+            measures = list(track(results, str(folder), total=len(paths)))
+        table = Table(title=f"{folder}: {len(paths)} images", title_justify="left")
         for column in ("measure", *(f"{p:g} %" for p in PERCENTILES)):
             table.add_column(column, justify="right")
         for name in measures[0]:

@@ -1,9 +1,8 @@
-"""Every model on data that it was not trained on, in one table: ``python -m benchmarks.models --data PATH``.
+"""Evaluate every model on data that it was not trained on: ``python -m benchmarks.models --data PATH``.
 
-Faces: every pair of the people of ``lfw_val``, with wrong labels put right, by verifykit's model and by
-OpenCV's own pipeline with the same weights. Signatures: every pair of the writers whom
-``configs/signature.toml`` puts aside. Single pairs, 95 % intervals over subjects; ``--out FOLDER`` writes the
-reports too.
+Faces: every pair of the subjects of ``lfw_val``, with corrected labels, by verifykit's model and by OpenCV's
+own pipeline with the same weights. Signatures: every pair of the writers that ``configs/signature.toml``
+sets aside for validation. Single pairs, 95 % intervals over subjects; ``--out FOLDER`` also writes reports.
 """
 
 from __future__ import annotations
@@ -21,9 +20,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from benchmarks.faces import data_argument
-from benchmarks.opencv_peer import OpenCvFaces
-from benchmarks.operating_points import labelled
+from benchmarks.face.data import add_data_argument, read_evaluation_data
+from benchmarks.face.opencv import OpenCvFaces
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
@@ -40,7 +38,7 @@ SHOWN = (1e-3, 1e-4)
 
 
 class OpenCvEmbedder:
-    """OpenCV's pipeline as an evaluation sees a model; of several faces the one in the middle."""
+    """OpenCV's pipeline as an embedder of the evaluation, with the face in the middle of the image."""
 
     model = name = f"OpenCV {cv2.__version__}"
     digest = f"opencv-{cv2.__version__}"
@@ -51,18 +49,11 @@ class OpenCvEmbedder:
     operating_points = ()
 
     def __init__(self) -> None:
-        """Open the networks with the detector's thresholds of the model ``face``."""
+        """Open the networks with the detector thresholds of the model ``face``."""
         self._faces = OpenCvFaces(0.7, 0.3, 2)
 
     def embed(self, image: bytes, /) -> NDArray[np.float32]:
-        """The embedding of the face in the middle.
-
-        Args:
-            image: Bytes of an image file.
-
-        Raises:
-            AcquisitionError: No face was found.
-        """
+        """Embed the face in the middle of an image file; AcquisitionError without a face."""
         bgr = np.asarray(cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR), np.uint8)
         row = self._faces.embed_middle(bgr)
         if row is None:
@@ -70,17 +61,17 @@ class OpenCvEmbedder:
         return row
 
 
-def writers_aside(data: Path, folder: Path) -> EvaluationData:
-    """Signatures of the writers that the shipped model's configuration puts aside, by script."""
+def read_validation_writers(data: Path, folder: Path) -> EvaluationData:
+    """Read the signatures of the writers that the shipped model's configuration sets aside, by script."""
     config = load_config(Path(__file__).parents[1] / "configs" / "signature.toml")
     records = read_records(data / "signatures" / "manifest.csv")
     share = config.data.validation_share
-    aside = divide(records, validation_share=share, test_share=0.0, seed=config.seed)["validation"]
+    splits = divide(records, validation_share=share, test_share=0.0, seed=config.seed)
     table = folder / "writers.csv"
     with table.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["path", "subject", "label", "population"])
-        for record in aside:
+        for record in splits["validation"]:
             label = "skilled_forgery" if record.is_forgery else "genuine"
             population = record.subject.rpartition("/")[0]
             writer.writerow([record.path.resolve(), record.subject, label, population])
@@ -94,7 +85,7 @@ def measure(
     cache: EmbeddingCache | None,
     on_image: Callable[[str, int, int], None],
 ) -> EvaluationReport:
-    """Both kinds of data in one way."""
+    """Evaluate embedders on single pairs."""
     return evaluate(
         embedders,
         data,
@@ -107,18 +98,18 @@ def measure(
 
 
 def rows(result: ModelResult) -> list[tuple[str, ...]]:
-    """One row for each attack."""
-    found = []
+    """Return a table row for each attack."""
+    cells_of = []
     for attack in result.attacks:
         at = {row.asked_fmr: row.fnmr for row in attack.rates}
         cells = [
             f"{at[fmr].value:.2%} [{100 * at[fmr].low:.2f}, {100 * at[fmr].high:.2f}]"
             if fmr in at
-            else f"takes {3 / fmr:,.0f} comparisons"
+            else f"needs {3 / fmr:,.0f} comparisons"
             for fmr in SHOWN
         ]
         eer = attack.eer
-        found.append(
+        cells_of.append(
             (
                 result.model,
                 attack.attack,
@@ -128,15 +119,15 @@ def rows(result: ModelResult) -> list[tuple[str, ...]]:
                 *cells,
             )
         )
-    return found
+    return cells_of
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.models", description=__doc__)
-    data_argument(parser)
-    parser.add_argument("--out", type=Path, help="folder for the reports, faces/ and signatures/")
-    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
+    add_data_argument(parser)
+    parser.add_argument("--out", type=Path, help="folder for the reports: faces/ and signatures/")
+    parser.add_argument("--cache", type=Path, help="file that caches embeddings")
     arguments = parser.parse_args()
     console = Console(width=150)
     reports = {}
@@ -153,11 +144,11 @@ def main() -> None:
             ModelEmbedder(Encoder.open(load("face")), "face", multi_face="middle", quality="warn"),
             OpenCvEmbedder(),
         ]
-        data = labelled(arguments.data, "lfw_val", Path(folder))
+        data = read_evaluation_data(arguments.data, "lfw_val", Path(folder))
         reports["faces"] = measure(faces, data, "warn", cache, on_image)
-        hands: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
-        data = writers_aside(arguments.data, Path(folder))
-        reports["signatures"] = measure(hands, data, "strict", cache, on_image)
+        signatures: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
+        data = read_validation_writers(arguments.data, Path(folder))
+        reports["signatures"] = measure(signatures, data, "strict", cache, on_image)
         if cache:
             cache.close()
     table = Table(title="single pairs, 95 % intervals over subjects")

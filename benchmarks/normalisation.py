@@ -1,8 +1,8 @@
-"""What normalising scores by a cohort changes: ``python -m benchmarks.normalisation --data PATH``.
+"""Measure the effect of cohort normalisation of scores: ``python -m benchmarks.normalisation --data PATH``.
 
-Calibrates the face model on the people of ``lfw_train``, with bare cosines and with cohorts of some of them,
-and prints what comes out at these thresholds on the people of ``lfw_val``, who are like them, and on ORL's,
-who were photographed otherwise.
+Calibrates the face model on the subjects of ``lfw_train``, with plain cosines and with some of the subjects
+as a cohort, and prints the rates at these thresholds on ``lfw_val``, which is similar data, and on ORL, which
+was photographed under other conditions.
 """
 
 from __future__ import annotations
@@ -16,8 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.faces import data_argument
-from benchmarks.operating_points import labelled
+from benchmarks.face.data import add_data_argument, read_evaluation_data
 from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate, draw_scores
@@ -29,10 +28,10 @@ COHORTS = (0, 50, 100, 200)
 FMRS = (1e-2, 1e-3, 1e-4)
 
 
-def come_out(
+def rates_at_thresholds(
     calibration: Calibration, data: EvaluationData, embedded: Embedded
 ) -> Iterator[tuple[float, float, float]]:
-    """DecisionOptions FMR, and the FMR and FNMR of single pairs at its threshold."""
+    """Yield each nominal FMR with the FMR and FNMR of single pairs at its threshold."""
     scores = draw_scores(
         embedded.rows,
         [image.subject for image in data.images],
@@ -43,35 +42,40 @@ def come_out(
     )
     for point in calibration.operating_points:
         if point.reference_count == 1 and point.fmr in FMRS:
-            others = scores.non_mated.scores.astype(np.float64) >= point.threshold
-            missed = scores.mated.scores.astype(np.float64) < point.threshold
-            yield point.fmr, float(others.mean()), float(missed.mean())
+            false_matches = scores.non_mated.scores.astype(np.float64) >= point.threshold
+            false_non_matches = scores.mated.scores.astype(np.float64) < point.threshold
+            yield point.fmr, float(false_matches.mean()), float(false_non_matches.mean())
 
 
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.normalisation", description=__doc__)
-    data_argument(parser)
-    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
+    add_data_argument(parser)
+    parser.add_argument("--cache", type=Path, help="file that caches embeddings")
     arguments = parser.parse_args()
     embedder = ModelEmbedder(
         Encoder.open(load("face")), "face", multi_face="middle", quality="warn"
     )
-    table = Table(title="single pairs at the thresholds of lfw_train's people")
+    table = Table(title="single pairs at the thresholds of lfw_train")
     for column in ("cohort", "FMR asked", "lfw_val: FMR", "FNMR", "ORL: FMR", "FNMR"):
         table.add_column(column, justify="right")
-    with tempfile.TemporaryDirectory() as folder:
-        kept = arguments.cache or Path(folder) / "cache.sqlite"
-        with EmbeddingCache(kept) as cache:
-            train = labelled(arguments.data, "lfw_train", Path(folder))
-            others = [labelled(arguments.data, name, Path(folder)) for name in ("lfw_val", "orl")]
-            rows = [embed_images(embedder, data.images, cache=cache) for data in others]
-            for size in COHORTS:
-                found = calibrate(embedder, train, counts=(1,), cohort=size, cache=cache)
-                outcomes = [come_out(found, *each) for each in zip(others, rows, strict=True)]
-                for (fmr, *val), (_, *orl) in zip(*outcomes, strict=True):
-                    cells = (f"{val[0]:.2g}", f"{val[1]:.2%}", f"{orl[0]:.2g}", f"{orl[1]:.2%}")
-                    table.add_row(str(size) if size else "none", f"{fmr:g}", *cells)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        EmbeddingCache(arguments.cache or Path(folder) / "cache.sqlite") as cache,
+    ):
+        train, *others = (
+            read_evaluation_data(arguments.data, name, Path(folder))
+            for name in ("lfw_train", "lfw_val", "orl")
+        )
+        rows = [embed_images(embedder, data.images, cache=cache) for data in others]
+        for size in COHORTS:
+            calibration = calibrate(embedder, train, counts=(1,), cohort=size, cache=cache)
+            outcomes = [
+                rates_at_thresholds(calibration, *each) for each in zip(others, rows, strict=True)
+            ]
+            for (fmr, *val), (_, *orl) in zip(*outcomes, strict=True):
+                cells = (f"{val[0]:.2g}", f"{val[1]:.2%}", f"{orl[0]:.2g}", f"{orl[1]:.2%}")
+                table.add_row(str(size) if size else "none", f"{fmr:g}", *cells)
     Console().print(table)
 
 

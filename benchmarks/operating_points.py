@@ -1,14 +1,13 @@
-"""The face model's calibration, and what comes out at its thresholds on people whom it did not see.
+"""Calibrate the face model, and measure the rates at its thresholds on other subjects.
 
-``python -m benchmarks.operating_points --data PATH [--write FILE]`` calibrates on the people of ``lfw_train``
-with wrong labels put right, as ``verifykit calibrate`` does, and then compares every pair of the people of
+``python -m benchmarks.operating_points --data PATH [--write FILE]`` calibrates on subjects of ``lfw_train``
+with corrected labels, as ``verifykit calibrate`` does, and then compares every pair of the subjects of
 ``lfw_val``. ``--write export/verifykit_export/face_calibration.json`` renews the model's calibration.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 from pathlib import Path
 
@@ -17,13 +16,13 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.faces import data_argument, read_people
+from benchmarks.face.data import add_data_argument, read_evaluation_data
 from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.pairs import EvaluationData, read_data, score_comparisons
+from verifykit.evaluation.pairs import EvaluationData, score_comparisons
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
@@ -34,51 +33,63 @@ NAME = (
 )
 
 
-def labelled(data: Path, name: str, folder: Path) -> EvaluationData:
-    """Pictures of a set with corrected labels, by way of a CSV file as users write it."""
-    table = folder / f"{name}.csv"
-    with table.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "subject"])
-        writer.writerows([path.resolve(), subject] for path, subject in read_people(data, name))
-    return read_data(table)
-
-
-def come_out(
+def rates_at_thresholds(
     embedder: ModelEmbedder,
     data: EvaluationData,
     calibration: Calibration,
     cache: EmbeddingCache,
 ) -> list[tuple[Rate, Rate]]:
-    """FMR and FNMR of single pairs at the calibration's thresholds, on other people."""
+    """Return FMR and FNMR of single pairs at each threshold of the calibration."""
     scored = score_comparisons(data, embed_images(embedder, data.images, cache=cache))
     labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
-    ours, theirs = (
+    mated_bootstrap, non_mated_bootstrap = (
         SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
         for kind in (scored.mated, scored.random)
     )
     mated = scored.mated.scores.astype(np.float64)
-    others = scored.random.scores.astype(np.float64)
+    non_mated = scored.random.scores.astype(np.float64)
     return [
-        (rate_of(others >= point.threshold, theirs), rate_of(mated < point.threshold, ours))
+        (
+            rate_of(non_mated >= point.threshold, non_mated_bootstrap),
+            rate_of(mated < point.threshold, mated_bootstrap),
+        )
         for point in calibration.operating_points
         if point.reference_count == 1
     ]
 
 
+def references_table(calibration: Calibration) -> Table:
+    """Return the FNMR on the calibration's own data by number of references."""
+    table = Table(title="several references, on the calibration's own subjects: FNMR")
+    counts = sorted({p.reference_count for p in calibration.operating_points})
+    rates = (1e-2, 1e-3, 1e-4, 1e-5)
+    for column in ("references", *(f"FMR {rate:g}" for rate in rates)):
+        table.add_column(column, justify="right")
+    for count in counts:
+        found = {p.fmr: p for p in calibration.operating_points if p.reference_count == count}
+        cells = [f"{found[rate].fnmr:.2%}" if rate in found else "" for rate in rates]
+        table.add_row(str(count), *cells)
+    return table
+
+
 def main() -> None:
-    """Measure, print, and write if asked to."""
+    """Measure, print, and write the calibration with ``--write``."""
     parser = argparse.ArgumentParser(prog="benchmarks.operating_points", description=__doc__)
-    data_argument(parser)
-    parser.add_argument("--write", type=Path, help="calibration file of the builder, to replace")
-    parser.add_argument("--cache", type=Path, help="embeddings of earlier runs")
+    add_data_argument(parser)
+    parser.add_argument(
+        "--write", type=Path, help="write the calibration file of the model builder"
+    )
+    parser.add_argument("--cache", type=Path, help="file that caches embeddings")
     arguments = parser.parse_args()
     console = Console(width=150)
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         model = Path(folder) / "face.onnx"
         build_face(model, calibrated=False)
         embedder = ModelEmbedder(Encoder.open(model), "face", multi_face="middle", quality="warn")
-        train, val = (labelled(arguments.data, n, Path(folder)) for n in ("lfw_train", "lfw_val"))
+        train, val = (
+            read_evaluation_data(arguments.data, name, Path(folder))
+            for name in ("lfw_train", "lfw_val")
+        )
         task = progress.add_task("calibrating", total=len(train.images))
         with EmbeddingCache(arguments.cache or Path(folder) / "cache.sqlite") as cache:
             calibration = calibrate(
@@ -88,15 +99,15 @@ def main() -> None:
                 cache=cache,
                 on_image=lambda done, _: progress.update(task, completed=done),
             )
-            outcome = come_out(embedder, val, calibration, cache)
+            outcome = rates_at_thresholds(embedder, val, calibration, cache)
     console.print(calibration.origin())
     single = [p for p in calibration.operating_points if p.reference_count == 1]
     table = Table(
-        title=f"calibrated on {single[0].non_mated_count:,} non-mated pairs; comes out on "
+        title=f"calibrated on {single[0].non_mated_count:,} non-mated pairs; measured on "
         f"{outcome[0][0].trials:,} non-mated and {outcome[0][1].trials:,} mated pairs of "
-        f"{len(val.subjects):,} other people"
+        f"{len(val.subjects):,} other subjects"
     )
-    for column in ("FMR", "threshold", "95 % there", "FMR here", "95 % here", "FNMR here", "95 %"):
+    for column in ("FMR", "threshold", "95 %", "measured FMR", "95 %", "measured FNMR", "95 %"):
         table.add_column(column, justify="right", no_wrap=True)
     for point, (fmr, fnmr) in zip(single, outcome, strict=True):
         low, high = point.fmr_interval or (0.0, 1.0)
@@ -110,16 +121,7 @@ def main() -> None:
             f"{fnmr.low:.2%} to {fnmr.high:.2%}",
         )
     console.print(table)
-    several = Table(title="several references, on the calibration's own people: FNMR")
-    counts = sorted({p.reference_count for p in calibration.operating_points})
-    rates = (1e-2, 1e-3, 1e-4, 1e-5)
-    for column in ("references", *(f"FMR {rate:g}" for rate in rates)):
-        several.add_column(column, justify="right")
-    for count in counts:
-        found = {p.fmr: p for p in calibration.operating_points if p.reference_count == count}
-        cells = [f"{found[rate].fnmr:.2%}" if rate in found else "" for rate in rates]
-        several.add_row(str(count), *cells)
-    console.print(several)
+    console.print(references_table(calibration))
     if arguments.write:
         arguments.write.write_text(calibration.to_json(), encoding="utf-8")
         spec = calibration.apply(embedder.spec)

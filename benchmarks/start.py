@@ -1,21 +1,21 @@
-"""How long a cold start takes: ``import verifykit``, and ``verifykit compare`` on two files.
+"""Measure a cold start: ``import verifykit``, and ``verifykit compare`` on two files.
 
-``python -m benchmarks.start A.jpg B.jpg``: each in a fresh process, medians; a bare interpreter, numpy
-alone and both networks' sessions stand beside them as what cannot be avoided.
+``python -m benchmarks.start A.jpg B.jpg``: medians, each in a fresh process; a bare interpreter, numpy alone
+and the sessions of both networks are measured as lower bounds.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.measure import time_interleaved
 from verifykit.models import load
 
 SESSIONS = """
@@ -26,16 +26,11 @@ Encoder.open(modelfile.read(sys.argv[1]))
 """
 
 
-def median_seconds(command: list[str], rounds: int) -> float:
-    """Median wall time of a command that must end with status 0 or 1."""
-    taken = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        taken.append(time.perf_counter() - start)
-        if run.returncode not in (0, 1):
-            raise SystemExit(f"{command}: {run.stderr}")
-    return statistics.median(taken)
+def run(command: list[str]) -> None:
+    """Run a command that must end with status 0 or 1."""
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    if process.returncode not in (0, 1):
+        raise SystemExit(f"{command}: {process.stderr}")
 
 
 def main() -> None:
@@ -45,10 +40,10 @@ def main() -> None:
     parser.add_argument("reference", type=Path)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
-    model = str(load("face").path)  # built, if need be, before anything is timed
+    model = str(load("face").path)  # built before anything is timed
     python = [sys.executable, "-c"]
     command = str(Path(sys.executable).with_name("verifykit"))
-    jobs = {
+    commands = {
         "python, nothing imported": [*python, "pass"],
         "import numpy": [*python, "import numpy"],
         "import verifykit": [*python, "import verifykit"],
@@ -59,11 +54,12 @@ def main() -> None:
             *("--quality", "warn"),
         ],
     }
-    table = Table(title=f"seconds from a cold start, medians of {arguments.rounds}")
+    table = Table(title=f"seconds from a cold start, medians of {arguments.rounds} rounds")
     table.add_column("")
     table.add_column("seconds", justify="right")
-    for name, job in jobs.items():
-        table.add_row(name, f"{median_seconds(job, arguments.rounds):.2f}")
+    jobs = {name: partial(run, command) for name, command in commands.items()}
+    for name, timing in time_interleaved(jobs, arguments.rounds, warm_up=False).items():
+        table.add_row(name, f"{timing.wall_s:.2f}")
     Console().print(table)
 
 

@@ -1,4 +1,4 @@
-"""The model file of a run before its first step: what the training added is the difference to it.
+"""Export the network of a run as it was before the first training step, as a baseline of that run.
 
 ``python -m benchmarks.untrained --run runs/signature untrained.onnx``
 """
@@ -16,26 +16,11 @@ from verifykit_export.torch_export import to_onnx
 from verifykit_training.learner import encoder_of
 from verifykit_training.run_folder import RunFolder
 
-__all__ = ["main", "write_untrained"]
-
 
 def write_untrained(run: Path, target: Path, *, random: bool = False) -> ModelSpec:
-    """Write the network of a run as it began, with the run's crop and input, uncalibrated.
+    """Write the initial network of a run with the run's crop and input, uncalibrated.
 
-    Args:
-        run: The run's folder.
-        target: The model file.
-        random: Random weights even if the run began with pretrained ones.
-
-    Returns:
-        What the file says about itself.
-
-    Raises:
-        TrainingError: The folder holds no finished run.
-        ConfigError: Its configuration was changed to something that is not allowed.
-        ExportError: The network cannot be exported.
-        ModelError: The pretrained weights that it began with are not there, or the run has a face crop.
-        OSError: The target cannot be written.
+    With ``random`` the weights are random even if the run started from pretrained ones.
     """
     folder = RunFolder(run)
     record = folder.read_record()
@@ -68,11 +53,15 @@ def write_untrained(run: Path, target: Path, *, random: bool = False) -> ModelSp
 
 
 def main() -> None:
-    """Write it."""
+    """Export the untrained network."""
     parser = argparse.ArgumentParser(prog="benchmarks.untrained", description=__doc__)
     parser.add_argument("--run", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("target", type=Path, metavar="OUT.onnx")
-    parser.add_argument("--random", action="store_true", help="random weights in any case")
+    parser.add_argument(
+        "--random",
+        action="store_true",
+        help="ignore pretrained weights",
+    )
     arguments = parser.parse_args()
     spec = write_untrained(arguments.run, arguments.target, random=arguments.random)
     print(f"{arguments.target}: {spec.name}, {spec.provenance.source}")

@@ -1,1 +1,1 @@
-"""Demonstrations on real pictures, run by ``make demo``; no part of the installed package."""
+"""Demonstrations, run by ``make demo``, and their data; not part of the installed package."""

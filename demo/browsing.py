@@ -1,4 +1,4 @@
-"""A Chromium that stands in for a person: a fake camera, and a hand that signs with the mouse."""
+"""Options of a Chromium with a fake camera, and signatures written with the mouse."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ _STROKES, _STEPS = 3, 30
 
 
 def chromium_flags(film: Path | None) -> list[str]:
-    """What Chromium is started with: fake cameras, and nothing that asks the internet.
+    """Return the command line options of a Chromium with fake cameras and no background network use.
 
     Args:
-        film: What the one camera shows. Chromium opens the file whenever a camera is started, so that a
-            link to another film in its place changes what stands before the camera. None: two cameras
-            that show a test picture.
+        film: The film of a single camera. Chromium opens the file whenever a camera is started, so that
+            replacing the file changes what the camera shows. None: two cameras with a test image.
     """
     fake = "--use-fake-device-for-media-stream"
     return [
@@ -42,12 +41,12 @@ def sign(paper: Locator, hand: float = 0.0) -> None:
     """Write three strokes on a canvas.
 
     Args:
-        paper: The canvas, in sight.
-        hand: Another number is another writing; a small difference is the same hand another time.
+        paper: A visible canvas.
+        hand: Selects the handwriting; a small difference is another sample of the same handwriting.
     """
     box = paper.bounding_box()
     if box is None:
-        raise ValueError("there is no paper in sight")
+        raise ValueError("the canvas is not visible")
     mouse = paper.page.mouse
     for stroke in range(_STROKES):
         for step in range(_STEPS):

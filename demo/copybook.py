@@ -1,12 +1,12 @@
-"""The copy-book: how letters and flourishes are written, before a writer bends them."""
+"""Letter and flourish shapes, before a writer's variations are applied."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
-# Control points "x,y" in tenths of an x-height. The last point reaches for the next letter;
-# "/" lifts the pen, what follows "|" is added when the name is written: a dot, a bar.
+# Control points "x,y" in tenths of an x-height. The last point connects to the next letter;
+# "/" lifts the pen, and what follows "|" (a dot, a bar) is drawn after the whole name.
 VOWELS = {
     "a": "8,9 5,10 1,6 1,2 4,0 7,3 9,9 8,3 10,0 12,2",
     "e": "3,3 6,7 5,10 2,9 1,4 3,0 7,2",
@@ -56,10 +56,10 @@ ALPHABET = VOWELS | CONSONANTS | CAPITALS
 # one that begins with "/" is written with the pen lifted before it.
 FLOURISHES = (
     "",
-    "106,3 109,-4 60,-13 8,-17 1,-21 30,-19 108,-14",  # back under the name, and out again
+    "106,3 109,-4 60,-13 8,-17 1,-21 30,-19 108,-14",  # back under the name, then right again
     "/ 12,-13 50,-9 112,-7",  # a plain line
     "/ 22,-9 98,-7 92,-11 30,-15 34,-18 80,-15",  # a zigzag
-    "104,5 112,1 119,5 127,1 145,4",  # the name runs out in a wave
+    "104,5 112,1 119,5 127,1 145,4",  # the name ends in a wave
     "109,8 106,24 70,29 24,26 -8,8 10,-12 60,-15 112,-9",  # around the name
     "106,0 100,-12 78,-16 74,-10 84,-11 66,-19 30,-20 -4,-15",  # a loop below, then leftwards
     "/ 100,-6 50,-13 4,-12 12,-6 30,-15 62,-19 118,-10",  # an underline from the right, with a loop
@@ -68,13 +68,6 @@ FLOURISHES = (
 
 
 def read_points(text: str) -> NDArray[np.float64]:
-    """Read control points.
-
-    Args:
-        text: Pairs such as ``"3,7 4,10"``; may be empty.
-
-    Returns:
-        (K, 2) float64, x and y in the unit of the text.
-    """
+    """Parse pairs such as ``"3,7 4,10"`` to (K, 2) float64 control points; the text may be empty."""
     pairs = [pair.split(",") for pair in text.split()]
     return np.array(pairs, dtype=np.float64).reshape(-1, 2)

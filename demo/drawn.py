@@ -1,11 +1,10 @@
-"""Handwritten signatures that nobody wrote: drawn from a seed, with forgeries of them.
+"""Synthetic handwritten signatures, drawn from a seed, with skilled forgeries.
 
-For tests and demonstrations on machines that hold no signatures. A writer is a name in cursive
-letters with habits of its own; a sample is that name written once; a forgery is the same name
-written by another hand, slowly. It is a drawing and no model of handwriting: rates measured on it
-say nothing about people.
+For tests and demonstrations without real signatures. A writer is a name in cursive letters with the
+writer's own variations; a sample is that name written once; a forgery is the same name written slowly by
+another writer. This is not a model of real handwriting: rates measured on it do not carry over.
 
-A path is kept in x-heights, y upwards from the base line, until it is drawn in pixels.
+Paths are in x-heights, y upwards from the base line, until they are drawn in pixels.
 """
 
 from __future__ import annotations
@@ -32,19 +31,19 @@ PATTERNS = (
     "Cllll",
 )
 
-# Streams of random numbers; each begins its seed differently, so that none depends on another.
+# Independent streams of random numbers: the first element of each seed.
 _STYLE, _GENUINE, _FORGER, _COPY, _FORGED = range(5)
 
 
 @dataclass(frozen=True)
 class _Letter:
-    """One letter in its writer's own form.
+    """A letter in the form of its writer.
 
     Attributes:
-        parts: The parts of its path, each (K, 2), in x-heights; the pen is lifted between two.
-        added: What is added when the name is written, each (K, 2).
+        parts: The strokes, each (K, 2), in x-heights.
+        added: Strokes drawn after the whole name, each (K, 2).
         advance: Distance to the next letter, in x-heights.
-        lift: True if the pen is lifted after it.
+        lift: True if the pen is lifted after the letter.
     """
 
     parts: tuple[Points, ...]
@@ -55,7 +54,7 @@ class _Letter:
 
 @dataclass(frozen=True)
 class _Writing:
-    """How the name is written once.
+    """Parameters of one sample.
 
     Attributes:
         widths: (L,) factor on the width of every letter.
@@ -64,7 +63,7 @@ class _Writing:
         slant: Tangent of the angle to the vertical, positive to the right.
         slope: Rise of the base line, in radians.
         size: Factor on the size.
-        pen: The pen, and the hand that leads it.
+        pen: The pen and its dynamics.
     """
 
     widths: Points
@@ -77,10 +76,10 @@ class _Writing:
 
 
 class Writer:
-    """A person who signs: the letters of a name, and the habits of a hand.
+    """A synthetic writer: the letters of a name and the parameters of a handwriting.
 
     Args:
-        seed: Chooses the writer, 0 or more; the same seed is the same writer.
+        seed: Selects the writer, at least 0; the same seed is the same writer.
 
     Raises:
         ValueError: The seed is negative.
@@ -123,14 +122,14 @@ class Writer:
         self._ideal = replace(ideal, size=float(size))
 
     def genuine(self, number: int) -> Image:
-        """Sign once more, as this writer does.
+        """Draw a genuine signature.
 
         Args:
-            number: Which of the writer's signatures, 0 or more.
+            number: Selects the sample, at least 0.
 
         Returns:
-            (H, W, 3) uint8 RGB, [0, 255], dark ink on a white (255) ground; some 200 by 450
-            pixels, no two of quite the same size.
+            (H, W, 3) uint8 RGB, [0, 255], dark ink on a white (255) background; about 200 by 450
+            pixels, with small differences in size.
 
         Raises:
             ValueError: The number is negative.
@@ -139,14 +138,14 @@ class Writer:
         return self._draw(self._vary(self._ideal, rng, 1.0), rng)
 
     def forgery(self, number: int, forger: int) -> Image:
-        """Have this writer's signature imitated by somebody who has it at hand.
+        """Draw a skilled forgery of this writer's signature.
 
-        The forger has the letters and their order right. Proportions, slant and path are off in
-        a way that is the forger's own; the line is slow: it trembles, and its width is even.
+        The letters and their order are right. Proportions, slant and path deviate in a way specific to
+        the forger; the line is slow: it has tremor and an even width.
 
         Args:
-            number: Which of the forger's attempts, 0 or more.
-            forger: Chooses the forger, 0 or more.
+            number: Selects the attempt, at least 0.
+            forger: Selects the forger, at least 0.
 
         Returns:
             (H, W, 3) uint8 RGB, [0, 255], like ``genuine``.
@@ -154,11 +153,13 @@ class Writer:
         Raises:
             ValueError: A number is negative.
         """
-        habits = np.random.default_rng([_FORGER, forger])  # in whatever this forger imitates
+        habits = np.random.default_rng([_FORGER, forger])  # of the forger, in all forgeries
         slant, slope = habits.choice([-1, 1], 2) * habits.uniform((0.1, 0.02), (0.24, 0.06))
         aspect = habits.choice([0.9, 1.1]) * habits.uniform(0.97, 1.03)
         tremor = habits.uniform(0.4, 0.7)
-        own = np.random.default_rng([_COPY, forger, self.seed])  # in this signature
+        own = np.random.default_rng(
+            [_COPY, forger, self.seed]
+        )  # of the forger, in forgeries of this writer
         ideal = self._ideal
         count = len(self._letters)
         copied = replace(
@@ -184,11 +185,11 @@ class Writer:
     def _name(self, pattern: str, rng: np.random.Generator) -> list[_Letter]:
         letters: list[_Letter] = []
         vowel = bool(rng.integers(2))
-        for sign, after in zip(pattern, pattern[1:] + "-", strict=True):
-            if sign in " .":
+        for symbol, after in zip(pattern, pattern[1:] + "-", strict=True):
+            if symbol in " .":
                 continue
             vowel = not vowel
-            forms = CAPITALS if sign == "C" else VOWELS if vowel else CONSONANTS
+            forms = CAPITALS if symbol == "C" else VOWELS if vowel else CONSONANTS
             letter = self._letter(str(rng.choice(list(forms))), rng)
             if after in " .":
                 letter = replace(letter, lift=True, advance=letter.advance + 0.6)
@@ -199,7 +200,7 @@ class Writer:
         return letters
 
     def _letter(self, name: str, rng: np.random.Generator) -> _Letter:
-        """Bend the letter of the copy-book to the writer's form of it."""
+        """Return a letter in this writer's form."""
         path, _, added = ALPHABET[name].partition("|")
         capital = self._capital if name.isupper() else 1.0
         width, beyond = self._stretch * (capital**0.5, capital)
@@ -214,7 +215,7 @@ class Writer:
         return _Letter(tuple(bent), extra, advance, path.endswith("/"))
 
     def _path(self, writing: _Writing) -> list[Points]:
-        """Lay the letters out: the strokes between two lifts of the pen, each (K, 2), y upwards."""
+        """Lay out the letters as strokes, each (K, 2), y upwards."""
         strokes: list[list[Points]] = [[]]
         added: list[list[Points]] = []
         x = 0.0
@@ -242,7 +243,7 @@ class Writer:
         return sum(len(stroke) for stroke in self._path(self._ideal))
 
     def _vary(self, writing: _Writing, rng: np.random.Generator, amount: float) -> _Writing:
-        """Write as a hand does, which never writes twice the same."""
+        """Add the variation between samples of a writer."""
         count = len(self._letters)
         return replace(
             writing,

@@ -1,8 +1,9 @@
-"""Drawn writers as a data set: ``python -m demo.drawn_set FOLDER --writers 80 --beside DATA/manifest.csv``.
+"""Write a data set of drawn writers.
 
-Writes a PNG for each signature and ``manifest.csv`` with ``path,subject,label,split``, all of it for
-training. ``--beside`` puts the rows of another manifest into the same file, so that one run learns from
-real and drawn writers; those keep their own split, or are divided by the run's.
+``python -m demo.drawn_set FOLDER --writers 80 --beside DATA/manifest.csv`` writes a PNG for each signature
+and ``manifest.csv`` with ``path,subject,label,split``; drawn writers are in the training split. ``--beside``
+adds the rows of another manifest, so that a run trains on real and drawn writers; those keep their split,
+or are divided by the run.
 """
 
 from __future__ import annotations
@@ -16,9 +17,8 @@ from rich.progress import track
 
 from demo.drawn import Writer
 
-# Three forgers, each with three attempts.
 GENUINE, FORGERS, ATTEMPTS = 10, 3, 3
-# Far from the seeds of tests and demonstration, so that none of those was trained on.
+# Far from the seeds of tests and demonstration, so that no model is trained on those.
 FIRST_SEED = 1000
 
 
@@ -26,11 +26,11 @@ def draw_set(folder: Path, writers: int) -> list[dict[str, str]]:
     """Draw signatures and write them as PNG.
 
     Args:
-        folder: Where to; made if it is not there.
-        writers: How many.
+        folder: The folder; it is created if it does not exist.
+        writers: Number of writers.
 
     Returns:
-        A row for each: ``path`` (relative to the folder), ``subject``, ``label``, ``split``.
+        A row for each signature: ``path`` (relative to the folder), ``subject``, ``label``, ``split``.
     """
     rows = []
     for number in track(range(writers), "drawing"):
@@ -52,11 +52,11 @@ def draw_set(folder: Path, writers: int) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    """Draw, and write the manifest."""
+    """Draw the signatures, and write the manifest."""
     parser = argparse.ArgumentParser(prog="demo.drawn_set", description=__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--writers", type=int, default=80)
-    parser.add_argument("--beside", type=Path, help="another manifest.csv whose rows are added")
+    parser.add_argument("--writers", type=int, default=80, help="number of writers")
+    parser.add_argument("--beside", type=Path, help="add the rows of this manifest.csv")
     arguments = parser.parse_args()
     rows = draw_set(arguments.folder, arguments.writers)
     if arguments.beside is not None:

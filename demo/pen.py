@@ -1,4 +1,4 @@
-"""The pen that draws a path: a smooth curve, a line that thins with speed, ink on white."""
+"""Draw pen strokes: smooth curves whose width depends on speed, in ink on white."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ _SHIFT = 4  # fractional bits of OpenCV's coordinates
 
 @dataclass(frozen=True)
 class Pen:
-    """A pen in a hand.
+    """Parameters of a pen and its movement.
 
     Attributes:
         width_px: Mean width of the line.
-        contrast: How much a slow line is thicker and a fast one thinner, [0, 1].
-        shade: How much a stroke downwards is thicker, [0, 1].
-        fading: How much the pressure falls from the first stroke to the last, [-1, 1].
-        taper_px: Length over which a stroke thins out at its ends.
+        contrast: Dependence of the width on speed, [0, 1]; slow is thicker.
+        shade: Extra width of downward strokes, [0, 1].
+        fading: Decrease of pressure from the first stroke to the last, [-1, 1].
+        taper_px: Length of the taper at the ends of a stroke.
         roundness: 1 for a Catmull-Rom curve, less for a more angular one.
-        haste_px: How far a hasty hand cuts its corners.
-        tremor_px: Standard deviation of the wobble of a slow hand.
-        grey: The ink, [0, 255].
+        haste_px: Smoothing of corners by fast movement.
+        tremor_px: Standard deviation of the tremor of slow movement.
+        grey: Grey level of the ink, [0, 255].
     """
 
     width_px: float
@@ -44,7 +44,7 @@ class Pen:
 def draw(
     strokes: Sequence[NDArray[np.float64]], pen: Pen, rng: np.random.Generator
 ) -> NDArray[np.uint8]:
-    """Draw strokes on a white ground that is just large enough for them.
+    """Draw strokes on a white background with small margins.
 
     Args:
         strokes: Control points of each stroke, (K, 2) as x, y in pixels, y downwards.
@@ -52,7 +52,7 @@ def draw(
         rng: Source of the margins and of the tremor.
 
     Returns:
-        (H, W, 3) uint8 RGB, [0, 255]; the ground is exactly 255, the ink never at the border.
+        (H, W, 3) uint8 RGB, [0, 255]; the background is exactly 255, also at the border.
     """
     curves = [_curve(points, pen.roundness) for points in strokes]
     curves = [_smooth(curve, pen.haste_px / STEP_PX) for curve in curves]
@@ -60,9 +60,9 @@ def draw(
         curves = [curve + pen.tremor_px * _tremor(rng, len(curve)) for curve in curves]
     widths = _widths(curves, pen)
     margins = rng.integers(10, 26, (2, 2))
-    everything = np.concatenate(curves)
-    origin = everything.min(axis=0) - margins[0]
-    width, height = np.ceil(everything.max(axis=0) - origin).astype(int) + margins[1]
+    points = np.concatenate(curves)
+    origin = points.min(axis=0) - margins[0]
+    width, height = np.ceil(points.max(axis=0) - origin).astype(int) + margins[1]
     ink = np.zeros((height * _FINER, width * _FINER), np.uint8)
     dots = zip(np.concatenate(curves) - origin, np.concatenate(widths), strict=True)
     for (x, y), thickness in dots:
@@ -95,13 +95,13 @@ def _curve(points: NDArray[np.float64], roundness: float) -> NDArray[np.float64]
 
 
 def _widths(curves: list[NDArray[np.float64]], pen: Pen) -> list[NDArray[np.float64]]:
-    """Find the width of the line at every point, in pixels."""
+    """Return the width of the line at every point, in pixels."""
     widths = []
     for index, curve in enumerate(curves):
         heading = np.gradient(_smooth(curve, 3.0), axis=0)
         heading /= np.linalg.norm(heading, axis=1, keepdims=True) + 1e-9
         bend = np.linalg.norm(np.gradient(heading, axis=0), axis=1)
-        # A hand slows down in a bend by the third root of the curvature: Lacquaniti et al. 1983.
+        # Speed decreases with the third root of the curvature: Lacquaniti et al. 1983.
         slow = _smooth(((bend + 0.004) / 0.03)[:, None] ** (1 / 3), 8.0)[:, 0]
         down = _smooth(heading[:, 1:].clip(0.0), 6.0)[:, 0]
         pressure = 1.0 + pen.contrast * (slow - 1.0) + pen.shade * (down - 0.3)
@@ -115,11 +115,11 @@ def _widths(curves: list[NDArray[np.float64]], pen: Pen) -> list[NDArray[np.floa
 
 
 def _tremor(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
-    """Draw a wobble of unit variance, (count, 2), with waves of some 30 pixels."""
+    """Return (count, 2) tremor of unit variance with waves of about 30 pixels."""
     white = rng.standard_normal((count, 2))
     wave = _smooth(white, 4.0 / STEP_PX) - _smooth(white, 12.0 / STEP_PX)
     strength = _smooth(rng.standard_normal((count, 1)), 30.0 / STEP_PX)
-    wave *= 0.4 + np.abs(strength) / (strength.std() + 1e-9)  # it comes and goes
+    wave *= 0.4 + np.abs(strength) / (strength.std() + 1e-9)  # of varying strength
     return wave / (wave.std() + 1e-9)
 
 

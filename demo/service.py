@@ -1,4 +1,4 @@
-"""The service in a process of its own, as `verifykit serve` starts it, for tests and pictures."""
+"""Run `verifykit serve` in its own process, for tests and screenshots."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def served(gallery: Path, *options: str) -> Iterator[str]:
     """Serve a gallery on a free port of this machine.
 
     Args:
-        gallery: The gallery's file; made when somebody is enrolled.
-        options: More of ``verifykit serve``.
+        gallery: The gallery's file; it is created by the first enrolment.
+        options: Further options of ``verifykit serve``.
 
     Yields:
-        The address, without a slash at its end.
+        The address, without a trailing slash.
 
     Raises:
-        RuntimeError: It did not start; the message is its log.
+        RuntimeError: The service did not start; the message contains its log.
     """
     command = [sys.executable, "-m", "verifykit", "serve", "--gallery", str(gallery), "--port", "0"]
     log = gallery.with_name(gallery.name + ".log")
@@ -35,7 +35,7 @@ def served(gallery: Path, *options: str) -> Iterator[str]:
         ) as process,
     ):
         try:
-            assert process.stdout is not None  # noqa: S101 - it was asked for
+            assert process.stdout is not None  # noqa: S101 - stdout is a pipe
             for line in process.stdout:
                 if line.startswith(_LISTENING):
                     yield line.removeprefix(_LISTENING).strip()
@@ -50,10 +50,10 @@ def served(gallery: Path, *options: str) -> Iterator[str]:
 
 
 def make_key(gallery: Path, *scopes: str) -> str:
-    """An API key with these scopes, as ``verifykit serve keys create`` prints it."""
+    """Create an API key with these scopes by ``verifykit serve keys create``."""
     command = [sys.executable, "-m", "verifykit", "serve", "keys", "create", "--name", "test"]
-    wanted = [part for scope in scopes for part in ("--scope", scope)]
-    made = subprocess.run(
-        [*command, *wanted, "--gallery", str(gallery)], capture_output=True, text=True, check=True
+    options = [part for scope in scopes for part in ("--scope", scope)]
+    created = subprocess.run(
+        [*command, *options, "--gallery", str(gallery)], capture_output=True, text=True, check=True
     )
-    return next(word for word in made.stdout.split() if word.startswith("vk_"))
+    return next(word for word in created.stdout.split() if word.startswith("vk_"))

@@ -1,4 +1,7 @@
-"""Drawn signatures as files: ``python -m demo.signature_files FOLDER``, for the documents' examples."""
+"""Write drawn signatures as files, for the examples in the documents.
+
+``python -m demo.signature_files FOLDER``
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,11 @@ ADA, BLAISE = 3, 8
 
 
 def write_signatures(folder: Path) -> list[Path]:
-    """Write scans, a photograph and forgeries.
-
-    Args:
-        folder: Where to.
+    """Write scans, a photo and a forgery into a folder.
 
     Returns:
-        ``ada_1.png`` to ``ada_6.png``, ``ada_photo.jpg`` (blue ink on tinted, ruled paper in uneven light),
-        ``ada_forged.png``, ``blaise_1.png`` to ``blaise_3.png``, ``blank.png``.
+        Paths of ``ada_1.png`` to ``ada_6.png``, ``ada_photo.jpg`` (blue ink on tinted, ruled paper in uneven
+        light), ``ada_forged.png``, ``blaise_1.png`` to ``blaise_3.png``, ``blank.png``.
     """
     ada, blaise = Writer(ADA), Writer(BLAISE)
     images = {f"ada_{i + 1}.png": ada.genuine(i) for i in range(6)}
@@ -49,7 +49,7 @@ def write_signatures(folder: Path) -> list[Path]:
 
 
 def main() -> None:
-    """Write them into the folder that is named."""
+    """Write the signatures into the given folder."""
     parser = argparse.ArgumentParser(prog="demo.signature_files", description=__doc__)
     parser.add_argument("folder", type=Path)
     folder = parser.parse_args().folder

@@ -1,7 +1,7 @@
-"""Enrol two hands, accept their own next signatures, refuse skilled forgeries: part of ``make demo``.
+"""Enrol two writers, accept their new signatures, and reject skilled forgeries: part of ``make demo``.
 
-The signatures are drawn (``demo/drawn.py``), so that no real one has to be shipped. Every expectation is
-checked; the exit status is 1 if one of them fails.
+The signatures are drawn (``demo/drawn.py``), so that no real ones are shipped. Every expectation is checked;
+the exit status is 1 if one of them fails.
 """
 
 from __future__ import annotations
@@ -25,11 +25,7 @@ WRITERS = {"Ada": ADA, "Blaise": BLAISE}
 
 
 def main() -> int:
-    """Run the demonstration in a temporary folder and print what came out.
-
-    Returns:
-        0 if every answer was right, 1 otherwise.
-    """
+    """Run the demonstration in a temporary folder; return 0 if every result is right, else 1."""
     console = Console()
     with tempfile.TemporaryDirectory(prefix="verifykit-demo-") as name:
         folder = Path(name)
@@ -41,36 +37,36 @@ def main() -> int:
             ]
             report = verifier.enroll(subject_id, scans)
             console.print(f"enrolled {subject_id}, {len(report.accepted)} scans of the signature")
-        right, asked = _verify(console, verifier)
-    console.print(f"{right} of {asked} answers are right")
-    return 0 if right == asked else 1
+        right, total = _verify(console, verifier)
+    console.print(f"{right} of {total} results are right")
+    return 0 if right == total else 1
 
 
 def probes(subject_id: str) -> list[tuple[str, Image, bool]]:
-    """What is shown for a subject: what it is, the picture, and whether the subject wrote it."""
+    """Return the probes of a subject: description, image, and whether the subject wrote it."""
     own = Writer(WRITERS[subject_id])
     other = Writer(next(seed for name, seed in WRITERS.items() if name != subject_id))
     photo = photographed(
         own.genuine(REFERENCES + 1), seed=1, ink=(25, 40, 150), tint=(250, 244, 225), gradient=0.4
     )
     return [
-        ("own, a new one", own.genuine(REFERENCES), True),
-        ("own, a photo in blue ink", photo, True),
+        ("genuine, new sample", own.genuine(REFERENCES), True),
+        ("genuine, photo in blue ink", photo, True),
         ("skilled forgery", own.forgery(0, 0), False),
-        ("skilled forgery, another hand", own.forgery(0, 1), False),
-        ("somebody else's", other.genuine(0), False),
+        ("skilled forgery, another forger", own.forgery(0, 1), False),
+        ("random forgery", other.genuine(0), False),
     ]
 
 
 def _verify(console: Console, verifier: vk.Verifier) -> tuple[int, int]:
     table = Table(title="Verify: did they write it?", title_justify="left")
-    for column in ("claimed", "picture", "score", "decision", ""):
+    for column in ("claimed", "signature", "score", "decision", ""):
         table.add_column(column)
-    right = asked = 0
+    right = total = 0
     for subject_id in WRITERS:
         for name, image, expected in probes(subject_id):
             decision = verifier.verify(subject_id, image)
-            asked += 1
+            total += 1
             right += decision.match is expected
             table.add_row(
                 subject_id,
@@ -80,11 +76,11 @@ def _verify(console: Console, verifier: vk.Verifier) -> tuple[int, int]:
                 "[green]right[/]" if decision.match is expected else "[bold red]WRONG[/]",
             )
             table.caption = (
-                f"match from {decision.threshold:.3f}: {decision.fmr:.0%} of skilled forgeries "
-                f"accepted, with {REFERENCES} references"
+                f"threshold {decision.threshold:.3f} at false match rate {decision.fmr:.0%} "
+                f"for skilled forgeries, {REFERENCES} references"
             )
     console.print(table)
-    return right, asked
+    return right, total
 
 
 def _scan(folder: Path, image: Image, name: str) -> Path:

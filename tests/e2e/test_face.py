@@ -112,7 +112,7 @@ def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
         if not extractor.detector or not extractor.detector.detect(turned):
             continue
         found += 1
-        (sample,) = extractor.samples(turned, SampleOptions(multi_face="largest", quality="warn"))
+        (sample,) = extractor.samples(turned, SampleOptions("largest", "warn"))
         assert "extreme_pose" in sample.reasons
         assert sample.quality["turned_deg"] == 360 - 90 * quarters
     assert found

@@ -13,21 +13,21 @@ if not find_spec("distributed"):
 
 import psutil  # comes with distributed
 
-from benchmarks.batch import synthetic
-from benchmarks.batch_dask import Work, cluster, dask_rates
+from benchmarks.batch.dask import Workload, cluster, compare_engines
+from benchmarks.synthetic import entries, random_rows
 from tests.e2e.batch_files import many, write_model
 
 
 @pytest.mark.slow
-def test_both_engines_are_measured_on_the_same_pictures(
+def test_both_engines_are_measured_on_the_same_images(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = many(tmp_path / "pictures", 40)
+    folder = many(tmp_path / "images", 40)
     names = tmp_path / "list.txt"
     names.write_text("\n".join(map(str, sorted(folder.iterdir()))))
     model = str(write_model(tmp_path / "m.onnx"))
-    work = Work(names, 40, model, tmp_path / "g.db", tmp_path)
-    Console().print(dask_rates(work, synthetic(4, 20), rounds=1))
+    work = Workload(names, 40, model, tmp_path / "g.db", tmp_path)
+    Console().print(compare_engines(work, entries(random_rows(20, 4, seed=0)), rounds=1))
     rows = re.findall(r"(local|dask), [^│]*│\s*([\d.]+)\s*│\s*([\d.]+)", capsys.readouterr().out)
     assert [engine for engine, _, _ in rows] == ["local", "dask", "dask"]
     (local, one), (fresh, share), (_, again) = [(float(a), float(b)) for _, a, b in rows]

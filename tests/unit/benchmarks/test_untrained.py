@@ -23,7 +23,7 @@ from verifykit_training.run_folder import EncoderRecord, RunFolder
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """A network this small is faster on one, above all on a busy machine."""
+    """Use one thread, which is faster for a network this small."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -31,7 +31,7 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_the_network_of_a_run_before_its_first_step(tmp_path: Path) -> None:
+def test_the_network_before_the_first_step_is_exported(tmp_path: Path) -> None:
     config = small_config(
         modality="signature",
         seed=3,
@@ -71,7 +71,7 @@ def test_the_network_of_a_run_before_its_first_step(tmp_path: Path) -> None:
     network = encoder_of(config).eval()
     image = golden_image(32, 64)
     with torch.no_grad():
-        wanted = network(torch.from_numpy(to_tensor([image], spec.input))).numpy()
-    assert np.allclose(encoder.encode([image]), wanted, atol=1e-5)
+        expected = network(torch.from_numpy(to_tensor([image], spec.input))).numpy()
+    assert np.allclose(encoder.encode([image]), expected, atol=1e-5)
     again = write_untrained(run.path, tmp_path / "random.onnx", random=True)
     assert again.weights_sha256 == spec.weights_sha256

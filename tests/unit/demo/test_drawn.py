@@ -1,4 +1,4 @@
-"""Drawn signatures: the same for ever, alike by one hand, told from another by plain measures."""
+"""Drawn signatures: reproducible, similar for one writer, and different between writers."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ def forgery(seed: int, forger: int, number: int = 0) -> Image:
     return Writer(seed).forgery(number, forger)
 
 
-class Traced:
-    """Where the ink of a picture lies, centred, and how far every other place is from it."""
+class InkDistance:
+    """Centred ink of an image, and the distance of every pixel from it."""
 
     def __init__(self, image: Image) -> None:
         y, x = np.nonzero(image[:, :, 0] < 128)
-        self.at = np.rint(y - y.mean()).astype(int) + 250, np.rint(x - x.mean()).astype(int) + 450
-        ground = np.ones((500, 900), np.uint8)
-        ground[self.at] = 0
-        self.far = cv2.distanceTransform(ground, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        self.ink = np.rint(y - y.mean()).astype(int) + 250, np.rint(x - x.mean()).astype(int) + 450
+        background = np.ones((500, 900), np.uint8)
+        background[self.ink] = 0
+        self.distance = cv2.distanceTransform(background, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
 
 
-def chamfer(one: Traced, other: Traced) -> float:
-    """Mean distance in pixels from the ink of one to that of the other."""
-    return float(one.far[other.at].mean() + other.far[one.at].mean()) / 2
+def chamfer(one: InkDistance, other: InkDistance) -> float:
+    """Return the mean distance in pixels between the ink of two images."""
+    return float(one.distance[other.ink].mean() + other.distance[one.ink].mean()) / 2
 
 
 def _all() -> list[Image]:
@@ -51,10 +51,10 @@ def _all() -> list[Image]:
     ]
 
 
-def test_a_seed_draws_the_same_for_ever_and_in_any_order() -> None:
+def test_a_seed_draws_the_same_in_any_order() -> None:
     writer = Writer(3)
-    backwards = [writer.genuine(number) for number in (2, 1, 0)][::-1]
-    for number, image in enumerate(backwards):
+    images = [writer.genuine(number) for number in (2, 1, 0)][::-1]
+    for number, image in enumerate(images):
         np.testing.assert_array_equal(image, Writer(3).genuine(number))
     np.testing.assert_array_equal(writer.forgery(1, 7), Writer(3).forgery(1, 7))
 
@@ -65,13 +65,13 @@ def test_drawing_leaves_the_global_random_state_alone() -> None:
     np.testing.assert_array_equal(before, np.random.get_state()[1])  # noqa: NPY002
 
 
-def test_no_two_are_the_same_picture() -> None:
+def test_no_two_images_are_equal() -> None:
     images = [*_all(), forgery(0, 1, 1)]
     assert len({(image.shape, image.tobytes()) for image in images}) == len(images)
     assert len({image.shape for image in images}) > len(images) // 2
 
 
-def test_pictures_are_rgb_of_a_usual_size_with_dark_ink_clear_of_the_border() -> None:
+def test_images_are_rgb_of_a_common_size_with_dark_ink_off_the_border() -> None:
     for image in _all():
         assert image.dtype == np.uint8
         assert image.ndim == 3
@@ -85,19 +85,19 @@ def test_pictures_are_rgb_of_a_usual_size_with_dark_ink_clear_of_the_border() ->
         assert image.min() < 64
 
 
-def test_the_ground_is_exactly_white_and_the_ink_is_anti_aliased() -> None:
+def test_the_background_is_exactly_white_and_the_ink_is_anti_aliased() -> None:
     for image in _all():
         assert (image == 255).mean() > 0.85
         steps = np.unique(image)
         assert len(steps) > 8
 
 
-def test_one_hand_is_nearer_to_itself_than_its_forgeries_and_those_than_others() -> None:
+def test_a_writer_is_nearer_to_itself_than_to_forgeries_and_to_those_than_to_others() -> None:
     mated, skilled, random = [], [], []
-    hands = [[Traced(genuine(seed, number)) for number in NUMBERS] for seed in WRITERS]
-    for seed, own in zip(WRITERS, hands, strict=True):
-        others = [hand[0] for hand in hands if hand is not own]
-        copies = [Traced(forgery(seed, forger)) for forger in FORGERS]
+    writers = [[InkDistance(genuine(seed, number)) for number in NUMBERS] for seed in WRITERS]
+    for seed, own in zip(WRITERS, writers, strict=True):
+        others = [writer[0] for writer in writers if writer is not own]
+        copies = [InkDistance(forgery(seed, forger)) for forger in FORGERS]
         mated.append(np.median([chamfer(*pair) for pair in itertools.combinations(own, 2)]))
         skilled.append(np.median([chamfer(*pair) for pair in itertools.product(own, copies)]))
         random.append(np.median([chamfer(own[0], other) for other in others]))
@@ -106,16 +106,16 @@ def test_one_hand_is_nearer_to_itself_than_its_forgeries_and_those_than_others()
     assert np.mean(np.less(skilled, random)) >= 0.9
 
 
-def test_a_forger_keeps_the_same_habits() -> None:
+def test_forgeries_of_a_forger_are_similar() -> None:
     same, other = [], []
     for seed in WRITERS:
-        first = Traced(forgery(seed, 1, 0))
-        same.append(chamfer(first, Traced(forgery(seed, 1, 1))))
-        other.append(chamfer(first, Traced(forgery(seed, 2, 1))))
+        first = InkDistance(forgery(seed, 1, 0))
+        same.append(chamfer(first, InkDistance(forgery(seed, 1, 1))))
+        other.append(chamfer(first, InkDistance(forgery(seed, 2, 1))))
     assert np.median(same) < 0.8 * np.median(other)
 
 
-def test_a_forger_trembles_and_draws_a_line_of_even_width() -> None:
+def test_forgeries_have_tremor_and_even_width() -> None:
     own = [[measure(genuine(seed, n)) for n in NUMBERS] for seed in WRITERS]
     copied = [[measure(forgery(seed, f)) for f in FORGERS] for seed in WRITERS]
     wobble, spread = np.moveaxis(np.median(copied, axis=1) / np.median(own, axis=1), -1, 0)
@@ -124,7 +124,7 @@ def test_a_forger_trembles_and_draws_a_line_of_even_width() -> None:
 
 
 def measure(image: Image) -> tuple[float, float]:
-    """Median distance of the ink's outline from its own smooth course; spread of the line's width."""
+    """Return the median distance of the outline from its smoothed course, and the spread of the width."""
     large = cv2.resize(image[:, :, 0], None, fx=4, fy=4, interpolation=cv2.INTER_CUBIC)
     ink = (large < 128).astype(np.uint8)
     outlines, _ = cv2.findContours(ink, cv2.RETR_LIST, cv2.CHAIN_APPROX_NONE)
@@ -151,7 +151,7 @@ def test_without_a_flaw_the_photo_is_the_scan() -> None:
     np.testing.assert_array_equal(photographed(image, seed=9), image)
 
 
-def test_a_photo_is_the_same_for_a_seed_and_another_for_another() -> None:
+def test_a_photo_depends_on_its_seed_only() -> None:
     flaws: dict[str, Any] = {
         "ink": (30, 50, 150),
         "tint": (245, 238, 220),
@@ -170,7 +170,7 @@ def test_a_photo_is_the_same_for_a_seed_and_another_for_another() -> None:
     assert not np.array_equal(photo, photographed(genuine(4), seed=2, **flaws))
 
 
-def test_ink_and_tint_colour_the_ink_and_the_paper() -> None:
+def test_ink_and_tint_set_the_colors() -> None:
     image = genuine(4)
     photo = photographed(image, ink=(20, 40, 160), tint=(240, 230, 200))
     darkest = np.unravel_index(image[:, :, 0].argmin(), image.shape[:2])
@@ -198,7 +198,7 @@ def test_ruled_lines_are_evenly_spaced_rows_and_bluish() -> None:
         ("bottom", np.s_[-10:]),
     ],
 )
-def test_the_table_shows_at_the_edge_that_was_asked_for(side: str, where: Any) -> None:
+def test_the_table_is_visible_at_the_requested_edge(side: str, where: Any) -> None:
     image = genuine(4)
     photo = photographed(image, paper_edge=[side])
     assert photo[where].max() < 60
@@ -211,7 +211,7 @@ def test_the_table_shows_at_the_edge_that_was_asked_for(side: str, where: Any) -
     np.testing.assert_array_equal(photo[y : y + height, x : x + width], image)
 
 
-def test_a_side_that_a_picture_does_not_have_is_refused() -> None:
+def test_an_unknown_side_is_refused() -> None:
     with pytest.raises(ValueError, match="middle"):
         photographed(genuine(4), paper_edge=("left", "middle"))
 
@@ -237,18 +237,18 @@ def test_uneven_light_darkens_one_corner_by_its_share(flaw: str) -> None:
     corners = [photo[a : a + 8, b : b + 8].mean() for a in y for b in x]
     assert max(corners) > 0.95 * 255
     assert min(corners) == pytest.approx(0.6 * 255, rel=0.05)
-    assert photo[:, :, 0].tolist() == photo[:, :, 2].tolist()  # light has no colour of its own
+    assert photo[:, :, 0].tolist() == photo[:, :, 2].tolist()  # light is neutral
 
 
 def test_blur_lowers_the_sharpness_and_keeps_the_ink() -> None:
     image = genuine(4)
     photo = photographed(image, blur_px=1.5)
-    sharpness = [cv2.Laplacian(picture, cv2.CV_64F).var() for picture in (image, photo)]
+    sharpness = [cv2.Laplacian(each, cv2.CV_64F).var() for each in (image, photo)]
     assert sharpness[1] < 0.2 * sharpness[0]
     assert (255.0 - photo).sum() == pytest.approx((255.0 - image).sum(), rel=0.02)
 
 
-def test_noise_has_the_deviation_that_was_asked_for() -> None:
+def test_noise_has_the_requested_deviation() -> None:
     image = genuine(4)
     noise = photographed(image, noise=6.0, tint=(128, 128, 128))[image == 255]
     assert noise.std() == pytest.approx(6.0, rel=0.02)
@@ -264,7 +264,7 @@ def test_a_lower_jpeg_quality_is_further_from_the_scan() -> None:
     assert 0 < errors[0] < errors[1] < 10
 
 
-def test_transparent_over_white_is_the_scan_and_nothing_lies_under_no_ink() -> None:
+def test_transparent_over_white_is_the_scan_and_pixels_without_ink_are_zero() -> None:
     image = photographed(genuine(4), ink=(20, 40, 160))
     pad = transparent(image)
     assert pad.dtype == np.uint8

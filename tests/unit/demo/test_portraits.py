@@ -1,4 +1,4 @@
-"""The portraits arrive whole, by checksum, or not at all."""
+"""The portraits are downloaded atomically and checked."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NAMES = {
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """An sdist with one picture in its folder, and with members that try to leave it."""
+    """Write an sdist with one image in its folder, and with members that try to leave it."""
     path = tmp_path / "pets-1.0.tar.gz"
     with tarfile.open(path, "w:gz") as tar:
         for name in ("pets-1.0/tests/cat.jpg", "pets-1.0/tests/../../dog.jpg", "pets-1.0/cow.jpg"):
@@ -37,12 +37,12 @@ def archive(tmp_path: Path) -> Path:
     return path
 
 
-def _carrier(monkeypatch: pytest.MonkeyPatch, archive: Path, sha256: str) -> list[Carrier]:
+def _carriers(monkeypatch: pytest.MonkeyPatch, archive: Path, sha256: str) -> list[Carrier]:
     monkeypatch.setattr(module, "_download", lambda carrier, work: archive)
     return [Carrier("pets", "1.0", sha256, "tests")]
 
 
-def test_all_portraits_are_there(portraits: Mapping[str, Path]) -> None:
+def test_all_portraits_exist(portraits: Mapping[str, Path]) -> None:
     assert set(portraits) == NAMES
     assert all(path.stat().st_size > 10_000 for path in portraits.values())
 
@@ -58,25 +58,25 @@ def test_the_second_call_starts_no_program(
     assert portraits_of(cache) == portraits
 
 
-def test_only_plain_files_of_the_folder_are_unpacked(
+def test_only_regular_files_of_the_folder_are_unpacked(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pets = _carrier(monkeypatch, archive, hashlib.sha256(archive.read_bytes()).hexdigest())
+    pets = _carriers(monkeypatch, archive, hashlib.sha256(archive.read_bytes()).hexdigest())
     cache = tmp_path / "cache"
     assert portraits_of(cache, pets) == {"cat": cache / "pets-1.0" / "cat.jpg"}
     assert [path.name for path in tmp_path.rglob("*.jpg")] == ["cat.jpg"]
 
 
-def test_another_checksum_is_refused_and_leaves_nothing(
+def test_a_different_checksum_is_refused_and_leaves_nothing(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pets = _carrier(monkeypatch, archive, "0" * 64)
+    pets = _carriers(monkeypatch, archive, "0" * 64)
     with pytest.raises(RuntimeError, match="expected 0000"):
         portraits_of(tmp_path / "cache", pets)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_download_that_fails_says_what_pip_said(
+def test_a_failed_download_reports_the_output_of_pip(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -92,13 +92,13 @@ def test_another_process_may_be_faster(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
-    pets = _carrier(monkeypatch, archive, sha256)
+    pets = _carriers(monkeypatch, archive, sha256)
     cache = tmp_path / "cache"
 
-    def meanwhile(carrier: Carrier, work: Path) -> Path:
+    def download_after_other(carrier: Carrier, work: Path) -> Path:
         (cache / "pets-1.0").mkdir()
         (cache / "pets-1.0" / "cat.jpg").write_bytes(b"theirs")
         return archive
 
-    monkeypatch.setattr(module, "_download", meanwhile)
+    monkeypatch.setattr(module, "_download", download_after_other)
     assert portraits_of(cache, pets)["cat"].read_bytes() == b"theirs"

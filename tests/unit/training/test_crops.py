@@ -78,9 +78,7 @@ def test_a_face_is_found_aligned_and_scaled(
     record = Record(portraits["person_a_1"], "a")
     assert cache.fill([record], lambda: extractor) == {}
     whole = build_extractor(CropConfig(detector=str(face_model)))
-    expected = whole.samples(record.path, SampleOptions(multi_face="largest", quality="warn"))[
-        0
-    ].crop
+    expected = whole.samples(record.path, SampleOptions("largest", "warn"))[0].crop
     halved = cv2.resize(expected, (56, 56), interpolation=cv2.INTER_AREA)
     # The same face at half the size: the template is scaled, not cut.
     difference = np.abs(cache.crop(record.path).astype(int) - halved).mean()

@@ -1,8 +1,7 @@
-"""The same pictures on a Dask cluster of this machine, beside as many workers of one process.
+"""Compare a Dask cluster on this machine with as many workers of one process.
 
-A part of ``python -m benchmarks.batch``. The scheduler and the workers are processes of the benchmark's own,
-listen on 127.0.0.1 alone and end with it. The first run of a cluster waits until its workers have imported
-everything and opened model and gallery; the second does not.
+The scheduler and the workers are child processes, listen on 127.0.0.1 only and end with the benchmark. The
+first run on a cluster includes importing everything and opening model and gallery; the second does not.
 """
 
 from __future__ import annotations
@@ -23,45 +22,42 @@ import verifykit as vk
 from verifykit.batch import identify_batch
 from verifykit.batch.dask_engine import DaskEngine
 from verifykit.encoder import Encoder
-from verifykit.gallery import open_for
-from verifykit.gallery.base import Entry
+from verifykit.gallery import Entry, open_for
 from verifykit.models import load
 
-__all__ = ["Work", "cluster", "dask_rates"]
-
 WORKERS = 2
-_START_S = 60.0
-# Without a dashboard there is still an HTTP server, which would listen on every interface.
-_LOCAL = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
+_START_TIMEOUT_S = 60.0
+# Without a dashboard an HTTP server remains, which would listen on every interface.
+_LOCAL_ONLY = ("--host", "127.0.0.1", "--no-dashboard", "--dashboard-address", "127.0.0.1:0")
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is identified, and among whom.
+class Workload:
+    """Images to identify, and the gallery to search.
 
     Attributes:
-        pictures: A list of pictures.
-        count: How many it names.
+        images: A list of images.
+        count: The number of images in it.
         model: The model's registered name or path.
         gallery: The gallery's file.
-        place: A folder for what is written.
+        folder: The folder for output and logs.
     """
 
-    pictures: Path
+    images: Path
     count: int
     model: str
     gallery: Path
-    place: Path
+    folder: Path
 
     def run(self, verifier: vk.Verifier, engine: DaskEngine | None = None) -> float:
-        """Identify all of them and return the seconds that it took."""
-        out = self.place / "dask.jsonl"
+        """Identify all images and return the wall time in seconds."""
+        out = self.folder / "dask.jsonl"
         out.unlink(missing_ok=True)
         workers = None if engine else WORKERS
         start = time.perf_counter()
         identify_batch(
             verifier,
-            self.pictures,
+            self.images,
             out,
             threshold=0.5,
             quality="warn",
@@ -72,43 +68,41 @@ class Work:
 
 
 @contextmanager
-def cluster(place: Path) -> Iterator[str]:
-    """The address of a scheduler with fresh workers of one thread each; all end with the block."""
+def cluster(folder: Path) -> Iterator[str]:
+    """Start a scheduler with workers of one thread each; yield its address, then stop all."""
     with ExitStack() as stack:
 
         def start(program: str, *options: str) -> Callable[[str], str]:
-            log = place / f"{program}-{time.monotonic_ns()}.log"
-            command = [sys.executable, "-m", f"distributed.cli.{program}", *options, *_LOCAL]
+            log = folder / f"{program}-{time.monotonic_ns()}.log"
+            command = [sys.executable, "-m", f"distributed.cli.{program}", *options, *_LOCAL_ONLY]
             with log.open("wb") as file:
-                process = subprocess.Popen(command, stdout=file, stderr=file, cwd=place)
+                process = subprocess.Popen(command, stdout=file, stderr=file, cwd=folder)
             stack.callback(process.wait)
             stack.callback(process.kill)
-            return lambda pattern: _said(process, log, pattern)
+            return lambda pattern: _wait_for(process, log, pattern)
 
         address = start("dask_scheduler", "--port", "0")(r"Scheduler at:\s+(tcp://\S+)")
-        options = ("--no-nanny", "--nthreads", "1", "--local-directory", str(place))
+        options = ("--no-nanny", "--nthreads", "1", "--local-directory", str(folder))
         workers = [start("dask_worker", address, *options) for _ in range(WORKERS)]
-        for said in workers:
-            said("(Registered to)")
+        for wait_for in workers:
+            wait_for("(Registered to)")
         yield address
 
 
-def _said(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
-    limit = time.monotonic() + _START_S
-    while process.poll() is None and time.monotonic() < limit:
+def _wait_for(process: subprocess.Popen[bytes], log: Path, pattern: str) -> str:
+    """Return the first group of the pattern in the log of a process that is starting."""
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while process.poll() is None and time.monotonic() < deadline:
         if found := re.search(pattern, log.read_text()):
             return found[1]
         time.sleep(0.05)
-    raise RuntimeError(f"{process.args!r} does not start: {log.read_text()}")
+    raise RuntimeError(f"{process.args!r} did not start:\n{log.read_text()}")
 
 
-def dask_rates(work: Work, entries: Iterable[Entry], rounds: int) -> Table:
-    """Images a second by both engines, in turns, a fresh cluster in every round.
+def compare_engines(work: Workload, entries: Iterable[Entry], rounds: int) -> Table:
+    """Measure images per second by both engines in turn, with a fresh cluster in every round.
 
-    Args:
-        work: What is identified; its gallery's file is not there yet.
-        entries: What the gallery is to hold.
-        rounds: How often.
+    The workload's gallery must not exist; it is created with ``entries``.
     """
     encoder = Encoder.open(load(work.model), threads=1)
     spec = encoder.spec
@@ -121,15 +115,15 @@ def dask_rates(work: Work, entries: Iterable[Entry], rounds: int) -> Table:
     ) as gallery:
         gallery.add_entries(entries, "error")
         verifier = vk.Verifier(encoder, gallery)
-        work.run(verifier)  # so that ours is warm, too
+        work.run(verifier)  # warm-up
         taken: dict[str, list[float]] = {
             f"local, {WORKERS} workers": [],
             f"dask, {WORKERS} fresh workers": [],
-            "dask, the same again": [],
+            "dask, same workers again": [],
         }
         for _ in range(rounds):
             local = work.run(verifier)
-            with cluster(work.place) as address:
+            with cluster(work.folder) as address:
                 engine = DaskEngine(address, work.model, str(work.gallery))
                 each = (local, work.run(verifier, engine), work.run(verifier, engine))
             for times, seconds in zip(taken.values(), each, strict=True):

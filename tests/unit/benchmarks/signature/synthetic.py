@@ -1,4 +1,4 @@
-"""Signatures without pictures: writers of two sets as directions in a small space."""
+"""Signatures without images: writers of two sets as directions in a small space."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.signatures import Signatures
+from benchmarks.signature.data import Signatures
 
 SIZE = 6
 
 
-def made(writers: int = 6, genuine: int = 8, forged: int = 5) -> Signatures:
-    """Every second writer is of set ``b``; the images of the writers are mixed."""
+def synthetic_signatures(writers: int = 6, genuine: int = 8, forged: int = 5) -> Signatures:
+    """Return writers of sets ``a`` and ``b`` in turn, with their images interleaved."""
     rows = [
         (f"{'ab'[w % 2]}/{w:02}", kind)
         for kind, count in ((False, genuine), (True, forged))
@@ -30,7 +30,7 @@ def made(writers: int = 6, genuine: int = 8, forged: int = 5) -> Signatures:
 
 
 def directions(signatures: Signatures, seed: int = 0) -> NDArray[np.float32]:
-    """(N, 6) unit rows: near a direction of the writer, forgeries less so."""
+    """Return (N, 6) unit rows near a direction of the writer; forgeries are farther."""
     generator = np.random.default_rng(seed)
     own = {name: generator.normal(size=SIZE) for name in sorted(set(signatures.subjects.tolist()))}
     rows = np.array([own[name] for name in signatures.subjects.tolist()])

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from benchmarks.signature_protocol import TrialScores
-from benchmarks.signature_rates import (
+from benchmarks.signature.protocol import TrialScores
+from benchmarks.signature.rates import (
     by_writer,
     eer_with_interval,
     errors,
@@ -20,7 +20,7 @@ Scores = NDArray[np.float32]
 
 
 def _writers(count: int, mated: int, others: int, *, steps: int = 0) -> list[tuple[Scores, Scores]]:
-    """Scores around another level for each writer; ``steps`` makes ties."""
+    """Return scores around a level for each writer; ``steps`` creates ties."""
     generator = np.random.default_rng(3)
     rows = []
     for _ in range(count):
@@ -34,21 +34,21 @@ def _writers(count: int, mated: int, others: int, *, steps: int = 0) -> list[tup
 
 
 @pytest.mark.parametrize("steps", [0, 3])
-def test_a_resampled_eer_is_that_of_the_repeated_scores(steps: int) -> None:
+def test_a_resampled_eer_equals_that_of_the_repeated_scores(steps: int) -> None:
     writers = _writers(7, 9, 14, steps=steps)
     mated, others = map(list, zip(*writers, strict=True))
     draws = np.random.default_rng(0).integers(0, 7, (60, 7))
     weights = np.array([np.bincount(draw, minlength=7) for draw in draws], float)
-    wanted = [
+    expected = [
         equal_error_rate(
             np.concatenate([mated[w] for w in draw]), np.concatenate([others[w] for w in draw])
         ).eer
         for draw in draws
     ]
-    assert resampled_eer(mated, others, weights).tolist() == pytest.approx(wanted, abs=1e-12)
+    assert resampled_eer(mated, others, weights).tolist() == pytest.approx(expected, abs=1e-12)
 
 
-def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
+def test_the_interval_equals_that_of_a_plain_bootstrap() -> None:
     writers = _writers(12, 20, 30)
     mated, others = map(list, zip(*writers, strict=True))
     found = eer_with_interval(mated, others)
@@ -63,7 +63,7 @@ def test_the_interval_is_that_of_a_plain_bootstrap() -> None:
     assert (found.low, found.high) == pytest.approx((low, high), abs=0.015)
 
 
-def test_many_scores_are_summed_up_closely_and_fast() -> None:
+def test_many_scores_are_approximated_closely_and_fast() -> None:
     writers = _writers(150, 150, 500)
     mated, others = map(list, zip(*writers, strict=True))
     weights = np.ones((1, 150))
@@ -95,7 +95,7 @@ def test_a_share_and_its_interval() -> None:
 
 
 def _trials(draws: int = 2) -> list[TrialScores]:
-    """Every third writer has no forgeries."""
+    """Return trials of six writers, of whom every third has no forgeries."""
     generator = np.random.default_rng(8)
     trials = []
     for writer in range(6):
@@ -107,13 +107,13 @@ def _trials(draws: int = 2) -> list[TrialScores]:
     return trials
 
 
-def test_errors_over_writers_who_have_forgeries() -> None:
+def test_errors_over_writers_with_forgeries() -> None:
     trials = _trials()
     found = errors(trials, "skilled", 1e-2)
     with_both = [t for t in trials if t.skilled.size]
     mated = np.concatenate([t.mated for t in with_both])
     skilled = np.concatenate([t.skilled for t in with_both])
-    assert (found.writers, found.mated, found.others) == (4, 80, 320)
+    assert (found.writers, found.mated, found.forged) == (4, 80, 320)
     assert found.eer is not None
     assert found.eer.value == equal_error_rate(mated, skilled).eer
     assert found.fnmr == fnmr_at_fmr(mated, skilled, 1e-2)[0]
@@ -127,13 +127,13 @@ def test_draws_do_not_count_as_more_probes() -> None:
     assert errors(_trials(draws=20), "random", 1e-3).fnmr is None
 
 
-def test_no_scores_are_no_rate() -> None:
+def test_without_scores_there_is_no_rate() -> None:
     empty = np.empty(0, np.float32)
     found = errors([TrialScores("w", empty, empty, empty)], "skilled", 1e-2)
     assert (found.writers, found.eer, found.fnmr, found.writer_eer) == (0, None, None, None)
 
 
-def test_draws_of_a_writer_lie_together() -> None:
+def test_draws_of_a_writer_are_concatenated() -> None:
     trials = _trials()
     mated, random = by_writer(trials, "random")
     assert [len(m) for m in mated] == [40] * 6

@@ -1,9 +1,9 @@
-"""What a training step spends, beside what it must: ``python -m benchmarks.training --data PATH``.
+"""Measure the overhead of a training step: ``python -m benchmarks.training --data PATH``.
 
-``PATH`` is a folder with a folder for each subject. Four answers: the share of the real loop's step that is
-not forward, backward or optimiser; useful triplets a second by mining a P x K batch, against three forward
-passes over explicit random triplets; the loader alone against what the step consumes; and mining and loss
-against pytorch-metric-learning (``benchmarks.mining``).
+``PATH`` is a folder with a folder for each subject. Four measurements: the share of a step of the training
+loop that is not forward, backward or optimiser; useful triplets per second by mining a P x K batch, against
+three forward passes over explicit random triplets; the loader alone against the consumption of the step; and
+mining and loss against pytorch-metric-learning (``benchmarks.training.mining``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.mining import compare_mining
+from benchmarks.training.mining import compare_mining
 from verifykit_training.batches import Batch, BatchPlan, build_loader
 from verifykit_training.config import Config, parse_config
 from verifykit_training.encoders import build_encoder
@@ -38,13 +38,13 @@ WARM_UP_STEPS = 2
 
 
 class Stopwatch:
-    """Seconds spent in the calls that it wraps, a list for each name."""
+    """Seconds of the wrapped calls, a list for each name."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, list[float]] = {}
 
-    def around(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The call, timed."""
+    def wrap(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a function that times the call."""
 
         def timed(*args: Any, **options: Any) -> Any:
             start = time.perf_counter()
@@ -56,24 +56,24 @@ class Stopwatch:
 
 
 @contextmanager
-def watched(stopwatch: Stopwatch) -> Iterator[None]:
-    """The loop's forward, backward and optimiser step go through the stopwatch."""
+def instrument_loop(stopwatch: Stopwatch) -> Iterator[None]:
+    """Time forward, backward and optimiser step of the training loop."""
     enter_epoch = Learner.enter_epoch
 
     def enter(learner: Learner, epoch: int) -> None:
         enter_epoch(learner, epoch)
-        learner.encoder.forward = stopwatch.around("forward", learner.encoder.forward)
+        learner.encoder.forward = stopwatch.wrap("forward", learner.encoder.forward)
 
     with (
         patch.object(Learner, "enter_epoch", enter),
-        patch.object(Learner, "take_step", stopwatch.around("optimiser", Learner.take_step)),
-        patch.object(Fabric, "backward", stopwatch.around("backward", Fabric.backward)),
+        patch.object(Learner, "take_step", stopwatch.wrap("optimiser", Learner.take_step)),
+        patch.object(Fabric, "backward", stopwatch.wrap("backward", Fabric.backward)),
     ):
         yield
 
 
-def configuration(options: argparse.Namespace) -> Config:
-    """ResNet-50 from a random start, batch-hard, as many steps as are asked for."""
+def build_config(options: argparse.Namespace) -> Config:
+    """Return the configuration of the measured run: random weights, batch-hard loss."""
     return parse_config(
         {
             "name": "benchmark",
@@ -99,29 +99,29 @@ def configuration(options: argparse.Namespace) -> Config:
 
 
 def time_step(config: Config, options: argparse.Namespace) -> float:
-    """Print what the real loop's step spends; median seconds of a step."""
+    """Print the parts of a step of the training loop, and return the median seconds of a step."""
     stopwatch = Stopwatch()
-    with tempfile.TemporaryDirectory() as folder, watched(stopwatch):
+    with tempfile.TemporaryDirectory() as folder, instrument_loop(stopwatch):
         run = RunFolder(Path(folder) / "run")
         train(Job(config, options.data, run.path, cache=options.cache, quiet=True))
         steps = [row["seconds"] for row in run.read_metrics() if row["event"] == "step"]
     steps = steps[WARM_UP_STEPS:]
     parts = {name: values[WARM_UP_STEPS:] for name, values in stopwatch.seconds.items()}
-    known = [sum(row) for row in zip(*parts.values(), strict=True)]
-    rest = statistics.median(
-        (step - spent) / step for step, spent in zip(steps, known, strict=True)
+    accounted = [sum(row) for row in zip(*parts.values(), strict=True)]
+    overhead = statistics.median(
+        (step - spent) / step for step, spent in zip(steps, accounted, strict=True)
     )
     title = f"{options.encoder}, {options.size} px, P={options.p} K={options.k}, {len(steps)} steps"
     table = Table("part", "ms (median)", title=title)
     for name, values in {"step": steps, **parts}.items():
         table.add_row(name, f"{statistics.median(values) * 1e3:.0f}")
     console.print(table)
-    console.print(f"share that is none of the three: {rest:.1%} (goal: at most 5 %)")
+    console.print(f"share of overhead: {overhead:.1%} (goal: at most 5 %)")
     return statistics.median(steps)
 
 
 def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> Batch:
-    """Print how fast the loader is alone, against what a step consumes; a batch of it."""
+    """Print the speed of the loader alone against the consumption of a step; return a batch."""
     data = prepare(config, options.data, input_of(config), options.cache)
     sampler = build_sampler(config, data.train, None)
     batches = options.steps + WARM_UP_STEPS
@@ -132,14 +132,14 @@ def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> B
         last, start = batch, time.perf_counter()
     alone = statistics.median(taken[WARM_UP_STEPS:])
     console.print(
-        f"loader alone: {alone * 1e3:.1f} ms a batch, {step_s / alone:.1f} times what the step "
-        "consumes (goal: at least 2)"
+        f"loader alone: {alone * 1e3:.1f} ms per batch, {step_s / alone:.1f} times as fast as the step "
+        "(goal: at least 2)"
     )
     return last
 
 
 def compare_triplets(batch: Batch, options: argparse.Namespace) -> None:
-    """Print useful triplets a second: mined in one batch, and drawn at random for three passes."""
+    """Print useful triplets per second: mined in one batch, and drawn at random for three passes."""
     encoder = build_encoder(options.encoder, weights="none").train()
     mined, explicit = build_loss("batch_all"), build_loss("triplet")
     images, labels = batch.images, batch.labels
@@ -150,17 +150,17 @@ def compare_triplets(batch: Batch, options: argparse.Namespace) -> None:
         same = torch.nonzero(labels == labels[anchor]).flatten()
         same = same[same != anchor]
         others = torch.nonzero(labels != labels[anchor]).flatten()
-        pick = [int(c[torch.randint(len(c), (), generator=generator)]) for c in (same, others)]
-        rows += [anchor, *pick]
+        pair = [int(c[torch.randint(len(c), (), generator=generator)]) for c in (same, others)]
+        rows += [anchor, *pair]
     table = Table("", "images", "useful triplets", "ms", "useful triplets/s", title="one step")
-    for name, loss, picked in (
+    for name, loss, indices in (
         ("mined, batch-all", mined, torch.arange(len(labels))),
         ("explicit, random", explicit, torch.tensor(rows)),
     ):
         useful, seconds = [], []
         for _ in range(options.steps):
             start = time.perf_counter()
-            output = loss(encoder(images[picked]), labels[picked])
+            output = loss(encoder(images[indices]), labels[indices])
             output.loss.backward()
             seconds.append(time.perf_counter() - start)
             values = output.statistics
@@ -169,7 +169,7 @@ def compare_triplets(batch: Batch, options: argparse.Namespace) -> None:
         rate = statistics.median(u / s for u, s in zip(useful, seconds, strict=True))
         milliseconds = statistics.median(seconds) * 1e3
         count = f"{statistics.median(useful):.0f}"
-        table.add_row(name, str(len(picked)), count, f"{milliseconds:.0f}", f"{rate:.0f}")
+        table.add_row(name, str(len(indices)), count, f"{milliseconds:.0f}", f"{rate:.0f}")
     console.print(table)
 
 
@@ -177,7 +177,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.training", description=__doc__)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--cache", type=Path, help="folder of the crops")
+    parser.add_argument("--cache", type=Path, help="folder that caches crops")
     parser.add_argument("--encoder", default="resnet50")
     parser.add_argument("--crop", choices=("five_point", "plain"), default="five_point")
     parser.add_argument("--size", type=int, default=112)
@@ -188,7 +188,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    config = configuration(options)
+    config = build_config(options)
     batch = time_loader(config, options, time_step(config, options))
     compare_triplets(batch, options)
     table = Table("loss", "ours / theirs", "same definition", title="N=1024, D=128")

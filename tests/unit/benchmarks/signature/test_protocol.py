@@ -5,7 +5,8 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from benchmarks.signature_protocol import (
+from benchmarks.signature.data import Signatures
+from benchmarks.signature.protocol import (
     EmbeddingScorer,
     MeanScorer,
     Plan,
@@ -14,8 +15,7 @@ from benchmarks.signature_protocol import (
     score_pairs,
     score_trials,
 )
-from benchmarks.signatures import Signatures
-from tests.unit.benchmarks.made import directions, made
+from tests.unit.benchmarks.signature.synthetic import directions, synthetic_signatures
 from verifykit.scoring import FUSIONS, cosine, subject_score
 from verifykit.spec import Fusion
 
@@ -30,8 +30,8 @@ def _of(signatures: Signatures, writer: str, forged: bool) -> set[int]:
     }
 
 
-def test_a_trial_takes_each_image_for_what_it_is() -> None:
-    signatures = made()
+def test_a_trial_assigns_each_image_to_its_role() -> None:
+    signatures = synthetic_signatures()
     usable = np.ones(len(signatures.paths), bool)
     trials = draw_trials(signatures, 3, PLAN, usable)
     assert len(trials) == 3 * 6
@@ -42,14 +42,14 @@ def test_a_trial_takes_each_image_for_what_it_is() -> None:
         assert references | mated == _of(signatures, trial.writer, False)
         assert set(trial.skilled.tolist()) == _of(signatures, trial.writer, True)
         assert len(set(trial.random.tolist())) == 7
-        for stranger in trial.random.tolist():
-            assert signatures.subjects[stranger] != trial.writer
-            assert signatures.sets[stranger] == trial.writer[0]
-            assert not signatures.forged[stranger]
+        for other in trial.random.tolist():
+            assert signatures.subjects[other] != trial.writer
+            assert signatures.sets[other] == trial.writer[0]
+            assert not signatures.forged[other]
 
 
-def test_draws_differ_and_come_again() -> None:
-    signatures = made()
+def test_draws_differ_and_are_reproducible() -> None:
+    signatures = synthetic_signatures()
     usable = np.ones(len(signatures.paths), bool)
     once, again = (draw_trials(signatures, 3, PLAN, usable) for _ in range(2))
     assert [t.references.tolist() for t in once] == [t.references.tolist() for t in again]
@@ -61,8 +61,8 @@ def test_draws_differ_and_come_again() -> None:
     assert [t.references.tolist() for t in once] != [t.references.tolist() for t in other]
 
 
-def test_a_writer_more_or_less_changes_no_other_ones_references() -> None:
-    six, four = made(writers=6), made(writers=4)
+def test_other_writers_do_not_change_the_references_of_a_writer() -> None:
+    six, four = synthetic_signatures(writers=6), synthetic_signatures(writers=4)
     names = {}
     for signatures in (six, four):
         order = {n: sorted(_of(signatures, n, False)) for n in set(signatures.subjects.tolist())}
@@ -76,7 +76,7 @@ def test_a_writer_more_or_less_changes_no_other_ones_references() -> None:
 
 
 def test_unusable_images_are_in_no_trial() -> None:
-    signatures = made()
+    signatures = synthetic_signatures()
     usable = np.random.default_rng(1).random(len(signatures.paths)) > 0.3
     probes = usable & (np.random.default_rng(2).random(len(usable)) > 0.3)
     for trial in draw_trials(signatures, 2, PLAN, usable, probes):
@@ -88,7 +88,7 @@ def test_unusable_images_are_in_no_trial() -> None:
 
 
 def test_a_writer_needs_one_more_than_the_references() -> None:
-    signatures = made()
+    signatures = synthetic_signatures()
     usable = np.ones(len(signatures.paths), bool)
     usable[sorted(_of(signatures, "a/02", False))[:3]] = False
     found = {t.writer for t in draw_trials(signatures, 5, PLAN, usable)}
@@ -97,8 +97,8 @@ def test_a_writer_needs_one_more_than_the_references() -> None:
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
-def test_scores_are_those_of_the_runtime(fusion: Fusion) -> None:
-    signatures = made()
+def test_scores_equal_those_of_the_runtime(fusion: Fusion) -> None:
+    signatures = synthetic_signatures()
     rows, changed = directions(signatures), directions(signatures, seed=1)
     usable = np.ones(len(rows), bool)
     trial = draw_trials(signatures, 3, PLAN, usable)[4]
@@ -108,20 +108,20 @@ def test_scores_are_those_of_the_runtime(fusion: Fusion) -> None:
         (found.skilled, trial.skilled),
         (found.random, trial.random),
     ):
-        wanted = [subject_score(changed[p], rows[trial.references], fusion) for p in probes]
-        assert scores.tolist() == pytest.approx(wanted, abs=1e-7)
+        expected = [subject_score(changed[p], rows[trial.references], fusion) for p in probes]
+        assert scores.tolist() == pytest.approx(expected, abs=1e-7)
 
 
 def test_the_mean_of_similarities() -> None:
     values = np.random.default_rng(0).normal(size=(9, 9))
     scorer = MeanScorer(lambda reference, probes: values[reference, probes])
     found = scorer(np.array([1, 4, 2]), np.array([5, 8]))
-    wanted = [sum(values[r, p] for r in (1, 4, 2)) / 3 for p in (5, 8)]
-    assert found.tolist() == pytest.approx(wanted, abs=1e-6)
+    expected = [sum(values[r, p] for r in (1, 4, 2)) / 3 for p in (5, 8)]
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_pairs_as_published_work_forms_them() -> None:
-    signatures = made(writers=2, genuine=24, forged=30)
+def test_pairs_are_formed_as_in_published_work() -> None:
+    signatures = synthetic_signatures(writers=2, genuine=24, forged=30)
     rows = directions(signatures)
     pairs = draw_pairs(signatures, np.ones(len(rows), bool), seed=0)
     assert [each.writer for each in pairs] == ["a/00", "b/01"]
@@ -135,11 +135,11 @@ def test_pairs_as_published_work_forms_them() -> None:
         assert {a for a, _ in drawn} <= set(genuine)
         assert {b for _, b in drawn} <= _of(signatures, each.writer, True)
         for kind, values in ((each.mated, found.mated), (each.skilled, found.skilled)):
-            wanted = [cosine(rows[a], rows[b]) for a, b in kind.tolist()]
-            assert values.tolist() == pytest.approx(wanted, abs=1e-6)
+            expected = [cosine(rows[a], rows[b]) for a, b in kind.tolist()]
+            assert values.tolist() == pytest.approx(expected, abs=1e-6)
 
 
 def test_too_few_forgeries_give_all_their_pairs() -> None:
-    signatures = made(writers=2, genuine=10, forged=2)
+    signatures = synthetic_signatures(writers=2, genuine=10, forged=2)
     (first, _) = draw_pairs(signatures, np.ones(len(signatures.paths), bool), seed=0)
     assert (len(first.mated), len(first.skilled)) == (45, 20)

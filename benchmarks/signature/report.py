@@ -1,4 +1,4 @@
-"""Tables of results, for the terminal, as Markdown and as JSON."""
+"""Result tables for the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import Any, TypeAlias
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.signature_rates import Share
-
-__all__ = ["Cell", "ResultTable", "listed", "markdown", "show", "write_json"]
+from benchmarks.signature.rates import Share
 
 Cell: TypeAlias = str | int | float | Share | None
 
@@ -23,10 +21,10 @@ class ResultTable:
     """A table whose cells are still numbers.
 
     Attributes:
-        title: What it shows.
-        columns: Their headings.
-        rows: One cell a column: a share in [0, 1], another number, text, or None for what cannot be said.
-        note: How to read it.
+        title: The title.
+        columns: The headings.
+        rows: A cell for each column: a share in [0, 1], another number, text, or None for no value.
+        note: How to read the table.
     """
 
     title: str
@@ -36,7 +34,7 @@ class ResultTable:
 
 
 def text_of(cell: Cell) -> str:
-    """A cell as people read it: shares in per cent, None a dash."""
+    """Return a human-readable cell: shares in percent, a dash for None."""
     if cell is None:
         return "-"
     if isinstance(cell, Share):
@@ -47,29 +45,29 @@ def text_of(cell: Cell) -> str:
     return f"{cell:.3g}" if isinstance(cell, float) else str(cell)
 
 
-def listed(reasons: Mapping[str, int]) -> str:
-    """How often each reason applies, the most frequent first."""
+def format_counts(reasons: Mapping[str, int]) -> str:
+    """Return the count of each reason, the most frequent first."""
     ordered = sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{reason}: {count}" for reason, count in ordered) or "none"
 
 
 def show(console: Console, table: ResultTable) -> None:
     """Print a table and its note."""
-    drawn = Table(title=table.title, title_justify="left")
+    shown = Table(title=table.title, title_justify="left")
     for at, column in enumerate(table.columns):
         left = all(isinstance(row[at], str) for row in table.rows)
-        drawn.add_column(column, justify="left" if left else "right")
+        shown.add_column(column, justify="left" if left else "right")
     for row in table.rows:
-        drawn.add_row(*map(_plain, map(text_of, row)))
-    console.print(drawn)
+        shown.add_row(*map(_escape, map(text_of, row)))
+    console.print(shown)
     if table.note:
-        console.print(_plain(table.note), style="dim")
+        console.print(_escape(table.note), style="dim")
     console.print()
 
 
 def markdown(lines: Sequence[str], tables: Sequence[ResultTable]) -> str:
-    """The tables as Markdown, after some lines about the run."""
-    parts = ["# Signatures, measured", "", *(f"- {line}" for line in lines), ""]
+    """Return the tables as Markdown, after lines about the run."""
+    parts = ["# Signature benchmark", "", *(f"- {line}" for line in lines), ""]
     for table in tables:
         parts += [f"## {table.title}", ""]
         parts.append("| " + " | ".join(table.columns) + " |")
@@ -80,7 +78,7 @@ def markdown(lines: Sequence[str], tables: Sequence[ResultTable]) -> str:
 
 
 def write_json(path: Path, lines: Sequence[str], tables: Sequence[ResultTable]) -> None:
-    """The tables as JSON: for each row an object by column, numbers unrounded."""
+    """Write the tables as JSON: an object by column for each row, numbers unrounded."""
     body = {
         "about": list(lines),
         "tables": [
@@ -101,6 +99,6 @@ def _value(cell: Cell) -> Any:
     return asdict(cell) if isinstance(cell, Share) else cell
 
 
-def _plain(text: str) -> str:
-    """Brackets are not rich's markup here."""
+def _escape(text: str) -> str:
+    """Escape brackets, which rich would read as markup."""
     return text.replace("[", "\\[")

@@ -1,4 +1,4 @@
-"""Reading, baselines, changes and the command, on scrawls that are drawn here."""
+"""Reading, baselines, changed probes and the command, on synthetic scrawls."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from benchmarks import signature_robustness
-from benchmarks.signature import main
-from benchmarks.signature_baselines import SIFT_RATIO, matched_share, measure
-from benchmarks.signature_protocol import Plan
-from benchmarks.signature_rates import Share
-from benchmarks.signature_report import ResultTable, markdown, text_of, write_json
-from benchmarks.signature_robustness import CHANGES
-from benchmarks.signature_tables import Method, by_method
-from benchmarks.signatures import embed, read_signatures, read_writers
+from benchmarks.signature import robustness
+from benchmarks.signature.__main__ import main
+from benchmarks.signature.baselines import SIFT_RATIO, matched_share, measure
+from benchmarks.signature.data import embed, read_signatures, read_writers
+from benchmarks.signature.protocol import Plan
+from benchmarks.signature.rates import Share
+from benchmarks.signature.report import ResultTable, markdown, text_of, write_json
+from benchmarks.signature.robustness import CHANGES
+from benchmarks.signature.tables import Method, by_method
 from verifykit.encoder import Encoder
 from verifykit.spec import InputSpec, ModelSpec, OperatingPoint, Provenance, SignatureCrop
 from verifykit.types import Image
@@ -31,7 +31,7 @@ GENUINE, FORGED = 7, 3
 
 
 def scrawl(writer: int, number: int, forged: bool) -> Image:
-    """A bent line through points of the writer's own; black on white, 180 x 480 px."""
+    """Draw a line through points of the writer; black on white, 180 x 480 px."""
     own = np.random.default_rng([1, writer]).uniform((24, 24), (456, 156), (9, 2))
     now = np.random.default_rng([2, writer, number, forged])
     points = own + now.normal(0, 12.0 if forged else 4.0, own.shape)
@@ -42,7 +42,7 @@ def scrawl(writer: int, number: int, forged: bool) -> Image:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Sets ``left`` and ``right`` of two writers each, and one image that is no image."""
+    """Write sets ``left`` and ``right`` of two writers each, with one unreadable image."""
     folder = tmp_path_factory.mktemp("signatures")
     rows = ["path,subject,label"]
     for writer in range(4):
@@ -60,7 +60,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A network that gives the crop itself, reduced to 8 x 24."""
+    """Write a model whose embedding is the crop reduced to 8 x 24."""
     nodes = [
         helper.make_node("AveragePool", ["input"], ["pooled"], kernel_shape=[4, 4], strides=[4, 4]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
@@ -107,7 +107,7 @@ def test_a_manifest_is_read_by_set_and_writer(data: Path) -> None:
     with pytest.raises(DataError, match="no set middle"):
         read_signatures(data, sets=["middle"])
     with pytest.raises(DataError, match="no writer is left"):
-        read_signatures(data, writers=["somebody"])
+        read_signatures(data, writers=["unknown"])
 
 
 def test_without_a_slash_the_folder_is_the_set(tmp_path: Path) -> None:
@@ -126,11 +126,11 @@ def test_writers_come_from_text_json_or_a_run(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         read_writers(tmp_path / "none.txt")
     (tmp_path / "subjects.json").write_text('{"train": ["a"]}')
-    with pytest.raises(DataError, match="names no writer"):
+    with pytest.raises(DataError, match="contains no writer"):
         read_writers(tmp_path)
 
 
-def test_embeddings_are_the_runtime_s_and_refusals_are_counted(data: Path, model: Path) -> None:
+def test_embeddings_equal_the_runtimes_and_refusals_are_counted(data: Path, model: Path) -> None:
     encoder, signatures = Encoder.open(model, threads=1), read_signatures(data)
     found = embed(encoder, signatures)
     assert found.reasons() == {"unreadable": 1}
@@ -140,7 +140,7 @@ def test_embeddings_are_the_runtime_s_and_refusals_are_counted(data: Path, model
         assert found.rows[number].tolist() == pytest.approx(template.embedding.tolist(), abs=1e-6)
 
 
-def test_baselines_see_what_they_are_named_after(data: Path) -> None:
+def test_baselines_measure_what_their_names_say(data: Path) -> None:
     signatures = read_signatures(data)
     baselines = measure(signatures)
     assert int((~baselines.usable).sum()) == 1
@@ -153,7 +153,7 @@ def test_baselines_see_what_they_are_named_after(data: Path) -> None:
         assert isinstance(cell, Share)
         return cell.value
 
-    # One white paper of one size for all, and nothing but ink in a crop.
+    # All images have white paper of one size, and a crop contains nothing but ink.
     papers = [method.name for method in methods if method.name.startswith("paper")]
     assert len(papers) == 3
     for name in papers:
@@ -162,7 +162,7 @@ def test_baselines_see_what_they_are_named_after(data: Path) -> None:
     assert eer("SIFT matching", random) < 0.3
 
 
-def test_matches_are_those_of_opencv_s_matcher() -> None:
+def test_matches_equal_those_of_opencvs_matcher() -> None:
     generator = np.random.default_rng(0)
     one = generator.integers(0, 120, (30, 128)).astype(np.uint8)
     noise = generator.uniform(0, 1, (20, 128)) * np.linspace(10, 120, 20)[:, None]
@@ -175,24 +175,24 @@ def test_matches_are_those_of_opencv_s_matcher() -> None:
     assert matched_share(one, two[:1]) == matched_share(one[:0], two) == 0.0
 
 
-def test_changes_do_what_they_say() -> None:
+def test_changes_do_what_their_names_say() -> None:
     image = scrawl(0, 0, forged=False)
     ink = int((image[:, :, 0] < 128).sum())
-    made = {name: change(image) for name, change in CHANGES.items()}
-    assert all(each.dtype == np.uint8 and each.shape[2] == 3 for each in made.values())
-    assert made["scale 0.7"].shape == (126, 336, 3)
-    assert made["scale 1.4"].shape == (252, 672, 3)
+    changed = {name: change(image) for name, change in CHANGES.items()}
+    assert all(each.dtype == np.uint8 and each.shape[2] == 3 for each in changed.values())
+    assert changed["scale 0.7"].shape == (126, 336, 3)
+    assert changed["scale 1.4"].shape == (252, 672, 3)
     bar = np.full((40, 200, 3), 255, np.uint8)
     bar[10:15, 20:180] = 0
     for name, width in (("one pixel thicker", 6), ("one pixel thinner", 4)):
         assert (CHANGES[name](bar)[:, 100, 0] == 0).sum() == width
     for name in ("turned by +10°", "turned by -10°"):
-        assert int((made[name][:, :, 0] < 128).sum()) == pytest.approx(ink, rel=0.05)
-        assert (made[name][0] == 255).all()
-    assert made["blue ink"].min(axis=(0, 1)).tolist() == [40, 60, 160]
-    assert made["ruled lines"].mean() < image.mean()
-    assert made["grey paper"].max() < 255 * 0.87
-    assert int(made["grey paper"][0, 0, 0]) > int(made["grey paper"][-1, -1, 0])
+        assert int((changed[name][:, :, 0] < 128).sum()) == pytest.approx(ink, rel=0.05)
+        assert (changed[name][0] == 255).all()
+    assert changed["blue ink"].min(axis=(0, 1)).tolist() == [40, 60, 160]
+    assert changed["ruled lines"].mean() < image.mean()
+    assert changed["grey paper"].max() < 255 * 0.87
+    assert int(changed["grey paper"][0, 0, 0]) > int(changed["grey paper"][-1, -1, 0])
 
 
 def test_tables_in_three_forms(tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_the_command_prints_and_writes_every_table(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     few = {name: CHANGES[name] for name in ("scale 1.4", "ruled lines")}
-    monkeypatch.setattr(signature_robustness, "CHANGES", few)
+    monkeypatch.setattr(robustness, "CHANGES", few)
     files = [tmp_path / "out.json", tmp_path / "out.md"]
     arguments = ["--data", str(data), "--model", str(model), "--untrained", str(model)]
     arguments += [
@@ -248,8 +248,8 @@ def test_the_command_prints_and_writes_every_table(
     ten = {r["set"]: r for r in tables[titles[0]] if r["references"] == 10}
     # Seven genuine signatures a writer, one of them unreadable: two or one are left as probes.
     assert (five["left"]["genuine"], five["left"]["forged"]) == (3, 6)
-    strangers = {r["set"]: r["forged"] for r in tables[titles[1]] if r["references"] == 5}
-    assert strangers["left"] == 13
+    random = {r["set"]: r["forged"] for r in tables[titles[1]] if r["references"] == 5}
+    assert random["left"] == 13
     assert (five["all"]["writers"], ten["all"]["writers"]) == (4, 0)
     changed = tables[titles[4]]
     assert [row["change"] for row in changed] == ["none", *few]
@@ -261,7 +261,7 @@ def test_the_command_prints_and_writes_every_table(
     assert refused["baselines", "right"] == "none"
 
 
-def test_a_wrong_argument_is_told(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_argument_is_reported(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["--data", str(data), "--model", "nothing.onnx"])
     assert "nothing.onnx" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Signatures of a folder with a ``manifest.csv``: which there are, and their embeddings."""
+"""Read the signatures of a folder with a ``manifest.csv``, and embed them."""
 
 from __future__ import annotations
 
@@ -22,30 +22,20 @@ from verifykit.types import Embeddings, Image
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
 
-__all__ = [
-    "Embedded",
-    "Signatures",
-    "each_image",
-    "embed",
-    "read_signatures",
-    "read_writers",
-    "writer_generator",
-]
-
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 _CHUNK = 64
 
 
 @dataclass(frozen=True, eq=False)
 class Signatures:
-    """Images, and whose they are.
+    """Images with their subjects.
 
     Attributes:
         paths: N image files.
-        subjects: (N,) whose each is; of a forgery, whom it imitates.
-        forged: (N,) which are imitations.
-        sets: (N,) the set that each belongs to.
+        subjects: (N,) the writer; for a forgery, the imitated writer.
+        forged: (N,) True for skilled forgeries.
+        sets: (N,) the data set of each image.
     """
 
     paths: tuple[Path, ...]
@@ -54,22 +44,22 @@ class Signatures:
     sets: NDArray[np.str_]
 
     def set_names(self) -> list[str]:
-        """Every set, in order of name."""
+        """Return the names of all sets, sorted."""
         return sorted(set(self.sets.tolist()))
 
     def writers(self, set_name: str) -> list[str]:
-        """The writers of a set, in order of name."""
+        """Return the writers of a set, sorted."""
         return sorted(set(self.subjects[self.sets == set_name].tolist()))
 
 
 @dataclass(frozen=True, eq=False)
 class Embedded:
-    """What became of N images.
+    """Embeddings of N images.
 
     Attributes:
         rows: (N, D) float32 unit rows; NaN where an image was refused.
-        usable: (N,) which were not.
-        refused: (N,) why not; empty for the others.
+        usable: (N,) True where there is an embedding.
+        refused: (N,) the reason of a refusal, else empty.
     """
 
     rows: Embeddings
@@ -77,7 +67,7 @@ class Embedded:
     refused: NDArray[np.str_]
 
     def reasons(self) -> Counter[str]:
-        """How often each reason applies."""
+        """Count the refusals by reason."""
         return Counter(reason for reason in self.refused.tolist() if reason)
 
 
@@ -90,35 +80,33 @@ def read_signatures(
 ) -> Signatures:
     """Read ``manifest.csv``: ``path,subject,label``.
 
-    What stands before the first slash of a subject's name is its set; without one it is the folder's name.
+    The part of a subject's name before the first slash is its set; without a slash it is the folder's name.
 
     Args:
-        data: The folder that holds the manifest.
-        writers: Subjects to keep; None is all.
-        sets: Sets to keep; None is all.
-        limit: Keep at most so many writers of each set, drawn with a fixed seed.
+        data: The folder of the manifest.
+        writers: Subjects to keep; None keeps all.
+        sets: Sets to keep; None keeps all.
+        limit: Maximum number of writers of each set, drawn with a fixed seed.
 
     Raises:
-        DataError: There is no such manifest, it is of another form, a set has another name, or nothing
-            is left.
+        DataError: The manifest is missing or invalid, a set is unknown, or no writer is left.
     """
     records = read_records(data / "manifest.csv")
     folder = data.resolve().name
-    owner = {r.subject: r.subject.split("/")[0] if "/" in r.subject else folder for r in records}
-    if unknown := set(sets or ()) - set(owner.values()):
-        raise DataError(
-            f"no set {', '.join(sorted(unknown))}: {data} has {', '.join(sorted(set(owner.values())))}"
-        )
+    set_of = {r.subject: r.subject.split("/")[0] if "/" in r.subject else folder for r in records}
+    if unknown := set(sets or ()) - set(set_of.values()):
+        known = ", ".join(sorted(set(set_of.values())))
+        raise DataError(f"no set {', '.join(sorted(unknown))} in {data}: choose from {known}")
     kept = [
         name
-        for name in sorted(owner)
-        if (writers is None or name in writers) and (sets is None or owner[name] in sets)
+        for name in sorted(set_of)
+        if (writers is None or name in writers) and (sets is None or set_of[name] in sets)
     ]
     if limit is not None:
         kept = [
             name
-            for set_name in sorted({owner[name] for name in kept})
-            for name in _drawn([n for n in kept if owner[n] == set_name], limit)
+            for set_name in sorted({set_of[name] for name in kept})
+            for name in _draw([n for n in kept if set_of[n] == set_name], limit)
         ]
     names = set(kept)
     chosen = [record for record in records if record.subject in names]
@@ -128,19 +116,19 @@ def read_signatures(
         tuple(record.path for record in chosen),
         np.array([record.subject for record in chosen]),
         np.array([record.is_forgery for record in chosen]),
-        np.array([owner[record.subject] for record in chosen]),
+        np.array([set_of[record.subject] for record in chosen]),
     )
 
 
 def read_writers(path: Path) -> frozenset[str]:
-    """The subjects that a file names.
+    """Read subjects from a file.
 
     Args:
-        path: A run's folder or its ``subjects.json``, of which validation and test are taken; a JSON list;
-            or a text file with one name a line.
+        path: The folder of a run or its ``subjects.json``, whose validation and test subjects are used; a
+            JSON list; or a text file with a name in each line.
 
     Raises:
-        DataError: It cannot be read, or names nobody.
+        DataError: The file cannot be read, or is empty.
     """
     file = path / "subjects.json" if path.is_dir() else path
     try:
@@ -152,38 +140,38 @@ def read_writers(path: Path) -> frozenset[str]:
         body = [*body.get("validation", ()), *body.get("test", ())]
     names = frozenset(str(name).strip() for name in body) - {""}
     if not names:
-        raise DataError(f"--writers: {file} names no writer")
+        raise DataError(f"--writers: {file} contains no writer")
     return names
 
 
 def writer_generator(seed: int, writer: str, *parts: int) -> np.random.Generator:
-    """A generator of one writer's own, so that another writer more or less changes nothing for it."""
+    """Return a random generator that depends on this writer only, not on the other writers."""
     return np.random.default_rng([seed, zlib.crc32(writer.encode()), *parts])
 
 
 def each_image(
     signatures: Signatures,
-    work: Callable[[Image], Answer],
+    work: Callable[[Image], Result],
     *,
     chosen: NDArray[np.bool_] | None = None,
     workers: int = 2,
     description: str = "reading",
-) -> Iterator[list[tuple[int, Answer | str]]]:
-    """Do something with every image, in threads, a chunk at a time, under a progress bar.
+) -> Iterator[list[tuple[int, Result | str]]]:
+    """Process every image in threads, in chunks, with a progress bar.
 
     Args:
         signatures: N images.
-        work: From (H, W, 3) uint8 RGB to an answer.
-        chosen: (N,) which images; None is all.
-        workers: Threads.
-        description: Of the bar.
+        work: Function of (H, W, 3) uint8 RGB.
+        chosen: (N,) the images to process; None processes all.
+        workers: Number of threads.
+        description: Label of the progress bar.
 
     Yields:
-        Numbers of images, each with its answer or with the reason for which it was refused.
+        Chunks of (index of the image, its result or the reason of its refusal).
     """
     numbers = np.arange(len(signatures.paths)) if chosen is None else np.flatnonzero(chosen)
 
-    def one(number: int) -> tuple[int, Answer | str]:
+    def one(number: int) -> tuple[int, Result | str]:
         try:
             return number, work(load_image(signatures.paths[number]))
         except AcquisitionError as error:
@@ -206,39 +194,39 @@ def embed(
     workers: int = 2,
     description: str = "embedding",
 ) -> Embedded:
-    """Embed images as the runtime does, its refusals included.
+    """Embed images as the runtime does, including its refusals.
 
     Args:
         encoder: A signature model.
         signatures: N images.
-        change: What is done to an image first; None is nothing.
-        chosen: (N,) which images; None is all. The others count as neither usable nor refused.
-        workers: Threads that read and crop.
-        description: Of the progress bar.
+        change: Function applied to each image first; None leaves the images as they are.
+        chosen: (N,) the images to embed; None embeds all. The others are neither usable nor refused.
+        workers: Number of threads that read and crop.
+        description: Label of the progress bar.
     """
     count = len(signatures.paths)
     rows = np.full((count, encoder.spec.embedding_size), np.nan, np.float32)
     refused = [""] * count
 
-    def cropped(image: Image) -> Image:
+    def extract_crop(image: Image) -> Image:
         return encoder.extractor.samples(image if change is None else change(image))[0].crop
 
-    for answers in each_image(
-        signatures, cropped, chosen=chosen, workers=workers, description=description
+    for results in each_image(
+        signatures, extract_crop, chosen=chosen, workers=workers, description=description
     ):
         crops: list[Image] = []
         numbers: list[int] = []
-        for number, answer in answers:
-            if isinstance(answer, str):
-                refused[number] = answer
+        for number, result in results:
+            if isinstance(result, str):
+                refused[number] = result
             else:
                 numbers.append(number)
-                crops.append(answer)
+                crops.append(result)
         if crops:
             rows[numbers] = encoder.encode(crops)
     return Embedded(rows, ~np.isnan(rows[:, 0]), np.array(refused))
 
 
-def _drawn(names: Sequence[str], limit: int) -> list[str]:
+def _draw(names: Sequence[str], limit: int) -> list[str]:
     order = np.random.default_rng(0).permutation(len(names))
     return sorted(names[i] for i in order[:limit])

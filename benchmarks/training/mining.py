@@ -1,8 +1,8 @@
-"""Mining, loss and gradient for one large batch, beside pytorch-metric-learning in the same run.
+"""Compare mining, loss and gradient of a large batch with pytorch-metric-learning in the same run.
 
-Run: ``python -m benchmarks.mining [--rows 1024] [--size 128] [--images 4] [--rounds 20]``. Both sides get the
-same rows, already of unit length, and take turns; each time is forward and backward. ``ratio`` is ours
-divided by theirs, below 1 is faster.
+``python -m benchmarks.training.mining [--rows 1024] [--size 128] [--images 4] [--rounds 20]``. Both sides get
+the same unit rows and are timed in turn; each time is forward and backward. ``ratio`` is ours divided by
+theirs: below 1 is faster.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Comparison:
     """One loss on one batch, ours and theirs.
 
     Attributes:
-        name: What was computed.
-        ours_ms: Best of the rounds.
-        theirs_ms: Best of the rounds.
+        name: The loss.
+        ours_ms: Our minimum over the rounds.
+        theirs_ms: Their minimum over the rounds.
         ours: Value of our loss.
-        theirs: Value of theirs; the same thing only where ``same`` is true.
-        same: Whether the definitions agree.
+        theirs: Value of their loss.
+        same: Whether both have the same definition.
     """
 
     name: str
@@ -49,23 +49,17 @@ class Comparison:
 
     @property
     def ratio(self) -> float:
-        """Our time divided by theirs."""
+        """Return our time divided by theirs."""
         return self.ours_ms / self.theirs_ms
 
 
 def compare_mining(
     rows: int = 1024, size: int = 128, images: int = 4, rounds: int = 20
 ) -> list[Comparison]:
-    """Time every loss that both have.
+    """Time every loss that both have, on ``rows`` embeddings with ``images`` per subject.
 
-    Args:
-        rows: N.
-        size: D.
-        images: Of each subject.
-        rounds: How often each is timed, in turns; losses over all triplets a fifth as often.
-
-    Returns:
-        One comparison a loss. Theirs lists all triplets (N^3 booleans, 1 GB for 1024 rows).
+    Losses over all triplets are timed in a fifth of the rounds. Theirs enumerates all triplets (N^3 booleans,
+    1 GB for 1024 rows).
     """
     generator = torch.Generator().manual_seed(0)
     embeddings = functional.normalize(torch.randn(rows, size, generator=generator))
@@ -77,29 +71,30 @@ def compare_mining(
     peers: dict[str, tuple[str, Step, bool]] = {
         "batch_hard": ("batch-hard", lambda e, y: triplets(e, y, hard(e, y)), True),
         "semi_hard": (
-            "semi-hard (theirs keeps every such triplet)",
+            "semi-hard (theirs keeps all such triplets)",
             lambda e, y: triplets(e, y, within(e, y)),
             False,
         ),
         "batch_all": ("batch-all", lambda e, y: triplets(e, y), True),
         "supervised_contrastive": ("supervised contrastive", SupConLoss(temperature=0.1), True),
     }
-    found = []
+    comparisons = []
     for name, (title, theirs, same) in peers.items():
         module = (
             build_loss(name, margin=0.2) if name != "supervised_contrastive" else build_loss(name)
         )
         repeats = max(1, rounds // 5) if name in ("batch_all", "semi_hard") else rounds
-        mine = _timed(lambda e, y, module=module: module(e, y).loss, embeddings, labels)
-        other = _timed(theirs, embeddings, labels)
-        mine(), other()
-        times = np.array([[mine()[0], other()[0]] for _ in range(repeats)]).min(axis=0)
-        found.append(Comparison(title, times[0] * 1e3, times[1] * 1e3, mine()[1], other()[1], same))
-    return found
+        ours = _timed(lambda e, y, module=module: module(e, y).loss, embeddings, labels)
+        peer = _timed(theirs, embeddings, labels)
+        ours(), peer()  # warm-up
+        times = np.array([[ours()[0], peer()[0]] for _ in range(repeats)]).min(axis=0)
+        ours_ms, theirs_ms = 1e3 * times
+        comparisons.append(Comparison(title, ours_ms, theirs_ms, ours()[1], peer()[1], same))
+    return comparisons
 
 
 def _timed(step: Step, embeddings: Tensor, labels: Tensor) -> Callable[[], tuple[float, float]]:
-    """A call that runs the step forward and backward, and tells seconds and value."""
+    """Return a function that runs the step forward and backward, and returns seconds and value."""
 
     def run() -> tuple[float, float]:
         leaf = embeddings.clone().requires_grad_()
@@ -112,8 +107,8 @@ def _timed(step: Step, embeddings: Tensor, labels: Tensor) -> Callable[[], tuple
 
 
 def main() -> None:
-    """Print one line a loss."""
-    parser = argparse.ArgumentParser(prog="benchmarks.mining")
+    """Measure, and print a row for each loss."""
+    parser = argparse.ArgumentParser(prog="benchmarks.training.mining", description=__doc__)
     parser.add_argument("--rows", type=int, default=1024)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--images", type=int, default=4)
@@ -121,7 +116,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    title = f"N={options.rows}, D={options.size}, {options.images} images a subject"
+    title = f"N={options.rows}, D={options.size}, {options.images} images per subject"
     table = Table("loss", "ours ms", "theirs ms", "ratio", "ours", "theirs", title=title)
     for one in compare_mining(options.rows, options.size, options.images, options.rounds):
         table.add_row(
@@ -130,7 +125,7 @@ def main() -> None:
             f"{one.theirs_ms:.1f}",
             f"{one.ratio:.2f}",
             f"{one.ours:.6f}",
-            f"{one.theirs:.6f}" + ("" if one.same else " (another definition)"),
+            f"{one.theirs:.6f}" + ("" if one.same else " (different definition)"),
         )
     Console().print(table)
 

@@ -1,4 +1,4 @@
-"""What is measured on signatures, each a table."""
+"""The result tables."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from benchmarks.signature_protocol import (
+from benchmarks.signature.data import Signatures
+from benchmarks.signature.protocol import (
     Plan,
     Scorer,
     TrialScores,
@@ -19,44 +20,32 @@ from benchmarks.signature_protocol import (
     score_pairs,
     score_trials,
 )
-from benchmarks.signature_rates import Share, errors, share_with_interval
-from benchmarks.signature_report import Cell, ResultTable
-from benchmarks.signatures import Signatures
+from benchmarks.signature.rates import Share, errors, share_with_interval
+from benchmarks.signature.report import Cell, ResultTable
 from verifykit.errors import CalibrationError
 from verifykit.spec import ModelSpec
 
-__all__ = [
-    "MANY",
-    "SKILLED_FMR",
-    "Method",
-    "by_method",
-    "by_references",
-    "groups",
-    "operating_points",
-    "pairs",
-]
-
-REFERENCES = (1, 3, 5, 10)
-MANY = 5
+REFERENCE_COUNTS = (1, 3, 5, 10)
+REFERENCE_COUNT = 5
 SKILLED_FMR, RANDOM_FMR = 1e-2, 1e-3
 
 ATTACKS = (("skilled", SKILLED_FMR), ("random", RANDOM_FMR))
 _RATES = ("writers", "genuine", "forged", "EER [95 %]", "FNMR at FMR {:g}", "EER, own thresholds")
-_HOW = (
-    "One threshold for all writers, but for the last column: the mean over writers and draws of the EER with "
-    "a threshold for each, as published work often reports it. Intervals: writers drawn again. Genuine and "
-    "forged: distinct probes of one draw. A dash: fewer than 3 / FMR forged probes, or none at all."
+_NOTE = (
+    "One threshold for all writers, except in the last column: the mean over writers and draws of the EER "
+    "with a threshold for each, as published work often reports it. Intervals: bootstrap over writers. "
+    "Genuine and forged: distinct probes of one draw. A dash: fewer than 3 / FMR forged probes, or none."
 )
 
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """One way to score, over N images.
+    """A scoring method, over N images.
 
     Attributes:
-        name: What it is called in the tables.
-        scorer: The scores.
-        usable: (N,) images that it takes.
+        name: Its name in the tables.
+        scorer: The scorer.
+        usable: (N,) images that it does not refuse.
     """
 
     name: str
@@ -65,7 +54,7 @@ class Method:
 
 
 def groups(signatures: Signatures, trials: Sequence[TrialScores]) -> dict[str, list[TrialScores]]:
-    """The trials of each set, and of all together where there are several."""
+    """Return the trials of each set, and of all sets together if there are several."""
     parts = {}
     for name in signatures.set_names():
         writers = set(signatures.writers(name))
@@ -76,9 +65,9 @@ def groups(signatures: Signatures, trials: Sequence[TrialScores]) -> dict[str, l
 def by_references(
     name: str, signatures: Signatures, method: Method, plan: Plan
 ) -> list[ResultTable]:
-    """Skilled and random forgeries apart, by set and by number of references."""
+    """Measure skilled and random forgeries separately, by set and by number of references."""
     scored = {}
-    for count in REFERENCES:
+    for count in REFERENCE_COUNTS:
         trials = draw_trials(signatures, count, plan, method.usable)
         scored[count] = groups(signatures, score_trials(trials, method.scorer))
     return [
@@ -87,50 +76,50 @@ def by_references(
             ("set", "references", *(column.format(fmr) for column in _RATES)),
             tuple(
                 (group, count, *_rates(scored[count][group], kind, fmr))
-                for group in scored[REFERENCES[0]]
-                for count in REFERENCES
+                for group in scored[REFERENCE_COUNTS[0]]
+                for count in REFERENCE_COUNTS
             ),
-            f"{_HOW} {plan.draws} draws of references a writer; a writer with too few genuine signatures for "
-            "a number of references is not in that row.",
+            f"{_NOTE} {plan.draws} draws of references per writer; a row excludes writers with too few "
+            "genuine signatures for its number of references.",
         )
         for kind, fmr in ATTACKS
     ]
 
 
 def by_method(signatures: Signatures, methods: Sequence[Method], plan: Plan) -> list[ResultTable]:
-    """Models and baselines side by side, with five references."""
+    """Compare models and baselines, with five references."""
     found: dict[str, dict[str, list[TrialScores]]] = {}
     for method in methods:
-        trials = draw_trials(signatures, MANY, plan, method.usable)
+        trials = draw_trials(signatures, REFERENCE_COUNT, plan, method.usable)
         scores: list[TrialScores] = []
         for trial in track(trials, description=method.name, transient=True):
             scores += score_trials([trial], method.scorer)
         found[method.name] = groups(signatures, scores)
     return [
         ResultTable(
-            f"Models and baselines: {kind} forgeries, {MANY} references",
+            f"Models and baselines: {kind} forgeries, {REFERENCE_COUNT} references",
             ("set", "scored by", *(column.format(fmr) for column in _RATES)),
             tuple(
                 (group, name, *_rates(parts[group], kind, fmr))
                 for group in next(iter(found.values()))
                 for name, parts in found.items()
             ),
-            f"{_HOW} Paper of the crop: what a network sees beside the ink; other than 50 % the pipeline "
-            "leaks. What the paper of the scan, its size or the stroke width give comes from how the data "
-            "were gathered, and will not from other data.",
+            f"{_NOTE} Paper of the crop: what a network sees besides the ink; other than 50 % the pipeline "
+            "leaks. The results of the paper of the scan, its size and the stroke width come from how the "
+            "data were collected, and do not carry over to other data.",
         )
         for kind, fmr in ATTACKS
     ]
 
 
 def pairs(name: str, signatures: Signatures, method: Method, plan: Plan) -> ResultTable:
-    """Single pairs, as published work reports these sets."""
+    """Measure single pairs, as published work on these sets."""
     scores = score_pairs(draw_pairs(signatures, method.usable, plan.seed), method.scorer)
     rows: list[tuple[Cell, ...]] = []
     for group, part in groups(signatures, scores).items():
         found = errors(part, "skilled", SKILLED_FMR)
         share = _share(found.writer_eer)
-        rows.append((group, found.writers, found.mated, found.others, found.eer, share))
+        rows.append((group, found.writers, found.mated, found.forged, found.eer, share))
     return ResultTable(
         f"{name}: single pairs",
         (
@@ -143,21 +132,21 @@ def pairs(name: str, signatures: Signatures, method: Method, plan: Plan) -> Resu
         ),
         tuple(rows),
         "Every pair of a writer's genuine signatures, 276 of 24, and as many of a genuine one with a "
-        "forgery, drawn at random; all of those where they are fewer.",
+        "forgery, drawn at random; all of these if there are fewer.",
     )
 
 
 def operating_points(
     name: str, spec: ModelSpec, signatures: Signatures, method: Method, plan: Plan
 ) -> ResultTable:
-    """What the model's calibrated thresholds against skilled forgeries do here, with five references."""
-    trials = draw_trials(signatures, MANY, plan, method.usable)
+    """Measure the rates at the model's thresholds against skilled forgeries, with five references."""
+    trials = draw_trials(signatures, REFERENCE_COUNT, plan, method.usable)
     parts = groups(signatures, score_trials(trials, method.scorer))
     calibrated = {p.fmr for p in spec.operating_points if p.attack == "skilled_forgery"}
     rows: list[tuple[Cell, ...]] = []
     for asked in sorted(calibrated):
         try:
-            point = spec.operating_point(asked, "skilled_forgery", references=MANY)
+            point = spec.operating_point(asked, "skilled_forgery", references=REFERENCE_COUNT)
         except CalibrationError:
             continue
         for group, part in parts.items():
@@ -175,7 +164,7 @@ def operating_points(
                 )
             )
     return ResultTable(
-        f"{name}: its own thresholds, {MANY} references",
+        f"{name}: its own thresholds, {REFERENCE_COUNT} references",
         (
             "set",
             "FMR asked",
@@ -187,10 +176,10 @@ def operating_points(
             "random FMR found [95 %]",
         ),
         tuple(rows),
-        "FMR is that of skilled forgeries, but in the last column. The point is what the runtime takes for "
-        "the rate asked for."
+        "FMR is that of skilled forgeries, except in the last column. The point is the one that the runtime "
+        "uses for the requested FMR."
         if rows
-        else f"The model has no threshold against skilled forgeries for {MANY} references or fewer.",
+        else f"The model has no threshold against skilled forgeries with {REFERENCE_COUNT} references.",
     )
 
 
@@ -199,7 +188,7 @@ def _rates(trials: Sequence[TrialScores], kind: str, fmr: float) -> tuple[Cell, 
     return (
         found.writers,
         found.mated,
-        found.others,
+        found.forged,
         found.eer,
         _share(found.fnmr),
         _share(found.writer_eer),
@@ -211,7 +200,7 @@ def _share(value: float | None) -> Share | None:
 
 
 def _share_at(trials: Sequence[TrialScores], kind: str, threshold: float) -> Share | None:
-    """Share of forged scores at or above a threshold; of ``"mated"`` ones, below it."""
+    """Return the share of forged scores at or above a threshold; for ``"mated"``, of scores below it."""
     hits: Counter[str] = Counter()
     counts: Counter[str] = Counter()
     for trial in trials:

@@ -1,7 +1,7 @@
-"""What can be told without a trained network: from the paper, the pen, or classical descriptors.
+"""Baselines without a trained network: the paper, the pen, and classical descriptors.
 
-Each goes through the protocol of the models. The paper alone must be near chance, or the data or the
-pipeline tell who wrote by something else than the hand.
+Each is measured by the protocol of the models. The paper alone must be near chance; otherwise data or
+pipeline identify the writer by something other than the handwriting.
 """
 
 from __future__ import annotations
@@ -14,17 +14,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.signature_protocol import EmbeddingScorer, MeanScorer, Scorer
-from benchmarks.signatures import Signatures, each_image
+from benchmarks.signature.data import Signatures, each_image
+from benchmarks.signature.protocol import EmbeddingScorer, MeanScorer, Scorer
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.signature.crop import crop_signature
 from verifykit.modalities.signature.ink import Ink, find_ink
 from verifykit.spec import SignatureCrop
 from verifykit.types import Image
 
-__all__ = ["Baselines", "measure"]
-
-# Their own canvas, so that their numbers do not depend on the model beside them.
+# A fixed canvas, so that the results do not depend on the measured model.
 CROP = SignatureCrop(height_px=128, width_px=384)
 SIFT_RATIO = 0.8
 _AROUND_INK_PX = 7
@@ -33,7 +31,7 @@ _HOG_CELL_PX, _HOG_DIRECTIONS = 16, 9
 
 @dataclass(frozen=True, eq=False)
 class Features:
-    """What the baselines keep of an image.
+    """The features of an image.
 
     Attributes:
         paper: (F,) mean, deviation and histogram of the raw image's paper.
@@ -53,27 +51,22 @@ class Features:
 
 
 class Baselines:
-    """The baselines of N measured images.
+    """The baselines of N images.
 
     Attributes:
-        usable: (N,) images in which there is ink.
-        refused: (N,) the reason for the others, else empty.
+        usable: (N,) images with ink.
+        refused: (N,) the reason of a refusal, else empty.
     """
 
     def __init__(self, signatures: Signatures, features: list[Features | str]) -> None:
-        """Keep what :func:`measure` found.
-
-        Args:
-            signatures: N images.
-            features: Of each, or the reason why there are none.
-        """
+        """Keep the features of each image, or the reason of its refusal."""
         self.usable = np.array([not isinstance(each, str) for each in features])
         self.refused = np.array([each if isinstance(each, str) else "" for each in features])
         self._sets = signatures.sets
         self._features = features
 
     def scorers(self) -> dict[str, Scorer]:
-        """Each baseline by its name, in the order of the table."""
+        """Return the baselines by name, in the order of the table."""
         stroke = self._rows(lambda each: np.array([each.stroke_px]))[:, 0]
         return {
             "paper of the scan": self._distance(lambda each: each.paper),
@@ -91,13 +84,13 @@ class Baselines:
         }
 
     def _rows(self, part: Callable[[Features], NDArray[np.float64]]) -> NDArray[np.float64]:
-        """(N, F) one part of the features; NaN where there are none."""
-        found = [None if isinstance(each, str) else part(each) for each in self._features]
-        size = next(len(row) for row in found if row is not None)
-        return np.array([np.full(size, np.nan) if row is None else row for row in found])
+        """Return (N, F) one part of the features; NaN for refused images."""
+        parts = [None if isinstance(each, str) else part(each) for each in self._features]
+        size = next(len(row) for row in parts if row is not None)
+        return np.array([np.full(size, np.nan) if row is None else row for row in parts])
 
     def _distance(self, part: Callable[[Features], NDArray[np.float64]]) -> Scorer:
-        """Minus the Euclidean distance after each feature was brought to deviation 1 within its set."""
+        """Score by minus the Euclidean distance of features standardised within their set."""
         rows = self._rows(part)
         for name in set(self._sets.tolist()):
             own = (self._sets == name) & self.usable
@@ -111,7 +104,7 @@ class Baselines:
         )
 
     def _sift(self) -> Scorer:
-        kept = [
+        descriptors = [
             np.empty((0, 128), np.uint8) if isinstance(e, str) else e.sift for e in self._features
         ]
         known: dict[tuple[int, int], float] = {}
@@ -119,39 +112,30 @@ class Baselines:
         def similarity(reference: int, probes: NDArray[np.int64]) -> NDArray[np.float64]:
             for probe in probes.tolist():
                 if (reference, probe) not in known:
-                    known[reference, probe] = matched_share(kept[reference], kept[probe])
+                    known[reference, probe] = matched_share(
+                        descriptors[reference], descriptors[probe]
+                    )
             return np.array([known[reference, probe] for probe in probes.tolist()])
 
         return MeanScorer(similarity)
 
 
 def measure(signatures: Signatures, *, workers: int = 2) -> Baselines:
-    """Look at every image once.
-
-    Args:
-        signatures: N images.
-        workers: Threads.
-    """
+    """Compute the features of every image."""
     features: list[Features | str] = ["not read"] * len(signatures.paths)
     work = partial(_features, CROP)
-    for answers in each_image(signatures, work, workers=workers, description="baselines"):
-        for number, answer in answers:
-            features[number] = answer
+    for results in each_image(signatures, work, workers=workers, description="baselines"):
+        for number, result in results:
+            features[number] = result
     return Baselines(signatures, features)
 
 
 def matched_share(reference: NDArray[np.uint8], probe: NDArray[np.uint8]) -> float:
-    """Good matches over the lesser number of keypoints.
+    """Return the number of good matches over the smaller number of keypoints.
 
     Lowe, "Distinctive image features from scale-invariant keypoints", IJCV 60, 2004, section 7.1: a match
-    is good if the next best is clearly farther.
-
-    Args:
-        reference: (K, 128) descriptors.
-        probe: (L, 128) descriptors; fewer than two give 0.
-
-    Returns:
-        At least 0; above 1 if several keypoints of the reference have one partner.
+    is good if the next best is clearly farther. The share is above 1 if several of the (K, 128) reference
+    descriptors match the same probe descriptor, and 0 with fewer than two probe descriptors.
     """
     if not len(reference) or len(probe) < 2:
         return 0.0
@@ -169,7 +153,7 @@ def matched_share(reference: NDArray[np.uint8], probe: NDArray[np.uint8]) -> flo
 def _features(spec: SignatureCrop, image: Image) -> Features:
     ink = find_ink(image, spec)
     if ink.box_px is None:
-        raise AcquisitionError("there is no ink in it", reason="blank")
+        raise AcquisitionError("the image has no ink", reason="blank")
     crop: Image = np.ascontiguousarray(crop_signature(ink, spec)[:, :, 0])
     _, descriptors = cv2.SIFT_create().detectAndCompute(crop, None)
     return Features(
@@ -183,7 +167,7 @@ def _features(spec: SignatureCrop, image: Image) -> Features:
 
 
 def _paper(image: Image, ink: Ink) -> NDArray[np.float64]:
-    """Mean and deviation of each channel, and the grey histogram in 16 steps, away from the ink."""
+    """Return mean and deviation of each channel, and the grey histogram in 16 bins, away from the ink."""
     height, width = image.shape[:2]
     near = cv2.dilate(ink.mask.astype(np.uint8), _kernel())
     near = cv2.resize(near, (width, height), interpolation=cv2.INTER_NEAREST)
@@ -193,19 +177,19 @@ def _paper(image: Image, ink: Ink) -> NDArray[np.float64]:
     grey = np.asarray(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), np.uint8)
     counts = cv2.calcHist([grey], [0], mask, [16], [0, 256]).ravel()
     parts = [mean.ravel(), deviation.ravel(), counts / counts.sum()]
-    # OpenCV's deviation of even paper is not 0 but its rounding error, which would pass for a feature.
+    # OpenCV's deviation of uniform paper is a rounding error instead of 0, which would act as a feature.
     return np.concatenate(parts).astype(np.float64).round(3)
 
 
 def _crop_paper(crop: Image, ink: Ink, spec: SignatureCrop) -> NDArray[np.float64]:
-    """Mean, deviation and maximum of the crop away from the strokes: all 0, or the pipeline leaks."""
+    """Return mean, deviation and maximum of the crop away from the strokes: 0 unless the pipeline leaks."""
     strokes = replace(ink, darkness=ink.mask.astype(np.uint8) * 255)
     pixels = crop[cv2.dilate(crop_signature(strokes, spec)[:, :, 0], _kernel()) == 0]
     return np.array([pixels.mean(), pixels.std(), pixels.max()]) if pixels.size else np.zeros(3)
 
 
 def _hog(crop: Image) -> NDArray[np.float32]:
-    """Histograms of oriented gradients, 9 directions in cells of 16 px, blocks of 2 x 2 cells, one unit row.
+    """Return histograms of oriented gradients as a unit row: 9 directions, 16 px cells, 2 x 2 blocks.
 
     Dalal and Triggs, "Histograms of oriented gradients for human detection", CVPR 2005, without the
     interpolation between cells.
@@ -213,8 +197,8 @@ def _hog(crop: Image) -> NDArray[np.float32]:
     grey = crop.astype(np.float32)
     across = cv2.Sobel(grey, cv2.CV_32F, 1, 0, ksize=1)
     down = cv2.Sobel(grey, cv2.CV_32F, 0, 1, ksize=1)
-    place = (np.arctan2(down, across) % np.pi) * (_HOG_DIRECTIONS / np.pi)
-    direction = place.astype(np.int64) % _HOG_DIRECTIONS
+    bins = (np.arctan2(down, across) % np.pi) * (_HOG_DIRECTIONS / np.pi)
+    direction = bins.astype(np.int64) % _HOG_DIRECTIONS
     length = np.hypot(across, down)
     rows, columns = grey.shape[0] // _HOG_CELL_PX, grey.shape[1] // _HOG_CELL_PX
     cells = np.stack(

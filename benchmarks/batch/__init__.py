@@ -1,0 +1,1 @@
+"""Batch identification: ``python -m benchmarks.batch``."""

@@ -1,0 +1,1 @@
+"""The face model against OpenCV's pipeline: ``python -m benchmarks.face``."""

@@ -1,0 +1,1 @@
+"""Error rates of signature models: ``python -m benchmarks.signature``."""
