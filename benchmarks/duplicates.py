@@ -19,7 +19,7 @@ from rich.table import Table
 
 from benchmarks.face.data import EmbeddedFaces, add_data_argument, embed, read_subjects
 from verifykit import models
-from verifykit.decision import DecisionRule
+from verifykit.decision import DecisionRule, rule_for_pairs
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError
 from verifykit.gallery import MemoryGallery

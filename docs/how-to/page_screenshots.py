@@ -1,4 +1,4 @@
-"""Take the pictures of the page: ``python docs/how-to/page_screenshots.py``."""  # noqa: INP001
+"""Take the screenshots of the web page: ``python docs/how-to/page_screenshots.py``."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ PHONE = {"width": 390, "height": 844}
 
 
 def main() -> None:
-    """Write ``serve-page-*.png`` beside this file."""
-    pictures = portraits(carriers=[OFFICIAL])
+    """Write ``serve-page-*.png`` next to this file."""
+    images = portraits(carriers=[OFFICIAL])
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
-        film = write_film(pictures["obama"], folder / "camera.mjpeg", share=1.0)
+        film = write_film(images["obama"], folder / "camera.mjpeg", share=1.0)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=chromium_flags(film))
         with served(folder / "staff.db") as base:
             page = visit(browser, base, "light", DESK)
-            faces(page, pictures)
+            faces(page, images)
             signatures(page)
             page = visit(browser, base, "dark", PHONE)
             page.get_by_role("tab", name="Verify").click()
-            answered(page, "verify", pictures["obama3"], "Barack")
+            answered(page, "verify", images["obama3"], "Barack")
             page.locator("#panel-verify").scroll_into_view_if_needed()
             page.evaluate("document.querySelector('#panel-verify .stage').scrollIntoView()")
             keep(page, "phone")
@@ -57,10 +57,10 @@ def visit(browser: Browser, base: str, scheme: str, size: dict[str, int]) -> Pag
     return page
 
 
-def faces(page: Page, pictures: dict[str, Path]) -> None:
-    """Enrol two people, verify, identify, list."""
+def faces(page: Page, images: dict[str, Path]) -> None:
+    """Enroll two people, verify, identify, list."""
     panel = page.locator("#panel-enrol")
-    panel.locator("input[type=file]").set_input_files(pictures["biden"])
+    panel.locator("input[type=file]").set_input_files(images["biden"])
     enrol(page, "Joe", "Former president")
     panel.get_by_role("button", name="Enrol another person").click()
     panel.get_by_role("button", name="Start the camera").click()
@@ -74,10 +74,10 @@ def faces(page: Page, pictures: dict[str, Path]) -> None:
     enrol(page, "Barack", "Former president, too")
     panel.get_by_role("button", name="Stop camera").click()
     page.get_by_role("tab", name="Verify").click()
-    answered(page, "verify", pictures["obama2"], "Barack")
+    answered(page, "verify", images["obama2"], "Barack")
     keep(page, "verify")
     page.get_by_role("button", name="Another picture").click()
-    answered(page, "verify", pictures["biden"], "Barack")
+    answered(page, "verify", images["biden"], "Barack")
     keep(page, "another-person")
     page.get_by_role("tab", name="People").click()
     page.locator("#people-list li").first.wait_for()
@@ -85,7 +85,7 @@ def faces(page: Page, pictures: dict[str, Path]) -> None:
 
 
 def signatures(page: Page) -> None:
-    """Enrol by pen and verify."""
+    """Enroll with the pen and verify."""
     page.get_by_role("radio", name="Signatures").check()
     page.get_by_role("tab", name="Enrol").click()
     panel = page.locator("#panel-enrol")
@@ -102,27 +102,27 @@ def signatures(page: Page) -> None:
     keep(page, "signature")
 
 
-def enrol(page: Page, who: str, note: str) -> None:
+def enrol(page: Page, subject: str, note: str) -> None:
     """Fill in the form and send it."""
     panel = page.locator("#panel-enrol")
-    panel.get_by_label("Name or number").fill(who)
+    panel.get_by_label("Name or number").fill(subject)
     panel.get_by_label("Note").fill(note)
     panel.get_by_role("button", name="Enrol", exact=True).click()
-    panel.get_by_text(f"{who} is enrolled.").wait_for()
+    panel.get_by_text(f"{subject} is enrolled.").wait_for()
 
 
-def answered(page: Page, tab: str, picture: Path, who: str) -> None:
-    """Choose a picture and wait for the answer about it."""
+def answered(page: Page, tab: str, image: Path, subject: str) -> None:
+    """Choose an image and wait for its decision."""
     panel = page.locator(f"#panel-{tab}")
-    panel.locator("input[type=file]").set_input_files(picture)
+    panel.locator("input[type=file]").set_input_files(image)
     panel.locator(".boxes rect").first.wait_for()
-    panel.get_by_label("Name or number").fill(who)
+    panel.get_by_label("Name or number").fill(subject)
     panel.get_by_role("button", name="Verify", exact=True).click()
     panel.locator(".card").wait_for()
 
 
 def keep(page: Page, name: str, height: int | None = None) -> None:
-    """Write what the window shows as a small PNG."""
+    """Write a screenshot of the window as a small PNG."""
     if page.viewport_size == DESK:
         page.evaluate("scrollTo(0, 0)")
     image = Image.open(BytesIO(page.screenshot())).convert("RGB")

@@ -1,6 +1,6 @@
-"""Draw the charts of a report, without its pictures: ``python docs/how-to/report_charts.py REPORT.HTML``.
+"""Draw the charts of a report, without its images: ``python docs/how-to/report_charts.py REPORT.HTML``.
 
-Needs Chromium, which shows the page as a reader sees it.
+Needs Chromium, which renders the page.
 """  # noqa: INP001
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ WIDTH_PX, HEIGHT_PX = 1100, 1000
 
 
 def main() -> None:
-    """Write ``report-charts.png`` beside this file."""
+    """Write ``report-charts.png`` next to this file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("report", type=Path)
     page = parser.parse_args().report.read_text(encoding="utf-8")
@@ -37,12 +37,12 @@ def main() -> None:
         subprocess.run(
             [*command, f"--screenshot={shot}", cut.as_uri()], check=True, capture_output=True
         )
-        picture = Image.open(shot).convert("RGB")
-    empty = Image.new("RGB", picture.size, picture.getpixel((0, HEIGHT_PX - 1)))
-    box = ImageChops.difference(picture, empty).getbbox()
+        image = Image.open(shot).convert("RGB")
+    empty = Image.new("RGB", image.size, image.getpixel((0, HEIGHT_PX - 1)))
+    box = ImageChops.difference(image, empty).getbbox()
     if box is None:
         raise SystemExit("the page is empty")
-    picture.crop(box).quantize(64).save(HERE / "report-charts.png", optimize=True)
+    image.crop(box).quantize(64).save(HERE / "report-charts.png", optimize=True)
 
 
 if __name__ == "__main__":

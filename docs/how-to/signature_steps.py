@@ -23,7 +23,7 @@ from verifykit.spec import SignatureCrop  # noqa: E402
 
 
 def main() -> None:
-    """Write ``signature-steps.png`` beside this file."""
+    """Write ``signature-steps.png`` next to this file."""
     spec = SignatureCrop(96, 288)
     photo = photographed(
         Writer(9).genuine(6),

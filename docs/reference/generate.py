@@ -1,4 +1,4 @@
-"""Write the reference pages that follow from the code: ``python docs/reference/generate.py``."""  # noqa: INP001
+"""Write the reference pages that are generated from the code: ``python docs/reference/generate.py``."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -23,89 +23,87 @@ PROGRAMS = {
 }
 NOTE = "<!-- Written by docs/reference/generate.py; a test keeps it in step with the code. -->"
 
-# One line a key; a key without one, or a line without a key, is an error.
+# One line for each key; a missing or an extra key is an error.
 MEANING = {
-    "name": "the run's and the model's name",
+    "name": "name of the run and of the model",
     "modality": "what is compared",
-    "licence": "of the weights that come out, for the model card",
-    "training_data": "which data, and their terms, for the model card",
-    "seed": "of weights, split, sampling and augmentation",
-    "crop.kind": "`five_point` finds and aligns a face, `signature` finds ink on paper, `plain` takes it all",
+    "licence": "licence of the resulting weights, for the model card",
+    "training_data": "the data and their terms, for the model card",
+    "seed": "seed of weights, split, sampling and augmentation",
+    "crop.kind": "`five_point` aligns a face, `signature` finds ink on paper, `plain` uses the whole image",
     "crop.height_px": "height of the network's input",
-    "crop.width_px": "its width",
-    "crop.fit": "`plain` only: `stretch` the image to the size, or `cover` it and cut the rest off",
-    "crop.detector": "`five_point` only: the face model that lends its detector, a name or a path",
+    "crop.width_px": "width of the network's input",
+    "crop.fit": "`plain` only: `stretch` the image to the size, or `cover` the size and cut off the rest",
+    "crop.detector": "`five_point` only: the face model whose detector is used, a name or a path",
     "encoder.name": "`cnn5`, `efficientnet_lite0`, `grid_resnet`, `signet`, `resnet18` (or 34, 50, 101, 152)",
-    "encoder.embedding_size": "values in an embedding",
+    "encoder.embedding_size": "number of values in an embedding",
     "encoder.weights": "`imagenet`, `none` (a random start) or the path of a `.pth` or `.safetensors` file",
     "encoder.color": "three channels or one",
-    "data.validation_share": "share of the subjects that choose the best epoch",
-    "data.test_share": "share of the subjects that only `evaluate` looks at",
-    "data.workers": "processes that load crops; 0 loads in the program itself",
-    "sampler.name": "what makes a batch",
+    "data.validation_share": "share of the subjects used to choose the best epoch",
+    "data.test_share": "share of the subjects that only `evaluate` uses",
+    "data.workers": "processes that load crops; 0 loads in the main process",
+    "sampler.name": "how batches are formed",
     "sampler.p": "`pk`: subjects in a batch",
-    "sampler.k": "`pk`: images of each of them",
-    "sampler.forgeries": "`pk`: skilled forgeries of each of them",
-    "sampler.even": "`pk`: every subject equally often, rather than every image",
-    "sampler.triplets": "triplets in a batch of the two other samplers",
-    "augmentation.hand.mirror": "probability that a subject is mirrored, which makes it another subject",
-    "augmentation.hand.subject_rotate_deg": "a subject is turned by up to so much either way",
-    "augmentation.hand.subject_shear": "slanted, as a slope",
-    "augmentation.hand.subject_stretch": "stretched in width and in height, as a share",
-    "augmentation.hand.subject_warp_share": "bent smoothly: deviation as a share of the height",
-    "augmentation.hand.subject_stroke_px": "written with a wider or narrower pen, on each side of the stroke",
-    "augmentation.hand.rotate_deg": "an image is turned besides",
-    "augmentation.hand.shear": "slanted besides",
-    "augmentation.hand.scale": "larger or smaller, as a share",
-    "augmentation.hand.shift_share": "moved, as a share of the width and of the height",
-    "augmentation.hand.warp_share": "bent besides, more finely",
-    "augmentation.hand.stroke_px": "written with another pen, every second image",
-    "augmentation.preset": "which transforms come first",
-    "augmentation.transforms": "further ones: `transform`, a class of albumentations, and its arguments",
+    "sampler.k": "`pk`: images of each subject",
+    "sampler.forgeries": "`pk`: skilled forgeries of each subject",
+    "sampler.even": "`pk`: sample every subject equally often, instead of every image",
+    "sampler.triplets": "triplets in a batch of the other two samplers",
+    "augmentation.hand.mirror": "probability that a subject is mirrored, which makes it a different subject",
+    "augmentation.hand.subject_rotate_deg": "a subject is rotated by up to this angle in both directions",
+    "augmentation.hand.subject_shear": "shear of a subject, as a slope",
+    "augmentation.hand.subject_stretch": "stretch of a subject in width and in height, as a share",
+    "augmentation.hand.subject_warp_share": "smooth displacement of a subject, as a share of the height",
+    "augmentation.hand.subject_stroke_px": "wider or narrower strokes of a subject, on each side",
+    "augmentation.hand.rotate_deg": "additional rotation of an image",
+    "augmentation.hand.shear": "additional shear of an image",
+    "augmentation.hand.scale": "scale of an image, as a share",
+    "augmentation.hand.shift_share": "shift of an image, as a share of the width and of the height",
+    "augmentation.hand.warp_share": "additional, finer displacement of an image",
+    "augmentation.hand.stroke_px": "additional stroke width, for every second image",
+    "augmentation.preset": "the first transforms",
+    "augmentation.transforms": "more transforms: `transform`, a class of albumentations, and its arguments",
     "loss.name": "see [losses](losses.md); further keys are the loss's options",
-    "softmax_stage.epochs": "epochs with a margin softmax before the loss; 0 for none",
+    "softmax_stage.epochs": "epochs with a margin softmax before the loss; 0 disables it",
     "softmax_stage.name": "`cosface` or `arcface`; further keys are `margin` and `scale`",
-    "optimiser.name": "which optimiser",
-    "optimiser.rate": "learning rate of the last layer, and of the rest unless `backbone_rate` says other",
-    "optimiser.backbone_rate": "learning rate of the rest; unset is `rate`",
+    "optimiser.name": "the optimiser",
+    "optimiser.rate": "learning rate of the last layer, and of the rest unless `backbone_rate` is set",
+    "optimiser.backbone_rate": "learning rate of the other layers; unset is `rate`",
     "optimiser.weight_decay": "weight decay",
-    "optimiser.momentum": "of `sgd`",
-    "optimiser.clip_norm": "gradients longer than this are shortened; 0 never",
+    "optimiser.momentum": "momentum of `sgd`",
+    "optimiser.clip_norm": "maximum norm of gradients; 0 disables clipping",
     "optimiser.frozen_epochs": "epochs in which only the last layer is trained",
     "schedule.name": "how the rate falls after the warm-up",
-    "schedule.warm_up_steps": "steps over which the rate rises from nought",
+    "schedule.warm_up_steps": "steps over which the rate rises from zero",
     "schedule.floor": "`cosine`: the last rate, as a share of the first",
     "schedule.step_epochs": "`step`: epochs at which the rate falls",
-    "schedule.step_factor": "`step`: what it is multiplied by",
-    "validation.metric": "what chooses the best epoch",
+    "schedule.step_factor": "`step`: factor of each drop",
+    "validation.metric": "metric that chooses the best epoch",
     "validation.every_epochs": "epochs between validations",
-    "validation.patience": "validations without gain after which the run stops; 0 never",
-    "run.epochs": "at the most",
-    "run.steps_per_epoch": "0 is what the sampler gives",
-    "run.accumulate": "batches whose gradients are added up before a step",
-    "run.precision": "of the arithmetic",
-    "run.ema_decay": "of the running average of the weights, which is what is kept; 0 for none",
-    "run.batch_size": "images at a time when nothing is learnt (validation, evaluation)",
+    "validation.patience": "validations without improvement after which the run stops; 0 disables it",
+    "run.epochs": "maximum number of epochs",
+    "run.steps_per_epoch": "steps in an epoch; 0 uses the sampler's number",
+    "run.accumulate": "batches whose gradients are accumulated before a step",
+    "run.precision": "numeric precision",
+    "run.ema_decay": "decay of the running average of the weights, which is saved; 0 disables it",
+    "run.batch_size": "images in a batch of validation and evaluation",
     "run.log_every_steps": "steps between lines in `metrics.jsonl`",
     "run.save_every_steps": "steps between checkpoints inside an epoch; 0 saves after epochs only",
-    "run.accelerator": "of Lightning Fabric: `auto`, `cpu`, `cuda`",
-    "run.strategy": "of Lightning Fabric",
-    "run.devices": "processes on a machine",
-    "run.nodes": "machines",
-    "run.tensorboard": "write TensorBoard's files too, if it is installed",
+    "run.accelerator": "accelerator of Lightning Fabric: `auto`, `cpu`, `cuda`",
+    "run.strategy": "strategy of Lightning Fabric",
+    "run.devices": "processes on each machine",
+    "run.nodes": "number of machines",
+    "run.tensorboard": "also write TensorBoard files, if it is installed",
 }
 
 
 def cli_page() -> str:
-    """Every verb and option of the three programs, as Markdown."""
+    """Return every verb and option of the three programs, as Markdown."""
     lines = [NOTE, "", "# Command line", ""]
     lines += [
-        "Exit status of `verifykit`: 0 match or done, 1 no match, 2 error. Of `verifykit-train`: 0 done,"
+        "Exit status of `verifykit`: 0 match or success, 1 no match, 2 error. Of `verifykit-train`:",
+        "0 success, 1 `check` found problems, 2 error, 130 interrupted. Of `verifykit-export`: 0 written,",
+        "2 error and nothing written, 130 interrupted.",
     ]
-    lines += [
-        "1 `check` found something, 2 error, 130 interrupted. Of `verifykit-export`: 0 written, 2 error and"
-    ]
-    lines += ["nothing written, 130 interrupted."]
     for program, app in PROGRAMS.items():
         for words, command in _commands(typer.main.get_command(app), program):
             lines += ["", f"## {words}", "", " ".join((command.help or "").split())]
@@ -115,16 +113,17 @@ def cli_page() -> str:
 
 
 def config_page() -> str:
-    """Every key of a training run's TOML file, as Markdown."""
+    """Return every key of a training run's TOML file, as Markdown."""
     known = dict(MEANING)
-    lines = [NOTE, "", "# Configuration of a training run", ""]
+    lines = [NOTE, "", "# Training configuration", ""]
     lines += [
-        "A TOML file, checked strictly: an unknown key is an error that names the closest known one."
+        "A TOML file configures a training run. An unknown key is an error that names the closest known",
+        "key. `--set section.key=value` overrides a key. The path of the data is not part of the file: use",
+        "`--data` or `VERIFYKIT_DATA`. Keys without a default are required.",
+        "",
     ]
-    lines += ["`--set section.key=value` overrides. Paths of data are not part of it: `--data` or"]
-    lines += ["`VERIFYKIT_DATA`. Keys without a default must be written out.", ""]
     for prefix, model in _sections("", Config):
-        lines += [f"## {f'[{prefix[:-1]}]' if prefix else 'At the top'}", ""]
+        lines += [f"## {f'[{prefix[:-1]}]' if prefix else 'Top level'}", ""]
         if prefix:
             lines += [" ".join((model.__doc__ or "").replace("``", "`").split()), ""]
         lines += ["| key | values | default | |", "| --- | --- | --- | --- |"]
@@ -180,7 +179,7 @@ def _sections(prefix: str, model: type[BaseModel]) -> Iterator[tuple[str, type[B
 
 
 def _section(annotation: Any) -> type[BaseModel] | None:
-    """The section that an annotation names, also one that may be left out."""
+    """Return the section that an annotation names, optional or not."""
     for part in (annotation, *get_args(annotation)):
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part

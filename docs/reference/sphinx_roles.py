@@ -1,4 +1,4 @@
-"""Docstrings say :meth:`like this`; the site's Markdown says it by links. Used by mkdocs.yml."""  # noqa: INP001
+"""Convert Sphinx roles such as :meth:`this` in docstrings to Markdown links. Used by mkdocs.yml."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -8,20 +8,15 @@ from typing import Any
 import griffe
 
 _ROLE = re.compile(r":(?:attr|class|data|exc|func|meth|mod):`(~?)([\w.]+)`")
-# "text::" before an indented block, or "::" alone: Markdown needs no sign for it.
+# "text::" before an indented block, or "::" alone: Markdown needs no marker for it.
 _LITERAL = re.compile(r"^(?:(.*[^:\s])::|[ \t]*::)$", re.MULTILINE)
 
 
 class SphinxRoles(griffe.Extension):
-    """Turns Sphinx roles and literal blocks of every docstring into Markdown."""
+    """Convert Sphinx roles and literal blocks of every docstring to Markdown."""
 
     def on_package(self, *, pkg: griffe.Module, **kwargs: Any) -> None:  # noqa: ARG002
-        """Rewrite the docstrings of a package that was loaded whole.
-
-        Args:
-            pkg: The package.
-            **kwargs: Of no use here.
-        """
+        """Rewrite the docstrings of a loaded package."""
         self._rewrite(pkg)
 
     def _rewrite(self, thing: griffe.Object) -> None:
@@ -43,5 +38,5 @@ def _link(thing: griffe.Object, found: re.Match[str]) -> str:
     except griffe.NameResolutionError:
         target = name
     shown = name.rpartition(".")[2] if shortened else name
-    # Optional: what stands on no page stays a word.
+    # Optional: a name without a page stays plain text.
     return f'<autoref optional identifier="{target}"><code>{shown}</code></autoref>'

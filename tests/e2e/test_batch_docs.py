@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.readme import run_document
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "identify-many-pictures.md"
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "batch-identification.md"
 
 
 @pytest.mark.usefixtures("face_model")

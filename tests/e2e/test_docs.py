@@ -51,7 +51,7 @@ def pictures(
 
 
 @pytest.mark.parametrize(
-    "name", ["enrol-and-verify", "several-faces-and-weak-pictures", "offline-machine"]
+    "name", ["enroll-and-verify", "multiple-faces-and-quality", "offline-installation"]
 )
 @pytest.mark.usefixtures("pictures", "face_model")
 def test_a_how_to_page_runs(name: str, in_process: Run) -> None:

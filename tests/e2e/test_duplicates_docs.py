@@ -12,7 +12,7 @@ from tests.e2e.test_docs import DOCS, Run, pictures
 
 __all__ = ["pictures"]
 
-PAGE = DOCS / "how-to" / "find-people-enrolled-twice.md"
+PAGE = DOCS / "how-to" / "duplicates-and-clusters.md"
 
 
 @pytest.mark.usefixtures("pictures", "face_model")

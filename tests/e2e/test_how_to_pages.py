@@ -19,10 +19,10 @@ __all__ = ["pictures"]
         ("how-to/compare", 2, 4),
         ("how-to/identify", 2, 3),
         ("how-to/install", 1, 1),
-        ("how-to/look-after-a-gallery", 1, 14),
+        ("how-to/manage-a-gallery", 1, 14),
         ("how-to/models", 1, 5),
         ("how-to/templates", 5, 0),
-        ("how-to/where-it-runs", 1, 2),
+        ("how-to/execution-providers", 1, 2),
     ],
 )
 @pytest.mark.usefixtures("pictures", "face_model")

@@ -87,5 +87,5 @@ def test_what_is_kept_of_a_signature_is_all_of_it(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("pictures")
 def test_the_page_on_changing_the_model_runs(face_model: Path, in_process: Run) -> None:
     write_second_model(face_model, Path("new-face.onnx"))
-    ran = run_document(DOCS / "how-to" / "after-a-model-change.md", run=in_process)
+    ran = run_document(DOCS / "how-to" / "change-the-model.md", run=in_process)
     assert ran == {"python": 1, "console": 6}

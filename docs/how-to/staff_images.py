@@ -1,7 +1,7 @@
-"""Lay out LFW's people as numbered members of a staff: ``python docs/how-to/staff_pictures.py DATA FOLDER``.
+"""Copy LFW's people to numbered folders, as a staff: ``python docs/how-to/staff_images.py DATA FOLDER``.
 
-``DATA`` is the folder that holds ``faces/lfw_val``. The pictures stay outside the repository: nobody allowed
-that they be passed on.
+``DATA`` is the folder that contains ``faces/lfw_val``. The images are not part of the repository, because
+their terms do not allow redistribution.
 """  # noqa: INP001
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ def main() -> None:
     for number, person in enumerate(people, start=1):
         target = arguments.folder / f"{number:04}"
         target.mkdir(parents=True)
-        for count, picture in enumerate(sorted(person.glob("*.jpg")), start=1):
-            shutil.copy(picture, target / f"{count}.jpg")
+        for count, image in enumerate(sorted(person.glob("*.jpg")), start=1):
+            shutil.copy(image, target / f"{count}.jpg")
 
 
 if __name__ == "__main__":
