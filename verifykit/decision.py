@@ -31,8 +31,12 @@ class Policy:
         InputError: A rate is out of range or not a number, or ``review_fmr`` is below ``accept_fmr``.
     """
 
-    accept_fmr: float
-    review_fmr: float
+    accept_fmr: float = field(
+        metadata={"help": "With --review-fmr: accept at this rate, instead of --fmr."}
+    )
+    review_fmr: float = field(
+        metadata={"help": "Above --accept-fmr: send to review up to this rate."}
+    )
 
     def __post_init__(self) -> None:
         for name in ("accept_fmr", "review_fmr"):

@@ -6,74 +6,60 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli._run import MATCH, NO_MATCH, emit, outcome
+from verifykit.cli._run import MATCH, NO_MATCH, emit
 from verifykit.cli.options import (
-    AcceptOption,
-    AttackOption,
     CalibrationOption,
-    DebugOption,
-    FmrOption,
+    ClaimDecision,
     JsonOption,
     ModelOption,
-    MultiFaceOption,
     ProvidersOption,
-    QualityOption,
-    ReviewOption,
+    SampleChoice,
     SaveOption,
     ThreadsOption,
-    ThresholdOption,
-    parse_policy,
+    command,
+    verifier_options,
 )
 from verifykit.cli.render import decision_text
+from verifykit.decision import DecisionOptions
+from verifykit.extraction import SampleOptions
 from verifykit.verifier import Verifier
 
 
+@command
 def compare(
     probe: Annotated[str, typer.Argument(metavar="A", help="Path of an image.")],
     reference: Annotated[str, typer.Argument(metavar="B", help="Path of another.")],
     model: ModelOption = "face",
-    fmr: FmrOption = None,
-    threshold: ThresholdOption = None,
-    attack: AttackOption = None,
-    accept_fmr: AcceptOption = None,
-    review_fmr: ReviewOption = None,
+    decision: ClaimDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "error",
-    quality: QualityOption = "strict",
+    sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     save: SaveOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Compare two images: do they show the same subject? Nothing is stored."""
-    with outcome(as_json=as_json, debug=debug):
-        if save is not None:
-            from verifykit.cli.render import require_writable
+    if save is not None:
+        from verifykit.cli.render import require_writable
 
-            require_writable(save, probe, reference)
-        verifier = Verifier(
-            model,
-            fmr=fmr,
-            threshold=threshold,
-            attack=attack,
-            policy=parse_policy(accept_fmr, review_fmr),
-            calibration=calibration,
-            multi_face=multi_face,
-            quality=quality,
-            providers=providers,
-            threads=threads,
-        )
-        decision = verifier.compare(probe, reference)
-        if save is not None:
-            from verifykit.cli.render import draw_comparison
+        require_writable(save, probe, reference)
+    verifier = Verifier(
+        model,
+        calibration=calibration,
+        providers=providers,
+        threads=threads,
+        **verifier_options(decision, sample),
+    )
+    result = verifier.compare(probe, reference)
+    if save is not None:
+        from verifykit.cli.render import draw_comparison
 
-            draw_comparison(save, probe, reference, decision)
-        body = {
-            "probe": probe,
-            "reference": reference,
-            **decision.to_dict(),
-            "model": verifier.spec.digest,
-        }
-        emit(body, decision_text(decision, f"{probe} and {reference}"), as_json=as_json)
-        raise typer.Exit(MATCH if decision else NO_MATCH)
+        draw_comparison(save, probe, reference, result)
+    body = {
+        "probe": probe,
+        "reference": reference,
+        **result.to_dict(),
+        "model": verifier.spec.digest,
+    }
+    emit(body, decision_text(result, f"{probe} and {reference}"), as_json=as_json)
+    raise typer.Exit(MATCH if result else NO_MATCH)

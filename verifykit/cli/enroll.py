@@ -6,31 +6,32 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.options import (
-    AttackOption,
     CalibrationOption,
-    DebugOption,
-    FmrOption,
     GalleryOption,
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
     ModelOption,
-    MultiFaceOption,
+    PairDecision,
     ProvidersOption,
-    QualityOption,
+    SampleChoice,
     SubjectArgument,
     ThreadsOption,
-    ThresholdOption,
+    command,
     gallery_key,
     parse_metadata,
+    verifier_options,
 )
 from verifykit.cli.render import counted
+from verifykit.decision import DecisionOptions
+from verifykit.extraction import SampleOptions
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
 
 
+@command
 def enroll(
     subject_id: SubjectArgument,
     images: Annotated[list[str], typer.Argument(metavar="IMAGES...", help="Paths of images.")],
@@ -42,41 +43,32 @@ def enroll(
         ),
     ] = None,
     model: ModelOption = "face",
-    fmr: FmrOption = None,
-    threshold: ThresholdOption = None,
-    attack: AttackOption = None,
+    decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "error",
-    quality: QualityOption = "strict",
+    sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     key_file: KeyFileOption = None,
     keep_crops: KeepCropsOption = False,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Enrol a subject from images; the gallery's file is made if it is not there.
 
     Status 0 when at least one image was taken; those refused are listed with their reasons.
     """
-    with outcome(as_json=as_json, debug=debug):
-        stored = parse_metadata(metadata or [])
-        verifier = Verifier(
-            model,
-            gallery,
-            fmr=fmr,
-            threshold=threshold,
-            attack=attack,
-            calibration=calibration,
-            multi_face=multi_face,
-            quality=quality,
-            providers=providers,
-            threads=threads,
-            key=gallery_key(key_file),
-            keep_crops=keep_crops,
-        )
-        report = verifier.enroll(subject_id, images, stored)
-        emit(report.to_dict(), _report_text(report, len(images)), as_json=as_json)
+    stored = parse_metadata(metadata or [])
+    verifier = Verifier(
+        model,
+        gallery,
+        calibration=calibration,
+        providers=providers,
+        threads=threads,
+        key=gallery_key(key_file),
+        keep_crops=keep_crops,
+        **verifier_options(decision, sample),
+    )
+    report = verifier.enroll(subject_id, images, stored)
+    emit(report.to_dict(), _report_text(report, len(images)), as_json=as_json)
 
 
 def _report_text(report: EnrollmentReport, count: int) -> str:

@@ -7,17 +7,25 @@ Opening model and gallery for the verbs that need both.
 
 from __future__ import annotations
 
+import dataclasses
+import functools
+import inspect
 import os
-from collections.abc import Iterator
+import typing
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
+from verifykit._options import OptionField, build_options, option_fields
+from verifykit.cli._run import outcome
 from verifykit.datasets import FaceChoice
-from verifykit.decision import Policy
+from verifykit.decision import DecisionOptions, Policy
 from verifykit.errors import InputError
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_for
 from verifykit.session import Provider
 from verifykit.spec import Attack, Fusion
@@ -121,6 +129,83 @@ def gallery_key(key_file: Path | None) -> str | None:
     if key_file is not None:
         return str(key_file)
     return f"env:{_KEY_VARIABLE}" if _KEY_VARIABLE in os.environ else None
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which fields of an option object a verb takes, and with which other defaults."""
+
+    names: tuple[str, ...] | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+ClaimDecision: TypeAlias = Annotated[
+    DecisionOptions, Fields(("fmr", "threshold", "attack", "policy"))
+]
+"""How a 1:1 comparison is decided."""
+
+SearchDecision: TypeAlias = Annotated[
+    DecisionOptions, Fields(("fmr", "threshold", "attack", "fpir"))
+]
+"""How a search is decided."""
+
+PairDecision: TypeAlias = Annotated[DecisionOptions, Fields(("fmr", "threshold", "attack"))]
+"""From which score two templates count as alike."""
+
+SampleChoice: TypeAlias = Annotated[SampleOptions, Fields()]
+EverySample: TypeAlias = Annotated[SampleOptions, Fields(defaults={"multi_face": "all"})]
+
+
+def command(verb: Callable[..., None]) -> Callable[..., None]:
+    """Make a verb a command: an option for each field of its option objects, errors as messages.
+
+    A parameter annotated with an option object and :class:`Fields` becomes one option a field, and every
+    command has ``--debug``. The verb runs inside :func:`~verifykit.cli._run.outcome`.
+    """
+    hints = typing.get_type_hints(verb, include_extras=True)
+    objects: dict[str, tuple[type, list[OptionField]]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(verb).parameters.values():
+        hint = hints[parameter.name]
+        chosen = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Fields)), None)
+        if chosen is None:
+            parameters.append(parameter.replace(annotation=hint))
+            continue
+        kind = typing.get_args(hint)[0]
+        fields = option_fields(kind, chosen.names, chosen.defaults)
+        objects[parameter.name] = (kind, fields)
+        parameters += [
+            inspect.Parameter(
+                each.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=each.default,
+                annotation=Annotated[each.hint, typer.Option(_spelled(each.name), help=each.help)],
+            )
+            for each in fields
+        ]
+
+    @functools.wraps(verb)
+    def run(**values: Any) -> None:
+        with outcome(as_json=values.get("as_json", False), debug=values.pop("debug")):
+            for name, (kind, fields) in objects.items():
+                flat = {each.name: values.pop(each.name) for each in fields}
+                values[name] = build_options(kind, flat, _spelled)
+            verb(**values)
+
+    parameters.append(
+        inspect.Parameter(
+            "debug", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=DebugOption
+        )
+    )
+    parameters = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in parameters]
+    del run.__wrapped__  # the parameters are those of `run`
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in parameters}
+    return run
+
+
+def _spelled(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def parse_policy(accept_fmr: float | None, review_fmr: float | None) -> Policy | None:
@@ -229,37 +314,19 @@ def open_reader(
     *,
     providers: Provider,
     threads: int | None,
-    fmr: float | None = None,
-    threshold: float | None = None,
-    attack: Attack | None = None,
-    policy: Policy | None = None,
     calibration: Path | None = None,
-    multi_face: MultiFace = "error",
-    quality: QualityGate = "strict",
     key: KeySource | None = None,
+    decision: DecisionOptions | None = None,
+    sample: SampleOptions | None = None,
 ) -> Verifier:
-    """A verifier over a gallery that is there already and is not written to.
+    """Open a verifier over a gallery that exists and is not written to.
 
-    A mistyped path makes no new gallery, and none needs permission to write.
-
-    Args:
-        model: A registered name, or the path of a model file.
-        gallery: The gallery's file or URL.
-        providers: As for :class:`~verifykit.verifier.Verifier`, like everything below.
-        threads: Threads within one network run.
-        fmr: False match rate for every decision.
-        threshold: A bare threshold instead.
-        attack: What the rate is about.
-        policy: Two rates and a review zone instead.
-        calibration: File of thresholds in place of the model's own.
-        multi_face: What to do with several faces in an image.
-        quality: Whether a quality reason refuses or only warns.
-        key: Of an encrypted gallery.
+    A mistyped path creates no gallery, and no write permission is needed.
 
     Raises:
-        VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too if there is none.
+        VerifyKitError: As :class:`~verifykit.verifier.Verifier`; GalleryError too without a gallery.
     """
-    # The gallery first: a wrong path is told at once, not after the model has been loaded.
+    # The gallery first: a wrong path is reported before the model is loaded.
     location = str(gallery)
     open_existing(location, key=key).close()
     encoder = open_encoder(model, calibration, providers=providers, threads=threads)
@@ -273,13 +340,14 @@ def open_reader(
         create=False,
         read_only=True,
     )
-    return Verifier(
-        encoder,
-        opened,
-        fmr=fmr,
-        threshold=threshold,
-        attack=attack,
-        policy=policy,
-        multi_face=multi_face,
-        quality=quality,
-    )
+    return Verifier(encoder, opened, **verifier_options(decision, sample))
+
+
+def verifier_options(
+    decision: DecisionOptions | None, sample: SampleOptions | None
+) -> dict[str, Any]:
+    """Return option objects as keyword arguments of :class:`~verifykit.verifier.Verifier`."""
+    return {
+        **(decision or DecisionOptions()).given,
+        **dataclasses.asdict(sample or SampleOptions()),
+    }
