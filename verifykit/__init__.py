@@ -7,94 +7,50 @@
     verifier = vk.Verifier("face", gallery="staff.db")
     verifier.enroll("alice", ["a1.jpg", "a2.jpg"])
     if verifier.verify("alice", "door.jpg"): ...
+
+Every name is imported at its first use, so that ``import verifykit`` costs next to nothing.
 """
 
 from __future__ import annotations
 
-from verifykit.audit import AuditEntry, AuditLog
-from verifykit.calibration import Calibration
-from verifykit.decision import Policy
-from verifykit.errors import (
-    AcquisitionError,
-    AuditError,
-    CalibrationError,
-    GalleryError,
-    GalleryFormatError,
-    GalleryKeyError,
-    GalleryLockedError,
-    ImageError,
-    InputError,
-    ModelContractError,
-    ModelError,
-    ModelIntegrityError,
-    ModelNotFoundError,
-    ProviderError,
-    SubjectExistsError,
-    SubjectNotFoundError,
-    TemplateError,
-    TemplateFormatError,
-    TemplateMismatchError,
-    VerifyKitError,
-)
-from verifykit.gallery import Gallery, MemoryGallery, SqliteGallery
-from verifykit.image import load_image
-from verifykit.reenrollment import needs_reenroll
-from verifykit.spec import Evidence, ModelSpec, OperatingPoint
-from verifykit.types import (
-    Candidate,
-    Decision,
-    Detection,
-    EnrollmentReport,
-    Identification,
-    RefusedImage,
-    Subject,
-    Template,
-)
-from verifykit.verifier import Verifier
+import importlib
+import importlib.util
 
-__all__ = [
-    "AcquisitionError",
-    "AuditEntry",
-    "AuditError",
-    "AuditLog",
-    "Calibration",
-    "CalibrationError",
-    "Candidate",
-    "Decision",
-    "Detection",
-    "EnrollmentReport",
-    "Evidence",
-    "Gallery",
-    "GalleryError",
-    "GalleryFormatError",
-    "GalleryKeyError",
-    "GalleryLockedError",
-    "Identification",
-    "ImageError",
-    "InputError",
-    "MemoryGallery",
-    "ModelContractError",
-    "ModelError",
-    "ModelIntegrityError",
-    "ModelNotFoundError",
-    "ModelSpec",
-    "OperatingPoint",
-    "Policy",
-    "ProviderError",
-    "RefusedImage",
-    "SqliteGallery",
-    "Subject",
-    "SubjectExistsError",
-    "SubjectNotFoundError",
-    "Template",
-    "TemplateError",
-    "TemplateFormatError",
-    "TemplateMismatchError",
-    "Verifier",
-    "VerifyKitError",
-    "load_image",
-    "needs_reenroll",
-]
+# Module to the names that it gives; __init__.pyi has the same for type checkers.
+_NAMES = {
+    "audit": "AuditEntry AuditLog",
+    "batch": "identify_batch",
+    "calibration": "Calibration",
+    "clustering": "cluster_folder",
+    "decision": "Policy",
+    "errors": "AcquisitionError AuditError CalibrationError GalleryError GalleryFormatError GalleryKeyError "
+    "GalleryLockedError ImageError InputError ModelContractError ModelError ModelIntegrityError "
+    "ModelNotFoundError ProviderError SubjectExistsError SubjectNotFoundError TemplateError "
+    "TemplateFormatError TemplateMismatchError VerifyKitError",
+    "gallery": "Gallery MemoryGallery PostgresGallery SqliteGallery open_gallery",
+    "image": "load_image",
+    "privacy": "expire subject_record",
+    "reenrollment": "needs_reenroll reenroll",
+    "spec": "Evidence ModelSpec OperatingPoint",
+    "types": "Candidate Decision Detection EnrollmentReport Identification RefusedImage Subject Template",
+    "verifier": "Verifier",
+}
+_MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}
 
+__all__ = sorted(_MODULES)
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> object:
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f"verifykit.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and importlib.util.find_spec(f"verifykit.{name}") is not None:
+        return importlib.import_module(f"verifykit.{name}")
+    raise AttributeError(f"module 'verifykit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import importlib
 import inspect
@@ -9,6 +10,7 @@ import pkgutil
 import re
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,6 +80,20 @@ def test_all_is_the_public_surface() -> None:
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     assert present - {"annotations"} <= set(verifykit.__all__)
+
+
+def test_type_checkers_see_the_same_names() -> None:
+    stub = ast.parse(Path(verifykit.__file__).with_suffix(".pyi").read_text(encoding="utf-8"))
+    seen = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert sorted(map(str, seen)) == verifykit.__all__
+    for name, path in seen.items():
+        module, _, attribute = path.rpartition(".")
+        assert getattr(verifykit, str(name)) is getattr(importlib.import_module(module), attribute)
 
 
 def test_every_error_is_public() -> None:

@@ -1,0 +1,52 @@
+# What type checkers and editors see of __init__.py, which imports each name at its first use.
+from verifykit.audit import AuditEntry as AuditEntry
+from verifykit.audit import AuditLog as AuditLog
+from verifykit.batch import identify_batch as identify_batch
+from verifykit.calibration import Calibration as Calibration
+from verifykit.clustering import cluster_folder as cluster_folder
+from verifykit.decision import Policy as Policy
+from verifykit.errors import AcquisitionError as AcquisitionError
+from verifykit.errors import AuditError as AuditError
+from verifykit.errors import CalibrationError as CalibrationError
+from verifykit.errors import GalleryError as GalleryError
+from verifykit.errors import GalleryFormatError as GalleryFormatError
+from verifykit.errors import GalleryKeyError as GalleryKeyError
+from verifykit.errors import GalleryLockedError as GalleryLockedError
+from verifykit.errors import ImageError as ImageError
+from verifykit.errors import InputError as InputError
+from verifykit.errors import ModelContractError as ModelContractError
+from verifykit.errors import ModelError as ModelError
+from verifykit.errors import ModelIntegrityError as ModelIntegrityError
+from verifykit.errors import ModelNotFoundError as ModelNotFoundError
+from verifykit.errors import ProviderError as ProviderError
+from verifykit.errors import SubjectExistsError as SubjectExistsError
+from verifykit.errors import SubjectNotFoundError as SubjectNotFoundError
+from verifykit.errors import TemplateError as TemplateError
+from verifykit.errors import TemplateFormatError as TemplateFormatError
+from verifykit.errors import TemplateMismatchError as TemplateMismatchError
+from verifykit.errors import VerifyKitError as VerifyKitError
+from verifykit.gallery import Gallery as Gallery
+from verifykit.gallery import MemoryGallery as MemoryGallery
+from verifykit.gallery import PostgresGallery as PostgresGallery
+from verifykit.gallery import SqliteGallery as SqliteGallery
+from verifykit.gallery import open_gallery as open_gallery
+from verifykit.image import load_image as load_image
+from verifykit.privacy import expire as expire
+from verifykit.privacy import subject_record as subject_record
+from verifykit.reenrollment import needs_reenroll as needs_reenroll
+from verifykit.reenrollment import reenroll as reenroll
+from verifykit.spec import Evidence as Evidence
+from verifykit.spec import ModelSpec as ModelSpec
+from verifykit.spec import OperatingPoint as OperatingPoint
+from verifykit.types import Candidate as Candidate
+from verifykit.types import Decision as Decision
+from verifykit.types import Detection as Detection
+from verifykit.types import EnrollmentReport as EnrollmentReport
+from verifykit.types import Identification as Identification
+from verifykit.types import RefusedImage as RefusedImage
+from verifykit.types import Subject as Subject
+from verifykit.types import Template as Template
+from verifykit.verifier import Verifier as Verifier
+
+__version__: str
+__all__: list[str]
