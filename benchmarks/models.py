@@ -28,7 +28,7 @@ from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
 from verifykit.evaluation.evaluate import Measurement, evaluate
-from verifykit.evaluation.pairs import EvaluationData, read_data
+from verifykit.evaluation.pairs import Dataset, read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
@@ -70,7 +70,7 @@ class OpenCvEmbedder:
         return row
 
 
-def writers_aside(data: Path, folder: Path) -> EvaluationData:
+def writers_aside(data: Path, folder: Path) -> Dataset:
     """Signatures of the writers that the shipped model's configuration puts aside, by script."""
     config = load_config(Path(__file__).parents[1] / "configs" / "signature.toml")
     records = read_records(data / "signatures" / "manifest.csv")
@@ -89,7 +89,7 @@ def writers_aside(data: Path, folder: Path) -> EvaluationData:
 
 def measure(
     embedders: list[Embedder],
-    data: EvaluationData,
+    data: Dataset,
     quality: str,
     cache: EmbeddingCache | None,
     on_image: Callable[[str, int, int], None],

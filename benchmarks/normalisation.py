@@ -22,7 +22,7 @@ from verifykit.calibration import Calibration
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate, draw_scores
 from verifykit.evaluation.embedding import Embedded, EmbeddingCache, ModelEmbedder, embed_images
-from verifykit.evaluation.pairs import EvaluationData
+from verifykit.evaluation.pairs import Dataset
 from verifykit.models import load
 
 COHORTS = (0, 50, 100, 200)
@@ -30,7 +30,7 @@ FMRS = (1e-2, 1e-3, 1e-4)
 
 
 def come_out(
-    calibration: Calibration, data: EvaluationData, embedded: Embedded
+    calibration: Calibration, data: Dataset, embedded: Embedded
 ) -> Iterator[tuple[float, float, float]]:
     """DecisionOptions FMR, and the FMR and FNMR of single pairs at its threshold."""
     scores = draw_scores(

@@ -23,7 +23,7 @@ from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.pairs import EvaluationData, read_data, score_comparisons
+from verifykit.evaluation.pairs import Dataset, read_data, score_comparisons
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
@@ -34,7 +34,7 @@ NAME = (
 )
 
 
-def labelled(data: Path, name: str, folder: Path) -> EvaluationData:
+def labelled(data: Path, name: str, folder: Path) -> Dataset:
     """Pictures of a set with corrected labels, by way of a CSV file as users write it."""
     table = folder / f"{name}.csv"
     with table.open("w", encoding="utf-8", newline="") as file:
@@ -46,7 +46,7 @@ def labelled(data: Path, name: str, folder: Path) -> EvaluationData:
 
 def come_out(
     embedder: ModelEmbedder,
-    data: EvaluationData,
+    data: Dataset,
     calibration: Calibration,
     cache: EmbeddingCache,
 ) -> list[tuple[Rate, Rate]]:

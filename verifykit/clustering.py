@@ -10,14 +10,14 @@ none moves. Connected components would join two people for good over one false e
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.batch import find_images
+from verifykit.datasets import FolderImages
 from verifykit.decision import DecisionRule
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, CalibrationError, ImageError
@@ -78,12 +78,14 @@ class Clusters:
         refused: In the order of images.
         cluster_count: Groups, those of one face included.
         rule: The threshold of an edge, and what it stands for.
+        left_out: What the folder holds besides images, by reason, such as ``"hidden"``.
     """
 
     faces: tuple[ClusteredFace, ...]
     refused: tuple[RefusedImage, ...]
     cluster_count: int
     rule: DecisionRule
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def cluster_folder(
@@ -123,7 +125,8 @@ def cluster_folder(
     folder = Path(folder)
     require_options(multi_face, quality)
     cluster_rule(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
-    images = find_images(folder)
+    walk = FolderImages(folder)
+    images = list(walk)
     taken: list[tuple[str, int, Template]] = []
     refused: list[RefusedImage] = []
     if on_image:
@@ -152,7 +155,7 @@ def cluster_folder(
         )
         for (name, number, template), label in zip(taken, labels, strict=True)
     )
-    return Clusters(faces, tuple(refused), max(labels, default=0), rule)
+    return Clusters(faces, tuple(refused), max(labels, default=0), rule, dict(walk.left_out))
 
 
 def cluster_rule(

@@ -36,7 +36,7 @@ def test_one_line_an_image_in_the_order_of_the_paths(folder: Path, tmp_path: Pat
     assert header["verifykit_batch"] == 2
     assert [answer["image"] for answer in answers] == names
     assert seen == [(done, 6) for done in range(7)]
-    assert summary == BatchSummary(6, 0, 5, 4, {"unreadable": 1})
+    assert summary == BatchSummary(6, 0, 5, 4, {"unreadable": 1}, left_out={"not_an_image": 1})
     assert answers[0]["error"] == "unreadable"
     assert "broken.jpg" in answers[0]["message"]
     found = {a["image"]: a["faces"][0]["candidates"] for a in answers[1:]}
@@ -158,7 +158,7 @@ def test_a_file_that_is_something_else_is_left_alone(
 
 def test_what_is_wrong_is_said_before_the_output_is_made(folder: Path, tmp_path: Path) -> None:
     out, verifier = tmp_path / "out.jsonl", small_verifier()
-    with pytest.raises(vk.InputError, match="ending tells no list"):
+    with pytest.raises(vk.InputError, match="neither a folder nor a list"):
         identify_batch(verifier, folder / "b.png", out)
     with pytest.raises(vk.CalibrationError):
         identify_batch(verifier, folder, out, fmr=1e-9)

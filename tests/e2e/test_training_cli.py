@@ -111,13 +111,21 @@ def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path
     assert "1 group(s) of equal images carry different subjects" in out
     status, out, _ = command("check", data, "--json")
     assert json.loads(out)["images"] == 12
+    assert json.loads(out)["left_out"] == []
+    (data / "notes.txt").touch()
+    (data / ".git").mkdir()
+    assert json.loads(command("check", data, "--json")[1])["left_out"] == [
+        ["hidden", 1],
+        ["not_an_image", 1],
+    ]
+    assert "not_an_image  1" in command("check", data)[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["small.toml"], "VERIFYKIT_DATA"),
-        (["small.toml", "--data", "none"], "no folder or CSV file 'none'"),
+        (["small.toml", "--data", "none"], "no folder or file 'none'"),
         (["other.toml", "--data", "."], "cannot read configuration 'other.toml'"),
         (["small.toml", "--data", ".", "--set", "los.margin=1"], "did you mean 'loss'"),
         (["evaluate", "nothing", "--data", "."], "cannot read configuration"),

@@ -13,22 +13,16 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from verifykit.errors import ImageError
+from verifykit.datasets import Dataset, read_dataset
+from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit_training.errors import DataError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
-
-_SUFFIXES = "jpg|jpeg|png|gif|bmp|pgm|ppm|pnm|pbm|webp|tif|tiff|jp2"
-IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
-"""Endings by which a folder's images are told from its other files."""
-
-_REQUIRED, _OPTIONAL = ("path", "subject"), ("label", "split")
-_LABELS = {"": False, "genuine": False, "skilled_forgery": True}
 
 
 @dataclass(frozen=True)
@@ -50,31 +44,42 @@ class Record:
 
 
 def read_records(data: Path) -> list[Record]:
-    """Read a folder with a folder for each subject, or a CSV ``path,subject[,label,split]``.
+    """Read a folder with a folder for each subject, or a table ``path,subject[,label][,split]``.
 
-    Paths in a CSV are relative to it. ``label`` is empty, ``genuine`` or ``skilled_forgery``;
-    ``split`` is empty, ``train``, ``validation`` or ``test``. In a folder, images may lie deeper
-    than the subject's own folder; files without an image's ending are left out.
-
-    Args:
-        data: The folder or the CSV file.
-
-    Returns:
-        At least one record, ordered by path in a folder, as written in a CSV.
-
-    Raises:
-        DataError: Neither of the two, no image in it, or a row that says something else; the message
-            names the line.
+    The images are those of `verifykit.datasets`, which evaluation reads too. ``split`` is empty,
+    ``train``, ``validation`` or ``test``; further columns are left alone.
     """
-    if data.is_dir():
-        return _from_folder(data)
-    if not data.is_file():
-        raise DataError(f"there is no folder or CSV file {str(data)!r}: check --data")
+    return to_records(read_training_data(data))
+
+
+def read_training_data(data: Path) -> Dataset:
+    """Read labelled images, with what was left out; raise `DataError` for anything else."""
     try:
-        with data.open(newline="", encoding="utf-8-sig") as file:
-            return _from_csv(data, csv.DictReader(file, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{data} is not a CSV file in UTF-8: {error}") from error
+        found = read_dataset(data)
+    except InputError as error:
+        raise DataError(str(error)) from error
+    if found.pairs is not None:
+        raise DataError(
+            f"{str(data)!r} lists pairs, training takes images: give a folder with a folder for each "
+            "subject, or a CSV file path,subject[,label][,split]"
+        )
+    return found
+
+
+def to_records(data: Dataset) -> list[Record]:
+    """Return a record for each image, with the split that the data state."""
+    splits = {name: name for name in get_args(Split)}
+    records = []
+    for image in data.images:
+        stated = image.groups.get("split", "")
+        if stated and stated not in splits:
+            raise DataError(
+                f"{str(data.source)!r}: split {stated!r} of {image.name!r} is not one of "
+                f"{', '.join(splits)} or empty"
+            )
+        split: Split | None = splits.get(stated)
+        records.append(Record(image.path, image.subject, image.is_forgery, split))
+    return records
 
 
 def divide(
@@ -133,56 +138,6 @@ def _order(seed: int, subject: str) -> bytes:
     return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
 
 
-def _from_folder(data: Path) -> list[Record]:
-    records = [
-        Record(path, folder.name)
-        for folder in sorted(data.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    ]
-    if not records:
-        raise DataError(
-            f"{data} holds no folder with images in it: one folder for each subject is wanted, or "
-            "give a CSV file path,subject[,label,split]"
-        )
-    return records
-
-
-def _from_csv(data: Path, rows: csv.DictReader[str]) -> list[Record]:
-    columns = rows.fieldnames or []
-    missing = [name for name in _REQUIRED if name not in columns]
-    unknown = [name for name in columns if name not in (*_REQUIRED, *_OPTIONAL)]
-    if missing or unknown:
-        raise DataError(
-            f"{data}: its columns are {', '.join(columns) or 'none'}; wanted are "
-            "path,subject[,label,split]"
-        )
-    try:
-        records = [_from_row(data.parent, row) for row in rows]
-    except DataError as error:
-        raise DataError(f"{data}, line {rows.line_num}: {error}") from None
-    if not records:
-        raise DataError(f"{data} has no rows")
-    return records
-
-
-def _from_row(folder: Path, row: Mapping[str | None, str | None]) -> Record:
-    if None in row or None in row.values():
-        raise DataError("another number of fields than the first line names")
-    fields = {name: (value or "").strip() for name, value in row.items() if name}
-    for name in _REQUIRED:
-        if not fields[name]:
-            raise DataError(f"{name} is empty")
-    label, split = fields.get("label", ""), fields.get("split", "")
-    if label not in _LABELS:
-        raise DataError(f"label {label!r} is not one of genuine, skilled_forgery or empty")
-    if split and split not in get_args(Split):
-        raise DataError(f"split {split!r} is not one of {', '.join(get_args(Split))} or empty")
-    record = Record(folder / fields["path"], fields["subject"], _LABELS[label])
-    return replace(record, split=split) if split else record  # type: ignore[arg-type]
-
-
 _CHUNK = 256
 
 
@@ -200,7 +155,8 @@ class DataReport:
             genuine and as forged.
         single: Subjects with one readable genuine image that is no duplicate: no mated pair.
         leaking_subjects: Subjects in more than one split.
-        leaking_images: Groups of duplicates that lie in more than one split.
+        leaking_images: Groups of duplicates that are in more than one split.
+        left_out: (reason, count) of what a folder holds besides images.
     """
 
     images: int
@@ -212,6 +168,7 @@ class DataReport:
     single: tuple[str, ...]
     leaking_subjects: tuple[str, ...]
     leaking_images: tuple[tuple[Path, ...], ...]
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def problems(self) -> list[str]:
@@ -230,6 +187,7 @@ def check_records(
     *,
     places: dict[str, Split] | None = None,
     workers: int = 2,
+    left_out: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> DataReport:
     """Decode every image and compare all of them.
@@ -241,6 +199,7 @@ def check_records(
         records: As :func:`~verifykit_training.dataset.read_records` gives them.
         places: Split of each subject where the data do not state it.
         workers: Threads that read images.
+        left_out: Of the data, by reason.
         progress: Called with the number of images done so far.
 
     Returns:
@@ -275,6 +234,7 @@ def check_records(
         single=tuple(subject for subject in subjects if genuine[subject] == 1),
         leaking_subjects=tuple(leaking_subjects(records)),
         leaking_images=_paths(g for g in copies if len({_place(r, places) for r in g}) > 1),
+        left_out=tuple(sorted((left_out or {}).items())),
     )
 
 

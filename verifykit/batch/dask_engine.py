@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch._extra import batch_library
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question
+from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
 from verifykit.gallery import open_for
@@ -78,7 +78,7 @@ class DaskEngine:
             GalleryError: A worker has another gallery.
             VerifyKitError: What stops a worker's run.
         """
-        dask = batch_library("distributed", self.scheduler)
+        dask = optional_library("distributed", self.scheduler)
         try:
             client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:

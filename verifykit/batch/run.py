@@ -334,6 +334,7 @@ class BatchSummary:
         matched_faces: Faces with at least one candidate.
         errors: Images that gave no answer, by error code.
         seconds: Time of this run: ``"total"``, and by stage, summed over its workers.
+        left_out: What a folder holds besides images, by reason, such as ``"hidden"``.
     """
 
     images: int
@@ -342,6 +343,7 @@ class BatchSummary:
     matched_faces: int
     errors: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready plain values."""
@@ -481,7 +483,8 @@ def identify_batch(
     run = _Run(question, images, count, header, engine, out, on_image)
     summary = run.to_table() if as_table else run.to_lines(out)
     taken = {"total": time.perf_counter() - start, **engine.seconds}
-    return replace(summary, seconds={stage: round(taken[stage], 3) for stage in taken})
+    seconds = {stage: round(taken[stage], 3) for stage in taken}
+    return replace(summary, seconds=seconds, left_out=images.left_out)
 
 
 @dataclass

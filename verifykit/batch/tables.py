@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch._extra import batch_library
+from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
 from verifykit.types import Candidate, MultiFace, QualityGate, Sample
@@ -144,7 +144,7 @@ def is_table(out: Path) -> bool:
             f"{str(out)!r}: an output ends in .jsonl, .csv or .parquet, which is what it becomes"
         )
     if suffix == ".parquet":
-        batch_library("pyarrow.parquet", str(out))
+        optional_library("pyarrow.parquet", str(out))
     return suffix != ".jsonl"
 
 
@@ -201,7 +201,10 @@ def _write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def _write_parquet(rows: Iterable[Row], path: Path) -> None:
-    pa, parquet = batch_library("pyarrow", str(path)), batch_library("pyarrow.parquet", str(path))
+    pa, parquet = (
+        optional_library("pyarrow", str(path)),
+        optional_library("pyarrow.parquet", str(path)),
+    )
     text, number, count = pa.string(), pa.float64(), pa.int64()
     candidate = pa.struct([("subject_id", text), ("score", number)])
     numbers = ("left_px", "top_px", "width_px", "height_px", "threshold", "fmr", "fpir")

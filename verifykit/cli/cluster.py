@@ -25,6 +25,7 @@ from verifykit.cli.options import (
     ThresholdOption,
 )
 from verifykit.cli.render import counted, rate_text
+from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ def cluster(
             "clusters": found.cluster_count,
             "sizes": _sizes(found),
             "errors": dict(sorted(refused.items())),
+            "left_out": dict(found.left_out),
             "threshold": found.rule.threshold,
             "fmr": found.rule.fmr,
             "attack": found.rule.attack,
@@ -131,6 +133,7 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
         f"{counted(count, 'image')} not usable: {reason}"
         for reason, count in sorted(refused.items())
     ]
+    lines += left_out_sentences(found.left_out)
     rule = found.rule
     lines += [
         f"threshold  {rule.threshold:.4f}",

@@ -29,6 +29,7 @@ from verifykit.cli.options import (
     open_reader,
 )
 from verifykit.cli.render import columns
+from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
 
 
@@ -140,4 +141,5 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
     rows += [(f"  {stage}, all workers", f"{taken:.1f}") for stage, taken in stages.items()]
     if new:
         rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
-    return f"{columns(('', 'count'), rows)}\nwritten to {out}"
+    lines = [columns(("", "count"), rows), *left_out_sentences(summary.left_out)]
+    return "\n".join([*lines, f"written to {out}"])

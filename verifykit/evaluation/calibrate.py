@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from verifykit import __version__
 from verifykit.calibration import Calibration
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.errors import CalibrationError, InputError
 from verifykit.evaluation.embedding import (
     Embedded,
@@ -435,7 +435,7 @@ _NEAREST = 100  # of the cohort's scores
 
 def calibrate(
     embedder: ModelEmbedder,
-    data: EvaluationData,
+    data: Dataset,
     *,
     name: str = "",
     counts: Sequence[int] = REFERENCE_COUNTS,
@@ -509,7 +509,7 @@ def calibrate(
 
 
 def _drawn_cohort(
-    data: EvaluationData, embedded: Embedded, usable: list[int], size: int, seed: int
+    data: Dataset, embedded: Embedded, usable: list[int], size: int, seed: int
 ) -> tuple[Cohort | None, list[int]]:
     """One genuine image each of some subjects, and the images of the others."""
     if size == 0:
@@ -532,7 +532,7 @@ def _drawn_cohort(
 
 def _measure(
     embedder: ModelEmbedder,
-    data: EvaluationData,
+    data: Dataset,
     embedded: Embedded,
     usable: Sequence[int],
     cohort: Cohort | None,

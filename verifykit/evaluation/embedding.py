@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import __version__
-from verifykit.datasets import EvaluationImage, FaceChoice
+from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
@@ -455,7 +455,7 @@ class Embedded:
 
 def embed_images(
     embedder: Embedder,
-    images: Sequence[EvaluationImage],
+    images: Sequence[LabelledImage],
     *,
     cache: EmbeddingCache | None,
     on_image: Callable[[int, int], None] | None = None,
@@ -502,7 +502,7 @@ def embed_images(
     return Embedded(stacked, row_of, reasons, tuple(digests))
 
 
-def failures(images: Sequence[EvaluationImage], embedded: Embedded) -> tuple[Failure, ...]:
+def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failure, ...]:
     """Images without an embedding, by reason.
 
     Args:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import __version__
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset, left_out_sentences
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import (
     Embedded,
@@ -63,7 +63,7 @@ class Measurement:
 
 def evaluate(
     embedders: Sequence[Embedder],
-    data: EvaluationData,
+    data: Dataset,
     *,
     multi_face: str,
     quality: str,
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def measure_model(
-    embedder: Embedder, data: EvaluationData, embedded: Embedded, measurement: Measurement
+    embedder: Embedder, data: Dataset, embedded: Embedded, measurement: Measurement
 ) -> ModelResult:
     """Everything about one model.
 
@@ -150,10 +150,7 @@ def measure_model(
         notes.append(
             f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
         )
-    if data.left_out:
-        notes.append(
-            f"{data.left_out} file(s) of the folder have no image's ending and were left out."
-        )
+    notes += left_out_sentences(data.left_out)
     if data.kind == "pairs" and not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
@@ -186,7 +183,7 @@ def measure_model(
 
 
 def _not_enrolled(
-    data: EvaluationData, labels: NDArray[np.int64], failed: NDArray[np.bool_]
+    data: Dataset, labels: NDArray[np.int64], failed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
     """For each subject with a genuine image, whether none of them gave a template."""
     genuine = np.array([not image.is_forgery for image in data.images])
@@ -202,7 +199,7 @@ def _named(on_image: Callable[[str, int, int], None], model: str) -> Callable[[i
 
 
 def _require_some(
-    embedder: Embedder, data: EvaluationData, embedded: Embedded, scored: ScoredComparisons
+    embedder: Embedder, data: Dataset, embedded: Embedded, scored: ScoredComparisons
 ) -> None:
     others = scored.random.scores.size + scored.skilled.scores.size
     if scored.mated.scores.size and others:
@@ -217,7 +214,7 @@ def _require_some(
 
 
 def _open_set(
-    data: EvaluationData,
+    data: Dataset,
     embedded: Embedded,
     labels: NDArray[np.int64],
     measurement: Measurement,
@@ -237,7 +234,7 @@ def _open_set(
 
 
 def _subgroups(
-    data: EvaluationData,
+    data: Dataset,
     scored: ScoredComparisons,
     labels: NDArray[np.int64],
     attacks: Sequence[AttackResult],
@@ -254,7 +251,7 @@ def _subgroups(
     return found
 
 
-def _folds(data: EvaluationData, scored: ScoredComparisons) -> Folds | None:
+def _folds(data: Dataset, scored: ScoredComparisons) -> Folds | None:
     """Accuracy over the folds that the pairs state; None without at least two."""
     pairs = data.pairs or ()
     folds = [pair.fold for pair in pairs if pair.fold is not None]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
@@ -23,9 +23,7 @@ _SIDE_PX = 160
 _JPEG_QUALITY = 85
 
 
-def worst_pairs(
-    data: EvaluationData, scored: ScoredComparisons, count: int
-) -> tuple[WorstPair, ...]:
+def worst_pairs(data: Dataset, scored: ScoredComparisons, count: int) -> tuple[WorstPair, ...]:
     """Mated comparisons of the lowest scores, then non-mated ones of the highest.
 
     Each image is shown once in each part, and two subjects together twice, or they would fill it.
@@ -43,7 +41,7 @@ def worst_pairs(
 
 
 def _worst(
-    data: EvaluationData, kind: Comparisons, attack: Attack | None, count: int
+    data: Dataset, kind: Comparisons, attack: Attack | None, count: int
 ) -> Iterator[WorstPair]:
     if count < 1:
         return
@@ -73,7 +71,7 @@ def _worst(
 
 
 def pictures_of(
-    report: EvaluationReport, data: EvaluationData, embedders: Sequence[ModelEmbedder]
+    report: EvaluationReport, data: Dataset, embedders: Sequence[ModelEmbedder]
 ) -> dict[str, bytes]:
     """Crops of the images in the worst pairs, as the first model that sees something cuts them.
 

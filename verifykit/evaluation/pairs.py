@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,16 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit import datasets
-from verifykit.datasets import (
-    EvaluationData,
-    EvaluationImage,
-    ListedPair,
-    count_others,
-    read_folder,
-    read_lfw_pairs,
-    read_table,
-)
+from verifykit.datasets import Dataset, LabelledImage, ListedPair, read_dataset
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import Embedded
 from verifykit.scoring import paired_scores, unit_rows
@@ -161,13 +151,13 @@ def _joined(parts: Sequence[Comparisons]) -> Comparisons:
     )
 
 
-def read_data(source: Path, *, images: Path | None = None) -> EvaluationData:
+def read_data(source: Path, *, images: Path | None = None) -> Dataset:
     """Read what to evaluate on.
 
     A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
-    format of LFW's ``pairs.txt``. Any other file is a CSV whose header tells what it lists:
-    ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject][,attack]
-    [,fold]`` pairs; what its further columns say is kept as groups.
+    format of LFW's ``pairs.txt``. Any other file is a CSV (or Parquet) table whose header says what it
+    lists: ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject]
+    [,attack][,fold]`` pairs; further columns are kept as groups.
 
     Args:
         source: The folder or the file.
@@ -177,25 +167,12 @@ def read_data(source: Path, *, images: Path | None = None) -> EvaluationData:
         The images and the comparisons. An image may be missing: that is counted when it is read.
 
     Raises:
-        InputError: Neither of these, a line that is wrong or contradicts another, none of the images is
-            there, or no mated or no non-mated comparison is possible.
+        InputError: Neither of these, a line that is wrong or contradicts another, none of the images
+            exists, or no mated or no non-mated comparison is possible.
     """
-    if stat.S_ISDIR(_mode(source)):
-        if images is not None:
-            raise InputError(
-                f"{str(source)!r} is a folder, and its images lie in it: a folder of images "
-                f"({str(images)!r}) goes with a CSV file or a pairs.txt"
-            )
-        found = read_folder(source)
-        data = EvaluationData(source, "folder", found, None, left_out=count_others(source))
-    else:
-        root = source.parent if images is None else images
-        if not root.is_dir():
-            raise InputError(
-                f"the folder of images, {str(root)!r}, is not a folder: check the path"
-            )
-        data = _from_file(source, root)
-        _require_some_file(data, root)
+    data = read_dataset(source, images=images)
+    if data.kind != "folder":
+        _require_some_file(data, source.parent if images is None else images)
     if data.pairs is None:
         _require_comparisons(data)
     else:
@@ -203,7 +180,7 @@ def read_data(source: Path, *, images: Path | None = None) -> EvaluationData:
     return data
 
 
-def data_digest(data: EvaluationData, file_digests: Sequence[str]) -> str:
+def data_digest(data: Dataset, file_digests: Sequence[str]) -> str:
     """What names the data in a report: the same wherever they lie and in whatever order.
 
     Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
@@ -243,40 +220,7 @@ def data_digest(data: EvaluationData, file_digests: Sequence[str]) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _mode(source: Path) -> int:
-    try:
-        mode = source.stat().st_mode
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"there is no folder or file {str(source)!r} to read ({reason}): check the path"
-        ) from error
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(f"{str(source)!r} is neither a folder nor a file: check the path")
-    return mode
-
-
-def _from_file(source: Path, root: Path) -> EvaluationData:
-    if source.suffix.lower() == ".txt":
-        found, pairs = read_lfw_pairs(source, root)
-        return EvaluationData(source, "lfw_pairs", found, pairs)
-    table = read_table(source, {*datasets.COLUMNS, *datasets.PAIR_COLUMNS})
-    lists_images, lists_pairs = datasets.is_image_list(table), datasets.is_pair_list(table)
-    if lists_images == lists_pairs:
-        raise InputError(
-            f"{str(source)!r} has the columns {', '.join(table.columns)}; accepted are "
-            f"{datasets.HEADER} (image is another name for path) and {datasets.PAIR_HEADER}"
-        )
-    if not table.rows:
-        raise InputError(f"{str(source)!r} has a header and no rows: there is nothing to compare")
-    if lists_images:
-        return EvaluationData(source, "images", datasets.read_image_list(table, root), None)
-    found, pairs = datasets.read_pair_list(table, root)
-    has_subjects = "probe_subject" in table.columns
-    return EvaluationData(source, "pairs", found, pairs, has_subjects)
-
-
-def _require_some_file(data: EvaluationData, root: Path) -> None:
+def _require_some_file(data: Dataset, root: Path) -> None:
     # Not Path.exists, which raises for a path that is too long or in a folder that is closed.
     if not any(os.path.exists(image.path) for image in data.images):  # noqa: PTH110
         raise InputError(
@@ -286,7 +230,7 @@ def _require_some_file(data: EvaluationData, root: Path) -> None:
         )
 
 
-def _require_comparisons(data: EvaluationData) -> None:
+def _require_comparisons(data: Dataset) -> None:
     genuine = Counter(image.subject for image in data.images if not image.is_forgery)
     forged = {image.subject for image in data.images if image.is_forgery}
     if len(genuine) < 2 and not forged & set(genuine):
@@ -302,7 +246,7 @@ def _require_comparisons(data: EvaluationData) -> None:
         )
 
 
-def _require_both_kinds(data: EvaluationData, pairs: Sequence[ListedPair]) -> None:
+def _require_both_kinds(data: Dataset, pairs: Sequence[ListedPair]) -> None:
     mated = sum(pair.mated for pair in pairs)
     if mated in (0, len(pairs)):
         there, missing = ("mated", "non-mated") if mated else ("non-mated", "mated")
@@ -334,7 +278,7 @@ class ScoredComparisons:
 
 
 def columns(
-    images: Sequence[EvaluationImage],
+    images: Sequence[LabelledImage],
 ) -> tuple[list[str], list[bool], list[str]]:
     """Subjects, which are imitations, and populations: the group column of that name, if there is one.
 
@@ -349,7 +293,7 @@ def columns(
 
 
 def score_comparisons(
-    data: EvaluationData, embedded: Embedded, *, most: int = MOST_NON_MATED
+    data: Dataset, embedded: Embedded, *, most: int = MOST_NON_MATED
 ) -> ScoredComparisons:
     """Score the listed pairs, or every pair of images that is mated or non-mated.
 
@@ -364,7 +308,7 @@ def score_comparisons(
     return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
 
 
-def _listed(data: EvaluationData, embedded: Embedded) -> ScoredComparisons:
+def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
     pairs = data.pairs or ()
     ends = np.array([(p.probe, p.reference) for p in pairs], np.int32).reshape(-1, 2)
     mated = np.array([p.mated for p in pairs], bool)
@@ -388,7 +332,7 @@ def _listed(data: EvaluationData, embedded: Embedded) -> ScoredComparisons:
     )
 
 
-def _every(data: EvaluationData, embedded: Embedded, most: int) -> ScoredComparisons:
+def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
     seen = np.flatnonzero(embedded.row_of >= 0)
     images = [data.images[n] for n in seen.tolist()]
     rows = embedded.rows[embedded.row_of[seen]]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
@@ -17,7 +17,7 @@ _MOST_VALUES = 20  # a column with more is a date or a number, not a group
 
 
 def measure_subgroups(
-    data: EvaluationData,
+    data: Dataset,
     scored: ScoredComparisons,
     labels: NDArray[np.int64],
     at: RateAtFmr,
@@ -70,7 +70,7 @@ def measure_subgroups(
     return tuple(groups), tuple(notes)
 
 
-def _columns(data: EvaluationData) -> dict[str, list[str]]:
+def _columns(data: Dataset) -> dict[str, list[str]]:
     """Column to the value of each image, or of each listed pair."""
     rows: Iterable[dict[str, str]]
     rows = [dict(each.groups) for each in (data.images if data.pairs is None else data.pairs)]
@@ -78,7 +78,7 @@ def _columns(data: EvaluationData) -> dict[str, list[str]]:
     return {name: [row.get(name, "") for row in rows] for name in names}
 
 
-def _coded(data: EvaluationData, codes: NDArray[np.int64], kind: Comparisons) -> NDArray[np.int64]:
+def _coded(data: Dataset, codes: NDArray[np.int64], kind: Comparisons) -> NDArray[np.int64]:
     """(P,) the value of each comparison, -1 for none."""
     if data.pairs is None:
         left, right = codes[kind.probe], codes[kind.reference]

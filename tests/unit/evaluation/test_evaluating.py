@@ -15,7 +15,7 @@ import pytest
 import verifykit
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, paint
 from tests.unit.evaluation.people import made
-from verifykit.datasets import EvaluationData, ListedPair
+from verifykit.datasets import Dataset, ListedPair
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import EmbeddingCache, embed_images
 from verifykit.evaluation.evaluate import Measurement, evaluate, measure_model
@@ -39,7 +39,7 @@ class Blind(ShadeEmbedder):
         return row
 
 
-def people(folder: Path, subjects: int = 12, **more: int) -> EvaluationData:
+def people(folder: Path, subjects: int = 12, **more: int) -> Dataset:
     """Each has three pictures of about one shade."""
     shades = {
         f"s{subject:02}/{n}.png": 20 + 18 * subject + 3 * n
@@ -52,7 +52,7 @@ def people(folder: Path, subjects: int = 12, **more: int) -> EvaluationData:
 
 
 def run(
-    data: EvaluationData, *embedders: ShadeEmbedder, **options: object
+    data: Dataset, *embedders: ShadeEmbedder, **options: object
 ) -> tuple[EvaluationReport, ModelResult]:
     report = evaluate(
         embedders or [ShadeEmbedder()],
@@ -96,7 +96,7 @@ def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
     assert (attack.mated_count, attack.non_mated_count) == (36, 66 * 9)
     assert result.lost_non_mated == asked - 66 * 9
     assert result.notes == (
-        "1 file(s) of the folder have no image's ending and were left out.",
+        "1 file(s) without an image's suffix left out.",
         "No 1:N searches: they take 10 subjects with two usable images and 5 more subjects.",
     )
     assert (result.open_set, result.folds, result.subgroups) == ((), None, ())
@@ -273,7 +273,7 @@ def test_pairs_of_unnamed_subjects_are_noted() -> None:
 def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = made(16, 2)
 
-    def drawn(data: EvaluationData, embedded: object) -> ScoredComparisons:
+    def drawn(data: Dataset, embedded: object) -> ScoredComparisons:
         return score_comparisons(data, embedded, most=120)  # type: ignore[arg-type]
 
     monkeypatch.setattr("verifykit.evaluation.evaluate.score_comparisons", drawn)
