@@ -27,6 +27,7 @@ from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
     data_digest,
+    listed_scores,
     score_comparisons,
 )
 from verifykit.evaluation.results import (
@@ -257,9 +258,4 @@ def _folds(data: Dataset, scored: ScoredComparisons) -> Folds | None:
     folds = [pair.fold for pair in pairs if pair.fold is not None]
     if len(folds) != len(pairs) or len(set(folds)) < 2:
         return None
-    found: dict[tuple[int, int], float] = {}
-    for kind in (scored.mated, scored.random, scored.skilled):
-        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
-        found.update(zip(ends, kind.scores.tolist(), strict=True))
-    scores = [found.get((pair.probe, pair.reference), np.nan) for pair in pairs]
-    return fold_accuracy(np.array(scores), [pair.mated for pair in pairs], folds)
+    return fold_accuracy(listed_scores(data, scored), [pair.mated for pair in pairs], folds)

@@ -308,6 +308,15 @@ def score_comparisons(
     return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
 
 
+def listed_scores(data: Dataset, scored: ScoredComparisons) -> NDArray[np.float64]:
+    """Return (P,) the score of each listed pair; NaN where an image gave no template."""
+    found: dict[tuple[int, int], float] = {}
+    for kind in (scored.mated, scored.random, scored.skilled):
+        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
+        found.update(zip(ends, kind.scores.tolist(), strict=True))
+    return np.array([found.get((pair.probe, pair.reference), np.nan) for pair in data.pairs or ()])
+
+
 def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
     pairs = data.pairs or ()
     ends = np.array([(p.probe, p.reference) for p in pairs], np.int32).reshape(-1, 2)
