@@ -209,7 +209,7 @@ def memory(ways: Ways, count: int) -> None:
             seen.append((done, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
 
     done = identify_batch(
-        verifier, long_list, ways.place / "long.jsonl", threshold=0.9, on_image=look
+        verifier, long_list, ways.place / "long.jsonl", threshold=0.9, on_progress=look
     )
     console.print(f"resident memory over {count:,} pictures, {done.seconds}:")
     console.print(", ".join(f"{number:,}: {megabytes:.0f} MB" for number, megabytes in seen))

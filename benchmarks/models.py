@@ -92,7 +92,7 @@ def measure(
     data: Dataset,
     quality: str,
     cache: EmbeddingCache | None,
-    on_image: Callable[[str, int, int], None],
+    on_progress: Callable[[str, int, int], None],
 ) -> EvaluationReport:
     """Both kinds of data in one way."""
     return evaluate(
@@ -102,7 +102,7 @@ def measure(
         quality=quality,
         cache=cache,
         measurement=Measurement(fmrs=FMRS, worst=12),
-        on_image=on_image,
+        on_progress=on_progress,
     )
 
 
@@ -144,7 +144,7 @@ def main() -> None:
         cache = EmbeddingCache(arguments.cache) if arguments.cache else None
         tasks: dict[str, TaskID] = {}
 
-        def on_image(model: str, done: int, count: int) -> None:
+        def on_progress(model: str, done: int, count: int) -> None:
             if model not in tasks:
                 tasks[model] = progress.add_task(model, total=count)
             progress.update(tasks[model], completed=done)
@@ -154,10 +154,10 @@ def main() -> None:
             OpenCvEmbedder(),
         ]
         data = labelled(arguments.data, "lfw_val", Path(folder))
-        reports["faces"] = measure(faces, data, "warn", cache, on_image)
+        reports["faces"] = measure(faces, data, "warn", cache, on_progress)
         hands: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
         data = writers_aside(arguments.data, Path(folder))
-        reports["signatures"] = measure(hands, data, "strict", cache, on_image)
+        reports["signatures"] = measure(hands, data, "strict", cache, on_progress)
         if cache:
             cache.close()
     table = Table(title="single pairs, 95 % intervals over subjects")

@@ -86,7 +86,7 @@ def main() -> None:
                 train,
                 name=NAME,
                 cache=cache,
-                on_image=lambda done, _: progress.update(task, completed=done),
+                on_progress=lambda done, _: progress.update(task, completed=done),
             )
             outcome = come_out(embedder, val, calibration, cache)
     console.print(calibration.origin())

@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def test_one_line_an_image_in_the_order_of_the_paths(folder: Path, tmp_path: Path) -> None:
     out, seen = tmp_path / "out.jsonl", []
     summary = identify_batch(
-        small_verifier(), folder, out, on_image=lambda done, count: seen.append((done, count))
+        small_verifier(), folder, out, on_progress=lambda done, count: seen.append((done, count))
     )
     names = ["a/broken.jpg", "a/z.PNG", "a/é.png", "a-b/x.png", "a.png", "b.png"]
     assert find_images(folder) == names
@@ -135,7 +135,7 @@ def test_a_gallery_that_changes_during_the_run_stops_it(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     identify_batch(verifier, folder, whole)
     with pytest.raises(vk.GalleryError, match="changed while"):
-        identify_batch(verifier, folder, out, on_image=enroll_from_elsewhere)
+        identify_batch(verifier, folder, out, on_progress=enroll_from_elsewhere)
     # What had been searched for before is kept, block by block.
     assert 16 < len(lines(out)) < 300
     assert len(lines(out)) % 16 == 1
@@ -184,7 +184,7 @@ def test_two_runs_do_not_write_to_one_output(folder: Path, tmp_path: Path) -> No
             with pytest.raises(vk.InputError, match="another process"):
                 identify_batch(verifier, folder, out)
 
-    assert identify_batch(verifier, folder, out, on_image=start_another).images == 6
+    assert identify_batch(verifier, folder, out, on_progress=start_another).images == 6
     assert len(lines(out)) == 7
 
 

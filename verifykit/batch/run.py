@@ -399,7 +399,7 @@ def identify_batch(
     every: int | None = None,
     workers: int | None = None,
     engine: Engine | None = None,
-    on_image: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchSummary:
     """Identify every face in every image of a source.
 
@@ -426,7 +426,7 @@ def identify_batch(
         workers: Threads that decode, detect and embed, at least 1; None takes one a core. The output does
             not depend on it. With several, a model opened with ``threads=1`` is the fastest.
         engine: What does the work instead of this process's threads.
-        on_image: Called with the number of images that are done and of all, also before the first.
+        on_progress: Called with the number of images that are done and of all, also before the first.
 
     Returns:
         Counts over the whole output.
@@ -480,7 +480,7 @@ def identify_batch(
         "block": block_size(verifier.encoder),
     }
     engine = engine or LocalEngine(verifier, workers or os.cpu_count() or 1)
-    run = _Run(question, images, count, header, engine, out, on_image)
+    run = _Run(question, images, count, header, engine, out, on_progress)
     summary = run.to_table() if as_table else run.to_lines(out)
     taken = {"total": time.perf_counter() - start, **engine.seconds}
     seconds = {stage: round(taken[stage], 3) for stage in taken}
@@ -495,7 +495,7 @@ class _Run:
     header: dict[str, Any]
     engine: Engine
     out: Path
-    on_image: Callable[[int, int], None] | None
+    on_progress: Callable[[int, int], None] | None
     tally: Tally = field(default_factory=Tally)
 
     def to_table(self) -> BatchSummary:
@@ -526,8 +526,8 @@ class _Run:
                 f"{str(self.out)!r} is finished, of {count} images, and there are {self.count} now: a table "
                 "is not added to; give another output, or one that ends in .jsonl"
             )
-        if self.on_image:
-            self.on_image(summary.images, summary.images)
+        if self.on_progress:
+            self.on_progress(summary.images, summary.images)
         return replace(summary, resumed=summary.images)
 
     def to_lines(self, lines: Path) -> BatchSummary:
@@ -537,8 +537,8 @@ class _Run:
             # What was cut short goes, and only now that everything before it is known to be ours.
             file.truncate()
             done = resumed
-            if self.on_image:
-                self.on_image(done, max(done, self.count))
+            if self.on_progress:
+                self.on_progress(done, max(done, self.count))
             blocks = _blocks(todo, self.header["block"])
             with closing(self.engine.answers(self.question, blocks)) as answers:
                 for answered in answers:
@@ -548,8 +548,8 @@ class _Run:
                     for row in rows:
                         self.tally.add(row)
                         done += 1
-                        if self.on_image:
-                            self.on_image(done, max(done, self.count))
+                        if self.on_progress:
+                            self.on_progress(done, max(done, self.count))
             os.fsync(file.fileno())
         return self.tally.summary(done, resumed)
 

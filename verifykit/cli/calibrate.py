@@ -84,7 +84,7 @@ def calibrate(
         face, gate = choices(read.kind, multi_face, quality)
         encoder = open_encoder(model, providers=providers, threads=threads)
         embedder = ModelEmbedder(encoder, model, multi_face=face, quality=gate)
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
             found = measure(
                 embedder,
                 read,
@@ -92,7 +92,7 @@ def calibrate(
                 counts=counts,
                 cohort=cohort,
                 cache=kept,
-                on_image=on_image,
+                on_progress=on_progress,
             )
         write_whole(out, found.to_json().encode())
         if model_out is not None:

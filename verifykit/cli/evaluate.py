@@ -81,7 +81,7 @@ def evaluate(
             )
             for name in model or ["face"]
         ]
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
             report = measure(
                 embedders,
                 read,
@@ -89,7 +89,7 @@ def evaluate(
                 quality=gate,
                 cache=kept,
                 measurement=Measurement(worst=worst),
-                on_image=lambda _, done, count: on_image(done, count),
+                on_progress=lambda _, done, count: on_progress(done, count),
             )
         written = write_report(report, out, pictures_of(report, read, embedders))
         emit(

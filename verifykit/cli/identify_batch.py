@@ -106,7 +106,7 @@ def identify_batch(
             calibration=calibration,
             key=gallery_key(key_file),
         )
-        with progress("identify") as on_image:
+        with progress("identify") as on_progress:
             summary = batch.identify_batch(
                 verifier,
                 source,
@@ -121,7 +121,7 @@ def identify_batch(
                 every=every,
                 workers=workers,
                 engine=cluster,
-                on_image=on_image,
+                on_progress=on_progress,
             )
         emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
 

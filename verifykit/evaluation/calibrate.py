@@ -443,7 +443,7 @@ def calibrate(
     draws: int = DRAWS,
     seed: int = 0,
     cache: EmbeddingCache | None = None,
-    on_image: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Calibration:
     """Measure operating points and evidence on data.
 
@@ -460,7 +460,7 @@ def calibrate(
         draws: Sets of references a subject.
         seed: Of every draw.
         cache: Embeddings of earlier runs; None computes everything.
-        on_image: Called with the number of images that are done and of all.
+        on_progress: Called with the number of images that are done and of all.
 
     Raises:
         CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
@@ -472,7 +472,7 @@ def calibrate(
     """
     if not counts or min(counts) < 1:
         raise InputError(f"numbers of references are at least 1, got {list(counts)}")
-    embedded = embed_images(embedder, data.images, cache=cache, on_image=on_image)
+    embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
     usable = np.flatnonzero(embedded.row_of >= 0).tolist()
     chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
     measured, non_mated = _measure(

@@ -458,7 +458,7 @@ def embed_images(
     images: Sequence[LabelledImage],
     *,
     cache: EmbeddingCache | None,
-    on_image: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> Embedded:
     """Embed images; each file is read once, and what is embedded is what was digested.
 
@@ -469,7 +469,7 @@ def embed_images(
         embedder: What turns an image into an embedding.
         images: The images.
         cache: What is known of files from earlier runs; None computes everything.
-        on_image: Called with the number of images that are done and of all, also before the first.
+        on_progress: Called with the number of images that are done and of all, also before the first.
 
     Returns:
         Embeddings and reasons. A reason is ``"missing"`` for a file that is not there, ``"unreadable"``
@@ -484,8 +484,8 @@ def embed_images(
     row_of = np.full(len(images), -1, dtype=np.int64)
     rows: list[NDArray[np.float32]] = []
     reasons: dict[int, str] = {}
-    if on_image:
-        on_image(0, len(images))
+    if on_progress:
+        on_progress(0, len(images))
     with _Memory(embedder, cache) as memory:
         for number, image in enumerate(images):
             data = _read(image.path)
@@ -496,8 +496,8 @@ def embed_images(
             else:
                 row_of[number] = len(rows)
                 rows.append(outcome)
-            if on_image:
-                on_image(number + 1, len(images))
+            if on_progress:
+                on_progress(number + 1, len(images))
     stacked = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
     return Embedded(stacked, row_of, reasons, tuple(digests))
 

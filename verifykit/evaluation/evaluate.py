@@ -70,7 +70,7 @@ def evaluate(
     quality: str,
     cache: EmbeddingCache | None = None,
     measurement: Measurement | None = None,
-    on_image: Callable[[str, int, int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> EvaluationReport:
     """Measure models on the same data.
 
@@ -81,7 +81,7 @@ def evaluate(
         quality: Whether they refuse weak samples, for the report.
         cache: Embeddings of earlier runs; None computes everything.
         measurement: What to measure; None is everything.
-        on_image: Called with the model, the number of its images that are done, and of all.
+        on_progress: Called with the model, the number of its images that are done, and of all.
 
     Raises:
         InputError: No model, or one whose images give no mated or no non-mated comparison; the message
@@ -95,9 +95,9 @@ def evaluate(
     digests: tuple[str, ...] = ()
     for embedder in embedders:
         told = None
-        if on_image is not None:
-            told = _named(on_image, embedder.model)
-        embedded = embed_images(embedder, data.images, cache=cache, on_image=told)
+        if on_progress is not None:
+            told = _named(on_progress, embedder.model)
+        embedded = embed_images(embedder, data.images, cache=cache, on_progress=told)
         digests = embedded.file_digests
         results.append(measure_model(embedder, data, embedded, measurement or Measurement()))
     return EvaluationReport(
@@ -192,9 +192,9 @@ def _not_enrolled(
     return ~able
 
 
-def _named(on_image: Callable[[str, int, int], None], model: str) -> Callable[[int, int], None]:
+def _named(on_progress: Callable[[str, int, int], None], model: str) -> Callable[[int, int], None]:
     def told(done: int, count: int) -> None:
-        on_image(model, done, count)
+        on_progress(model, done, count)
 
     return told
 

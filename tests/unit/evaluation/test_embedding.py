@@ -39,7 +39,7 @@ def test_rows_reasons_and_digests(tmp_path: Path) -> None:
     images = [faceless, good, broken, gone, other, below, folder]
     calls: list[tuple[int, int]] = []
     found = embed_images(
-        ShadeEmbedder(), images, cache=None, on_image=lambda *seen: calls.append(seen)
+        ShadeEmbedder(), images, cache=None, on_progress=lambda *seen: calls.append(seen)
     )
     assert found.rows.dtype == np.float32
     assert np.array_equal(found.rows, [ShadeEmbedder.vector(200), ShadeEmbedder.vector(30)])

@@ -126,7 +126,7 @@ def test_a_model_without_any_sense_is_reported_as_json_all_the_same(tmp_path: Pa
 def test_several_models_on_the_same_data(tmp_path: Path) -> None:
     data = people(tmp_path)
     seen: list[tuple[str, int, int]] = []
-    report, _ = run(data, ShadeEmbedder(), Blind(100), on_image=lambda *told: seen.append(told))
+    report, _ = run(data, ShadeEmbedder(), Blind(100), on_progress=lambda *each: seen.append(each))
     assert [model.model for model in report.models] == ["shade", "blind"]
     # Of the shades from 20 to 227 fifteen are below 100.
     assert [model.acquired_count for model in report.models] == [36, 36 - 15]
