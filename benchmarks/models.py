@@ -24,6 +24,7 @@ from rich.table import Table
 from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
 from benchmarks.operating_points import labelled
+from verifykit.datasets import FaceChoice
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
@@ -32,6 +33,7 @@ from verifykit.evaluation.pairs import Dataset, read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
+from verifykit.types import QualityGate
 from verifykit_training.config import load_config
 from verifykit_training.dataset import divide, read_records
 
@@ -47,6 +49,8 @@ class OpenCvEmbedder:
     modality = "face"
     licence = "Apache-2.0 AND MIT"
     fusion = "mean"
+    multi_face: FaceChoice = "middle"
+    quality: QualityGate = "warn"
     cache_key = f"opencv-{cv2.__version__}-middle"
     operating_points = ()
 
@@ -90,7 +94,6 @@ def writers_aside(data: Path, folder: Path) -> Dataset:
 def measure(
     embedders: list[Embedder],
     data: Dataset,
-    quality: str,
     cache: EmbeddingCache | None,
     on_progress: Callable[[str, int, int], None],
 ) -> EvaluationReport:
@@ -98,10 +101,8 @@ def measure(
     return evaluate(
         embedders,
         data,
-        multi_face="middle",
-        quality=quality,
         cache=cache,
-        measurement=Measurement(fmrs=FMRS, worst=12),
+        measurement=Measurement(fmrs=FMRS, hardest_pairs=12),
         on_progress=on_progress,
     )
 
@@ -154,10 +155,10 @@ def main() -> None:
             OpenCvEmbedder(),
         ]
         data = labelled(arguments.data, "lfw_val", Path(folder))
-        reports["faces"] = measure(faces, data, "warn", cache, on_progress)
+        reports["faces"] = measure(faces, data, cache, on_progress)
         hands: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
         data = writers_aside(arguments.data, Path(folder))
-        reports["signatures"] = measure(hands, data, "strict", cache, on_progress)
+        reports["signatures"] = measure(hands, data, cache, on_progress)
         if cache:
             cache.close()
     table = Table(title="single pairs, 95 % intervals over subjects")

@@ -1,9 +1,4 @@
-"""Training data as records: a folder for each subject, or a CSV; and splits by subject.
-
-What is wrong with training data, found before an hour is lost: ``verifykit-train check``.
-
-Triplets that somebody chose: a CSV ``anchor,positive,negative`` of image paths.
-"""
+"""Training data: records of images, splits by subject, the check before a run, lists of triplets."""
 
 from __future__ import annotations
 
@@ -85,22 +80,10 @@ def to_records(data: Dataset) -> list[Record]:
 def divide(
     records: Sequence[Record], *, validation_share: float, test_share: float, seed: int
 ) -> dict[Split, list[Record]]:
-    """Split by subject: nobody is in two parts.
+    """Split by subject: no subject is in two parts.
 
     A subject whose records state a split goes there. The others are ordered by a hash of seed and
     name, so that a subject added later moves few others, and cut by the shares.
-
-    Args:
-        records: All of them.
-        validation_share: Share of the subjects without a stated split, in [0, 1).
-        test_share: Likewise.
-        seed: Another seed, another split.
-
-    Returns:
-        The records of each split, in their order.
-
-    Raises:
-        DataError: A subject's records state two splits, or nobody is left to train on.
     """
     if leaking := leaking_subjects(records):
         raise DataError(
@@ -127,7 +110,7 @@ def divide(
 
 
 def leaking_subjects(records: Iterable[Record]) -> list[str]:
-    """Subjects whose records state more than one split, or a split for some only; sorted."""
+    """Return the subjects whose records state more than one split, or a split for some only; sorted."""
     splits: dict[str, set[Split | None]] = {}
     for record in records:
         splits.setdefault(record.subject, set()).add(record.split)
@@ -172,12 +155,12 @@ class DataReport:
 
     @property
     def problems(self) -> list[str]:
-        """What must be put right, one sentence each; empty when the data can be trained on."""
+        """Return what must be corrected, a sentence each; empty when the data can be trained on."""
         found = (
             (self.unreadable, "file(s) cannot be read"),
             (self.conflicting, "group(s) of equal images carry different subjects or labels"),
             (self.leaking_subjects, "subject(s) are in more than one split"),
-            (self.leaking_images, "group(s) of equal images lie in more than one split"),
+            (self.leaking_images, "group(s) of equal images are in more than one split"),
         )
         return [f"{len(items)} {sentence}" for items, sentence in found if items]
 
@@ -194,16 +177,6 @@ def check_records(
 
     Two images are equal when their decoded pixels are: a copy saved again without loss is found,
     one saved again as JPEG is not.
-
-    Args:
-        records: As :func:`~verifykit_training.dataset.read_records` gives them.
-        places: Split of each subject where the data do not state it.
-        workers: Threads that read images.
-        left_out: Of the data, by reason.
-        progress: Called with the number of images done so far.
-
-    Returns:
-        What was found, in the records' order.
     """
     unreadable: list[tuple[Path, str]] = []
     groups: dict[bytes, list[Record]] = {}
@@ -262,17 +235,6 @@ def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
 
     Triplets with an image that is not trained on (of a held-out subject, or without a crop) are
     left out.
-
-    Args:
-        path: The CSV; its paths are relative to it.
-        records: The training set.
-
-    Returns:
-        (T, 3) rows: anchor, positive, negative.
-
-    Raises:
-        DataError: Not such a file, a triplet that contradicts the records' subjects or labels, or
-            none left.
     """
     rows = {record.path.resolve(): row for row, record in enumerate(records)}
     triplets = []

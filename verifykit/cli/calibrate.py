@@ -1,4 +1,4 @@
-"""``verifykit calibrate``: thresholds from a user's own pictures."""
+"""``verifykit calibrate``: thresholds from a user's own images."""
 
 from __future__ import annotations
 
@@ -61,15 +61,12 @@ def calibrate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure thresholds on your own pictures, for the model to decide by.
+    """Measure thresholds on your own images, for the model to decide by.
 
     Every false match rate from 0.1 down to three over the number of comparisons of different subjects.
     """
     with outcome(as_json=as_json, debug=debug):
-        from verifykit import modelfile
-        from verifykit.evaluation.calibrate import calibrate as measure
-        from verifykit.evaluation.embedding import ModelEmbedder
-        from verifykit.evaluation.pairs import read_data
+        from verifykit import evaluation, modelfile
         from verifykit.models import load
         from verifykit.verifier import open_encoder
         from verifykit.writing import write_whole
@@ -80,12 +77,12 @@ def calibrate(
                 raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
             if target is not None and target.is_dir():
                 raise InputError(f"{str(target)!r} is a folder: give the name of a file")
-        read = read_data(data, images=images)
+        read = evaluation.read_data(data, images=images)
         face, gate = choices(read.kind, multi_face, quality)
         encoder = open_encoder(model, providers=providers, threads=threads)
-        embedder = ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+        embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
         with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
-            found = measure(
+            found = evaluation.calibrate(
                 embedder,
                 read,
                 name=name,

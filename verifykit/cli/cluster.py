@@ -1,4 +1,4 @@
-"""``verifykit cluster``: which pictures of a folder show the same person?"""
+"""``verifykit cluster``: group the faces of a folder's images by person."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def cluster(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Group the faces in all images of a folder by person, nobody being enrolled.
+    """Group the faces in all images of a folder by person, without a gallery.
 
     Writes a line a face: image, number in it, cluster (1 is the largest), box, warnings. An image without a
     usable face has a line with the reason. Without a rate it takes the one at which less than one false

@@ -1,4 +1,4 @@
-"""``verifykit identify-batch``: everybody in every image of a folder, a list or a video."""
+"""``verifykit identify-batch``: the faces in every image of a folder, a list, a table or a video."""
 
 from __future__ import annotations
 

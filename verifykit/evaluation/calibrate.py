@@ -1,8 +1,7 @@
-"""Thresholds from a user's own pictures.
+"""Calibrate a model on a user's own images: operating points and evidence.
 
-Operating points and evidence, for each attack and number of references that the data support.
-
-Scores against several references: the same threshold means another rate when more are fused.
+For each attack and number of references that the data support, since the same threshold means another rate
+when the scores of more references are fused.
 """
 
 from __future__ import annotations
@@ -62,182 +61,6 @@ DRAWS = 20
 # Large data need no repeated draws, and one draw of every comparison would take hours.
 _MOST_SCORES = 4_000_000
 
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Scores of one kind, and whose they are.
-
-    Attributes:
-        scores: (P,) float32.
-        probe: (P,) int64, the probe's subject; of an imitation, who is imitated.
-        reference: (P,) int64, the references' subject.
-    """
-
-    scores: NDArray[np.float32]
-    probe: NDArray[np.int64]
-    reference: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceScores:
-    """Scores of probes against the fused references of a subject, every draw's.
-
-    Attributes:
-        reference_count: K, how many references are fused.
-        subjects: How many subjects had enough genuine images.
-        draws: How often the same comparison is among the non-mated and the skilled scores.
-        mated: A subject's genuine images that are no references of the draw.
-        non_mated: Genuine images of other subjects (random forgeries).
-        skilled: Imitations of the subject; empty without any.
-    """
-
-    reference_count: int
-    subjects: int
-    draws: int
-    mated: Pool
-    non_mated: Pool
-    skilled: Pool
-
-
-def draw_scores(
-    embeddings: Embeddings,
-    subjects: Sequence[str],
-    forged: Sequence[bool],
-    fusion: Fusion,
-    reference_count: int,
-    *,
-    populations: Sequence[str] | None = None,
-    cohort: Cohort | None = None,
-    draws: int = DRAWS,
-    most: int = _MOST_SCORES,
-    seed: int = 0,
-) -> ReferenceScores:
-    """Enrol K genuine images of each subject, again and again, and score everything else against them.
-
-    A single reference needs no draws: every pair of images is scored once, by :func:`every_pair`.
-
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        fusion: How K scores become one, as the runtime does it.
-        reference_count: K, at least 1; only subjects with more than K genuine images are enrolled.
-        populations: (N,) names; strangers are those of the subject's own. None is one population.
-        cohort: What scores are normalised by; None for bare cosines.
-        draws: Sets of references a subject, at least 1; they may overlap or, where there are few
-            images, repeat.
-        most: Non-mated scores to stay below: first with fewer draws, then with fewer probes, which are
-            drawn too. Not for a single reference.
-        seed: Of the draws; the same seed gives the same scores.
-
-    Returns:
-        The scores; empty pools where nobody has enough images.
-    """
-    names, owner = np.unique(np.asarray(subjects, np.str_), return_inverse=True)
-    place = np.zeros(len(owner), np.int64)
-    if populations is not None:
-        place = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
-    fake = np.asarray(forged, bool)
-    counts = np.bincount(owner[~fake], minlength=len(names))
-    enough = np.flatnonzero(counts > reference_count)
-    scorer = _Scorer(embeddings, cohort)
-    if reference_count == 1:
-        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
-        return _single(pairs, owner, len(enough), scorer)
-    # A subject's population is that of its first image.
-    home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
-    sizes = np.bincount(place[~fake], minlength=int(place.max(initial=0)) + 1)
-    strangers = sum(int(sizes[home[who]] - counts[who]) for who in home)
-    draws = max(1, min(draws, most // max(1, strangers)))
-    share = min(1.0, most / max(1, strangers))
-    random = np.random.default_rng((seed, reference_count))
-    pools = _Pools(scorer, owner)
-    for who in enough.tolist():
-        genuine = np.flatnonzero((owner == who) & ~fake)
-        others = np.flatnonzero((owner != who) & ~fake & (place == home[who]))
-        imitations = np.flatnonzero((owner == who) & fake)
-        for _ in range(draws):
-            drawn = random.permutation(genuine)
-            met = others
-            if share < 1.0:
-                met = others[random.random(len(others)) < share]
-            rows = reference_rows(embeddings[drawn[:reference_count]], fusion)
-            pools.add("mated", drawn[reference_count:], who, rows)
-            pools.add("non_mated", met, who, rows)
-            pools.add("skilled", imitations, who, rows)
-    return ReferenceScores(
-        reference_count,
-        len(enough),
-        draws,
-        pools.joined("mated"),
-        pools.joined("non_mated"),
-        pools.joined("skilled"),
-    )
-
-
-def _single(
-    found: EveryPair, owner: NDArray[np.int64], enough: int, scorer: _Scorer
-) -> ReferenceScores:
-    mated, random, skilled = (
-        Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])
-        for kind in (found.mated, found.random, found.skilled)
-    )
-    return ReferenceScores(1, enough, 1, mated, random, skilled)
-
-
-class _Scorer:
-    """Scores as the runtime gives them, normalised if there is a cohort."""
-
-    def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
-        self._units, self._cohort = unit_rows(embeddings), cohort
-        self._own = None if cohort is None else cohort_statistics(cohort, self._units)
-
-    def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
-        if self._own is None:
-            return kind.scores
-        return normalise(
-            kind.scores, _taken(self._own, kind.probe), _taken(self._own, kind.reference)
-        )
-
-    def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
-        if not len(probes):
-            return np.empty(0, np.float32)
-        # The other way round as there: products and their order are the same.
-        scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
-        best: NDArray[np.float32] = scores.max(axis=0)
-        if self._cohort is None or self._own is None:
-            return best
-        theirs = _taken(cohort_statistics(self._cohort, rows), scores.argmax(axis=0))
-        return normalise(best, _taken(self._own, probes), theirs)
-
-
-def _taken(statistics: Statistics, at: NDArray[np.integer]) -> Statistics:
-    return Statistics(statistics.mean[at], statistics.deviation[at])
-
-
-class _Pools:
-    def __init__(self, scorer: _Scorer, owner: NDArray[np.int64]) -> None:
-        self._scorer, self._owner = scorer, owner
-        self._parts: dict[str, list[Pool]] = {"mated": [], "non_mated": [], "skilled": []}
-
-    def add(
-        self, kind: str, probes: NDArray[np.int64], who: int, rows: NDArray[np.float32]
-    ) -> None:
-        scores = self._scorer.fused(probes, rows)
-        reference = np.full(len(probes), who, np.int64)
-        self._parts[kind].append(Pool(scores, self._owner[probes], reference))
-
-    def joined(self, kind: str) -> Pool:
-        labels = np.empty(0, np.int64)
-        every = [*self._parts[kind], Pool(np.empty(0, np.float32), labels, labels)]
-        return Pool(
-            np.concatenate([part.scores for part in every]),
-            np.concatenate([part.probe for part in every]),
-            np.concatenate([part.reference for part in every]),
-        )
-
-
 # 1, 5 and 2 of every decade, so that a rate between two decades is not answered by one ten times lower.
 _DECADES = (1e-1, *(digit * 10.0**-power for power in range(2, 8) for digit in (5, 2, 1)))
 _FMRS = tuple(float(f"{fmr:.0e}") for fmr in _DECADES)
@@ -245,187 +68,6 @@ FMRS: Mapping[Attack, tuple[float, ...]] = {"random_forgery": _FMRS, "skilled_fo
 """The rates that are looked for; those that the data do not support are left out."""
 
 _LEAST_SUBJECTS = 5  # fewer say how these people write, and nothing about others
-
-
-@dataclass(frozen=True)
-class Measured:
-    """What a calibration consists of.
-
-    Attributes:
-        points: Operating points, by number of references, attack and falling rate.
-        evidence: For the same numbers of references and attacks.
-    """
-
-    points: tuple[OperatingPoint, ...]
-    evidence: tuple[Evidence, ...]
-
-
-def measured_points(
-    embeddings: Embeddings,
-    subjects: Sequence[str],
-    forged: Sequence[bool],
-    fusion: Fusion,
-    *,
-    populations: Sequence[str] | None = None,
-    cohort: Cohort | None = None,
-    counts: Sequence[int] = REFERENCE_COUNTS,
-    fmrs: Mapping[Attack, Sequence[float]] = FMRS,
-    draws: int = DRAWS,
-    seed: int = 0,
-) -> Measured:
-    """A point for each attack, number of references and rate that enough comparisons stand behind.
-
-    A threshold is that of all draws' scores together, but a probe against a subject is one comparison
-    however often the subject's references are drawn: that is what ``non_mated_count`` counts and what
-    the rule of three, 3 / FMR, is held against. ``false_match_count`` is the mean over the draws,
-    rounded down. With a single reference a comparison is a pair of images.
-
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        fusion: How several scores become one, as the runtime does it.
-        populations: (N,) names; strangers are those of the subject's own. None is one population.
-        cohort: What scores are normalised by; its subjects are not among these. None for bare cosines.
-        counts: Numbers of references; those for which fewer than five subjects have more genuine
-            images than that are left out, except for one.
-        fmrs: The rates for each attack, in (0, 1).
-        draws: Sets of references a subject.
-        seed: Of the draws.
-
-    Returns:
-        May be empty. The rate of a point is the one asked for; equal scores match together, so fewer may
-        have matched than it allows.
-    """
-    points: list[OperatingPoint] = []
-    evidence: list[Evidence] = []
-    for count in counts:
-        scores = draw_scores(
-            embeddings,
-            subjects,
-            forged,
-            fusion,
-            count,
-            populations=populations,
-            cohort=cohort,
-            draws=draws,
-            seed=seed,
-        )
-        if count > 1 and scores.subjects < _LEAST_SUBJECTS:
-            continue
-        found = points_of(scores, fmrs, highest=1.0 if cohort is None else math.inf, seed=seed)
-        points += found.points
-        evidence += found.evidence
-    return Measured(tuple(points), tuple(evidence))
-
-
-def points_of(
-    scores: ReferenceScores,
-    fmrs: Mapping[Attack, Sequence[float]] = FMRS,
-    *,
-    highest: float = 1.0,
-    seed: int = 0,
-) -> Measured:
-    """The points of one number of references: see :func:`measured_points`.
-
-    Args:
-        scores: Mated, random and skilled.
-        fmrs: The rates for each attack, in (0, 1).
-        highest: The end of the scale of scores.
-        seed: Of the bootstrap.
-    """
-    labels = [
-        pool.probe.max(initial=0) for pool in (scores.mated, scores.non_mated, scores.skilled)
-    ]
-    labels += [scores.non_mated.reference.max(initial=0)]
-    subjects = int(max(labels)) + 1
-    points: list[OperatingPoint] = []
-    evidence: list[Evidence] = []
-    ours = _bootstrap(scores.mated, subjects, seed)
-    for attack, rates in fmrs.items():
-        others = scores.non_mated if attack == "random_forgery" else scores.skilled
-        comparisons = others.scores.size // scores.draws
-        found = [
-            point
-            for fmr in rates
-            if supported(fmr, comparisons)
-            and (point := _point(scores, attack, others, fmr, comparisons)) is not None
-            # Above the end of the scale: too many reach it, and no threshold parts them.
-            and point.threshold <= highest
-        ]
-        if not found:
-            continue
-        theirs = _bootstrap(others, subjects, seed)
-        points += [_with_intervals(point, scores, others, ours, theirs) for point in found]
-        if scores.mated.scores.size:
-            evidence.append(_evidence(scores, attack, others, comparisons))
-    return Measured(tuple(points), tuple(evidence))
-
-
-def _point(
-    scores: ReferenceScores, attack: Attack, others: Pool, fmr: float, comparisons: int
-) -> OperatingPoint | None:
-    threshold = threshold_at_fmr(others.scores, fmr)
-    if not math.isfinite(threshold):
-        return None
-    matches = int((others.scores.astype(np.float64) >= threshold).sum()) // scores.draws
-    return OperatingPoint(fmr, threshold, comparisons, matches, attack, scores.reference_count)
-
-
-def _bootstrap(pool: Pool, subjects: int, seed: int) -> SubjectBootstrap | None:
-    if not pool.scores.size:
-        return None
-    return SubjectBootstrap(pool.probe, pool.reference, subjects=subjects, seed=seed)
-
-
-def _with_intervals(
-    point: OperatingPoint,
-    scores: ReferenceScores,
-    others: Pool,
-    ours: SubjectBootstrap | None,
-    theirs: SubjectBootstrap | None,
-) -> OperatingPoint:
-    matched = others.scores.astype(np.float64) >= point.threshold
-    missed = scores.mated.scores.astype(np.float64) < point.threshold
-    return replace(
-        point,
-        fmr_interval=_interval(matched, theirs, scores.draws),
-        fnmr=float(missed.mean()) if missed.size else None,
-        fnmr_interval=_interval(missed, ours, scores.draws),
-    )
-
-
-def _interval(
-    events: NDArray[np.bool_], bootstrap: SubjectBootstrap | None, draws: int
-) -> tuple[float, float] | None:
-    """Of the counts of one draw: repeated draws of a subject's references are no further comparisons."""
-    if bootstrap is None:
-        return None
-    errors, trials = int(events.sum()) // draws, events.size // draws
-    drawn = bootstrap.rates(events) if 0 < errors < trials else None
-    return rate_interval(errors, trials, drawn)
-
-
-def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons: int) -> Evidence:
-    mated = scores.mated.scores
-    fit = fit_log_likelihood_ratio(mated, others.scores)
-    found = Evidence(
-        attack=attack,
-        reference_count=scores.reference_count,
-        slope=fit.slope,
-        intercept=fit.intercept,
-        cllr=0.0,
-        mated_count=max(1, mated.size // scores.draws),
-        non_mated_count=comparisons,
-        non_mated_median=float(np.median(others.scores)),
-    )
-    low, high = -math.log1p(found.mated_count), math.log1p(found.non_mated_count)
-    llrs = [
-        np.clip(fit.slope * each.astype(np.float64) + fit.intercept, low, high)
-        for each in (mated, others.scores)
-    ]
-    return replace(found, cllr=cllr(*llrs))
-
 
 _USUAL_RANDOM_FMR = 1e-3
 _HIGHEST_RANDOM_FMR = 1e-2
@@ -511,7 +153,7 @@ def calibrate(
 def _drawn_cohort(
     data: Dataset, embedded: Embedded, usable: list[int], size: int, seed: int
 ) -> tuple[Cohort | None, list[int]]:
-    """One genuine image each of some subjects, and the images of the others."""
+    """Return one genuine image each of some subjects as a cohort, and the images of the others."""
     if size == 0:
         return None, usable
     subjects = sorted({data.images[n].subject for n in usable if not data.images[n].is_forgery})
@@ -538,7 +180,7 @@ def _measure(
     cohort: Cohort | None,
     how: tuple[Sequence[int], int, int],
 ) -> tuple[Measured, int]:
-    """What the data support, and how many random non-mated comparisons of single images there are."""
+    """Return what the data support, and the number of random non-mated comparisons of single images."""
     counts, draws, seed = how
     if not usable:
         return Measured((), ()), 0
@@ -569,7 +211,7 @@ def _measure(
 def default_rate(
     points: Sequence[OperatingPoint], spec: ModelSpec | None = None
 ) -> tuple[float | None, Attack]:
-    """What a model decides by when nothing is asked for.
+    """Return the rate and attack that a model decides by when none is requested.
 
     The model's own default rate, if these points support it, and never another attack than its own: 1 in
     20 skilled forgeries is not 1 in 20 strangers. Else against skilled forgeries if they were measured, then
@@ -577,15 +219,6 @@ def default_rate(
     forger is an attacker, who has to exist first and has studied this one subject, and a rate as low as for
     random ones would be paid for by far more genuine samples that are turned away. Against random
     forgeries at the rate nearest to 1e-3 from above.
-
-    Args:
-        points: Its operating points; those of the fewest references count, since `compare` and
-            `identify` have one.
-        spec: The model, if it has a default already.
-
-    Returns:
-        The rate and its attack. No rate where no point is as low as 5e-2 for skilled, or 1e-2 for random
-        forgeries, so that nobody gets a lenient threshold unasked.
     """
 
     def rates(attack: Attack) -> list[float]:
@@ -605,3 +238,317 @@ def default_rate(
     highest = _HIGHEST_RANDOM_FMR * (1 + 1e-9)
     usual = [fmr for fmr in rates(attack) if _USUAL_RANDOM_FMR * (1 - 1e-9) <= fmr <= highest]
     return min(usual, default=None), attack
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a calibration consists of.
+
+    Attributes:
+        points: Operating points, by number of references, attack and falling rate.
+        evidence: For the same numbers of references and attacks.
+    """
+
+    points: tuple[OperatingPoint, ...]
+    evidence: tuple[Evidence, ...]
+
+
+def measured_points(
+    embeddings: Embeddings,
+    subjects: Sequence[str],
+    forged: Sequence[bool],
+    fusion: Fusion,
+    *,
+    populations: Sequence[str] | None = None,
+    cohort: Cohort | None = None,
+    counts: Sequence[int] = REFERENCE_COUNTS,
+    fmrs: Mapping[Attack, Sequence[float]] = FMRS,
+    draws: int = DRAWS,
+    seed: int = 0,
+) -> Measured:
+    """Return a point for each attack, number of references and rate with enough comparisons.
+
+    A threshold is that of all draws' scores together, but a probe against a subject is one comparison
+    however often the subject's references are drawn: that is what ``non_mated_count`` counts and what
+    the rule of three, 3 / FMR, is held against. ``false_match_count`` is the mean over the draws,
+    rounded down. With a single reference a comparison is a pair of images.
+    """
+    points: list[OperatingPoint] = []
+    evidence: list[Evidence] = []
+    for count in counts:
+        scores = draw_scores(
+            embeddings,
+            subjects,
+            forged,
+            fusion,
+            count,
+            populations=populations,
+            cohort=cohort,
+            draws=draws,
+            seed=seed,
+        )
+        if count > 1 and scores.subjects < _LEAST_SUBJECTS:
+            continue
+        found = points_of(scores, fmrs, highest=1.0 if cohort is None else math.inf, seed=seed)
+        points += found.points
+        evidence += found.evidence
+    return Measured(tuple(points), tuple(evidence))
+
+
+def points_of(
+    scores: ReferenceScores,
+    fmrs: Mapping[Attack, Sequence[float]] = FMRS,
+    *,
+    highest: float = 1.0,
+    seed: int = 0,
+) -> Measured:
+    """Return the points of one number of references: see :func:`measured_points`."""
+    labels = [
+        pool.probe.max(initial=0) for pool in (scores.mated, scores.non_mated, scores.skilled)
+    ]
+    labels += [scores.non_mated.reference.max(initial=0)]
+    subjects = int(max(labels)) + 1
+    points: list[OperatingPoint] = []
+    evidence: list[Evidence] = []
+    ours = _bootstrap(scores.mated, subjects, seed)
+    for attack, rates in fmrs.items():
+        others = scores.non_mated if attack == "random_forgery" else scores.skilled
+        comparisons = others.scores.size // scores.draws
+        found = [
+            point
+            for fmr in rates
+            if supported(fmr, comparisons)
+            and (point := _point(scores, attack, others, fmr, comparisons)) is not None
+            # Above the end of the scale: too many reach it, and no threshold parts them.
+            and point.threshold <= highest
+        ]
+        if not found:
+            continue
+        theirs = _bootstrap(others, subjects, seed)
+        points += [_with_intervals(point, scores, others, ours, theirs) for point in found]
+        if scores.mated.scores.size:
+            evidence.append(_evidence(scores, attack, others, comparisons))
+    return Measured(tuple(points), tuple(evidence))
+
+
+def _point(
+    scores: ReferenceScores, attack: Attack, others: Pool, fmr: float, comparisons: int
+) -> OperatingPoint | None:
+    threshold = threshold_at_fmr(others.scores, fmr)
+    if not math.isfinite(threshold):
+        return None
+    matches = int((others.scores.astype(np.float64) >= threshold).sum()) // scores.draws
+    return OperatingPoint(fmr, threshold, comparisons, matches, attack, scores.reference_count)
+
+
+def _bootstrap(pool: Pool, subjects: int, seed: int) -> SubjectBootstrap | None:
+    if not pool.scores.size:
+        return None
+    return SubjectBootstrap(pool.probe, pool.reference, subjects=subjects, seed=seed)
+
+
+def _with_intervals(
+    point: OperatingPoint,
+    scores: ReferenceScores,
+    others: Pool,
+    ours: SubjectBootstrap | None,
+    theirs: SubjectBootstrap | None,
+) -> OperatingPoint:
+    matched = others.scores.astype(np.float64) >= point.threshold
+    missed = scores.mated.scores.astype(np.float64) < point.threshold
+    return replace(
+        point,
+        fmr_interval=_interval(matched, theirs, scores.draws),
+        fnmr=float(missed.mean()) if missed.size else None,
+        fnmr_interval=_interval(missed, ours, scores.draws),
+    )
+
+
+def _interval(
+    events: NDArray[np.bool_], bootstrap: SubjectBootstrap | None, draws: int
+) -> tuple[float, float] | None:
+    """Return the interval of the counts of one draw: repeated draws are not further comparisons."""
+    if bootstrap is None:
+        return None
+    errors, trials = int(events.sum()) // draws, events.size // draws
+    drawn = bootstrap.rates(events) if 0 < errors < trials else None
+    return rate_interval(errors, trials, drawn)
+
+
+def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons: int) -> Evidence:
+    mated = scores.mated.scores
+    fit = fit_log_likelihood_ratio(mated, others.scores)
+    found = Evidence(
+        attack=attack,
+        reference_count=scores.reference_count,
+        slope=fit.slope,
+        intercept=fit.intercept,
+        cllr=0.0,
+        mated_count=max(1, mated.size // scores.draws),
+        non_mated_count=comparisons,
+        non_mated_median=float(np.median(others.scores)),
+    )
+    low, high = -math.log1p(found.mated_count), math.log1p(found.non_mated_count)
+    llrs = [
+        np.clip(fit.slope * each.astype(np.float64) + fit.intercept, low, high)
+        for each in (mated, others.scores)
+    ]
+    return replace(found, cllr=cllr(*llrs))
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Scores of one kind, and their subjects.
+
+    Attributes:
+        scores: (P,) float32.
+        probe: (P,) int64, the probe's subject; of an imitation, who is imitated.
+        reference: (P,) int64, the references' subject.
+    """
+
+    scores: NDArray[np.float32]
+    probe: NDArray[np.int64]
+    reference: NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class ReferenceScores:
+    """Scores of probes against the fused references of a subject, of every draw.
+
+    Attributes:
+        reference_count: K, how many references are fused.
+        subjects: How many subjects had enough genuine images.
+        draws: How often the same comparison is among the non-mated and the skilled scores.
+        mated: A subject's genuine images that are no references of the draw.
+        non_mated: Genuine images of other subjects (random forgeries).
+        skilled: Imitations of the subject; empty without any.
+    """
+
+    reference_count: int
+    subjects: int
+    draws: int
+    mated: Pool
+    non_mated: Pool
+    skilled: Pool
+
+
+def draw_scores(
+    embeddings: Embeddings,
+    subjects: Sequence[str],
+    forged: Sequence[bool],
+    fusion: Fusion,
+    reference_count: int,
+    *,
+    populations: Sequence[str] | None = None,
+    cohort: Cohort | None = None,
+    draws: int = DRAWS,
+    most: int = _MOST_SCORES,
+    seed: int = 0,
+) -> ReferenceScores:
+    """Enroll K genuine images of each subject, again and again, and score everything else against them.
+
+    A single reference needs no draws: every pair of images is scored once, by :func:`every_pair`.
+    """
+    names, owner = np.unique(np.asarray(subjects, np.str_), return_inverse=True)
+    place = np.zeros(len(owner), np.int64)
+    if populations is not None:
+        place = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
+    fake = np.asarray(forged, bool)
+    counts = np.bincount(owner[~fake], minlength=len(names))
+    enough = np.flatnonzero(counts > reference_count)
+    scorer = _Scorer(embeddings, cohort)
+    if reference_count == 1:
+        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
+        return _single(pairs, owner, len(enough), scorer)
+    # A subject's population is that of its first image.
+    home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
+    sizes = np.bincount(place[~fake], minlength=int(place.max(initial=0)) + 1)
+    strangers = sum(int(sizes[home[who]] - counts[who]) for who in home)
+    draws = max(1, min(draws, most // max(1, strangers)))
+    share = min(1.0, most / max(1, strangers))
+    random = np.random.default_rng((seed, reference_count))
+    pools = _Pools(scorer, owner)
+    for who in enough.tolist():
+        genuine = np.flatnonzero((owner == who) & ~fake)
+        others = np.flatnonzero((owner != who) & ~fake & (place == home[who]))
+        imitations = np.flatnonzero((owner == who) & fake)
+        for _ in range(draws):
+            drawn = random.permutation(genuine)
+            met = others
+            if share < 1.0:
+                met = others[random.random(len(others)) < share]
+            rows = reference_rows(embeddings[drawn[:reference_count]], fusion)
+            pools.add("mated", drawn[reference_count:], who, rows)
+            pools.add("non_mated", met, who, rows)
+            pools.add("skilled", imitations, who, rows)
+    return ReferenceScores(
+        reference_count,
+        len(enough),
+        draws,
+        pools.joined("mated"),
+        pools.joined("non_mated"),
+        pools.joined("skilled"),
+    )
+
+
+def _single(
+    found: EveryPair, owner: NDArray[np.int64], enough: int, scorer: _Scorer
+) -> ReferenceScores:
+    mated, random, skilled = (
+        Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])
+        for kind in (found.mated, found.random, found.skilled)
+    )
+    return ReferenceScores(1, enough, 1, mated, random, skilled)
+
+
+class _Scorer:
+    """Scores as the runtime computes them, normalised if there is a cohort."""
+
+    def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
+        self._units, self._cohort = unit_rows(embeddings), cohort
+        self._own = None if cohort is None else cohort_statistics(cohort, self._units)
+
+    def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
+        if self._own is None:
+            return kind.scores
+        return normalise(
+            kind.scores, _taken(self._own, kind.probe), _taken(self._own, kind.reference)
+        )
+
+    def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
+        if not len(probes):
+            return np.empty(0, np.float32)
+        # The other way round as there: products and their order are the same.
+        scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
+        best: NDArray[np.float32] = scores.max(axis=0)
+        if self._cohort is None or self._own is None:
+            return best
+        theirs = _taken(cohort_statistics(self._cohort, rows), scores.argmax(axis=0))
+        return normalise(best, _taken(self._own, probes), theirs)
+
+
+def _taken(statistics: Statistics, at: NDArray[np.integer]) -> Statistics:
+    return Statistics(statistics.mean[at], statistics.deviation[at])
+
+
+class _Pools:
+    def __init__(self, scorer: _Scorer, owner: NDArray[np.int64]) -> None:
+        self._scorer, self._owner = scorer, owner
+        self._parts: dict[str, list[Pool]] = {"mated": [], "non_mated": [], "skilled": []}
+
+    def add(
+        self, kind: str, probes: NDArray[np.int64], who: int, rows: NDArray[np.float32]
+    ) -> None:
+        scores = self._scorer.fused(probes, rows)
+        reference = np.full(len(probes), who, np.int64)
+        self._parts[kind].append(Pool(scores, self._owner[probes], reference))
+
+    def joined(self, kind: str) -> Pool:
+        labels = np.empty(0, np.int64)
+        every = [*self._parts[kind], Pool(np.empty(0, np.float32), labels, labels)]
+        return Pool(
+            np.concatenate([part.scores for part in every]),
+            np.concatenate([part.probe for part in every]),
+            np.concatenate([part.reference for part in every]),
+        )

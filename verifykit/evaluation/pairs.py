@@ -1,9 +1,4 @@
-"""Every pair of images, scored as the runtime scores it.
-
-Every comparison of single images that the data ask for, with the score that the runtime gives it.
-
-A user's own data: a folder for each subject, a CSV file of images or of pairs, LFW's pairs.txt.
-"""
+"""Comparisons of single images, scored as the runtime scores them: listed pairs, or every pair of images."""
 
 from __future__ import annotations
 
@@ -69,19 +64,10 @@ def every_pair(
     most: int = MOST_NON_MATED,
     seed: int = 0,
 ) -> EveryPair:
-    """Score each pair once.
+    """Score each pair of N unit rows once; a kind may be empty.
 
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        populations: (N,) names; strangers are compared within theirs, for one who writes in another
-            script is too easily told to count. None is one population.
-        most: At most about so many random pairs.
-        seed: Of their draw.
-
-    Returns:
-        The pairs, as indices of rows; a kind may be empty.
+    Strangers are compared within their population (None is one), for one who writes in another script is too
+    easily recognised to count. Of more than about `most` random pairs so many are drawn.
     """
     labels, sets, fake = _coded(subjects, forged, populations)
     share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
@@ -107,16 +93,7 @@ def every_pair(
 def count_pairs(
     subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """How many pairs of each kind :func:`every_pair` would score without a draw.
-
-    Args:
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        populations: (N,) as there.
-
-    Returns:
-        Counts of ``"mated"``, ``"random"`` and ``"skilled"``.
-    """
+    """Count the pairs of each kind that :func:`every_pair` would score without a draw."""
     labels, sets, fake = _coded(subjects, forged, populations)
     genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
     mated = _pairs(genuine.values())
@@ -181,20 +158,10 @@ def read_data(source: Path, *, images: Path | None = None) -> Dataset:
 
 
 def data_digest(data: Dataset, file_digests: Sequence[str]) -> str:
-    """What names the data in a report: the same wherever they lie and in whatever order.
+    """Return what names the data in a report, whatever their place and order: a SHA-256.
 
     Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
     it writes them, and so other paths give another digest.
-
-    Args:
-        data: Images and pairs.
-        file_digests: (N,) digest of each image's file, or a word why there is none.
-
-    Returns:
-        SHA-256 in hexadecimal over files, subjects and forgeries, and over the listed pairs.
-
-    Raises:
-        InputError: Not one file digest for each image.
     """
     if len(file_digests) != len(data.images):
         raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
@@ -280,11 +247,7 @@ class ScoredComparisons:
 def columns(
     images: Sequence[LabelledImage],
 ) -> tuple[list[str], list[bool], list[str]]:
-    """Subjects, which are imitations, and populations: the group column of that name, if there is one.
-
-    Args:
-        images: N of them.
-    """
+    """Return subjects, which are imitations, and populations: the group column of that name, if any."""
     return (
         [image.subject for image in images],
         [image.is_forgery for image in images],
@@ -295,16 +258,7 @@ def columns(
 def score_comparisons(
     data: Dataset, embedded: Embedded, *, most: int = MOST_NON_MATED
 ) -> ScoredComparisons:
-    """Score the listed pairs, or every pair of images that is mated or non-mated.
-
-    Args:
-        data: Images, subjects, and pairs if they are listed.
-        embedded: Their embeddings.
-        most: At most about so many random comparisons, where they are not listed.
-
-    Returns:
-        The comparisons; a kind may be empty.
-    """
+    """Score the listed pairs, or every pair of images that is mated or non-mated."""
     return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
 
 

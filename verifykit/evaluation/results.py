@@ -1,7 +1,4 @@
-"""What an evaluation found: several models on the same data.
-
-1:1 error rates that an evaluation found, as frozen records that become ``report.json``.
-"""
+"""What an evaluation found, as frozen records that become ``report.json``."""
 
 from __future__ import annotations
 
@@ -49,12 +46,12 @@ class Rate:
 
 @dataclass(frozen=True)
 class RateAtFmr:
-    """Both rates at the threshold that a false match rate asks for.
+    """Both rates at the threshold for a false match rate.
 
     Attributes:
         asked_fmr: The rate that the threshold was chosen for, on these very scores or by a calibration.
         threshold: Match is ``score >= threshold``.
-        fmr: What comes out at it.
+        fmr: Measured at it.
         fnmr: What it costs the right subjects.
     """
 
@@ -110,11 +107,11 @@ class AttackResult:
         eer_threshold: Where it is reached.
         d_prime: Distance of the two score distributions in their mean standard deviation.
         rates: A row for each false match rate that the data support.
-        unsupported: The rates that were asked for, and need more non-mated comparisons than there are.
+        unsupported: The requested rates that need more non-mated comparisons than there are.
         det: The curve.
         histogram: The scores.
-        own: A row for each of the model's own thresholds for single pairs: what was asked for when they
-            were calibrated, and what comes out on these data.
+        own: A row for each of the model's own thresholds for single pairs: the rate that they were calibrated
+            for, and the rates on these data.
     """
 
     attack: Attack
@@ -181,7 +178,7 @@ class OpenSetResult:
 
 
 @dataclass(frozen=True)
-class WorstPair:
+class HardestPair:
     """A comparison that was hard: a mated one of low score, or a non-mated one of high score.
 
     Attributes:
@@ -240,7 +237,7 @@ class ModelResult:
     """One model on the data.
 
     Attributes:
-        model: As it was asked for: a registered name or a path.
+        model: As it was requested: a registered name or a path.
         name: Its own name.
         digest: Digest of weights, input and crop.
         modality: What it compares.
@@ -278,7 +275,7 @@ class ModelResult:
     open_set: tuple[OpenSetResult, ...] = ()
     folds: Folds | None = None
     subgroups: tuple[Subgroup, ...] = ()
-    worst: tuple[WorstPair, ...] = ()
+    worst: tuple[HardestPair, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -311,12 +308,12 @@ class EvaluationReport:
     models: tuple[ModelResult, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready plain values; what is infinite or NaN is None."""
+        """Return the report as JSON-ready plain values; what is infinite or NaN is None."""
         return {key: _finite(value) for key, value in asdict(self).items()}
 
 
 def _finite(value: Any) -> Any:
-    """The same without what JSON has no number for."""
+    """Return the same without what JSON has no number for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

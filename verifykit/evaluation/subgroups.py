@@ -22,19 +22,10 @@ def measure_subgroups(
     labels: NDArray[np.int64],
     at: RateAtFmr,
 ) -> tuple[tuple[Subgroup, ...], tuple[str, ...]]:
-    """Rates by the values of the data's further columns, against random forgeries.
+    """Measure rates by the values of the data's further columns, against random forgeries.
 
     A column of an images CSV groups the comparisons in which both images have the value; one of a pairs
     CSV groups the pairs that have it.
-
-    Args:
-        data: With groups.
-        scored: The comparisons.
-        labels: (N,) subject of each image.
-        at: The threshold that all comparisons chose.
-
-    Returns:
-        Groups by column and value, and sentences about columns that make no groups.
     """
     groups, notes = [], []
     for column, values in _columns(data).items():
@@ -71,7 +62,7 @@ def measure_subgroups(
 
 
 def _columns(data: Dataset) -> dict[str, list[str]]:
-    """Column to the value of each image, or of each listed pair."""
+    """Return each column with the value of each image, or of each listed pair."""
     rows: Iterable[dict[str, str]]
     rows = [dict(each.groups) for each in (data.images if data.pairs is None else data.pairs)]
     names = list(dict.fromkeys(name for row in rows for name in row))
@@ -79,7 +70,7 @@ def _columns(data: Dataset) -> dict[str, list[str]]:
 
 
 def _coded(data: Dataset, codes: NDArray[np.int64], kind: Comparisons) -> NDArray[np.int64]:
-    """(P,) the value of each comparison, -1 for none."""
+    """Return (P,) the value of each comparison, -1 for none."""
     if data.pairs is None:
         left, right = codes[kind.probe], codes[kind.reference]
         return np.where(left == right, left, -1)

@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.datasets import LabelledImage
+from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.errors import AcquisitionError
 from verifykit.image import load_image
 from verifykit.spec import OperatingPoint
+from verifykit.types import QualityGate
 
 NO_FACE = 0
 
@@ -49,6 +50,8 @@ def paint(folder: Path, shades: Mapping[str, int]) -> Path:
 
 class ShadeEmbedder:
     model = name = digest = modality = licence = fusion = "shade"
+    multi_face: FaceChoice = "error"
+    quality: QualityGate = "strict"
     cache_key = "shade"
     operating_points: Sequence[OperatingPoint] = ()
     calls = 0

@@ -1,4 +1,4 @@
-"""The page as text: the template filled with the sections."""
+"""Render the page: the template filled with the sections."""
 
 from __future__ import annotations
 
@@ -12,13 +12,8 @@ from verifykit.evaluation.report.sections import sections_of
 from verifykit.evaluation.results import EvaluationReport
 
 
-def render_page(report: EvaluationReport, pictures: Mapping[str, bytes]) -> str:
-    """The whole page; equal input gives equal text.
-
-    Args:
-        report: What was measured.
-        pictures: JPEG bytes of the images in the worst pairs, by their name there.
-    """
+def render_page(report: EvaluationReport, crops: Mapping[str, bytes]) -> str:
+    """Return the page; `crops` are JPEG bytes by image name; equal input gives equal text."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -34,16 +29,16 @@ def render_page(report: EvaluationReport, pictures: Mapping[str, bytes]) -> str:
     filters = ("bounds", "count", "number", "one_in", "percent", "share")
     environment.filters.update({name: getattr(formats, name) for name in filters})
     environment.filters["needed"] = _needed
-    environment.filters["picture"] = lambda name: _data_uri(pictures.get(name))
+    environment.filters["crop"] = lambda name: _data_uri(crops.get(name))
     return environment.get_template("report.html.j2").render(sections_of(report))
 
 
 def _needed(fmr: float) -> int:
-    """Non-mated comparisons that a false match rate takes, by the rule of three."""
+    """Return the non-mated comparisons that a false match rate takes, by the rule of three."""
     return math.ceil(3 / fmr - 1e-9)
 
 
-def _data_uri(picture: bytes | None) -> str | None:
-    if picture is None:
+def _data_uri(crop: bytes | None) -> str | None:
+    if crop is None:
         return None
-    return f"data:image/jpeg;base64,{base64.b64encode(picture).decode('ascii')}"
+    return f"data:image/jpeg;base64,{base64.b64encode(crop).decode('ascii')}"

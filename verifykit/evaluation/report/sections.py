@@ -1,4 +1,4 @@
-"""What stands in each section of the page, computed from the report."""
+"""The content of each section of the page, computed from the report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from verifykit.evaluation.report.whiskers import Whisker, whisker_chart
 from verifykit.evaluation.results import (
     AttackResult,
     EvaluationReport,
+    HardestPair,
     OpenSetResult,
     Subgroup,
-    WorstPair,
 )
 from verifykit.spec import Attack
 
@@ -54,17 +54,13 @@ class _SubgroupSection:
 
 
 @dataclass(frozen=True)
-class _WorstSection:
+class _HardestSection:
     series: Series
-    kinds: tuple[tuple[Attack | None, tuple[WorstPair, ...]], ...]
+    kinds: tuple[tuple[Attack | None, tuple[HardestPair, ...]], ...]
 
 
 def sections_of(report: EvaluationReport) -> dict[str, Any]:
-    """The variables of the template; a section without content is empty.
-
-    Args:
-        report: What was measured.
-    """
+    """Return the variables of the template; a section without content is empty."""
     series = series_of(report.models)
     searches = [result for model in report.models for result in model.open_set]
     return {
@@ -80,7 +76,7 @@ def sections_of(report: EvaluationReport) -> dict[str, Any]:
         "fpirs": _FPIRS,
         "folds": [one for one in series if one.result.folds is not None],
         "subgroups": _subgroup_sections(series),
-        "worst": [_worst_section(one) for one in series if one.result.worst],
+        "worst": [_hardest_section(one) for one in series if one.result.worst],
         "noted": [one for one in series if one.result.notes],
     }
 
@@ -153,7 +149,7 @@ def _open_set_section(series: Series, everything: Sequence[OpenSetResult]) -> _O
 
 
 def _fnir_at(result: OpenSetResult, fpir: float) -> float | None:
-    """FNIR at the lowest threshold that keeps FPIR; None where the searches are too few for it."""
+    """Return the FNIR at the lowest threshold that keeps FPIR; None where the searches are too few for it."""
     if result.non_mated_searches * fpir < 3 - 1e-9:
         return None
     kept = [miss for found, miss in zip(result.fpir, result.fnir, strict=True) if found <= fpir]
@@ -196,8 +192,8 @@ def _subgroup_section(
     )
 
 
-def _worst_section(series: Series) -> _WorstSection:
-    kinds: dict[Attack | None, list[WorstPair]] = {}
+def _hardest_section(series: Series) -> _HardestSection:
+    kinds: dict[Attack | None, list[HardestPair]] = {}
     for pair in series.result.worst:
         kinds.setdefault(pair.attack, []).append(pair)
-    return _WorstSection(series, tuple((kind, tuple(pairs)) for kind, pairs in kinds.items()))
+    return _HardestSection(series, tuple((kind, tuple(pairs)) for kind, pairs in kinds.items()))

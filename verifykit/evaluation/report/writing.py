@@ -1,4 +1,4 @@
-"""``report.json`` and ``report.html``, each whole or not there."""
+"""Write ``report.json`` and ``report.html``, each whole or not at all."""
 
 from __future__ import annotations
 
@@ -16,11 +16,7 @@ _LIBRARIES = ("jinja2", "matplotlib")
 
 
 def require_report_libraries() -> None:
-    """Refuse to begin what could not be reported, before anything is computed.
-
-    Raises:
-        InputError: Jinja or Matplotlib cannot be imported.
-    """
+    """Raise an error before anything is computed that could not be reported."""
     try:
         for library in _LIBRARIES:
             importlib.import_module(library)
@@ -32,7 +28,7 @@ def require_report_libraries() -> None:
 
 
 def write_report(
-    report: EvaluationReport, folder: Path, pictures: Mapping[str, bytes]
+    report: EvaluationReport, folder: Path, crops: Mapping[str, bytes] | None = None
 ) -> tuple[Path, Path]:
     """Write ``report.json`` and the self-contained page ``report.html``.
 
@@ -41,7 +37,7 @@ def write_report(
     Args:
         report: What was measured.
         folder: Where to; made if it is not there.
-        pictures: JPEG bytes of crops, by the names in ``WorstPair.probe`` and ``reference``; one that
+        crops: JPEG bytes of crops, by the names in ``HardestPair.probe`` and ``reference``; one that
             is missing is shown as an empty box.
 
     Returns:
@@ -53,7 +49,7 @@ def write_report(
     """
     require_report_libraries()
     data = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
-    page = render_page(report, pictures)
+    page = render_page(report, crops or {})
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / "report.json", folder / "report.html")
     write_whole(paths[1], page.encode())

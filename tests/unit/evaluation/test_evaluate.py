@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -57,8 +58,6 @@ def run(
     report = evaluate(
         embedders or [ShadeEmbedder()],
         data,
-        multi_face="error",
-        quality="strict",
         **options,  # type: ignore[arg-type]
     )
     return report, report.models[0]
@@ -184,7 +183,15 @@ def test_failures_are_counted_by_reason_in_the_error(tmp_path: Path) -> None:
 
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model"):
-        evaluate([], people(tmp_path), multi_face="error", quality="strict")
+        evaluate([], people(tmp_path))
+
+
+def test_models_of_one_report_have_the_same_options(tmp_path: Path) -> None:
+    lenient = ShadeEmbedder()
+    lenient.quality = "warn"
+    assert run(people(tmp_path), lenient)[0].quality == "warn"
+    with pytest.raises(InputError, match=r"got \[\('error', 'strict'\), \('error', 'warn'\)\]"):
+        run(people(tmp_path), ShadeEmbedder(), lenient)
 
 
 def test_skilled_forgeries_are_an_attack_of_their_own() -> None:
@@ -235,7 +242,7 @@ def test_what_failed_is_neither_enrolled_nor_searched_for() -> None:
 
 def test_searches_can_be_left_out() -> None:
     crowd = made(16, 2)
-    how = Measurement(open_set=False, worst=0, fmrs=(0.2,))
+    how = Measurement(open_set=False, hardest_pairs=0, fmrs=(0.2,))
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), how)
     assert (found.open_set, found.worst, found.notes) == ((), (), ())
     assert [row.asked_fmr for row in found.attacks[0].rates] == [0.2]
@@ -276,7 +283,7 @@ def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     def drawn(data: Dataset, embedded: object) -> ScoredComparisons:
         return score_comparisons(data, embedded, most=120)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("verifykit.evaluation.evaluate.score_comparisons", drawn)
+    monkeypatch.setattr(sys.modules["verifykit.evaluation.evaluate"], "score_comparisons", drawn)
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), Measurement())
     assert found.notes == ("Of the comparisons of different subjects 25.00% were drawn at random.",)
     assert found.attacks[0].non_mated_count < 480
