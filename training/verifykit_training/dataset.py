@@ -26,7 +26,7 @@ class Record:
 
     Attributes:
         path: The image file.
-        subject: Whose it is; of a forgery, whom it imitates.
+        subject: Whose it is; of a forgery, who is imitated.
         is_forgery: An imitation of the subject: a negative for that subject, never an anchor and
             never anyone's positive.
         split: As the data themselves state it; None if they do not.
@@ -136,7 +136,7 @@ class DataReport:
         duplicates: Groups of paths with the same pixels.
         conflicting: Of those groups, the ones that name more than one subject, or the same subject as
             genuine and as forged.
-        single: Subjects with one readable genuine image that is no duplicate: no mated pair.
+        single: Subjects with one readable genuine image without a duplicate: no mated pair.
         leaking_subjects: Subjects in more than one split.
         leaking_images: Groups of duplicates that are in more than one split.
         left_out: (reason, count) of what a folder holds besides images.

@@ -87,7 +87,7 @@ def read_rows(file: BinaryIO, out: Path) -> Iterator[dict[str, Any]]:
     """Yield the rows after the first line; at the end the file is positioned after the last whole line."""
     file.seek(0)
     end = len(file.readline())
-    # Counted here, since whoever takes the rows may move the file in between.
+    # Counted here, since a caller may move the file in between.
     number = 1
     while (line := file.readline()).endswith(b"\n"):
         number += 1
@@ -116,7 +116,7 @@ def _parsed(line: bytes, out: Path, number: int) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{not_ours(out)}: line {number} is not JSON") from error
     if not isinstance(body, dict):
-        raise InputError(f"{not_ours(out)}: line {number} is no JSON object")
+        raise InputError(f"{not_ours(out)}: line {number} is not a JSON object")
     return body
 
 

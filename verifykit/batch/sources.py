@@ -68,7 +68,7 @@ def open_source(source: str | os.PathLike[str], every: int | None = None) -> Sou
         every: Of a video, every n-th frame; None takes each.
 
     Raises:
-        InputError: There is no such file, it is of no known kind, or ``every`` is not a positive integer
+        InputError: There is no such file, its kind is unknown, or ``every`` is not a positive integer
             or given for something else than a video.
     """
     path = Path(source)

@@ -47,7 +47,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by so many subjects of the data; no searches then. Rarely helps.",
+            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
         ),
     ] = 0,
     model_out: Annotated[

@@ -1,9 +1,9 @@
 """Evaluate and calibrate models on a user's own images, and write what was found as a report.
 
-    data = evaluation.read_data(Path("people"))
+    data = evaluation.read_data("people")
     embedder = evaluation.ModelEmbedder(Encoder.open(load("face")), "face")
     report = evaluation.evaluate([embedder], data)
-    evaluation.write_report(report, Path("report"))
+    evaluation.write_report(report, "report")
 
 Jinja and Matplotlib, of the extra ``evaluate``, are imported when a report is written.
 """

@@ -108,7 +108,7 @@ def calibrate(
         CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
             usable.
         InputError: A number of references is below 1, or a cohort of one subject, of more than half of the
-            subjects, or for listed pairs is wanted.
+            subjects, or for listed pairs is requested.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
@@ -215,7 +215,7 @@ def default_rate(
 
     The model's own default rate, if these points support it, and never another attack than its own: 1 in
     20 skilled forgeries is not 1 in 20 strangers. Else against skilled forgeries if they were measured, then
-    at 5e-2. Random forgeries happen all the time and to everybody, so their rate must be low; a skilled
+    at 5e-2. Random forgeries happen all the time and to every subject, so their rate must be low; a skilled
     forger is an attacker, who has to exist first and has studied this one subject, and a rate as low as for
     random ones would be paid for by far more genuine samples that are turned away. Against random
     forgeries at the rate nearest to 1e-3 from above.
@@ -419,7 +419,7 @@ class ReferenceScores:
         reference_count: K, how many references are fused.
         subjects: How many subjects had enough genuine images.
         draws: How often the same comparison is among the non-mated and the skilled scores.
-        mated: A subject's genuine images that are no references of the draw.
+        mated: A subject's genuine images that are not references of the draw.
         non_mated: Genuine images of other subjects (random forgeries).
         skilled: Imitations of the subject; empty without any.
     """
@@ -519,7 +519,7 @@ class _Scorer:
         """Return :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
         if not len(probes):
             return np.empty(0, np.float32)
-        # The other way round as there: products and their order are the same.
+        # Compared the other way round: products and their order are the same.
         scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
         best: NDArray[np.float32] = scores.max(axis=0)
         if self._cohort is None or self._own is None:

@@ -59,7 +59,7 @@ class Embedder(Protocol):
     """What turns an image into one embedding.
 
     Attributes:
-        model: The model as it was asked for: a registered name or a path.
+        model: The model as it was requested: a registered name or a path.
         name: Its own name.
         digest: Digest of weights, input and crop.
         modality: What it compares.
@@ -127,7 +127,7 @@ class ModelEmbedder:
 
         Args:
             encoder: The model, open.
-            model: The model as it was asked for: a registered name or a path.
+            model: The model as it was requested: a registered name or a path.
             multi_face: What to do with several faces.
             quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
 

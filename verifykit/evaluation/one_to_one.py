@@ -128,9 +128,9 @@ def _det(mated: NDArray[np.float64], non_mated: NDArray[np.float64], ours: Subje
     """Return the exact curve, thinned to points that are evenly spaced in log FMR, none of them 0."""
     curve = det_curve(mated, non_mated)
     there = np.flatnonzero(curve.fmr > 0)
-    wanted = np.geomspace(1.0, curve.fmr[there[-1]], _DET_POINTS) * (1 + 1e-12)
+    targets = np.geomspace(1.0, curve.fmr[there[-1]], _DET_POINTS) * (1 + 1e-12)
     # FMR falls along the curve: the first point that is not above each rate.
-    at = there[np.unique(np.searchsorted(-curve.fmr[there], -wanted, side="left"))]
+    at = there[np.unique(np.searchsorted(-curve.fmr[there], -targets, side="left"))]
     fnmr = [rate_of(mated < t, ours) for t in curve.thresholds[at]]
     return Det(
         thresholds=tuple(curve.thresholds[at].tolist()),

@@ -102,6 +102,6 @@ def _thinned(fpir: NDArray[np.float64]) -> NDArray[np.int64]:
     falling = -fpir
     there = int(np.searchsorted(falling, 0.0, side="left"))  # FPIR falls along the curve
     least = fpir[there - 1]
-    wanted = np.geomspace(1.0, least, _POINTS) * (1 + 1e-12)
-    at = np.unique(np.minimum(np.searchsorted(falling, -wanted, side="left"), there - 1))
+    targets = np.geomspace(1.0, least, _POINTS) * (1 + 1e-12)
+    at = np.unique(np.minimum(np.searchsorted(falling, -targets, side="left"), there - 1))
     return at[::-1]

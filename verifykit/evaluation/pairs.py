@@ -128,7 +128,9 @@ def _joined(parts: Sequence[Comparisons]) -> Comparisons:
     )
 
 
-def read_data(source: Path, *, images: Path | None = None) -> Dataset:
+def read_data(
+    source: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None
+) -> Dataset:
     """Read what to evaluate on.
 
     A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
@@ -147,9 +149,10 @@ def read_data(source: Path, *, images: Path | None = None) -> Dataset:
         InputError: Neither of these, a line that is wrong or contradicts another, none of the images
             exists, or no mated or no non-mated comparison is possible.
     """
-    data = read_dataset(source, images=images)
+    root = None if images is None else Path(images)
+    data = read_dataset(Path(source), images=root)
     if data.kind != "folder":
-        _require_some_file(data, source.parent if images is None else images)
+        _require_some_file(data, root or data.source.parent)
     if data.pairs is None:
         _require_comparisons(data)
     else:

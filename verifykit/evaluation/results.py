@@ -186,8 +186,8 @@ class HardestPair:
         score: Cosine similarity.
         probe: Path of an image, as the data name it.
         reference: Path of the other.
-        probe_subject: Whose it is.
-        reference_subject: Whose that is.
+        probe_subject: Subject of the probe.
+        reference_subject: Subject of the reference.
     """
 
     attack: Attack | None
@@ -249,7 +249,7 @@ class ModelResult:
         fta: Failure-to-acquire rate over all images.
         fte: Failure-to-enrol rate: subjects with a genuine image, but none with a template.
         lost_mated: Mated comparisons without a score.
-        lost_non_mated: Non-mated comparisons without a score, of those asked for.
+        lost_non_mated: Non-mated comparisons without a score, of those to be made.
         attacks: 1:1 errors: random forgeries first, then skilled ones if the data have them.
         open_set: 1:N errors by gallery size, smallest first; empty where the data allow none.
         folds: Only for data with folds.

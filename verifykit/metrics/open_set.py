@@ -42,7 +42,7 @@ def hit_rate(mate_ranks: ArrayLike, rank: int) -> float:
         rank: At least 1.
 
     Raises:
-        InputError: There are no searches, or a rank is no integer of at least 1.
+        InputError: There are no searches, or a rank is not an integer of at least 1.
     """
     return float((_ranks(mate_ranks) <= checked_count("rank", rank, 1)).mean())
 
@@ -63,7 +63,7 @@ def open_set_curve(
         rank: R, at least 1: the mate must be among the best R.
 
     Raises:
-        InputError: There are no searches, a score is NaN or +inf, a rank is no integer of at least 1, or
+        InputError: There are no searches, a score is NaN or +inf, a rank is not an integer of at least 1, or
             there are not as many ranks as scores.
     """
     best = np.sort(checked_scores("best_scores", best_scores))

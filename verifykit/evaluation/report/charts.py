@@ -72,7 +72,9 @@ def score_chart(key: str, series: Series, attack: AttackResult) -> str:
         axes.set(xlabel="score", ylabel="share of comparisons in a bin")
         _mark_thresholds(axes, [mark for mark in marks if math.isfinite(mark[0])])
 
-    thresholds = "; ".join(f"{number(threshold)} for FMR {asked}" for threshold, asked in marks)
+    thresholds = "; ".join(
+        f"{number(threshold)} for FMR {requested}" for threshold, requested in marks
+    )
     label = (
         f"Scores of {series.label}: {attack.mated_count:,} mated and {attack.non_mated_count:,} "
         f"non-mated comparisons. Thresholds: {thresholds or 'none'}."

@@ -29,7 +29,7 @@ _FPIRS = (1e-1, 1e-2)
 class _AttackSection:
     attack: Attack
     measured: tuple[tuple[Series, AttackResult], ...]
-    asked: tuple[float, ...]
+    requested: tuple[float, ...]
     unsupported: dict[tuple[tuple[float, ...], int], list[str]]
     det: str
     scores: tuple[tuple[Series, AttackResult, str], ...]
@@ -90,7 +90,7 @@ def _headline(result: AttackResult) -> str:
     if not result.rates:
         return (
             f"{result.non_mated_count:,} comparisons of {whom} are too few for any false match "
-            "rate that was asked for."
+            "rate that was requested."
         )
     supported = sorted(result.rates, key=lambda row: row.asked_fmr)
     row = next((row for row in supported if row.asked_fmr >= _HEADLINE_FMR), supported[-1])
@@ -108,7 +108,7 @@ def _attack_section(attack: Attack, series: Sequence[Series]) -> _AttackSection:
     measured = tuple(
         (one, result) for one in series for result in one.result.attacks if result.attack == attack
     )
-    asked = {
+    requested = {
         fmr
         for _, result in measured
         for fmr in (*(row.asked_fmr for row in result.rates), *result.unsupported)
@@ -121,7 +121,7 @@ def _attack_section(attack: Attack, series: Sequence[Series]) -> _AttackSection:
     return _AttackSection(
         attack,
         measured,
-        tuple(sorted(asked, reverse=True)),
+        tuple(sorted(requested, reverse=True)),
         unsupported,
         det_chart(f"{key}-det", measured),
         tuple(
@@ -162,13 +162,13 @@ def _subgroup_sections(series: Sequence[Series]) -> list[_SubgroupSection]:
         for group in one.result.subgroups:
             grouped.setdefault((group.column, group.asked_fmr), []).append((one, group))
     return [
-        _subgroup_section(f"group{index}", column, asked, rows)
-        for index, ((column, asked), rows) in enumerate(grouped.items())
+        _subgroup_section(f"group{index}", column, requested, rows)
+        for index, ((column, requested), rows) in enumerate(grouped.items())
     ]
 
 
 def _subgroup_section(
-    key: str, column: str, asked: float, rows: Sequence[tuple[Series, Subgroup]]
+    key: str, column: str, requested: float, rows: Sequence[tuple[Series, Subgroup]]
 ) -> _SubgroupSection:
     groups: dict[str, list[tuple[Series, Subgroup]]] = {}
     for one, group in rows:
@@ -184,11 +184,11 @@ def _subgroup_section(
     about = plain_text(column)
     return _SubgroupSection(
         column,
-        asked,
+        requested,
         tuple({one.key: one for one, _ in rows}.values()),
         tuple((value, tuple(found)) for value, found in groups.items()),
         whisker_chart(f"{key}-fnmr", f"FNMR by {about}", whiskers("fnmr")),
-        whisker_chart(f"{key}-fmr", f"FMR by {about}", whiskers("fmr"), asked),
+        whisker_chart(f"{key}-fmr", f"FMR by {about}", whiskers("fmr"), requested),
     )
 
 

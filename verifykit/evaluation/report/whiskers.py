@@ -37,13 +37,13 @@ class Whisker:
 
 
 def whisker_chart(
-    key: str, rate_name: str, whiskers: Sequence[Whisker], asked: float | None = None
+    key: str, rate_name: str, whiskers: Sequence[Whisker], requested: float | None = None
 ) -> str:
     """Draw a row for each group, in it a point with its interval for each model."""
     groups = list(dict.fromkeys(whisker.group for whisker in whiskers))
     labels = list(dict.fromkeys(whisker.label for whisker in whiskers))
     rates = [whisker.rate for whisker in whiskers if whisker.rate is not None]
-    floor = _floor(rates, asked)
+    floor = _floor(rates, requested)
 
     def paint(axes: Axes) -> None:
         for row in range(1, len(groups)):
@@ -52,7 +52,7 @@ def whisker_chart(
             place = (labels.index(whisker.label) + 0.5) / len(labels) - 0.5
             height = groups.index(whisker.group) + 0.76 * place
             if whisker.rate is not None:
-                _point(axes, height, whisker.line, whisker.rate, floor if asked else None)
+                _point(axes, height, whisker.line, whisker.rate, floor if requested else None)
         for row, group in enumerate(groups):
             if all(whisker.rate is None for whisker in whiskers if whisker.group == group):
                 axes.annotate(
@@ -63,13 +63,13 @@ def whisker_chart(
         axes.set_ylim(len(groups) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        if asked is None:
+        if requested is None:
             axes.set_xlim(0, min(1.0, 1.05 * max((rate.high for rate in rates), default=1.0)))
             axes.xaxis.set_major_formatter(lambda value, _: share(value))
         else:
-            axes.axvline(asked, color="#1d2128", linewidth=0.9, dashes=(3, 2), zorder=1)
+            axes.axvline(requested, color="#1d2128", linewidth=0.9, dashes=(3, 2), zorder=1)
             highest = max((rate.high for rate in rates), default=1.0)
-            log_percent(axes.xaxis, floor, min(1.0, max(3 * asked, 1.3 * highest)))
+            log_percent(axes.xaxis, floor, min(1.0, max(3 * requested, 1.3 * highest)))
         axes.set_xlabel(rate_name)
 
     spoken = "; ".join(
@@ -78,7 +78,7 @@ def whisker_chart(
         if whisker.rate is not None
     )
     height = 0.75 + len(groups) * max(0.32, 0.2 * len(labels) + 0.08)
-    aim = f", asked for: {share(asked)}" if asked else ""
+    aim = f", requested: {share(requested)}" if requested else ""
     return draw(key, plain_text(f"{rate_name}{aim}. {spoken}"), height, paint)
 
 
@@ -101,9 +101,9 @@ def _point(axes: Axes, row: float, line: Line, rate: Rate, floor: float | None) 
     )
 
 
-def _floor(rates: Sequence[Rate], asked: float | None) -> float:
+def _floor(rates: Sequence[Rate], requested: float | None) -> float:
     """Return the left end of the axis, a power of ten; intervals may run out of the chart there."""
-    shown = [asked or 1.0, *(rate.value or rate.high for rate in rates)]
+    shown = [requested or 1.0, *(rate.value or rate.high for rate in rates)]
     least = min((value for value in shown if value > 0), default=0.1)
     return float(10.0 ** math.floor(math.log10(min(0.1, max(1e-7, 0.6 * least)))))
 

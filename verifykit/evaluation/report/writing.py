@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -28,7 +29,9 @@ def require_report_libraries() -> None:
 
 
 def write_report(
-    report: EvaluationReport, folder: Path, crops: Mapping[str, bytes] | None = None
+    report: EvaluationReport,
+    folder: str | os.PathLike[str],
+    crops: Mapping[str, bytes] | None = None,
 ) -> tuple[Path, Path]:
     """Write ``report.json`` and the self-contained page ``report.html``.
 
@@ -50,6 +53,7 @@ def write_report(
     require_report_libraries()
     data = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
     page = render_page(report, crops or {})
+    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     paths = (folder / "report.json", folder / "report.html")
     write_whole(paths[1], page.encode())

@@ -129,7 +129,7 @@ def model_result(
         folds=_folds(random),
         subgroups=_subgroups(random, attacks[0].rates[-1]),
         notes=(
-            "FMR 0.0001 % was asked for; the data have too few non-mated comparisons.",
+            "FMR 0.0001 % was requested; the data have too few non-mated comparisons.",
             f"Column {NASTY} has more than 50 values and was left out.",
         ),
     )
