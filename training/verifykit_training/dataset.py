@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from verifykit.datasets import Dataset, read_dataset
+from verifykit.datasets import Dataset, read_dataset, read_table
 from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit_training.errors import DataError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
+
+_CHUNK = 256
+_COLUMNS = ("anchor", "positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -47,12 +50,21 @@ def read_records(data: Path) -> list[Record]:
     return to_records(read_training_data(data))
 
 
-def read_training_data(data: Path) -> Dataset:
-    """Read labelled images, with what was left out; raise `DataError` for anything else."""
+@contextmanager
+def as_data_error() -> Iterator[None]:
+    """Raise the reader's errors as `DataError`, which training raises about data."""
     try:
-        found = read_dataset(data)
+        yield
+    except DataError:
+        raise
     except InputError as error:
         raise DataError(str(error)) from error
+
+
+def read_training_data(data: Path) -> Dataset:
+    """Read labelled images, with what was left out; raise `DataError` for anything else."""
+    with as_data_error():
+        found = read_dataset(data)
     if found.pairs is not None:
         raise DataError(
             f"{str(data)!r} lists pairs, training takes images: give a folder with a folder for each "
@@ -119,9 +131,6 @@ def leaking_subjects(records: Iterable[Record]) -> list[str]:
 
 def _order(seed: int, subject: str) -> bytes:
     return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
-
-
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -227,9 +236,6 @@ def _digest(record: Record) -> tuple[bytes | None, str]:
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(), ""
 
 
-_COLUMNS = ["anchor", "positive", "negative"]
-
-
 def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
     """Read triplets as rows of the training records.
 
@@ -238,21 +244,16 @@ def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
     """
     rows = {record.path.resolve(): row for row, record in enumerate(records)}
     triplets = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            if reader.fieldnames != _COLUMNS:
-                raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
-            for line in reader:
-                places = [rows.get((path.parent / line[name]).resolve()) for name in _COLUMNS]
-                triplet = [place for place in places if place is not None]
-                if len(triplet) == 3:
-                    _require_sense(
-                        [records[row] for row in triplet], f"{path}, line {reader.line_num}"
-                    )
-                    triplets.append(triplet)
-    except (OSError, csv.Error, UnicodeDecodeError, TypeError) as error:
-        raise DataError(f"{path} is not a CSV file of triplets: {error}") from error
+    with as_data_error():
+        table = read_table(path)
+        if not set(_COLUMNS) <= set(table.columns):
+            raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
+        for line in table.rows:
+            places = [rows.get((path.parent / line.cells[name]).resolve()) for name in _COLUMNS]
+            triplet = [place for place in places if place is not None]
+            if len(triplet) == 3:
+                _require_sense([records[row] for row in triplet], f"{path}, line {line.line}")
+                triplets.append(triplet)
     if not triplets:
         raise DataError(f"{path}: no triplet names three images that are trained on")
     return triplets

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from verifykit.errors import InputError
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.one_to_one import supported
@@ -24,7 +23,7 @@ from verifykit.evaluation.pairs import every_pair, listed_scores, read_data, sco
 from verifykit.metrics import EqualErrorRate, equal_error_rate, fnmr_at_fmr
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
-from verifykit_training.dataset import Record, divide, read_records
+from verifykit_training.dataset import Record, as_data_error, divide, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
 from verifykit_training.preparation import crop_records
@@ -225,10 +224,8 @@ def evaluate_pairs(
     Folds are those that the file states. Without them fold i of ten takes every tenth mated and every
     tenth non-mated pair from the i-th.
     """
-    try:
+    with as_data_error():
         data = read_data(pairs)
-    except InputError as error:
-        raise DataError(str(error)) from error
     if data.pairs is None:
         raise DataError(f"{pairs} lists no pairs: give a CSV probe,reference,mated or a pairs.txt")
     records = [Record(image.path, image.subject, image.is_forgery) for image in data.images]
