@@ -24,12 +24,12 @@ from rich.table import Table
 from benchmarks.faces import data_argument
 from benchmarks.opencv_peer import OpenCvFaces
 from benchmarks.operating_points import labelled
-from verifykit.datasets import FaceChoice
+from verifykit.datasets import Dataset, FaceChoice
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
 from verifykit.evaluation.evaluate import Measurement, evaluate
-from verifykit.evaluation.pairs import Dataset, read_data
+from verifykit.evaluation.pairs import read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load

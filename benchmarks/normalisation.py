@@ -19,10 +19,10 @@ from rich.table import Table
 from benchmarks.faces import data_argument
 from benchmarks.operating_points import labelled
 from verifykit.calibration import Calibration
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate, draw_scores
 from verifykit.evaluation.embedding import Embedded, EmbeddingCache, ModelEmbedder, embed_images
-from verifykit.evaluation.pairs import Dataset
 from verifykit.models import load
 
 COHORTS = (0, 50, 100, 200)

@@ -19,11 +19,12 @@ from rich.table import Table
 
 from benchmarks.faces import data_argument, read_people
 from verifykit.calibration import Calibration
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.pairs import Dataset, read_data, score_comparisons
+from verifykit.evaluation.pairs import read_data, score_comparisons
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest

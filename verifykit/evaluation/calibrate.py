@@ -28,7 +28,7 @@ from verifykit.evaluation.embedding import (
 from verifykit.evaluation.one_to_one import supported
 from verifykit.evaluation.pairs import (
     Comparisons,
-    EveryPair,
+    ScoredComparisons,
     columns,
     count_pairs,
     data_digest,
@@ -492,7 +492,7 @@ def draw_scores(
 
 
 def _single(
-    found: EveryPair, owner: NDArray[np.int64], enough: int, scorer: _Scorer
+    found: ScoredComparisons, owner: NDArray[np.int64], enough: int, scorer: _Scorer
 ) -> ReferenceScores:
     mated, random, skilled = (
         Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])

@@ -23,111 +23,6 @@ MOST_NON_MATED = 30_000_000
 """More non-mated pairs than this are not all compared: each is drawn with the same chance."""
 
 
-@dataclass(frozen=True, eq=False)
-class Comparisons:
-    """Scored comparisons of one kind.
-
-    Attributes:
-        probe: (P,) int32 index of an image.
-        reference: (P,) int32 index of the other.
-        scores: (P,) float32 cosine similarity in [-1, 1].
-    """
-
-    probe: NDArray[np.int32]
-    reference: NDArray[np.int32]
-    scores: NDArray[np.float32]
-
-
-@dataclass(frozen=True, eq=False)
-class EveryPair:
-    """Every pair of some images, by kind.
-
-    Attributes:
-        mated: Genuine images of one subject.
-        random: Genuine images of two subjects (random forgeries).
-        skilled: A genuine image and an imitation of the same subject.
-        drawn_share: Share of the random pairs that were compared, 1.0 for all.
-    """
-
-    mated: Comparisons
-    random: Comparisons
-    skilled: Comparisons
-    drawn_share: float
-
-
-def every_pair(
-    embeddings: Embeddings,
-    subjects: Sequence[str],
-    forged: Sequence[bool],
-    populations: Sequence[str] | None = None,
-    *,
-    most: int = MOST_NON_MATED,
-    seed: int = 0,
-) -> EveryPair:
-    """Score each pair of N unit rows once; a kind may be empty.
-
-    Strangers are compared within their population (None is one), for one who writes in another script is too
-    easily recognised to count. Of more than about `most` random pairs so many are drawn.
-    """
-    labels, sets, fake = _coded(subjects, forged, populations)
-    share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
-    random = np.random.default_rng(seed)
-    units = unit_rows(embeddings)
-    genuine, imitations = np.flatnonzero(~fake), np.flatnonzero(fake)
-    parts: dict[str, list[Comparisons]] = {"mated": [], "random": [], "skilled": []}
-    for n, image in enumerate(genuine.tolist()):
-        later = genuine[n + 1 :]
-        same = labels[later] == labels[image]
-        other = ~same & (sets[later] == sets[image])
-        if share < 1.0:
-            other &= random.random(len(later)) < share
-        mine = imitations[labels[imitations] == labels[image]]
-        for kind, met in (("mated", later[same]), ("random", later[other]), ("skilled", mine)):
-            scores = paired_scores(units[image], units[met])
-            probes = np.full(len(met), image, np.int32)
-            parts[kind].append(Comparisons(probes, met.astype(np.int32), scores))
-    mated, strange, copied = (_joined(parts[kind]) for kind in ("mated", "random", "skilled"))
-    return EveryPair(mated, strange, copied, share)
-
-
-def count_pairs(
-    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
-) -> dict[str, int]:
-    """Count the pairs of each kind that :func:`every_pair` would score without a draw."""
-    labels, sets, fake = _coded(subjects, forged, populations)
-    genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
-    mated = _pairs(genuine.values())
-    within = _pairs(Counter(sets[~fake].tolist()).values())
-    # Two images of one subject may be of two populations, and are mated nevertheless.
-    within_mated = _pairs(Counter(zip(labels[~fake], sets[~fake], strict=True)).values())
-    skilled = sum(genuine[subject] * count for subject, count in imitations.items())
-    return {"mated": mated, "random": within - within_mated, "skilled": skilled}
-
-
-def _coded(
-    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
-    labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
-    sets = np.zeros(len(labels), np.int64)
-    if populations is not None:
-        sets = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
-    return labels, sets, np.asarray(forged, bool)
-
-
-def _pairs(sizes: Iterable[int]) -> int:
-    return sum(size * (size - 1) // 2 for size in sizes)
-
-
-def _joined(parts: Sequence[Comparisons]) -> Comparisons:
-    empty = Comparisons(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
-    every = [*parts, empty]
-    return Comparisons(
-        np.concatenate([part.probe for part in every]),
-        np.concatenate([part.reference for part in every]),
-        np.concatenate([part.scores for part in every]),
-    )
-
-
 def read_data(
     source: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None
 ) -> Dataset:
@@ -158,36 +53,6 @@ def read_data(
     else:
         _require_both_kinds(data, data.pairs)
     return data
-
-
-def data_digest(data: Dataset, file_digests: Sequence[str]) -> str:
-    """Return what names the data in a report, whatever their place and order: a SHA-256.
-
-    Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
-    it writes them, and so other paths give another digest.
-    """
-    if len(file_digests) != len(data.images):
-        raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
-    entries = [
-        [file, image.subject, image.is_forgery]
-        for file, image in zip(file_digests, data.images, strict=True)
-    ]
-    lines = sorted(json.dumps(["image", *entry]) for entry in entries)
-    lines += sorted(
-        json.dumps(
-            [
-                "pair",
-                *entries[pair.probe],
-                *entries[pair.reference],
-                pair.mated,
-                pair.fold,
-                pair.is_skilled,
-            ]
-        )
-        for pair in data.pairs or ()
-    )
-    lines.append(json.dumps("every pair" if data.pairs is None else "listed pairs"))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _require_some_file(data: Dataset, root: Path) -> None:
@@ -226,9 +91,54 @@ def _require_both_kinds(data: Dataset, pairs: Sequence[ListedPair]) -> None:
         )
 
 
+def data_digest(data: Dataset, file_digests: Sequence[str]) -> str:
+    """Return what names the data in a report, whatever their place and order: a SHA-256.
+
+    Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
+    it writes them, and so other paths give another digest.
+    """
+    if len(file_digests) != len(data.images):
+        raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
+    entries = [
+        [file, image.subject, image.is_forgery]
+        for file, image in zip(file_digests, data.images, strict=True)
+    ]
+    lines = sorted(json.dumps(["image", *entry]) for entry in entries)
+    lines += sorted(
+        json.dumps(
+            [
+                "pair",
+                *entries[pair.probe],
+                *entries[pair.reference],
+                pair.mated,
+                pair.fold,
+                pair.is_skilled,
+            ]
+        )
+        for pair in data.pairs or ()
+    )
+    lines.append(json.dumps("every pair" if data.pairs is None else "listed pairs"))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Comparisons:
+    """Scored comparisons of one kind.
+
+    Attributes:
+        probe: (P,) int32 index of an image.
+        reference: (P,) int32 index of the other.
+        scores: (P,) float32 cosine similarity in [-1, 1].
+    """
+
+    probe: NDArray[np.int32]
+    reference: NDArray[np.int32]
+    scores: NDArray[np.float32]
+
+
 @dataclass(frozen=True, eq=False)
 class ScoredComparisons:
-    """All comparisons of the data, by kind, as indices of its images.
+    """Comparisons by kind, as indices of images; a kind may be empty.
 
     Attributes:
         mated: Genuine images of one subject.
@@ -242,20 +152,9 @@ class ScoredComparisons:
     mated: Comparisons
     random: Comparisons
     skilled: Comparisons
-    lost_mated: int
-    lost_non_mated: int
+    lost_mated: int = 0
+    lost_non_mated: int = 0
     drawn_share: float = 1.0
-
-
-def columns(
-    images: Sequence[LabelledImage],
-) -> tuple[list[str], list[bool], list[str]]:
-    """Return subjects, which are imitations, and populations: the group column of that name, if any."""
-    return (
-        [image.subject for image in images],
-        [image.is_forgery for image in images],
-        [image.groups.get("population", "") for image in images],
-    )
 
 
 def score_comparisons(
@@ -263,15 +162,6 @@ def score_comparisons(
 ) -> ScoredComparisons:
     """Score the listed pairs, or every pair of images that is mated or non-mated."""
     return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
-
-
-def listed_scores(data: Dataset, scored: ScoredComparisons) -> NDArray[np.float64]:
-    """Return (P,) the score of each listed pair; NaN where an image gave no template."""
-    found: dict[tuple[int, int], float] = {}
-    for kind in (scored.mated, scored.random, scored.skilled):
-        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
-        found.update(zip(ends, kind.scores.tolist(), strict=True))
-    return np.array([found.get((pair.probe, pair.reference), np.nan) for pair in data.pairs or ()])
 
 
 def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
@@ -289,13 +179,8 @@ def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
         Comparisons(ends[k & usable, 0], ends[k & usable, 1], scores[k & usable])
         for k in (mated, ~mated & ~skilled, ~mated & skilled)
     ]
-    return ScoredComparisons(
-        mated=found[0],
-        random=found[1],
-        skilled=found[2],
-        lost_mated=int((mated & ~usable).sum()),
-        lost_non_mated=int((~mated & ~usable).sum()),
-    )
+    lost = int((mated & ~usable).sum()), int((~mated & ~usable).sum())
+    return ScoredComparisons(found[0], found[1], found[2], *lost)
 
 
 def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
@@ -310,11 +195,100 @@ def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
         Comparisons(at[kind.probe], at[kind.reference], kind.scores)
         for kind in (found.mated, found.random, found.skilled)
     ]
+    strangers_lost = lost["random"] + lost["skilled"]
     return ScoredComparisons(
-        mated=kinds[0],
-        random=kinds[1],
-        skilled=kinds[2],
-        lost_mated=lost["mated"],
-        lost_non_mated=lost["random"] + lost["skilled"],
-        drawn_share=found.drawn_share,
+        kinds[0], kinds[1], kinds[2], lost["mated"], strangers_lost, found.drawn_share
+    )
+
+
+def listed_scores(data: Dataset, scored: ScoredComparisons) -> NDArray[np.float64]:
+    """Return (P,) the score of each listed pair; NaN where an image gave no template."""
+    found: dict[tuple[int, int], float] = {}
+    for kind in (scored.mated, scored.random, scored.skilled):
+        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
+        found.update(zip(ends, kind.scores.tolist(), strict=True))
+    return np.array([found.get((pair.probe, pair.reference), np.nan) for pair in data.pairs or ()])
+
+
+def columns(
+    images: Sequence[LabelledImage],
+) -> tuple[list[str], list[bool], list[str]]:
+    """Return subjects, which are imitations, and populations: the group column of that name, if any."""
+    return (
+        [image.subject for image in images],
+        [image.is_forgery for image in images],
+        [image.groups.get("population", "") for image in images],
+    )
+
+
+def every_pair(
+    embeddings: Embeddings,
+    subjects: Sequence[str],
+    forged: Sequence[bool],
+    populations: Sequence[str] | None = None,
+    *,
+    most: int = MOST_NON_MATED,
+    seed: int = 0,
+) -> ScoredComparisons:
+    """Score each pair of N unit rows once, by the rows' indices; a kind may be empty.
+
+    Strangers are compared within their population (None is one), for one who writes in another script is too
+    easily recognised to count. Of more than about `most` random pairs so many are drawn.
+    """
+    labels, sets, fake = _coded(subjects, forged, populations)
+    share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
+    random = np.random.default_rng(seed)
+    units = unit_rows(embeddings)
+    genuine, imitations = np.flatnonzero(~fake), np.flatnonzero(fake)
+    parts: dict[str, list[Comparisons]] = {"mated": [], "random": [], "skilled": []}
+    for n, image in enumerate(genuine.tolist()):
+        later = genuine[n + 1 :]
+        same = labels[later] == labels[image]
+        other = ~same & (sets[later] == sets[image])
+        if share < 1.0:
+            other &= random.random(len(later)) < share
+        mine = imitations[labels[imitations] == labels[image]]
+        for kind, met in (("mated", later[same]), ("random", later[other]), ("skilled", mine)):
+            scores = paired_scores(units[image], units[met])
+            probes = np.full(len(met), image, np.int32)
+            parts[kind].append(Comparisons(probes, met.astype(np.int32), scores))
+    mated, strange, copied = (_joined(parts[kind]) for kind in ("mated", "random", "skilled"))
+    return ScoredComparisons(mated, strange, copied, drawn_share=share)
+
+
+def count_pairs(
+    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
+) -> dict[str, int]:
+    """Count the pairs of each kind that :func:`every_pair` would score without a draw."""
+    labels, sets, fake = _coded(subjects, forged, populations)
+    genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
+    mated = _pairs(genuine.values())
+    within = _pairs(Counter(sets[~fake].tolist()).values())
+    # Two images of one subject may be of two populations, and are mated nevertheless.
+    within_mated = _pairs(Counter(zip(labels[~fake], sets[~fake], strict=True)).values())
+    skilled = sum(genuine[subject] * count for subject, count in imitations.items())
+    return {"mated": mated, "random": within - within_mated, "skilled": skilled}
+
+
+def _coded(
+    subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
+    sets = np.zeros(len(labels), np.int64)
+    if populations is not None:
+        sets = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
+    return labels, sets, np.asarray(forged, bool)
+
+
+def _pairs(sizes: Iterable[int]) -> int:
+    return sum(size * (size - 1) // 2 for size in sizes)
+
+
+def _joined(parts: Sequence[Comparisons]) -> Comparisons:
+    empty = Comparisons(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
+    every = [*parts, empty]
+    return Comparisons(
+        np.concatenate([part.probe for part in every]),
+        np.concatenate([part.reference for part in every]),
+        np.concatenate([part.scores for part in every]),
     )

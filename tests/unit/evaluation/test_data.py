@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import Dataset, data_digest, read_data
+from verifykit.evaluation.pairs import data_digest, read_data
 
 NAMES = ("anna/1.jpg", "anna/2.jpg", "bert/1.jpg", "cleo/1.jpg")
 

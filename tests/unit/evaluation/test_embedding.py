@@ -14,10 +14,10 @@ import pytest
 
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
+from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding
 from verifykit.evaluation.embedding import Embedded, EmbeddingCache, embed_images, failures
-from verifykit.evaluation.pairs import LabelledImage
 from verifykit.evaluation.results import Failure
 
 CHECKOUT = Path(__file__).resolve().parents[3]

@@ -9,8 +9,9 @@ import pytest
 
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import LabelledImage, read_data
+from verifykit.evaluation.pairs import read_data
 
 
 def test_subjects_are_the_first_level_and_images_may_lie_deeper(tmp_path: Path) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import Dataset, LabelledImage, read_data
+from verifykit.evaluation.pairs import read_data
 
 
 def _read(folder: Path, *lines: str) -> Dataset:

@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage, ListedPair
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import Dataset, LabelledImage, ListedPair, read_data
+from verifykit.evaluation.pairs import read_data
 
 PEOPLE = [f"Person_{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
 

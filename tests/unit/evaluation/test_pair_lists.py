@@ -14,8 +14,9 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage, ListedPair
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import Dataset, LabelledImage, ListedPair, read_data
+from verifykit.evaluation.pairs import read_data
 
 PLAIN, SUBJECTS = "probe,reference,mated", "probe,reference,mated,probe_subject,reference_subject"
 

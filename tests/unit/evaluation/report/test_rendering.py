@@ -17,7 +17,7 @@ from tests.unit.evaluation.report.reports import (
     rate,
     report,
 )
-from verifykit.evaluation.report.rendering import render_page
+from verifykit.evaluation.report.writing import render_page
 from verifykit.evaluation.results import Interval
 
 OPTIONAL = ("skilled_forgery", "open-set", "folds", "subgroups", "worst", "notes")
