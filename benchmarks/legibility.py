@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from verifykit.datasets import IMAGE_SUFFIXES
 from verifykit.image import load_image
 from verifykit.modalities.signature.ink import find_ink
 from verifykit.modalities.signature.quality import (
@@ -25,7 +26,6 @@ from verifykit.modalities.signature.quality import (
     signature_reasons,
 )
 from verifykit.spec import SignatureCrop
-from verifykit_training.dataset import IMAGE_SUFFIXES
 
 SPEC = SignatureCrop(96, 288)
 PERCENTILES = (0, 0.5, 5, 50, 95, 99.5, 100)

@@ -22,11 +22,12 @@ from rich.table import Table
 
 from benchmarks.face.data import add_data_argument, read_evaluation_data
 from benchmarks.face.opencv import OpenCvFaces
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
 from verifykit.evaluation.evaluate import Measurement, evaluate
-from verifykit.evaluation.pairs import EvaluationData, read_data
+from verifykit.evaluation.pairs import read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
@@ -61,7 +62,7 @@ class OpenCvEmbedder:
         return row
 
 
-def read_validation_writers(data: Path, folder: Path) -> EvaluationData:
+def read_validation_writers(data: Path, folder: Path) -> Dataset:
     """Read the signatures of the writers that the shipped model's configuration sets aside, by script."""
     config = load_config(Path(__file__).parents[1] / "configs" / "signature.toml")
     records = read_records(data / "signatures" / "manifest.csv")
@@ -80,20 +81,17 @@ def read_validation_writers(data: Path, folder: Path) -> EvaluationData:
 
 def measure(
     embedders: list[Embedder],
-    data: EvaluationData,
-    quality: str,
+    data: Dataset,
     cache: EmbeddingCache | None,
-    on_image: Callable[[str, int, int], None],
+    on_progress: Callable[[str, int, int], None],
 ) -> EvaluationReport:
     """Evaluate embedders on single pairs."""
     return evaluate(
         embedders,
         data,
-        multi_face="middle",
-        quality=quality,
         cache=cache,
         measurement=Measurement(fmrs=FMRS, worst=12),
-        on_image=on_image,
+        on_progress=on_progress,
     )
 
 
@@ -135,7 +133,7 @@ def main() -> None:
         cache = EmbeddingCache(arguments.cache) if arguments.cache else None
         tasks: dict[str, TaskID] = {}
 
-        def on_image(model: str, done: int, count: int) -> None:
+        def on_progress(model: str, done: int, count: int) -> None:
             if model not in tasks:
                 tasks[model] = progress.add_task(model, total=count)
             progress.update(tasks[model], completed=done)
@@ -145,10 +143,10 @@ def main() -> None:
             OpenCvEmbedder(),
         ]
         data = read_evaluation_data(arguments.data, "lfw_val", Path(folder))
-        reports["faces"] = measure(faces, data, "warn", cache, on_image)
+        reports["faces"] = measure(faces, data, cache, on_progress)
         signatures: list[Embedder] = [ModelEmbedder(Encoder.open(load("signature")), "signature")]
         data = read_validation_writers(arguments.data, Path(folder))
-        reports["signatures"] = measure(signatures, data, "strict", cache, on_image)
+        reports["signatures"] = measure(signatures, data, cache, on_progress)
         if cache:
             cache.close()
     table = Table(title="single pairs, 95 % intervals over subjects")

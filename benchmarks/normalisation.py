@@ -18,10 +18,10 @@ from rich.table import Table
 
 from benchmarks.face.data import add_data_argument, read_evaluation_data
 from verifykit.calibration import Calibration
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate, draw_scores
 from verifykit.evaluation.embedding import Embedded, EmbeddingCache, ModelEmbedder, embed_images
-from verifykit.evaluation.pairs import EvaluationData
 from verifykit.models import load
 
 COHORTS = (0, 50, 100, 200)
@@ -29,7 +29,7 @@ FMRS = (1e-2, 1e-3, 1e-4)
 
 
 def rates_at_thresholds(
-    calibration: Calibration, data: EvaluationData, embedded: Embedded
+    calibration: Calibration, data: Dataset, embedded: Embedded
 ) -> Iterator[tuple[float, float, float]]:
     """Yield each nominal FMR with the FMR and FNMR of single pairs at its threshold."""
     scores = draw_scores(

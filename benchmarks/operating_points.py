@@ -18,11 +18,12 @@ from rich.table import Table
 
 from benchmarks.face.data import add_data_argument, read_evaluation_data
 from verifykit.calibration import Calibration
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
-from verifykit.evaluation.pairs import EvaluationData, score_comparisons
+from verifykit.evaluation.pairs import score_comparisons
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
@@ -35,7 +36,7 @@ NAME = (
 
 def rates_at_thresholds(
     embedder: ModelEmbedder,
-    data: EvaluationData,
+    data: Dataset,
     calibration: Calibration,
     cache: EmbeddingCache,
 ) -> list[tuple[Rate, Rate]]:
@@ -97,7 +98,7 @@ def main() -> None:
                 train,
                 name=NAME,
                 cache=cache,
-                on_image=lambda done, _: progress.update(task, completed=done),
+                on_progress=lambda done, _: progress.update(task, completed=done),
             )
             outcome = rates_at_thresholds(embedder, val, calibration, cache)
     console.print(calibration.origin())

@@ -1,23 +1,23 @@
-"""Unknown faces, grouped: which pictures of a folder show the same person.
+"""Group unknown faces: which images of a folder show the same person.
 
 Every face is compared with every other. Pairs whose score reaches the threshold are the edges of a graph,
 and Chinese whispers (Biemann, "Chinese whispers: an efficient graph clustering algorithm", TextGraphs,
-2006) takes the groups out of it: each face joins the group that its neighbours are most alike to, until
-none moves. Connected components would join two people for good over one false edge; here it is outvoted.
+2006) finds the groups: each face joins the group that its neighbours are most alike to, until none moves.
+Connected components would join two people for good over one false edge; here it is outvoted.
 ``benchmarks/clustering.py`` compares the two, and others.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.batch import find_images
+from verifykit.datasets import FolderImages
 from verifykit.decision import DecisionRule, require_one_threshold, rule_for_pairs
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError
@@ -26,9 +26,9 @@ from verifykit.gallery import MemoryGallery
 from verifykit.gallery.duplicates import Enrolled, find_duplicates
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import Attack, ModelSpec
-from verifykit.types import Embeddings, MultiFace, QualityGate, Template
+from verifykit.types import Embeddings, MultiFace, QualityGate, RefusedImage, Template
 
-Told = Callable[[int, int], None]
+OnProgress = Callable[[int, int], None]
 
 _WEIGHT = (
     1_000_000  # whole numbers add up exactly, so that a vote has one outcome and the rounds end
@@ -42,7 +42,7 @@ class ClusteredFace:
     Attributes:
         image: Path relative to the folder.
         face: Its number in the image, from 1, largest face first.
-        cluster: Its group, from 1, largest group first; a face like no other has a group of its own.
+        cluster: Its group, from 1, largest group first; a face like no other is a group of its own.
         box_px: Left, top, width and height; None for modalities without a detector.
         reasons: Quality reason codes that applied to it.
     """
@@ -55,35 +55,22 @@ class ClusteredFace:
 
 
 @dataclass(frozen=True)
-class RefusedImage:
-    """An image without a usable face.
-
-    Attributes:
-        image: Path relative to the folder.
-        reason: A code such as ``"no_face"`` or ``"unreadable"``.
-        message: What was wrong.
-    """
-
-    image: str
-    reason: str
-    message: str
-
-
-@dataclass(frozen=True)
 class Clusters:
-    """What a folder holds.
+    """The faces of a folder, grouped.
 
     Attributes:
         faces: In the order of images and faces.
-        refused: In the order of images.
+        refused: Images without a usable face, in the order of images.
         cluster_count: Groups, those of one face included.
-        rule: The threshold of an edge, and what it stands for.
+        rule: The threshold of an edge, and the rate that it was chosen for.
+        left_out: What the folder holds besides images, by reason, such as ``"hidden"``.
     """
 
     faces: tuple[ClusteredFace, ...]
     refused: tuple[RefusedImage, ...]
     cluster_count: int
     rule: DecisionRule
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
 
 def cluster_folder(
@@ -95,15 +82,16 @@ def cluster_folder(
     attack: Attack | None = None,
     multi_face: MultiFace = "all",
     quality: QualityGate = "strict",
-    on_image: Told | None = None,
-    on_face: Told | None = None,
+    on_image: OnProgress | None = None,
+    on_face: OnProgress | None = None,
 ) -> Clusters:
     """Group the faces of all images below a folder; the same folder gives the same groups.
 
     Args:
         encoder: The model.
-        folder: Where the images lie.
-        fmr: False match rate of two faces, in (0, 1); None as for :func:`cluster_rule`.
+        folder: Where the images are stored; hidden entries are left out.
+        fmr: False match rate of two faces, in (0, 1). None takes that at which less than one false pair
+            is expected among all faces, or the calibration's lowest, if it does not go down so far.
         threshold: A bare cosine threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         multi_face: What to do with several faces in an image.
@@ -115,15 +103,17 @@ def cluster_folder(
         Every face with its group, and every image without one.
 
     Raises:
-        InputError: ``folder`` is no folder, or an option is not allowed.
-        CalibrationError: As :func:`cluster_rule`.
+        InputError: ``folder`` is not a folder, or an option is not allowed.
+        CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
+            normalised by a cohort.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
     folder = Path(folder)
     options = SampleOptions(multi_face, quality)
     cluster_rule(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
-    images = find_images(folder)
+    walk = FolderImages(folder)
+    images = list(walk)
     taken: list[tuple[str, int, Template]] = []
     refused: list[RefusedImage] = []
     if on_image:
@@ -150,7 +140,7 @@ def cluster_folder(
         )
         for (name, number, template), label in zip(taken, labels, strict=True)
     )
-    return Clusters(faces, tuple(refused), max(labels, default=0), rule)
+    return Clusters(faces, tuple(refused), max(labels, default=0), rule, dict(walk.left_out))
 
 
 def cluster_rule(
@@ -160,21 +150,7 @@ def cluster_rule(
     threshold: float | None = None,
     attack: Attack | None = None,
 ) -> DecisionRule:
-    """The threshold between two faces of a group.
-
-    Args:
-        spec: The model, with its operating points.
-        face_count: How many faces there are.
-        fmr: False match rate of two faces, in (0, 1). None takes that at which less than one false pair
-            is expected among them all, or the calibration's lowest, if it does not go down so far.
-        threshold: A bare cosine threshold in [-1, 1] instead.
-        attack: What the rate is about; None takes the model's default.
-
-    Raises:
-        InputError: As :meth:`~verifykit.decision.DecisionRule.from_calibration`.
-        CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
-            normalised by a cohort.
-    """
+    """Return the threshold between two faces of a group, by :func:`cluster_folder`'s options."""
     if fmr is None and threshold is None:
         pairs = face_count * (face_count - 1) // 2
         return rule_for_pairs(spec, pairs, attack, references=1, strict=False)
@@ -184,22 +160,12 @@ def cluster_rule(
 
 
 def cluster_rows(
-    embeddings: ArrayLike, threshold: float, *, on_row: Told | None = None
+    embeddings: ArrayLike, threshold: float, *, on_row: OnProgress | None = None
 ) -> NDArray[np.int64]:
-    """Group embeddings; the same rows in the same order give the same groups.
+    """Return (N,) the group of each of N unit rows, from 1: the largest first, then by the first row.
 
-    Args:
-        embeddings: (N, D) float32, rows of unit length; N may be 0.
-        threshold: Cosine similarity in [-1, 1] from which on two rows are neighbours.
-        on_row: Called with the number of rows that are compared and of all, also before the first.
-
-    Returns:
-        (N,) group of each row, from 1: the largest first, among equals that of the first row. Within a
-        group every row is reached from every other over neighbours.
-
-    Raises:
-        TemplateFormatError: Rows of another shape, not finite, or not of unit length.
-        InputError: ``threshold`` is not a finite number.
+    Rows are neighbours from a cosine of `threshold` on; within a group every row is reached from every
+    other over neighbours. The same rows in the same order give the same groups.
     """
     rows = checked_embeddings(embeddings)
     neighbours = _neighbours(rows, threshold, on_row)
@@ -212,9 +178,9 @@ def cluster_rows(
 
 
 def _neighbours(
-    rows: Embeddings, threshold: float, on_row: Told | None
+    rows: Embeddings, threshold: float, on_row: OnProgress | None
 ) -> list[list[tuple[int, int]]]:
-    """For each row its neighbours and how much they weigh, by the exact search of a gallery."""
+    """Return the neighbours of each row and their weights, by the exact search of a gallery."""
     if not len(rows):
         return []
     names = tuple(f"{place:012}" for place in range(len(rows)))  # sorted, as a gallery's ids are
@@ -232,13 +198,13 @@ def _neighbours(
 
 
 def _whisper(neighbours: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
-    """A label for each row.
+    """Return a label for each row.
 
     A row changes only to a label of more weight, or of the same weight and a lower number. So the weight
-    within labels rises, or stays while the numbers fall: the rounds come to an end.
+    within labels rises, or stays while the numbers fall: the rounds end.
     """
     labels = list(range(len(neighbours)))
-    waiting = [place for place, beside in enumerate(neighbours) if beside]
+    waiting = [place for place, found in enumerate(neighbours) if found]
     while waiting:
         again: set[int] = set()
         for place in waiting:
@@ -256,7 +222,7 @@ def _whisper(neighbours: Sequence[Sequence[tuple[int, int]]]) -> list[int]:
 def _connected(
     neighbours: Sequence[Sequence[tuple[int, int]]], labels: Sequence[int]
 ) -> list[list[int]]:
-    """Rows of one label that hang together: one that went over can leave two parts behind."""
+    """Return the connected rows of each label: a row that left can leave two parts behind."""
     groups: list[list[int]] = []
     seen = [False] * len(labels)
     for start in range(len(labels)):

@@ -1,33 +1,29 @@
-"""What evaluation data are made of: images, the pairs to compare, and where they came from.
+"""Read data sets: folders, CSV and Parquet tables, pair lists, LFW's ``pairs.txt``.
 
-A folder with a folder of images for each subject.
+The only reader: evaluation, batch runs, clustering and training see the same images of the same data.
 
-A CSV file of images and their subjects.
+- An image is a file with one of `IMAGE_SUFFIXES`, in upper or lower case. Other files are left out.
+- Hidden entries (a leading dot) and `SYSTEM_FOLDERS` are left out; links to folders are not followed.
+- A table may have further columns: they are kept, and mean something to those who know them.
 
-A CSV file of pairs of images.
-
-LFW's own list of pairs, ``pairs.txt``.
-
-Huang et al., "Labeled Faces in the Wild: A Database for Studying Face Recognition in Unconstrained
-Environments", University of Massachusetts, Technical Report 07-49, 2007; the format is described in the
-data set's README.
-
-Lists in text files: decoded, split into rows, and every row with the line that it stands on.
-
-The images below a folder, told by their suffix.
+What is left out is counted by reason; `left_out_sentences` says it in words.
 """
 
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import os
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+import stat
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from verifykit.errors import InputError
 
@@ -36,17 +32,44 @@ DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
 FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
 """What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
 
+_SUFFIXES = "bmp|gif|jp2|jpeg|jpg|pbm|pgm|png|pnm|ppm|tif|tiff|webp"
+IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
+
+SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
+"""What archives and file servers put next to the data; some of it has an image's suffix."""
+
+_LEFT_OUT = {
+    "hidden": "hidden or system file(s) or folder(s)",
+    "not_an_image": "file(s) without an image's suffix",
+    "linked_folder": "link(s) to a folder",
+}
+
+_HEADER = "path,subject[,label][,further columns]"
+_PAIR_HEADER = (
+    "probe,reference,mated[,probe_subject,reference_subject][,attack][,fold][,further columns]"
+)
+_IMAGE_COLUMNS = ("path", "image", "subject", "label")
+_PAIR_COLUMNS = (
+    *("probe", "reference", "mated"),
+    *("probe_subject", "reference_subject", "attack", "fold"),
+)
+_KNOWN = frozenset((*_IMAGE_COLUMNS, *_PAIR_COLUMNS, "split"))
+
+_LABELS = {"": False, "genuine": False, "skilled_forgery": True}
+_MATED = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+_ATTACKS = ("", "random_forgery", "skilled_forgery")
+
 
 @dataclass(frozen=True)
-class EvaluationImage:
+class LabelledImage:
     """One image and what the data say about it.
 
     Attributes:
-        path: The file; whether it is there is found out when it is read.
+        path: The file; whether it exists is found out when it is read.
         name: As the data name it: relative where they do, with ``/`` between its parts.
-        subject: Whose it is; of a forgery, whom it imitates.
+        subject: Whose it is; of a forgery, who is imitated.
         is_forgery: A skilled forgery of ``subject``: never mated with anything.
-        groups: The further columns of an images CSV, by column; a cell may be empty.
+        groups: The further columns of a table of images, by column; a cell may be empty.
     """
 
     path: Path
@@ -65,7 +88,7 @@ class ListedPair:
         reference: Index of another.
         mated: Both are genuine and of one subject.
         fold: Which part of a cross-validation it belongs to, if the data say so.
-        groups: The further columns of a pairs CSV, by column; a cell may be empty.
+        groups: The further columns of a table of pairs, by column; a cell may be empty.
         is_skilled: Not mated, and the probe is a skilled forgery of the reference's subject.
     """
 
@@ -78,7 +101,7 @@ class ListedPair:
 
 
 @dataclass(frozen=True)
-class EvaluationData:
+class Dataset:
     """Images with subjects, and the comparisons to make.
 
     Attributes:
@@ -86,16 +109,16 @@ class EvaluationData:
         kind: What it was.
         images: Each image once.
         pairs: The comparisons, as often as they are listed; None is every pair of images.
-        has_subjects: Whether the data name the subjects; else they are those that mated pairs join.
-        left_out: How many files of a folder are no images, by their ending.
+        has_subjects: Whether the data name the subjects; otherwise they are those that mated pairs join.
+        left_out: What a folder holds besides, by reason: ``"hidden"`` or ``"not_an_image"``.
     """
 
     source: Path
     kind: DataKind
-    images: tuple[EvaluationImage, ...]
+    images: tuple[LabelledImage, ...]
     pairs: tuple[ListedPair, ...] | None
     has_subjects: bool = True
-    left_out: int = 0
+    left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
@@ -103,393 +126,107 @@ class EvaluationData:
         return tuple(sorted({image.subject for image in self.images}))
 
 
-@dataclass(frozen=True)
-class Row:
-    """A row of a CSV file.
+def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
+    """Read labelled data of any kind; `images` is the folder that the paths of a file are relative to.
 
-    Attributes:
-        line: The line that it begins on, from 1.
-        cells: Column to cell, without spaces around it.
+    A file that ends in ``.txt`` is a list in the format of LFW's ``pairs.txt``; any other file is a table
+    whose header says what it lists.
     """
-
-    line: int
-    cells: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A CSV file.
-
-    Attributes:
-        source: The file.
-        columns: Their names, each once.
-        rows: What follows the header; may be empty.
-    """
-
-    source: Path
-    columns: tuple[str, ...]
-    rows: tuple[Row, ...]
-
-
-def bad_line(source: Path, line: int, problem: str) -> InputError:
-    """The error about a line of a file, to be raised."""
-    return InputError(f"{str(source)!r}, line {line}: {problem}")
-
-
-def read_text(source: Path) -> str:
-    """The text of a file in UTF-8, with or without a byte order mark.
-
-    Raises:
-        InputError: It cannot be read, or is no text in UTF-8.
-    """
-    try:
-        data = source.read_bytes()
-    except OSError as error:
-        raise InputError(f"{str(source)!r} cannot be read: {error.strerror or error}") from error
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        problem = f"byte 0x{data[error.start]:02x} is not UTF-8: save it as text in UTF-8"
-        raise bad_line(source, line, problem) from error
-    if (place := text.find("\0")) >= 0:
-        line = text.count("\n", 0, place) + 1
-        raise bad_line(source, line, "there is a NUL character, so this is no text file")
-    return text
-
-
-def read_table(source: Path, known: Collection[str]) -> Table:
-    """Read a CSV file with a header: commas between cells, quotes as RFC 4180 has them.
-
-    Args:
-        source: The file.
-        known: Columns whose names count whatever their case, since ``Label`` must not become something
-            else than ``label``.
-
-    Returns:
-        Its columns and rows; blank lines are left out.
-
-    Raises:
-        InputError: Unreadable, not UTF-8, not CSV, empty, a column without a name or named twice, or a
-            row of another length than the header.
-    """
-    text = io.StringIO(read_text(source), newline="")
-    reader = csv.reader(text, strict=True, skipinitialspace=True)
-    lines: list[tuple[int, list[str]]] = []
-    start = 1
-    try:
-        for cells in reader:
-            if cells:
-                lines.append((start, [cell.strip() for cell in cells]))
-            start = reader.line_num + 1
-    except csv.Error as error:
-        raise bad_line(source, start, f"the row that begins here is not CSV: {error}") from error
-    if not lines:
-        raise InputError(f"{str(source)!r} is empty: a CSV file begins with its column names")
-    line, header = lines[0]
-    columns = tuple(name.lower() if name.lower() in known else name for name in header)
-    for number, name in enumerate(columns, 1):
-        if not name:
-            raise bad_line(source, line, f"column {number} has no name: name it, or remove it")
-        if name in columns[: number - 1]:
-            raise bad_line(source, line, f"column {name!r} is there twice: remove or rename one")
-    return Table(source, columns, tuple(_row(source, columns, *rest) for rest in lines[1:]))
-
-
-def split_row(
-    table: Table, row: Row, known: Collection[str]
-) -> tuple[dict[str, str], dict[str, str]]:
-    """The cells of the columns that are known, and those of all further columns.
-
-    Args:
-        table: Where the row is from.
-        row: The row.
-        known: The columns that are known.
-
-    Returns:
-        Column to cell, twice; a known column that is not there has an empty cell.
-    """
-    named = {name: row.cells.get(name, "") for name in known}
-    return named, {name: row.cells[name] for name in table.columns if name not in known}
-
-
-def _row(source: Path, columns: tuple[str, ...], line: int, cells: list[str]) -> Row:
-    if len(cells) != len(columns):
-        raise bad_line(
-            source,
-            line,
-            f"{len(cells)} cells, and the header names {len(columns)} columns: correct the row "
-            f"{','.join(cells)[:200]!r} (a cell with a comma in it needs quotes)",
-        )
-    return Row(line, dict(zip(columns, cells, strict=True)))
-
-
-COLUMNS = ("path", "image", "subject", "label")
-HEADER = "path,subject[,label][,further columns]"
-_LABELS = {"": False, "genuine": False, "skilled_forgery": True}
-
-
-def is_image_list(table: Table) -> bool:
-    """Whether the header is that of an images CSV."""
-    return "subject" in table.columns and ("path" in table.columns or "image" in table.columns)
-
-
-def read_image_list(table: Table, root: Path) -> tuple[EvaluationImage, ...]:
-    """Images of a CSV with the columns ``path`` (or ``image``), ``subject`` and perhaps ``label``.
-
-    Args:
-        table: The CSV; every further column is a group column.
-        root: The folder that its paths are relative to.
-
-    Returns:
-        Each image once, in the order of the rows.
-
-    Raises:
-        InputError: An empty cell, an unknown label, or an image that is listed twice with something
-            else; the message names the lines.
-    """
-    if "path" in table.columns and "image" in table.columns:
+    if stat.S_ISDIR(_mode(source)):
+        if images is not None:
+            raise InputError(
+                f"{str(source)!r} is a folder with its images in it: a folder of images "
+                f"({str(images)!r}) goes with a CSV file or a pairs.txt"
+            )
+        return _read_folder(source)
+    root = source.parent if images is None else images
+    if not root.is_dir():
+        raise InputError(f"the folder of images, {str(root)!r}, is not a folder: check the path")
+    if source.suffix.lower() == ".txt":
+        found, pairs = _read_lfw_pairs(source, root)
+        return Dataset(source, "lfw_pairs", found, pairs)
+    table = read_table(source)
+    rows = tuple(table.rows)
+    lists_images = "subject" in table.columns and not {"path", "image"}.isdisjoint(table.columns)
+    lists_pairs = {"probe", "reference", "mated"} <= set(table.columns)
+    if lists_images == lists_pairs:
         raise InputError(
-            f"{str(table.source)!r} has both columns path and image: rename one of them"
+            f"{str(source)!r} has the columns {', '.join(table.columns)}; accepted are "
+            f"{_HEADER} (image is another name for path) and {_PAIR_HEADER}"
         )
-    listed: dict[str, tuple[int, EvaluationImage]] = {}
-    for row in table.rows:
-        image = _image(table, row, root)
-        line, earlier = listed.setdefault(image.name, (row.line, image))
-        if image != earlier:
-            raise bad_line(
-                table.source,
-                row.line,
-                f"{image.name!r} was listed on line {line} already, and {_difference(earlier, image)}: "
-                "keep the line that is right",
-            )
-    return tuple(image for _, image in listed.values())
+    if not rows:
+        raise InputError(f"{str(source)!r} has a header and no rows: there is nothing to compare")
+    if lists_images:
+        return Dataset(source, "images", _read_image_list(table, rows, root), None)
+    found, pairs = _read_pair_list(table, rows, root)
+    return Dataset(source, "pairs", found, pairs, "probe_subject" in table.columns)
 
 
-def _image(table: Table, row: Row, root: Path) -> EvaluationImage:
-    cells, groups = split_row(table, row, COLUMNS)
-    name = cells["path"] or cells["image"]
-    for column, cell in (
-        ("path" if "path" in table.columns else "image", name),
-        ("subject", cells["subject"]),
-    ):
-        if not cell:
-            raise bad_line(
-                table.source, row.line, f"{column} is empty: fill it in, or remove the line"
-            )
-    if cells["label"] not in _LABELS:
-        raise bad_line(
-            table.source,
-            row.line,
-            f"label {cells['label']!r} is not one of genuine, skilled_forgery or empty",
-        )
-    return EvaluationImage(
-        root / name, Path(name).as_posix(), cells["subject"], _LABELS[cells["label"]], groups
-    )
+def left_out_sentences(left_out: Mapping[str, int]) -> list[str]:
+    """Return a sentence for each reason for which something was left out."""
+    return [f"{count} {_LEFT_OUT[reason]} left out." for reason, count in left_out.items() if count]
 
 
-def _difference(earlier: EvaluationImage, later: EvaluationImage) -> str:
-    if earlier.subject != later.subject:
-        return f"there its subject is {earlier.subject!r}, here {later.subject!r}"
-    if earlier.is_forgery != later.is_forgery:
-        return "one line says skilled_forgery and the other genuine"
-    column = next(name for name in earlier.groups if earlier.groups[name] != later.groups[name])
-    return f"there {column} is {earlier.groups[column]!r}, here {later.groups[column]!r}"
-
-
-PAIR_COLUMNS = (
-    "probe",
-    "reference",
-    "mated",
-    "probe_subject",
-    "reference_subject",
-    "attack",
-    "fold",
-)
-PAIR_HEADER = (
-    "probe,reference,mated[,probe_subject,reference_subject][,attack][,fold][,further columns]"
-)
-_MATED = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-_ATTACKS = ("", "random_forgery", "skilled_forgery")
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """A pair with the line that it stands on and the subjects that the line states, if any."""
-
-    line: int
-    pair: ListedPair
-    subjects: tuple[str, str]
-
-
-def is_pair_list(table: Table) -> bool:
-    """Whether the header is that of a pairs CSV."""
-    return {"probe", "reference", "mated"} <= set(table.columns)
-
-
-def read_pair_list(
-    table: Table, root: Path
-) -> tuple[tuple[EvaluationImage, ...], tuple[ListedPair, ...]]:
-    """Images and pairs of a CSV with the columns ``probe``, ``reference`` and ``mated``.
-
-    Without the columns ``probe_subject`` and ``reference_subject``, images that mated pairs connect are
-    of one subject, named after the first of them in the order of names, and all others are of other
-    subjects: nothing is guessed from file names. Where ``attack`` is ``skilled_forgery``, the probe is
-    a forgery of the reference's subject; a ``probe_subject`` is then whom it imitates.
-
-    Args:
-        table: The CSV; every further column is a group column of pairs.
-        root: The folder that its paths are relative to.
-
-    Returns:
-        Each image once, in the order in which the rows name them; and the pairs, one for each row.
-
-    Raises:
-        InputError: An empty or unknown cell, an image paired with itself, or a row that contradicts
-            itself or another; the message names the lines.
-    """
-    stated = [name for name in ("probe_subject", "reference_subject") if name in table.columns]
-    if len(stated) == 1:
+def _mode(source: Path) -> int:
+    try:
+        mode = source.stat().st_mode
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{str(table.source)!r} has the column {stated[0]} alone: give both probe_subject and "
-            "reference_subject, or neither"
-        )
-    index: dict[str, int] = {}
-    rows = [_listed(table, row, index) for row in table.rows]
-    names = list(index)
-    forgeries = _forgeries(table, rows, names)
-    subjects = _stated(table, rows, names) if stated else _connected(rows, names, forgeries)
-    for row in rows:
-        _require_agreement(table, row, names, subjects, stated=bool(stated))
-    images = (
-        EvaluationImage(root / name, name, subjects[number], number in forgeries)
-        for number, name in enumerate(names)
-    )
-    return tuple(images), tuple(row.pair for row in rows)
+            f"there is no folder or file {str(source)!r} to read ({reason}): check the path"
+        ) from error
+    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
+        raise InputError(f"{str(source)!r} is neither a folder nor a file: check the path")
+    return mode
 
 
-def _listed(table: Table, row: Row, index: dict[str, int]) -> _Listed:
-    def refuse(problem: str) -> InputError:
-        return bad_line(table.source, row.line, problem)
-
-    cells, groups = split_row(table, row, PAIR_COLUMNS)
-    for column in ("probe", "reference", "probe_subject", "reference_subject", "fold"):
-        if column in table.columns and not cells[column]:
-            raise refuse(f"{column} is empty: fill it in, or remove the line")
-    mated = _MATED.get(cells["mated"].lower())
-    if mated is None:
-        raise refuse(f"mated is {cells['mated']!r}, and not one of {', '.join(_MATED)}")
-    attack = cells["attack"]
-    if attack not in _ATTACKS:
-        raise refuse(f"attack {attack!r} is not one of {', '.join(_ATTACKS[1:])} or empty")
-    if mated and attack:
-        raise refuse(f"attack is {attack!r}, but the pair is mated: leave attack empty")
-    if cells["fold"] and not re.fullmatch(r"[0-9]{1,9}", cells["fold"]):
-        raise refuse(f"fold {cells['fold']!r} is not a number 0, 1, 2, ...")
-    fold = int(cells["fold"]) if cells["fold"] else None
-    probe, reference = (Path(cells[name]).as_posix() for name in ("probe", "reference"))
-    if probe == reference:
-        raise refuse(f"{probe!r} is paired with itself: remove the line, its score would be 1")
-    numbers = [index.setdefault(name, len(index)) for name in (probe, reference)]
-    pair = ListedPair(
-        numbers[0], numbers[1], mated, fold, groups, is_skilled=attack == "skilled_forgery"
-    )
-    return _Listed(row.line, pair, (cells["probe_subject"], cells["reference_subject"]))
+# Folders
 
 
-def _forgeries(table: Table, rows: list[_Listed], names: list[str]) -> set[int]:
-    """Images that a row says are forgeries, and no row says are genuine."""
-    genuine: dict[int, int] = {}
-    for row in rows:
-        if row.pair.mated:
-            genuine.setdefault(row.pair.probe, row.line)
-        if row.pair.mated or row.pair.is_skilled:
-            genuine.setdefault(row.pair.reference, row.line)
-    skilled = [row for row in rows if row.pair.is_skilled]
-    for row in skilled:
-        if row.pair.probe in genuine:
-            raise bad_line(
-                table.source,
-                row.line,
-                f"{names[row.pair.probe]!r} is a skilled_forgery here, but line "
-                f"{genuine[row.pair.probe]} takes it for genuine: in a line of that attack the probe is "
-                "the forgery and the reference is not",
-            )
-    return {row.pair.probe for row in skilled}
+@dataclass
+class FolderImages:
+    """Paths of the images below a folder, in the order of their parts; of each folder walked once, lazily.
 
+    No more than one folder's names are held at a time. Afterwards `left_out` counts what was left out, by
+    reason, and `linked` is the first link to a folder.
+    """
 
-def _stated(table: Table, rows: list[_Listed], names: list[str]) -> list[str]:
-    """The subject of each image as the rows state it."""
-    found: dict[int, tuple[str, int]] = {}
-    for row in rows:
-        for number, subject in zip((row.pair.probe, row.pair.reference), row.subjects, strict=True):
-            earlier, line = found.setdefault(number, (subject, row.line))
-            if subject != earlier:
-                raise bad_line(
-                    table.source,
-                    row.line,
-                    f"{names[number]!r} is of subject {subject!r} here, and of {earlier!r} on line "
-                    f"{line}: correct one of them",
-                )
-    return [found[number][0] for number in range(len(names))]
+    folder: Path
+    left_out: Counter[str] = field(default_factory=Counter)
+    linked: str | None = None
 
+    def __iter__(self) -> Iterator[str]:
+        """Yield paths relative to the folder, with ``/`` between their parts."""
+        if not self.folder.is_dir():
+            raise InputError(f"{str(self.folder)!r} is not a folder")
+        self.left_out.clear()
+        return self._walk(str(self.folder), "")
 
-def _connected(rows: list[_Listed], names: list[str], forgeries: set[int]) -> list[str]:
-    """The subject of each image: what mated pairs connect, and whom a forgery imitates."""
-    above = list(range(len(names)))
-
-    def top(number: int) -> int:
-        while above[number] != number:
-            above[number] = above[above[number]]  # halves the path for the next one
-            number = above[number]
-        return number
-
-    for row in rows:
-        if row.pair.mated or row.pair.is_skilled:
-            above[top(row.pair.probe)] = top(row.pair.reference)
-    first: dict[int, str] = {}
-    for number in sorted(set(range(len(names))) - forgeries, key=lambda each: names[each]):
-        first.setdefault(top(number), names[number])
-    return [first[top(number)] for number in range(len(names))]
-
-
-def _require_agreement(
-    table: Table, row: _Listed, names: list[str], subjects: list[str], *, stated: bool
-) -> None:
-    pair = row.pair
-    one, other = subjects[pair.probe], subjects[pair.reference]
-    if pair.mated and one != other:
-        raise bad_line(
-            table.source, row.line, f"the pair is mated, but of subjects {one!r} and {other!r}"
-        )
-    if pair.is_skilled and one != other:
-        raise bad_line(
-            table.source,
-            row.line,
-            f"the probe is a skilled_forgery, so its subject is whom it imitates: {other!r}, not {one!r}",
-        )
-    if not pair.mated and not pair.is_skilled and one == other:
-        why = "the columns of subjects" if stated else "other lines"
-        raise bad_line(
-            table.source,
-            row.line,
-            f"{names[pair.probe]!r} and {names[pair.reference]!r} are not mated here, but {why} make "
-            f"them of one subject, {one!r}: correct one of them, or, if the probe is a forgery, write "
-            "skilled_forgery in a column attack",
-        )
-
-
-IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jp2", ".jpeg", ".jpg", ".pbm", ".pgm", ".png", ".pnm", ".ppm", ".tif"}
-    | {".tiff", ".webp"}
-)
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        try:
+            with os.scandir(folder) as entries:
+                found = sorted((each.name, _is_folder(each), each.is_symlink()) for each in entries)
+        except OSError as error:
+            raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
+        for name, is_folder, is_link in found:
+            if name.startswith(".") or name in SYSTEM_FOLDERS:
+                self.left_out["hidden"] += 1
+            elif is_folder and is_link:
+                self.left_out["linked_folder"] += 1
+                self.linked = self.linked or prefix + name
+            elif is_folder:
+                yield from self._walk(os.path.join(folder, name), f"{prefix}{name}/")  # noqa: PTH118 - a million
+            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+                yield prefix + name
+            else:
+                self.left_out["not_an_image"] += 1
 
 
 def find_images(folder: Path) -> list[str]:
-    """Images below a folder as sorted paths relative to it.
+    """Return the images below a folder as sorted paths relative to it.
 
     Args:
-        folder: Where to look; links to folders are not followed.
+        folder: Where to look; hidden entries are left out, and links to folders are not followed.
 
     Returns:
         Paths with ``/`` between their parts, in the order of their parts.
@@ -497,37 +234,7 @@ def find_images(folder: Path) -> list[str]:
     Raises:
         InputError: It is not a folder, or a folder in it cannot be read.
     """
-    return list(walk_images(folder))
-
-
-def walk_images(folder: Path) -> Iterator[str]:
-    """Like :func:`find_images`, one by one: no more than one folder's names are held at a time.
-
-    Args:
-        folder: Where to look; links to folders are not followed.
-
-    Yields:
-        Paths with ``/`` between their parts, in the order of their parts.
-
-    Raises:
-        InputError: It is not a folder, or a folder in it cannot be read.
-    """
-    if not folder.is_dir():
-        raise InputError(f"{str(folder)!r} is not a folder")
-    yield from _walk(str(folder), "")
-
-
-def _walk(folder: str, prefix: str) -> Iterator[str]:
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry.name, _is_folder(entry), entry.is_symlink()) for entry in entries)
-    except OSError as error:
-        raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
-    for name, is_folder, is_link in found:
-        if is_folder and not is_link:
-            yield from _walk(os.path.join(folder, name), f"{prefix}{name}/")  # noqa: PTH118 - a million
-        elif not is_folder and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
-            yield prefix + name
+    return list(FolderImages(folder))
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -537,124 +244,434 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def read_folder(folder: Path) -> tuple[EvaluationImage, ...]:
-    """Images below a folder, their subjects named by its first-level folders.
+def _read_folder(folder: Path) -> Dataset:
+    """Read a folder with a folder of images for each subject; images may be stored deeper.
 
-    Images may lie deeper than the subject's own folder. Files without an image's ending are left out,
-    and so is what is hidden (a name that begins with a dot).
-
-    Args:
-        folder: The folder.
-
-    Returns:
-        At least one image, in the order of their paths.
-
-    Raises:
-        InputError: No images, images beside the subjects' folders, a link to a folder, or a folder that
-            cannot be read.
+    An image next to the subjects' folders is an error, not left out: it mostly means that the folder
+    above or below the right one was given, and figures on a part of the data look like those on all of
+    them. So is a link to a folder, with which a subject would be lost.
     """
+    walk = FolderImages(folder)
     images = []
-    for name in find_images(folder):
-        parts = name.split("/")
-        if _is_hidden(parts):
-            continue
-        if len(parts) == 1:
+    for name in walk:
+        subject, _, rest = name.partition("/")
+        if not rest:
             raise InputError(
-                f"{str(folder)!r} holds the image {name!r} itself, so nothing says whose it is: a "
-                "folder for each subject is wanted, with the subject's images in it"
+                f"{str(folder)!r} holds the image {name!r} itself, so nothing says whose it is: give a "
+                "folder with a folder for each subject, and the subject's images in it"
             )
-        images.append(EvaluationImage(folder / name, name, parts[0]))
-    if link := _linked_folder(folder):
-        # find_images does not follow it, and a subject would be lost without a word.
+        images.append(LabelledImage(folder / name, name, subject))
+    if walk.linked:
         raise InputError(
-            f"{link!r} in {str(folder)!r} is a link to a folder, and links are not followed: put the "
-            "folder itself there, or name the images in a CSV file path,subject"
+            f"{walk.linked!r} in {str(folder)!r} is a link to a folder, and links are not followed: put "
+            "the folder itself there, or name the images in a CSV file path,subject"
         )
     if not images:
         raise InputError(
-            f"{str(folder)!r} holds no images: a folder for each subject is wanted, with the subject's "
-            "images (.jpg, .png, ...) in it"
+            f"{str(folder)!r} holds no images: give a folder with a folder for each subject, and the "
+            "subject's images (.jpg, .png, ...) in it"
         )
-    return tuple(images)
+    return Dataset(folder, "folder", tuple(images), None, left_out=dict(walk.left_out))
 
 
-def count_others(folder: Path) -> int:
-    """Files below a folder that are no images by their ending, hidden ones aside.
+# Tables
 
-    Args:
-        folder: The folder.
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: the line that it begins on (in Parquet the row's number), and its cells."""
+
+    line: int
+    cells: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV or Parquet file: its columns, each once, and its rows, read as they are taken."""
+
+    source: Path
+    columns: tuple[str, ...]
+    rows: Iterator[Row]
+    unit: Literal["line", "row"] = "line"
+
+    def error(self, row: Row, problem: str) -> InputError:
+        """Return the error about a row."""
+        return InputError(f"{str(self.source)!r}, {self.unit} {row.line}: {problem}")
+
+
+def read_table(source: Path, only: Collection[str] | None = None) -> Table:
+    """Open a CSV file with a header (RFC 4180, UTF-8) or a Parquet file, `only` some of its columns.
+
+    Known columns count whatever their case, since ``Label`` must not become something else than
+    ``label``. Cells have no spaces around them, and blank lines are left out.
     """
-    return sum(
-        not path.name.startswith(".") and path.suffix.lower() not in IMAGE_SUFFIXES
-        for path in folder.rglob("*")
-        if path.is_file() and not _is_hidden(path.relative_to(folder).parts)
+    if source.suffix.lower() == ".parquet":
+        return _read_parquet(source, only)
+    lines = _csv_lines(source)
+    line, header = next(lines, (0, []))
+    if not line:
+        raise InputError(f"{str(source)!r} is empty: a CSV file begins with its column names")
+    columns = _checked_columns(header, f"{str(source)!r}, line {line}")
+    return Table(source, columns, (_csv_row(source, columns, *each) for each in lines))
+
+
+def read_paths(source: Path) -> Iterator[str]:
+    """Yield the column ``path`` (or ``image``) of a table, as it is written there."""
+    table = read_table(source, only=("path", "image"))
+    column = _path_column(table)
+    for row in table.rows:
+        yield _required(table, row, column)
+
+
+def _checked_columns(header: Sequence[str], where: str) -> tuple[str, ...]:
+    columns = tuple(name.lower() if name.lower() in _KNOWN else name for name in header)
+    for number, name in enumerate(columns, 1):
+        if not name:
+            raise InputError(f"{where}: column {number} has no name: name it, or remove it")
+        if name in columns[: number - 1]:
+            raise InputError(f"{where}: column {name!r} is there twice: remove or rename one")
+    return columns
+
+
+def _path_column(table: Table) -> str:
+    found = [name for name in ("path", "image") if name in table.columns]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(
+            f"{str(table.source)!r} has both columns path and image: rename one of them"
+        )
+    raise InputError(
+        f"{str(table.source)!r} needs one column named path or image, its columns are "
+        f"{', '.join(table.columns) or 'none'}"
     )
 
 
-def _is_hidden(parts: Iterable[str]) -> bool:
-    return any(part.startswith(".") for part in parts)
+def _required(table: Table, row: Row, column: str) -> str:
+    if not row.cells[column]:
+        raise table.error(row, f"{column} is empty: fill it in, or remove the line")
+    return row.cells[column]
 
 
-def _linked_folder(folder: Path) -> str | None:
-    for parent, names, _ in os.walk(folder):
-        names[:] = sorted(name for name in names if not _is_hidden([name]))
-        for name in names:
-            if (path := Path(parent, name)).is_symlink():
-                return path.relative_to(folder).as_posix()
-    return None
+def _further(table: Table, row: Row, known: Collection[str]) -> dict[str, str]:
+    return {name: row.cells[name] for name in table.columns if name not in known}
 
 
-_SUBFOLDERS = ("", "lfw", "lfw-deepfunneled", "lfw_funneled")
-_SUFFIXES = (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"}))
+def _bad_line(source: Path, line: int, problem: str) -> InputError:
+    return InputError(f"{str(source)!r}, line {line}: {problem}")
+
+
+def _text_lines(source: Path) -> Iterator[str]:
+    """Yield the lines of a text file in UTF-8, with or without a byte order mark, with their ends."""
+    number = 0
+    try:
+        with source.open("rb") as file:
+            for data in file:
+                try:
+                    text = data.decode("utf-8" if number else "utf-8-sig")
+                except UnicodeDecodeError as error:
+                    byte = data[error.start]
+                    problem = f"byte 0x{byte:02x} is not UTF-8: save it as text in UTF-8"
+                    raise _bad_line(source, number + 1, problem) from error
+                for line in io.StringIO(text, newline=""):  # an old Mac's lines end in \r alone
+                    number += 1
+                    if "\0" in line:
+                        problem = "there is a NUL character, so this is not a text file"
+                        raise _bad_line(source, number, problem)
+                    yield line
+    except OSError as error:
+        raise InputError(f"{str(source)!r} cannot be read: {error.strerror or error}") from error
+
+
+def _csv_lines(source: Path) -> Iterator[tuple[int, list[str]]]:
+    """Yield the line that each row begins on, and its cells."""
+    reader = csv.reader(_text_lines(source), strict=True, skipinitialspace=True)
+    start = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield start, [cell.strip() for cell in cells]
+            start = reader.line_num + 1
+    except csv.Error as error:
+        problem = f"the row that begins here is not CSV: {error}"
+        raise _bad_line(source, start, problem) from error
+
+
+def _csv_row(source: Path, columns: tuple[str, ...], line: int, cells: list[str]) -> Row:
+    if len(cells) != len(columns):
+        raise _bad_line(
+            source,
+            line,
+            f"{len(cells)} cells, and the header names {len(columns)} columns: correct the row "
+            f"{','.join(cells)[:200]!r} (a cell with a comma in it needs quotes)",
+        )
+    return Row(line, dict(zip(columns, cells, strict=True)))
+
+
+def _read_parquet(source: Path, only: Collection[str] | None) -> Table:
+    parquet = optional_library("pyarrow.parquet", str(source))
+    with _parquet_errors(source), parquet.ParquetFile(source) as file:
+        names = file.schema_arrow.names
+    columns = _checked_columns(names, repr(str(source)))
+    chosen = {
+        name: known
+        for name, known in zip(names, columns, strict=True)
+        if only is None or known in only
+    }
+
+    def rows() -> Iterator[Row]:
+        number = 0
+        # Opened again, so that no file is left open where no row is taken.
+        with _parquet_errors(source), parquet.ParquetFile(source) as file:
+            for batch in file.iter_batches(batch_size=4096, columns=list(chosen)):
+                for values in batch.to_pylist():
+                    number += 1
+                    yield Row(number, {chosen[name]: _cell(values[name]) for name in chosen})
+
+    return Table(source, columns, rows(), "row")
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else str(value).strip()
+
+
+@contextmanager
+def _parquet_errors(source: Path) -> Iterator[None]:
+    try:
+        yield
+    except InputError:
+        raise
+    except (ValueError, OSError) as error:
+        raise InputError(f"{str(source)!r} is not a Parquet file: {error}") from error
+
+
+def _read_image_list(table: Table, rows: Iterable[Row], root: Path) -> tuple[LabelledImage, ...]:
+    """Read a table ``path,subject[,label]``: each image once, and only with one subject and label."""
+    column = _path_column(table)
+    listed: dict[str, tuple[int, LabelledImage]] = {}
+    for row in rows:
+        name = Path(_required(table, row, column)).as_posix()
+        subject, label = _required(table, row, "subject"), row.cells.get("label", "")
+        if label not in _LABELS:
+            problem = f"label {label!r} is not one of genuine, skilled_forgery or empty"
+            raise table.error(row, problem)
+        groups = _further(table, row, _IMAGE_COLUMNS)
+        image = LabelledImage(root / name, name, subject, _LABELS[label], groups)
+        line, earlier = listed.setdefault(name, (row.line, image))
+        if image != earlier:
+            raise table.error(
+                row,
+                f"{name!r} was listed on {table.unit} {line} already, and "
+                f"{_difference(earlier, image)}: keep the {table.unit} that is right",
+            )
+    return tuple(image for _, image in listed.values())
+
+
+def _difference(earlier: LabelledImage, later: LabelledImage) -> str:
+    if earlier.subject != later.subject:
+        return f"there its subject is {earlier.subject!r}, here {later.subject!r}"
+    if earlier.is_forgery != later.is_forgery:
+        return "one line says skilled_forgery and the other genuine"
+    column = next(name for name in earlier.groups if earlier.groups[name] != later.groups[name])
+    return f"there {column} is {earlier.groups[column]!r}, here {later.groups[column]!r}"
+
+
+# Lists of pairs
+
+
+@dataclass(frozen=True)
+class _PairRow:
+    """A pair with its row, and the subjects that the row states, if any."""
+
+    row: Row
+    pair: ListedPair
+    subjects: tuple[str, str]
+
+
+@dataclass
+class _PairList:
+    """A table ``probe,reference,mated``, and its images in the order in which the rows name them."""
+
+    table: Table
+    pairs: list[_PairRow] = field(default_factory=list)
+    index: dict[str, int] = field(default_factory=dict)
+
+    def add(self, row: Row) -> None:
+        cells = {name: row.cells.get(name, "") for name in _PAIR_COLUMNS}
+        for column in ("probe", "reference", "probe_subject", "reference_subject", "fold"):
+            if column in self.table.columns:
+                _required(self.table, row, column)
+        mated, attack, fold = _MATED.get(cells["mated"].lower()), cells["attack"], cells["fold"]
+        if mated is None:
+            problem = f"mated is {cells['mated']!r}, and not one of {', '.join(_MATED)}"
+        elif attack not in _ATTACKS:
+            problem = f"attack {attack!r} is not one of {', '.join(_ATTACKS[1:])} or empty"
+        elif mated and attack:
+            problem = f"attack is {attack!r}, but the pair is mated: leave attack empty"
+        elif fold and not _NUMBER.fullmatch(fold):
+            problem = f"fold {fold!r} is not a number 0, 1, 2, ..."
+        else:
+            problem = ""
+        probe, reference = (Path(cells[name]).as_posix() for name in ("probe", "reference"))
+        if not problem and probe == reference:
+            problem = f"{probe!r} is paired with itself: remove the line, its score would be 1"
+        if problem:
+            raise self.table.error(row, problem)
+        ends = [self.index.setdefault(name, len(self.index)) for name in (probe, reference)]
+        number = int(fold) if fold else None
+        groups, is_skilled = _further(self.table, row, _PAIR_COLUMNS), attack == "skilled_forgery"
+        pair = ListedPair(ends[0], ends[1], bool(mated), number, groups, is_skilled)
+        self.pairs.append(_PairRow(row, pair, (cells["probe_subject"], cells["reference_subject"])))
+
+    def forgeries(self) -> set[int]:
+        """Return the images that a row says are forgeries, and no row says are genuine."""
+        genuine: dict[int, int] = {}
+        for each in self.pairs:
+            if each.pair.mated:
+                genuine.setdefault(each.pair.probe, each.row.line)
+            if each.pair.mated or each.pair.is_skilled:
+                genuine.setdefault(each.pair.reference, each.row.line)
+        skilled = [each for each in self.pairs if each.pair.is_skilled]
+        for each in skilled:
+            if each.pair.probe in genuine:
+                raise self.table.error(
+                    each.row,
+                    f"{list(self.index)[each.pair.probe]!r} is a skilled_forgery here, but {self.table.unit} "
+                    f"{genuine[each.pair.probe]} takes it for genuine: in a line of that attack the probe "
+                    "is the forgery and the reference is not",
+                )
+        return {each.pair.probe for each in skilled}
+
+    def stated_subjects(self) -> list[str]:
+        """Return the subject of each image as the rows state it."""
+        found: dict[int, tuple[str, int]] = {}
+        for each in self.pairs:
+            ends = (each.pair.probe, each.pair.reference)
+            for number, subject in zip(ends, each.subjects, strict=True):
+                earlier, line = found.setdefault(number, (subject, each.row.line))
+                if subject != earlier:
+                    raise self.table.error(
+                        each.row,
+                        f"{list(self.index)[number]!r} is of subject {subject!r} here, and of {earlier!r} on "
+                        f"{self.table.unit} {line}: correct one of them",
+                    )
+        return [found[number][0] for number in range(len(self.index))]
+
+    def connected_subjects(self, forgeries: set[int]) -> list[str]:
+        """Return the subject of each image: what mated pairs connect, and whom a forgery imitates."""
+        names = list(self.index)
+        above = list(range(len(names)))
+
+        def top(number: int) -> int:
+            while above[number] != number:
+                above[number] = above[above[number]]  # halves the path for the next one
+                number = above[number]
+            return number
+
+        for each in self.pairs:
+            if each.pair.mated or each.pair.is_skilled:
+                above[top(each.pair.probe)] = top(each.pair.reference)
+        first: dict[int, str] = {}
+        for number in sorted(set(range(len(names))) - forgeries, key=lambda n: names[n]):
+            first.setdefault(top(number), names[number])
+        return [first[top(number)] for number in range(len(names))]
+
+    def require_agreement(self, subjects: list[str], *, stated: bool) -> None:
+        """Raise an error where the subjects of a pair contradict what its row says."""
+        for each in self.pairs:
+            pair = each.pair
+            one, other = subjects[pair.probe], subjects[pair.reference]
+            problem = ""
+            if pair.mated and one != other:
+                problem = f"the pair is mated, but of subjects {one!r} and {other!r}"
+            elif pair.is_skilled and one != other:
+                problem = (
+                    "the probe is a skilled_forgery, so its subject is whom it imitates: "
+                    f"{other!r}, not {one!r}"
+                )
+            elif not pair.mated and not pair.is_skilled and one == other:
+                names = list(self.index)
+                why = "the columns of subjects" if stated else "other lines"
+                problem = (
+                    f"{names[pair.probe]!r} and {names[pair.reference]!r} are not mated here, but {why} "
+                    f"make them of one subject, {one!r}: correct one of them, or, if the probe is a "
+                    "forgery, write skilled_forgery in a column attack"
+                )
+            if problem:
+                raise self.table.error(each.row, problem)
+
+
+def _read_pair_list(
+    table: Table, rows: Iterable[Row], root: Path
+) -> tuple[tuple[LabelledImage, ...], tuple[ListedPair, ...]]:
+    """Read a table ``probe,reference,mated``: each image once, and a pair for each row.
+
+    Without the columns ``probe_subject`` and ``reference_subject``, images that mated pairs connect are
+    of one subject, named after the first of them in the order of names, and all others are of other
+    subjects: nothing is guessed from file names. Where ``attack`` is ``skilled_forgery``, the probe is a
+    forgery of the reference's subject; a ``probe_subject`` is then the one that it imitates.
+    """
+    stated = [name for name in ("probe_subject", "reference_subject") if name in table.columns]
+    if len(stated) == 1:
+        raise InputError(
+            f"{str(table.source)!r} has the column {stated[0]} alone: give both probe_subject and "
+            "reference_subject, or neither"
+        )
+    listed = _PairList(table)
+    for row in rows:
+        listed.add(row)
+    forgeries = listed.forgeries()
+    subjects = listed.stated_subjects() if stated else listed.connected_subjects(forgeries)
+    listed.require_agreement(subjects, stated=bool(stated))
+    images = (
+        LabelledImage(root / name, name, subjects[number], number in forgeries)
+        for name, number in listed.index.items()
+    )
+    return tuple(images), tuple(each.pair for each in listed.pairs)
+
+
+# LFW's list of pairs
+
+_LFW_FOLDERS = ("", "lfw", "lfw-deepfunneled", "lfw_funneled")
+_LFW_SUFFIXES = (".jpg", *sorted(IMAGE_SUFFIXES - {".jpg"}))
 _NUMBER = re.compile("[0-9]{1,9}")
 
 
-def read_lfw_pairs(
+def _read_lfw_pairs(
     source: Path, root: Path
-) -> tuple[tuple[EvaluationImage, ...], tuple[ListedPair, ...]]:
-    """Images and pairs of a list in the format of LFW's ``pairs.txt`` and ``pairsDevTest.txt``.
+) -> tuple[tuple[LabelledImage, ...], tuple[ListedPair, ...]]:
+    """Read a list in the format of LFW's ``pairs.txt`` and ``pairsDevTest.txt``; folds count from 1.
 
-    The first line is ``10<tab>300``: folds, and how many mated and how many non-mated pairs each of
-    them has; or ``500``, which is one fold. For each fold the mated pairs follow as
-    ``name<tab>n1<tab>n2``, then the non-mated ones as ``name1<tab>n1<tab>name2<tab>n2``. An image lies
-    in ``<root>/<name>/<name>_<n, four digits>``, with ``.jpg`` or any other image's ending; or in a
-    folder ``lfw``, ``lfw-deepfunneled`` or ``lfw_funneled`` below the root, the first that has a folder
-    of one of the names.
-
-    Args:
-        source: The list.
-        root: The folder that holds the images.
-
-    Returns:
-        Each image once, in the order in which the lines name them; and the pairs in their order, with
-        folds counted from 1.
-
-    Raises:
-        InputError: The file cannot be read or is of another format; the message names the line.
+    Huang et al., "Labeled Faces in the Wild: A Database for Studying Face Recognition in Unconstrained
+    Environments", University of Massachusetts, Technical Report 07-49, 2007, and the data set's README:
+    the first line is ``10<tab>300``, folds, and how many mated and how many non-mated pairs each of them
+    has; or ``500``, which is one fold. For each fold the mated pairs follow as ``name<tab>n1<tab>n2``,
+    then the non-mated ones as ``name1<tab>n1<tab>name2<tab>n2``.
     """
-    lines = read_text(source).replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    lines = [line.rstrip("\r\n") for line in _text_lines(source)]
     while lines and not lines[-1].strip():
         del lines[-1]
-    folds, count = _first(source, lines[0] if lines else "")
+    folds, count = _lfw_counts(source, lines[0] if lines else "")
     index: dict[tuple[str, int], int] = {}
     pairs = []
     for place, line in enumerate(lines[1 : 2 * count * folds + 1]):
         mated = place % (2 * count) < count
-        one, other = _pair(source, place + 2, line, mated=mated)
-        numbers = [index.setdefault(image, len(index)) for image in (one, other)]
-        pairs.append(ListedPair(numbers[0], numbers[1], mated, place // (2 * count) + 1))
-    wanted = f"line 1 says {folds} x 2 x {count} = {2 * count * folds} pairs"
+        ends = _lfw_pair(source, place + 2, line, mated=mated)
+        probe, reference = (index.setdefault(image, len(index)) for image in ends)
+        pairs.append(ListedPair(probe, reference, mated, place // (2 * count) + 1))
+    announced = f"line 1 says {folds} x 2 x {count} = {2 * count * folds} pairs"
     if len(lines) - 1 > 2 * count * folds:
-        raise bad_line(source, 2 * count * folds + 2, f"{wanted}, and here is one more")
+        raise _bad_line(source, 2 * count * folds + 2, f"{announced}, and here is one more")
     if len(pairs) < 2 * count * folds:
-        raise bad_line(source, len(lines), f"the file ends after {len(pairs)} pairs, but {wanted}")
-    return _images(index, root), tuple(pairs)
+        problem = f"the file ends after {len(pairs)} pairs, but {announced}"
+        raise _bad_line(source, len(lines), problem)
+    return _lfw_images(index, root), tuple(pairs)
 
 
-def _first(source: Path, line: str) -> tuple[int, int]:
-    fields = _fields(line)
-    if len(fields) not in (1, 2) or not all(_NUMBER.fullmatch(field) for field in fields):
-        raise bad_line(
+def _lfw_counts(source: Path, line: str) -> tuple[int, int]:
+    fields = _lfw_fields(line)
+    if len(fields) not in (1, 2) or not all(_NUMBER.fullmatch(each) for each in fields):
+        raise _bad_line(
             source,
             1,
             f"{line!r} is not the first line of LFW's pairs.txt, '10<tab>300' (folds, and mated pairs in "
@@ -662,61 +679,73 @@ def _first(source: Path, line: str) -> tuple[int, int]:
         )
     folds, count = [1, *map(int, fields)][-2:]
     if not folds or not count:
-        raise bad_line(source, 1, f"{line!r} says that there are no pairs")
+        raise _bad_line(source, 1, f"{line!r} says that there are no pairs")
     return folds, count
 
 
-def _pair(
+def _lfw_pair(
     source: Path, number: int, line: str, *, mated: bool
 ) -> tuple[tuple[str, int], tuple[str, int]]:
-    fields = _fields(line)
-    wanted = 3 if mated else 4
-    if mated and len(fields) == wanted:
+    shape = "a mated pair, 'name<tab>n1<tab>n2'"
+    fields = _lfw_fields(line)
+    length = len(fields)
+    if mated and length == 3:
         fields.insert(2, fields[0])
-    if len(fields) != 4 or len(_fields(line)) != wanted:
-        raise bad_line(source, number, f"{line!r} is not {_shape(mated=mated)}")
-    if not all(fields) or not all(_NUMBER.fullmatch(field) for field in fields[1::2]):
-        raise bad_line(source, number, f"{line!r} is not {_shape(mated=mated)}, n being a number")
+    if not mated:
+        shape = "a non-mated pair, 'name1<tab>n1<tab>name2<tab>n2'"
+    shape += ", as line 1 says that one stands here"
+    if length != (3 if mated else 4):
+        raise _bad_line(source, number, f"{line!r} is not {shape}")
+    if not all(fields) or not all(_NUMBER.fullmatch(each) for each in fields[1::2]):
+        raise _bad_line(source, number, f"{line!r} is not {shape}, n being a number")
     one, other = (fields[0], int(fields[1])), (fields[2], int(fields[3]))
     if one == other:
-        raise bad_line(source, number, f"{line!r} pairs an image with itself")
+        raise _bad_line(source, number, f"{line!r} pairs an image with itself")
     if not mated and one[0] == other[0]:
-        raise bad_line(
-            source, number, f"{line!r} is of one subject, {one[0]!r}, where non-mated pairs stand"
-        )
+        problem = f"{line!r} is of one subject, {one[0]!r}, where non-mated pairs stand"
+        raise _bad_line(source, number, problem)
     return one, other
 
 
-def _shape(*, mated: bool) -> str:
-    if mated:
-        return "a mated pair, 'name<tab>n1<tab>n2', as line 1 says that one stands here"
-    return "a non-mated pair, 'name1<tab>n1<tab>name2<tab>n2', as line 1 says that one stands here"
+def _lfw_fields(line: str) -> list[str]:
+    return [each.strip() for each in line.split("\t")]
 
 
-def _fields(line: str) -> list[str]:
-    return [field.strip() for field in line.split("\t")]
+def _lfw_images(listed: Iterable[tuple[str, int]], root: Path) -> tuple[LabelledImage, ...]:
+    """Return the images ``<root>/<name>/<name>_<n, four digits>``, with any image's suffix.
 
-
-def _images(wanted: Iterable[tuple[str, int]], root: Path) -> tuple[EvaluationImage, ...]:
-    wanted = list(wanted)
-    names = list(dict.fromkeys(name for name, _ in wanted))
-    # One folder for all of them: an image of lfw beside its mate of lfw-deepfunneled is another test.
-    bases = [root / name for name in _SUBFOLDERS]
+    They may be in a folder `_LFW_FOLDERS` below the root: the first that has a folder of one of the names,
+    for all of them, since an image of lfw next to its mate of lfw-deepfunneled is another test.
+    """
+    listed = list(listed)
+    names = list(dict.fromkeys(name for name, _ in listed))
+    bases = [root / name for name in _LFW_FOLDERS]
     base = next((base for base in bases if any((base / name).is_dir() for name in names)), root)
-    files = {name: _files(base / name) for name in names}
+    files = {name: _lfw_files(base / name) for name in names}
     images = []
-    for name, number in wanted:
+    for name, number in listed:
         stem = f"{name}_{number:04d}"
         file = files[name].get(stem, f"{stem}.jpg")
-        images.append(EvaluationImage(base / name / file, f"{name}/{file}", name))
+        images.append(LabelledImage(base / name / file, f"{name}/{file}", name))
     return tuple(images)
 
 
-def _files(folder: Path) -> dict[str, str]:
-    """File of each stem, of several the one whose suffix comes first; empty without the folder."""
+def _lfw_files(folder: Path) -> dict[str, str]:
+    """Return the file of each stem, of several the one whose suffix comes first; empty without the folder."""
     try:
         found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
     except OSError:  # then its images are missing, and counted as such
         return {}
-    found.sort(key=lambda path: (_SUFFIXES.index(path.suffix.lower()), path.name), reverse=True)
+    found.sort(key=lambda path: (_LFW_SUFFIXES.index(path.suffix.lower()), path.name), reverse=True)
     return {path.stem: path.name for path in found}
+
+
+def optional_library(name: str, needed_for: str) -> Any:
+    """Import a library of the extra ``batch``, at the moment that something needs it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise InputError(
+            f"{needed_for!r} needs {name.partition('.')[0]}, which is not installed: "
+            'pip install "verifykit-sdk[batch]"'
+        ) from error

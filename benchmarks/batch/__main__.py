@@ -189,7 +189,7 @@ def report_memory(contenders: Contenders, count: int) -> None:
             measured.append((done, resident_bytes() / 1e6))
 
     summary = identify_batch(
-        verifier, long_list, contenders.folder / "long.jsonl", threshold=0.9, on_image=measure
+        verifier, long_list, contenders.folder / "long.jsonl", threshold=0.9, on_progress=measure
     )
     console.print(f"resident memory over {count:,} images, {summary.seconds}:")
     console.print(", ".join(f"{number:,}: {megabytes:.0f} MB" for number, megabytes in measured))

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import middle
-from verifykit.evaluation.pairs import EvaluationData, read_data
+from verifykit.evaluation.pairs import read_data
 from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.types import Embeddings
@@ -90,7 +91,7 @@ def read_pairs(data: Path) -> FacePairs:
     )
 
 
-def read_evaluation_data(data: Path, name: str, folder: Path) -> EvaluationData:
+def read_evaluation_data(data: Path, name: str, folder: Path) -> Dataset:
     """Read a set with corrected labels through a CSV file in ``folder``, as users write it."""
     table = folder / f"{name}.csv"
     with table.open("w", encoding="utf-8", newline="") as file:

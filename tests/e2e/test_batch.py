@@ -28,7 +28,7 @@ def folder(tmp_path: Path) -> Path:
 def test_one_line_an_image_in_the_order_of_the_paths(folder: Path, tmp_path: Path) -> None:
     out, seen = tmp_path / "out.jsonl", []
     summary = identify_batch(
-        small_verifier(), folder, out, on_image=lambda done, count: seen.append((done, count))
+        small_verifier(), folder, out, on_progress=lambda done, count: seen.append((done, count))
     )
     names = ["a/broken.jpg", "a/z.PNG", "a/é.png", "a-b/x.png", "a.png", "b.png"]
     assert find_images(folder) == names
@@ -36,7 +36,7 @@ def test_one_line_an_image_in_the_order_of_the_paths(folder: Path, tmp_path: Pat
     assert header["verifykit_batch"] == 2
     assert [answer["image"] for answer in answers] == names
     assert seen == [(done, 6) for done in range(7)]
-    assert summary == BatchSummary(6, 0, 5, 4, {"unreadable": 1})
+    assert summary == BatchSummary(6, 0, 5, 4, {"unreadable": 1}, left_out={"not_an_image": 1})
     assert answers[0]["error"] == "unreadable"
     assert "broken.jpg" in answers[0]["message"]
     found = {a["image"]: a["faces"][0]["candidates"] for a in answers[1:]}
@@ -135,7 +135,7 @@ def test_a_gallery_that_changes_during_the_run_stops_it(tmp_path: Path) -> None:
     whole = tmp_path / "whole.jsonl"
     identify_batch(verifier, folder, whole)
     with pytest.raises(vk.GalleryError, match="changed while"):
-        identify_batch(verifier, folder, out, on_image=enroll_from_elsewhere)
+        identify_batch(verifier, folder, out, on_progress=enroll_from_elsewhere)
     # What had been searched for before is kept, block by block.
     assert 16 < len(lines(out)) < 300
     assert len(lines(out)) % 16 == 1
@@ -158,7 +158,7 @@ def test_a_file_that_is_something_else_is_left_alone(
 
 def test_what_is_wrong_is_said_before_the_output_is_made(folder: Path, tmp_path: Path) -> None:
     out, verifier = tmp_path / "out.jsonl", small_verifier()
-    with pytest.raises(vk.InputError, match="ending tells no list"):
+    with pytest.raises(vk.InputError, match="neither a folder nor a list"):
         identify_batch(verifier, folder / "b.png", out)
     with pytest.raises(vk.CalibrationError):
         identify_batch(verifier, folder, out, fmr=1e-9)
@@ -184,7 +184,7 @@ def test_two_runs_do_not_write_to_one_output(folder: Path, tmp_path: Path) -> No
             with pytest.raises(vk.InputError, match="another process"):
                 identify_batch(verifier, folder, out)
 
-    assert identify_batch(verifier, folder, out, on_image=start_another).images == 6
+    assert identify_batch(verifier, folder, out, on_progress=start_another).images == 6
     assert len(lines(out)) == 7
 
 

@@ -87,14 +87,14 @@ def test_a_video_by_every_third_frame(tmp_path: Path, size: int) -> None:
     ("name", "content", "told"),
     [
         ("a.csv", "file,subject\nb.png,x\n", "one column named path or image.*file, subject"),
-        ("a.csv", "path,image\nb.png,x\n", "one column named path or image"),
-        ("a.csv", "path,x\nb.png\n", "line 2: 2 cells"),
-        ("a.csv", "path,x\n,y\n", "line 2: 2 cells and a path"),
-        ("a.csv", 'path\n"b.png', "line 2: no CSV"),
-        ("a.csv", "", "its columns are none"),
+        ("a.csv", "path,image\nb.png,x\n", "has both columns path and image"),
+        ("a.csv", "path,x\nb.png\n", "line 2: 1 cells, and the header names 2 columns"),
+        ("a.csv", "path,x\n,y\n", "line 2: path is empty"),
+        ("a.csv", 'path\n"b.png', "line 2: the row that begins here is not CSV"),
+        ("a.csv", "", "is empty: a CSV file begins with its column names"),
         ("a.parquet", "no parquet", "is not a Parquet file"),
         ("a.mp4", "no video", "cannot be opened as a video"),
-        ("a.docx", "", "its ending tells no list"),
+        ("a.docx", "", "neither a folder nor a list"),
     ],
 )
 def test_what_is_no_source(tmp_path: Path, name: str, content: str, told: str) -> None:
@@ -110,12 +110,12 @@ def test_a_path_that_is_missing_in_a_manifest_and_a_source_that_is_not_there(
 ) -> None:
     path = tmp_path / "a.parquet"
     parquet.write_table(pa.table({"path": ["b.png", None]}), path)
-    with pytest.raises(vk.InputError, match="row 2: path is None"):
+    with pytest.raises(vk.InputError, match="row 2: path is empty"):
         open_source(path).count()
     with pytest.raises(vk.InputError, match="does not exist"):
         open_source(tmp_path / "nowhere.csv")
     for wrong in (0, 1.5, True):
-        with pytest.raises(vk.InputError, match="every is a positive integer"):
+        with pytest.raises(vk.InputError, match="every must be a positive integer"):
             open_source(tmp_path, wrong)  # type: ignore[arg-type]
 
 

@@ -76,7 +76,7 @@ def test_another_template_in_the_place_of_one_stops_a_run(
     identify_batch(small, folder, whole)
     with pytest.raises(vk.GalleryError, match="changed while"):
         identify_batch(
-            small, folder, out, on_image=lambda done, _: exchange(small) if done == 3 else None
+            small, folder, out, on_progress=lambda done, _: exchange(small) if done == 3 else None
         )
     assert 16 < len(lines(out)) < 300
     assert whole.read_bytes().startswith(out.read_bytes())

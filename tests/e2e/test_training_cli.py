@@ -9,13 +9,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 if not find_spec("lightning_fabric"):
     pytest.skip("needs the extra train", allow_module_level=True)
 
 from tests.unit.training.drawing import draw_folder, small_config
+from verifykit.evaluation.folds import fold_accuracy
 from verifykit_training.cli import main
+from verifykit_training.dataset import Record
+from verifykit_training.evaluation import embed_records, load_encoder
 from verifykit_training.run_folder import RunFolder
 
 Command = Callable[..., tuple[int, str, str]]
@@ -94,10 +98,26 @@ def test_accuracy_on_given_pairs(command: Command, config: Path, tmp_path: Path)
     assert status == 0
     assert (found["pairs"], found["refused"]) == (24, 0)
     assert 0.3 <= found["accuracy"] <= 1.0
+    # The sample deviation over ten folds by the root of ten, not the population's deviation.
+    encoder, parsed = load_encoder(RunFolder(Path("runs/drawn")))
+    images = [tmp_path / name for line in lines[1:] for name in line.split(",")[:2]]
+    rows, _, _ = embed_records(encoder, parsed, [Record(path, "") for path in images], cache)
+    scores = np.array([rows[2 * n] @ rows[2 * n + 1] for n in range(24)], np.float64)
+    folds = np.arange(24) // 2 % 10
+    expected = fold_accuracy(scores, [n % 2 == 0 for n in range(24)], folds.tolist())
+    rates = expected.accuracies
+    assert found["accuracy"] == pytest.approx(np.mean(rates))
+    assert found["standard_error"] == pytest.approx(np.std(rates, ddof=1) / np.sqrt(10))
+    assert "deviation" not in found
+    (tmp_path / "data" / "s00" / "1.png").write_bytes(b"not an image")
+    refused = json.loads(command(*options[:-2], tmp_path / "empty", "--json")[1])["pairs"]
+    assert (refused["pairs"], refused["refused"]) == (24, 2)
     pairs.write_text("\n".join([*lines[:-1], lines[-1][:-1] + "2"]))
     status, _, err = command(*options)
     assert status == 2
-    assert "mated is 1 or 0, not '2'" in err
+    assert "line 25: mated is '2', and not one of 1, true, yes, 0, false, no" in " ".join(
+        err.split()
+    )
 
 
 def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path) -> None:
@@ -111,13 +131,21 @@ def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path
     assert "1 group(s) of equal images carry different subjects" in out
     status, out, _ = command("check", data, "--json")
     assert json.loads(out)["images"] == 12
+    assert json.loads(out)["left_out"] == []
+    (data / "notes.txt").touch()
+    (data / ".git").mkdir()
+    assert json.loads(command("check", data, "--json")[1])["left_out"] == [
+        ["hidden", 1],
+        ["not_an_image", 1],
+    ]
+    assert "not_an_image  1" in command("check", data)[1]
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["small.toml"], "VERIFYKIT_DATA"),
-        (["small.toml", "--data", "none"], "no folder or CSV file 'none'"),
+        (["small.toml", "--data", "none"], "no folder or file 'none'"),
         (["other.toml", "--data", "."], "cannot read configuration 'other.toml'"),
         (["small.toml", "--data", ".", "--set", "los.margin=1"], "did you mean 'loss'"),
         (["evaluate", "nothing", "--data", "."], "cannot read configuration"),

@@ -82,10 +82,17 @@ def check(
 ) -> None:
     """Look for unreadable files, duplicates, lone images and leaks between splits."""
     from verifykit_training.config import load_config
-    from verifykit_training.dataset import check_records, divide, leaking_subjects, read_records
+    from verifykit_training.dataset import (
+        check_records,
+        divide,
+        leaking_subjects,
+        read_training_data,
+        to_records,
+    )
     from verifykit_training.preparation import default_data
 
-    records = read_records(default_data(data))
+    found_data = read_training_data(default_data(data))
+    records = to_records(found_data)
     places = None
     if config is not None and not leaking_subjects(records):
         parsed = load_config(config)
@@ -97,7 +104,7 @@ def check(
             seed=parsed.seed,
         )
         places = {record.subject: name for name, part in parts.items() for record in part}
-    found = check_records(records, places=places)
+    found = check_records(records, places=places, left_out=found_data.left_out)
     if as_json:
         typer.echo(json.dumps(asdict(found), default=str, indent=1))
     else:

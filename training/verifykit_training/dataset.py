@@ -1,34 +1,26 @@
-"""Training data as records: a folder for each subject, or a CSV; and splits by subject.
-
-What is wrong with training data, found before an hour is lost: ``verifykit-train check``.
-
-Triplets that somebody chose: a CSV ``anchor,positive,negative`` of image paths.
-"""
+"""Training data: records of images, splits by subject, the check before a run, lists of triplets."""
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
-from verifykit.errors import ImageError
+from verifykit.datasets import Dataset, read_dataset, read_table
+from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit_training.errors import DataError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 
-_SUFFIXES = "jpg|jpeg|png|gif|bmp|pgm|ppm|pnm|pbm|webp|tif|tiff|jp2"
-IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
-"""Endings by which a folder's images are told from its other files."""
-
-_REQUIRED, _OPTIONAL = ("path", "subject"), ("label", "split")
-_LABELS = {"": False, "genuine": False, "skilled_forgery": True}
+_CHUNK = 256
+_COLUMNS = ("anchor", "positive", "negative")
 
 
 @dataclass(frozen=True)
@@ -37,7 +29,7 @@ class Record:
 
     Attributes:
         path: The image file.
-        subject: Whose it is; of a forgery, whom it imitates.
+        subject: Whose it is; of a forgery, who is imitated.
         is_forgery: An imitation of the subject: a negative for that subject, never an anchor and
             never anyone's positive.
         split: As the data themselves state it; None if they do not.
@@ -50,52 +42,60 @@ class Record:
 
 
 def read_records(data: Path) -> list[Record]:
-    """Read a folder with a folder for each subject, or a CSV ``path,subject[,label,split]``.
+    """Read a folder with a folder for each subject, or a table ``path,subject[,label][,split]``.
 
-    Paths in a CSV are relative to it. ``label`` is empty, ``genuine`` or ``skilled_forgery``;
-    ``split`` is empty, ``train``, ``validation`` or ``test``. In a folder, images may lie deeper
-    than the subject's own folder; files without an image's ending are left out.
-
-    Args:
-        data: The folder or the CSV file.
-
-    Returns:
-        At least one record, ordered by path in a folder, as written in a CSV.
-
-    Raises:
-        DataError: Neither of the two, no image in it, or a row that says something else; the message
-            names the line.
+    The images are those of `verifykit.datasets`, which evaluation reads too. ``split`` is empty,
+    ``train``, ``validation`` or ``test``; further columns are left alone.
     """
-    if data.is_dir():
-        return _from_folder(data)
-    if not data.is_file():
-        raise DataError(f"there is no folder or CSV file {str(data)!r}: check --data")
+    return to_records(read_training_data(data))
+
+
+@contextmanager
+def as_data_error() -> Iterator[None]:
+    """Raise the reader's errors as `DataError`, which training raises about data."""
     try:
-        with data.open(newline="", encoding="utf-8-sig") as file:
-            return _from_csv(data, csv.DictReader(file, strict=True))
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise DataError(f"{data} is not a CSV file in UTF-8: {error}") from error
+        yield
+    except DataError:
+        raise
+    except InputError as error:
+        raise DataError(str(error)) from error
+
+
+def read_training_data(data: Path) -> Dataset:
+    """Read labelled images, with what was left out; raise `DataError` for anything else."""
+    with as_data_error():
+        found = read_dataset(data)
+    if found.pairs is not None:
+        raise DataError(
+            f"{str(data)!r} lists pairs, training takes images: give a folder with a folder for each "
+            "subject, or a CSV file path,subject[,label][,split]"
+        )
+    return found
+
+
+def to_records(data: Dataset) -> list[Record]:
+    """Return a record for each image, with the split that the data state."""
+    splits = {name: name for name in get_args(Split)}
+    records = []
+    for image in data.images:
+        stated = image.groups.get("split", "")
+        if stated and stated not in splits:
+            raise DataError(
+                f"{str(data.source)!r}: split {stated!r} of {image.name!r} is not one of "
+                f"{', '.join(splits)} or empty"
+            )
+        split: Split | None = splits.get(stated)
+        records.append(Record(image.path, image.subject, image.is_forgery, split))
+    return records
 
 
 def divide(
     records: Sequence[Record], *, validation_share: float, test_share: float, seed: int
 ) -> dict[Split, list[Record]]:
-    """Split by subject: nobody is in two parts.
+    """Split by subject: no subject is in two parts.
 
     A subject whose records state a split goes there. The others are ordered by a hash of seed and
     name, so that a subject added later moves few others, and cut by the shares.
-
-    Args:
-        records: All of them.
-        validation_share: Share of the subjects without a stated split, in [0, 1).
-        test_share: Likewise.
-        seed: Another seed, another split.
-
-    Returns:
-        The records of each split, in their order.
-
-    Raises:
-        DataError: A subject's records state two splits, or nobody is left to train on.
     """
     if leaking := leaking_subjects(records):
         raise DataError(
@@ -122,7 +122,7 @@ def divide(
 
 
 def leaking_subjects(records: Iterable[Record]) -> list[str]:
-    """Subjects whose records state more than one split, or a split for some only; sorted."""
+    """Return the subjects whose records state more than one split, or a split for some only; sorted."""
     splits: dict[str, set[Split | None]] = {}
     for record in records:
         splits.setdefault(record.subject, set()).add(record.split)
@@ -131,59 +131,6 @@ def leaking_subjects(records: Iterable[Record]) -> list[str]:
 
 def _order(seed: int, subject: str) -> bytes:
     return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
-
-
-def _from_folder(data: Path) -> list[Record]:
-    records = [
-        Record(path, folder.name)
-        for folder in sorted(data.iterdir())
-        if folder.is_dir()
-        for path in sorted(folder.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    ]
-    if not records:
-        raise DataError(
-            f"{data} holds no folder with images in it: one folder for each subject is wanted, or "
-            "give a CSV file path,subject[,label,split]"
-        )
-    return records
-
-
-def _from_csv(data: Path, rows: csv.DictReader[str]) -> list[Record]:
-    columns = rows.fieldnames or []
-    missing = [name for name in _REQUIRED if name not in columns]
-    unknown = [name for name in columns if name not in (*_REQUIRED, *_OPTIONAL)]
-    if missing or unknown:
-        raise DataError(
-            f"{data}: its columns are {', '.join(columns) or 'none'}; wanted are "
-            "path,subject[,label,split]"
-        )
-    try:
-        records = [_from_row(data.parent, row) for row in rows]
-    except DataError as error:
-        raise DataError(f"{data}, line {rows.line_num}: {error}") from None
-    if not records:
-        raise DataError(f"{data} has no rows")
-    return records
-
-
-def _from_row(folder: Path, row: Mapping[str | None, str | None]) -> Record:
-    if None in row or None in row.values():
-        raise DataError("another number of fields than the first line names")
-    fields = {name: (value or "").strip() for name, value in row.items() if name}
-    for name in _REQUIRED:
-        if not fields[name]:
-            raise DataError(f"{name} is empty")
-    label, split = fields.get("label", ""), fields.get("split", "")
-    if label not in _LABELS:
-        raise DataError(f"label {label!r} is not one of genuine, skilled_forgery or empty")
-    if split and split not in get_args(Split):
-        raise DataError(f"split {split!r} is not one of {', '.join(get_args(Split))} or empty")
-    record = Record(folder / fields["path"], fields["subject"], _LABELS[label])
-    return replace(record, split=split) if split else record  # type: ignore[arg-type]
-
-
-_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -198,9 +145,10 @@ class DataReport:
         duplicates: Groups of paths with the same pixels.
         conflicting: Of those groups, the ones that name more than one subject, or the same subject as
             genuine and as forged.
-        single: Subjects with one readable genuine image that is no duplicate: no mated pair.
+        single: Subjects with one readable genuine image without a duplicate: no mated pair.
         leaking_subjects: Subjects in more than one split.
-        leaking_images: Groups of duplicates that lie in more than one split.
+        leaking_images: Groups of duplicates that are in more than one split.
+        left_out: (reason, count) of what a folder holds besides images.
     """
 
     images: int
@@ -212,15 +160,16 @@ class DataReport:
     single: tuple[str, ...]
     leaking_subjects: tuple[str, ...]
     leaking_images: tuple[tuple[Path, ...], ...]
+    left_out: tuple[tuple[str, int], ...] = ()
 
     @property
     def problems(self) -> list[str]:
-        """What must be put right, one sentence each; empty when the data can be trained on."""
+        """Return what must be corrected, a sentence each; empty when the data can be trained on."""
         found = (
             (self.unreadable, "file(s) cannot be read"),
             (self.conflicting, "group(s) of equal images carry different subjects or labels"),
             (self.leaking_subjects, "subject(s) are in more than one split"),
-            (self.leaking_images, "group(s) of equal images lie in more than one split"),
+            (self.leaking_images, "group(s) of equal images are in more than one split"),
         )
         return [f"{len(items)} {sentence}" for items, sentence in found if items]
 
@@ -230,21 +179,13 @@ def check_records(
     *,
     places: dict[str, Split] | None = None,
     workers: int = 2,
+    left_out: Mapping[str, int] | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> DataReport:
     """Decode every image and compare all of them.
 
     Two images are equal when their decoded pixels are: a copy saved again without loss is found,
     one saved again as JPEG is not.
-
-    Args:
-        records: As :func:`~verifykit_training.dataset.read_records` gives them.
-        places: Split of each subject where the data do not state it.
-        workers: Threads that read images.
-        progress: Called with the number of images done so far.
-
-    Returns:
-        What was found, in the records' order.
     """
     unreadable: list[tuple[Path, str]] = []
     groups: dict[bytes, list[Record]] = {}
@@ -275,6 +216,7 @@ def check_records(
         single=tuple(subject for subject in subjects if genuine[subject] == 1),
         leaking_subjects=tuple(leaking_subjects(records)),
         leaking_images=_paths(g for g in copies if len({_place(r, places) for r in g}) > 1),
+        left_out=tuple(sorted((left_out or {}).items())),
     )
 
 
@@ -294,43 +236,24 @@ def _digest(record: Record) -> tuple[bytes | None, str]:
     return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(), ""
 
 
-_COLUMNS = ["anchor", "positive", "negative"]
-
-
 def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
     """Read triplets as rows of the training records.
 
     Triplets with an image that is not trained on (of a held-out subject, or without a crop) are
     left out.
-
-    Args:
-        path: The CSV; its paths are relative to it.
-        records: The training set.
-
-    Returns:
-        (T, 3) rows: anchor, positive, negative.
-
-    Raises:
-        DataError: Not such a file, a triplet that contradicts the records' subjects or labels, or
-            none left.
     """
     rows = {record.path.resolve(): row for row, record in enumerate(records)}
     triplets = []
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
-            if reader.fieldnames != _COLUMNS:
-                raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
-            for line in reader:
-                places = [rows.get((path.parent / line[name]).resolve()) for name in _COLUMNS]
-                triplet = [place for place in places if place is not None]
-                if len(triplet) == 3:
-                    _require_sense(
-                        [records[row] for row in triplet], f"{path}, line {reader.line_num}"
-                    )
-                    triplets.append(triplet)
-    except (OSError, csv.Error, UnicodeDecodeError, TypeError) as error:
-        raise DataError(f"{path} is not a CSV file of triplets: {error}") from error
+    with as_data_error():
+        table = read_table(path)
+        if not set(_COLUMNS) <= set(table.columns):
+            raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
+        for line in table.rows:
+            places = [rows.get((path.parent / line.cells[name]).resolve()) for name in _COLUMNS]
+            triplet = [place for place in places if place is not None]
+            if len(triplet) == 3:
+                _require_sense([records[row] for row in triplet], f"{path}, line {line.line}")
+                triplets.append(triplet)
     if not triplets:
         raise DataError(f"{path}: no triplet names three images that are trained on")
     return triplets

@@ -1,6 +1,6 @@
 """Offline identification of many images: resumable, deterministic, parallel.
 
-The output states everything that the answers depend on, and holds a row for each image (or, as a table,
+The output states everything that the answers depend on, and has a row for each image (or, as a table,
 for each face) in the order of the source. A run that was killed is continued where it stopped, and gives
 the same bytes as one that was not; so does any number of workers.
 """

@@ -1,9 +1,9 @@
-"""The same work on the workers of a Dask cluster.
+"""Run a batch on the workers of a Dask cluster.
 
-A task is a block of images and gives its rows: the same rows wherever and however often it runs. A worker
-that is lost has its blocks done again by another; nothing is written but by the process that asked, in
-order. Every worker holds its own model and gallery, opened once, from the paths that it was given: they
-lead to the same files on every machine, and so do the images' paths.
+A task is a block of images and gives its rows: the same rows wherever and however often it runs. The blocks
+of a lost worker are done again by another; only the calling process writes, in order. Every worker opens
+its own model and gallery once, from the paths that it was given: they lead to the same files on every
+machine, and so do the images' paths.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch._extra import batch_library
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question
+from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
 from verifykit.gallery import open_for
@@ -43,8 +43,8 @@ class DaskEngine:
     Attributes:
         scheduler: Its address, ``tcp://host:8786``.
         model: The model's registered name or path, as the workers are to open it.
-        gallery: The gallery's file or URL, likewise; a password in it goes over the network to the workers.
-        calibration: The calibration's file, likewise; None for the model's own.
+        gallery: The gallery's file or URL, as the workers open it; a password in it goes over the network.
+        calibration: The calibration's file, as the workers open it; None for the model's own.
         providers: Where the workers' networks run.
         threads: Threads within one network run.
         key: Of an encrypted gallery, as the workers are to read it: ``"env:NAME"``, or the path of a file
@@ -66,19 +66,8 @@ class DaskEngine:
     def answers(
         self, question: Question, blocks: Iterable[Sequence[SourceImage]]
     ) -> Generator[Answered, None, None]:
-        """See :meth:`Engine.answers`.
-
-        Args:
-            question: What is asked.
-            blocks: Images by their paths.
-
-        Raises:
-            InputError: ``distributed`` is not installed, or an image has no path, as a video's frames.
-            ProviderError: The scheduler or its workers cannot be reached, or too many were lost.
-            GalleryError: A worker has another gallery.
-            VerifyKitError: What stops a worker's run.
-        """
-        dask = batch_library("distributed", self.scheduler)
+        """See :meth:`Engine.answers`."""
+        dask = optional_library("distributed", self.scheduler)
         try:
             client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
@@ -100,7 +89,7 @@ class DaskEngine:
                 f"{self.scheduler}`"
             ) from error
         run, number = uuid.uuid4().hex, 0
-        opening, asked = self._opening(), asdict(question)
+        opening, plain = self._opening(), asdict(question)
         waiting: deque[Any] = deque()
         while True:
             # Looked up each time, since workers come and go.
@@ -110,7 +99,7 @@ class DaskEngine:
                     client.submit(
                         answer_on_worker,
                         opening,
-                        asked,
+                        plain,
                         [_named(image) for image in block],
                         key=f"verifykit-{run}-{number}",
                         retries=_RETRIES,
@@ -142,24 +131,11 @@ class DaskEngine:
 
 
 def answer_on_worker(
-    opening: dict[str, Any], asked: dict[str, Any], images: Sequence[tuple[str, str]]
+    opening: dict[str, Any], plain: dict[str, Any], images: Sequence[tuple[str, str]]
 ) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
-    """What a worker does with a block.
-
-    Args:
-        opening: The fields of :class:`DaskEngine` that say what to open.
-        asked: A :class:`~verifykit.batch.tables.Question` as plain values.
-        images: Name and path of each image.
-
-    Returns:
-        The rows, the gallery's state after the search, and the seconds that it took.
-
-    Raises:
-        GalleryError: The model or the calibration here is another than that of the question.
-        VerifyKitError: They cannot be opened.
-    """
+    """Answer a block on a worker; return rows, the gallery's state after the search, and seconds."""
     start = time.perf_counter()
-    question = Question(**{**asked, "rule": DecisionRule(**asked["rule"])})
+    question = Question(**{**plain, "rule": DecisionRule(**plain["rule"])})
     verifier = _verifier(opening)
     spec = verifier.spec
     if (spec.digest, calibration_digest(spec)) != (question.model, question.calibration):
@@ -210,5 +186,5 @@ def _absolute_key(key: str | None) -> str | None:
 
 
 def _absolute(model: str) -> str:
-    # A registered name is no path; a worker may run in another folder.
+    # A registered name is not a path; a worker may run in another folder.
     return str(Path(model).resolve()) if Path(model).is_file() else model

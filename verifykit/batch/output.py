@@ -1,4 +1,4 @@
-"""JSON lines on the disk: locked, checked, and continued behind the last whole line.
+"""JSON lines on disk: locked, checked, and continued after the last whole line.
 
 A line is an image's row, whatever form the output takes in the end. What was written outlives the
 process; of a line that was cut short when the process was killed, nothing is kept.
@@ -47,16 +47,7 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
 
 
 def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
-    """Check that a file is an output of this run; give an empty one its first line.
-
-    Args:
-        file: The output.
-        out: Its path, for messages.
-        header: What the first line must be.
-
-    Raises:
-        InputError: It is something else, or was begun with other settings; it is left as it was.
-    """
+    """Check that a file is an output of this run; give an empty one its first line."""
     file.seek(0)
     first = file.readline()
     if first.endswith(b"\n"):
@@ -73,16 +64,7 @@ def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
 
 
 def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
-    """Refuse to continue what was begun with other settings.
-
-    Args:
-        found: The header that is there.
-        header: The one that is wanted.
-        out: The output, for messages.
-
-    Raises:
-        InputError: They differ; the message says in what.
-    """
+    """Refuse to continue what was begun with other settings."""
     changed = [key for key in header if found.get(key) != header[key]]
     if changed:
         was = ", ".join(f"{key} was {found.get(key)!r}, is {header[key]!r}" for key in changed)
@@ -93,21 +75,10 @@ def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -
 
 
 def read_rows(file: BinaryIO, out: Path) -> Iterator[dict[str, Any]]:
-    """The whole lines behind the first, one by one; at the end the file stands behind the last.
-
-    Args:
-        file: The output, with its first line.
-        out: Its path, for messages.
-
-    Yields:
-        Rows, each with ``image``.
-
-    Raises:
-        InputError: A line is not a row.
-    """
+    """Yield the rows after the first line; at the end the file is positioned after the last whole line."""
     file.seek(0)
     end = len(file.readline())
-    # Counted here, since whoever takes the rows may move the file in between.
+    # Counted here, since a caller may move the file in between.
     number = 1
     while (line := file.readline()).endswith(b"\n"):
         number += 1
@@ -120,22 +91,13 @@ def read_rows(file: BinaryIO, out: Path) -> Iterator[dict[str, Any]]:
 
 
 def write_rows(file: BinaryIO, rows: Sequence[dict[str, Any]]) -> None:
-    """Append lines, and hand them to the system: they outlive this process.
-
-    Args:
-        file: The output, at its end.
-        rows: JSON-ready.
-    """
+    """Append lines, and hand them to the system: they outlive this process."""
     file.write(b"".join(map(_dump, rows)))
     file.flush()
 
 
 def not_ours(out: Path) -> str:
-    """The message about a file that is something else.
-
-    Args:
-        out: Its path.
-    """
+    """Return the message about a file that is something else."""
     return f"{str(out)!r} exists and is not an output of identify-batch; nothing was written to it"
 
 
@@ -145,7 +107,7 @@ def _parsed(line: bytes, out: Path, number: int) -> dict[str, Any]:
     except ValueError as error:
         raise InputError(f"{not_ours(out)}: line {number} is not JSON") from error
     if not isinstance(body, dict):
-        raise InputError(f"{not_ours(out)}: line {number} is no JSON object")
+        raise InputError(f"{not_ours(out)}: line {number} is not a JSON object")
     return body
 
 

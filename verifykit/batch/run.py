@@ -1,16 +1,14 @@
-"""One run: from a source to an output, continued where an earlier one stopped.
+"""Identify every image of a source, continued where an earlier run stopped.
 
-Decode, embed and search at once, with the same rows whatever the number of workers.
+Decoding, embedding and search run at once, with the same rows whatever the number of workers.
 
 Images are worked on in blocks of a fixed number, in the order of the source, and the batches of a block
 are made of its own faces in order. What a network computes for a face may depend, in its last bit, on
-the faces beside it; here these depend on nothing but the source, neither on threads nor on where a run
+the faces next to it; here these depend on nothing but the source, neither on threads nor on where a run
 was interrupted.
 
 One thread, the caller's, moves blocks from stage to stage; it submits no further block before the oldest
 was taken from it. So a slow disk holds up the decoding, and no queue grows.
-
-What a run came to.
 """
 
 from __future__ import annotations
@@ -80,6 +78,8 @@ _Acquired = list[Sample] | Refusal
 _Embedded = NDArray[np.float32] | Refusal
 _T = TypeVar("_T")
 
+FORMAT = 2
+
 
 @dataclass(frozen=True)
 class Answered:
@@ -106,43 +106,15 @@ class Engine(Protocol):
     def answers(
         self, question: Question, blocks: Iterable[Sequence[SourceImage]]
     ) -> Generator[Answered, None, None]:
-        """The answers, a block at a time, in order; closed early, it ends what it began.
+        """Yield the answers, a block at a time, in order; closed early, end what was begun.
 
         Args:
-            question: What is asked.
+            question: The options of the run.
             blocks: Images, read only as fast as answers are taken.
 
         Raises:
             VerifyKitError: What stops a run; a bad image does not.
         """
-
-
-def block_size(encoder: Encoder) -> int:
-    """How many images are worked on as a whole: several batches, so that most are full.
-
-    Args:
-        encoder: The model, on its provider.
-    """
-    return max(_LEAST_BLOCK, BATCH_SIZES[encoder.provider])
-
-
-def gallery_state(gallery: Gallery) -> dict[str, Any]:
-    """What tells this gallery from another, and changes when it is written to.
-
-    A gallery in a file or on a server counts its changes. Of one in memory nothing but the number of
-    subjects is known, so that one template in the place of another goes unnoticed.
-
-    Args:
-        gallery: The gallery.
-
-    Raises:
-        GalleryError: It cannot be read.
-    """
-    if not hasattr(gallery, "info"):
-        return {"subject_count": len(gallery)}
-    told = gallery.info()
-    known = ("created", "revision", "subject_count", "template_count")
-    return {name: told[name] for name in known if name in told}
 
 
 @dataclass
@@ -234,18 +206,26 @@ class _Block:
     embedding: list[Future[list[_Embedded]]] = field(default_factory=list)
 
 
-def answer_block(verifier: Verifier, question: Question, images: Sequence[SourceImage]) -> Answered:
-    """One block's answers, one step after the other in the thread of the caller.
+def block_size(encoder: Encoder) -> int:
+    """Return how many images are worked on as a whole: several batches, so that most are full."""
+    return max(_LEAST_BLOCK, BATCH_SIZES[encoder.provider])
 
-    Args:
-        verifier: The model and the gallery.
-        question: What is asked.
-        images: The block.
 
-    Raises:
-        GalleryError: The gallery cannot be read.
-        ProviderError: The provider failed.
+def gallery_state(gallery: Gallery) -> dict[str, Any]:
+    """Return what identifies this gallery, and changes when it is written to.
+
+    A gallery in a file or on a server counts its changes. Of one in memory nothing but the number of
+    subjects is known, so that one template in the place of another goes unnoticed.
     """
+    if not hasattr(gallery, "info"):
+        return {"subject_count": len(gallery)}
+    info = gallery.info()
+    known = ("created", "revision", "subject_count", "template_count")
+    return {name: info[name] for name in known if name in info}
+
+
+def answer_block(verifier: Verifier, question: Question, images: Sequence[SourceImage]) -> Answered:
+    """Answer one block, one step after the other in the thread of the caller."""
     with _one_blas_thread():
         acquired = [_acquire(verifier, image, question) for image in images]
         batches = _batches(verifier.encoder, acquired)
@@ -256,7 +236,7 @@ def answer_block(verifier: Verifier, question: Question, images: Sequence[Source
 def _one_blas_thread() -> threadpool_limits:
     """Keep BLAS to the thread that calls it, for as long as the workers have use for every core.
 
-    Its own threads spin for a while after each product: beside small galleries they took a fifth of
+    Its own threads spin for a while after each product: with small galleries they took a fifth of
     the processor (benchmarks.batch).
     """
     return threadpool_limits(1, user_api="blas")
@@ -332,6 +312,7 @@ class BatchSummary:
         matched_faces: Faces with at least one candidate.
         errors: Images that gave no answer, by error code.
         seconds: Time of this run: ``"total"``, and by stage, summed over its workers.
+        left_out: What a folder holds besides images, by reason, such as ``"hidden"``.
     """
 
     images: int
@@ -340,9 +321,10 @@ class BatchSummary:
     matched_faces: int
     errors: dict[str, int] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict, compare=False)
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready plain values."""
+        """Return JSON-ready plain values."""
         return asdict(self)
 
 
@@ -355,11 +337,7 @@ class Tally:
         self._matched = 0
 
     def add(self, row: Row) -> None:
-        """Count one image.
-
-        Args:
-            row: Its row.
-        """
+        """Count one image."""
         if "error" in row:
             self._errors[row["error"]] += 1
         for face in row.get("faces", ()):
@@ -367,17 +345,9 @@ class Tally:
             self._matched += bool(face["candidates"])
 
     def summary(self, images: int, resumed: int) -> BatchSummary:
-        """The counts as they are now.
-
-        Args:
-            images: Images of the source.
-            resumed: How many of them had a row from an earlier run.
-        """
+        """Return the counts as they are now."""
         errors = dict(sorted(self._errors.items()))
         return BatchSummary(images, resumed, self._faces, self._matched, errors)
-
-
-FORMAT = 2
 
 
 def identify_batch(
@@ -395,7 +365,7 @@ def identify_batch(
     every: int | None = None,
     workers: int | None = None,
     engine: Engine | None = None,
-    on_image: Callable[[int, int], None] | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> BatchSummary:
     """Identify every face in every image of a source.
 
@@ -404,7 +374,7 @@ def identify_batch(
     ``subject_id`` and ``score``), ``threshold``, ``fmr``, ``attack``, ``fpir``, ``gallery_size``, and the
     digests ``model`` and ``calibration``. In place of ``faces``, an image that could not be used has
     ``error`` (such as ``"no_face"`` or ``"unreadable"``) and ``message``. In CSV and Parquet a row is a
-    face; while the run goes on, its JSON lines lie beside the output, in ``<out>.journal``, and its
+    face; while it runs, its JSON lines are stored next to the output, in ``<out>.journal``, and its
     settings stay there, in ``<out>.state.json``.
 
     Args:
@@ -422,7 +392,7 @@ def identify_batch(
         workers: Threads that decode, detect and embed, at least 1; None takes one a core. The output does
             not depend on it. With several, a model opened with ``threads=1`` is the fastest.
         engine: What does the work instead of this process's threads.
-        on_image: Called with the number of images that are done and of all, also before the first.
+        on_progress: Called with the number of images that are done and of all, also before the first.
 
     Returns:
         Counts over the whole output.
@@ -476,10 +446,11 @@ def identify_batch(
         "block": block_size(verifier.encoder),
     }
     engine = engine or LocalEngine(verifier, workers or os.cpu_count() or 1)
-    run = _Run(question, images, count, header, engine, out, on_image)
+    run = _Run(question, images, count, header, engine, out, on_progress)
     summary = run.to_table() if as_table else run.to_lines(out)
     taken = {"total": time.perf_counter() - start, **engine.seconds}
-    return replace(summary, seconds={stage: round(taken[stage], 3) for stage in taken})
+    seconds = {stage: round(taken[stage], 3) for stage in taken}
+    return replace(summary, seconds=seconds, left_out=images.left_out)
 
 
 @dataclass
@@ -490,7 +461,7 @@ class _Run:
     header: dict[str, Any]
     engine: Engine
     out: Path
-    on_image: Callable[[int, int], None] | None
+    on_progress: Callable[[int, int], None] | None
     tally: Tally = field(default_factory=Tally)
 
     def to_table(self) -> BatchSummary:
@@ -521,8 +492,8 @@ class _Run:
                 f"{str(self.out)!r} is finished, of {count} images, and there are {self.count} now: a table "
                 "is not added to; give another output, or one that ends in .jsonl"
             )
-        if self.on_image:
-            self.on_image(summary.images, summary.images)
+        if self.on_progress:
+            self.on_progress(summary.images, summary.images)
         return replace(summary, resumed=summary.images)
 
     def to_lines(self, lines: Path) -> BatchSummary:
@@ -532,8 +503,8 @@ class _Run:
             # What was cut short goes, and only now that everything before it is known to be ours.
             file.truncate()
             done = resumed
-            if self.on_image:
-                self.on_image(done, max(done, self.count))
+            if self.on_progress:
+                self.on_progress(done, max(done, self.count))
             blocks = _blocks(todo, self.header["block"])
             with closing(self.engine.answers(self.question, blocks)) as answers:
                 for answered in answers:
@@ -543,13 +514,13 @@ class _Run:
                     for row in rows:
                         self.tally.add(row)
                         done += 1
-                        if self.on_image:
-                            self.on_image(done, max(done, self.count))
+                        if self.on_progress:
+                            self.on_progress(done, max(done, self.count))
             os.fsync(file.fileno())
         return self.tally.summary(done, resumed)
 
     def _todo(self, file: BinaryIO, lines: Path) -> tuple[int, int, Iterator[SourceImage]]:
-        """How many images have a row; of the images to work on how many have, too; and those images.
+        """Return how many images have a row, how many of those to work on have one too, and the latter.
 
         A block that was interrupted is worked on as a whole again.
         """
@@ -572,7 +543,7 @@ class _Run:
     def _added(
         self, file: BinaryIO, lines: Path, done: int
     ) -> tuple[int, int, Iterator[SourceImage]]:
-        """The same for a source that is not what it was: images without a row follow on the others."""
+        """Return the same for a source that has changed: images without a row follow the others."""
         names = [row["image"] for row in read_rows(file, lines)]
         known = set(names)
         begun = dict.fromkeys(names[done - done % self.header["block"] :])

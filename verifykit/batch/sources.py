@@ -1,26 +1,23 @@
-"""Where the images of a run come from: a folder, a list, a manifest or a video.
+"""Where the images of a run come from: a folder, a list, a table or a video.
 
 A source is read twice, once to count and check it and once to work on it, and is never held as a whole.
 """
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from verifykit.batch._extra import batch_library
-from verifykit.datasets import walk_images
+from verifykit.datasets import FolderImages, optional_library, read_paths
 from verifykit.errors import InputError
 from verifykit.types import ImageLike
 
 VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
-_COLUMNS = ("path", "image")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +25,7 @@ class SourceImage:
     """One image of a source.
 
     Attributes:
-        name: What the output calls it; within a source it tells one image from another.
+        name: What the output calls it; within a source it distinguishes one image from another.
         image: A path, or the pixels of a video's frame.
     """
 
@@ -40,20 +37,22 @@ class Source(Protocol):
     """Images in a fixed order.
 
     Attributes:
-        identity: What tells this source from another, JSON-ready.
+        identity: What distinguishes this source from another, JSON-ready.
+        left_out: What a folder holds besides images, by reason; complete after :meth:`count`.
     """
 
     identity: dict[str, Any]
+    left_out: dict[str, int]
 
     def count(self) -> int:
-        """How many images there are; for a video what its header says, which may be wrong.
+        """Return how many images there are; for a video what its header says, which may be wrong.
 
         Raises:
             InputError: The source cannot be read, or a part of it names no image.
         """
 
     def images(self) -> Iterator[SourceImage]:
-        """The images, in order, read as they are asked for.
+        """Yield the images, in order, read as they are taken.
 
         Raises:
             InputError: As :meth:`count`.
@@ -61,140 +60,92 @@ class Source(Protocol):
 
 
 def open_source(source: str | os.PathLike[str], every: int | None = None) -> Source:
-    """The source that a path stands for, told by its ending.
+    """Open the source at a path, whose suffix says what it is.
 
     Args:
         source: A folder; a ``.txt`` with a path a line; a ``.csv`` or ``.parquet`` with a column ``path``
-            or ``image``; or a video. Paths in a list are relative to the folder that it lies in.
+            or ``image``; or a video. Paths in a file are relative to the folder that it is stored in.
         every: Of a video, every n-th frame; None takes each.
 
     Raises:
-        InputError: There is no such file, it is of no known kind, or ``every`` is no positive integer or
-            given for something else than a video.
+        InputError: There is no such file, its kind is unknown, or ``every`` is not a positive integer
+            or given for something else than a video.
     """
     path = Path(source)
     suffix = path.suffix.lower()
     if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise InputError(f"every is a positive integer, got {every!r}")
+        raise InputError(f"every must be a positive integer, got {every!r}")
     if every is not None and (path.is_dir() or suffix not in VIDEO_SUFFIXES):
-        raise InputError(f"every={every} is for a video, and {str(path)!r} is none: leave it out")
+        raise InputError(
+            f"every={every} is for a video, and {str(path)!r} is not one: leave it out"
+        )
     if path.is_dir():
         return _Folder(path)
     if not path.exists():
         raise InputError(f"{str(path)!r} does not exist: check the path")
     if suffix in VIDEO_SUFFIXES:
         return _Video(path, every or 1)
-    kinds = {".txt": _TextList, ".csv": _CsvManifest, ".parquet": _ParquetManifest}
-    if suffix not in kinds:
+    if suffix == ".txt":
+        return _Listed(path, _lines)
+    if suffix not in (".csv", ".parquet"):
         raise InputError(
-            f"{str(path)!r} is not a folder, and its ending tells no list (.txt), manifest (.csv, "
-            f".parquet) or video ({', '.join(sorted(VIDEO_SUFFIXES))})"
+            f"{str(path)!r} is neither a folder nor a list (.txt), a table (.csv, .parquet) or a video "
+            f"({', '.join(sorted(VIDEO_SUFFIXES))}), by its suffix"
         )
-    return kinds[suffix](path)
+    if suffix == ".parquet":
+        optional_library("pyarrow.parquet", str(path))
+    return _Listed(path, read_paths)
 
 
 class _Folder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self.identity = {"path": str(path.resolve())}
+        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
-        return sum(1 for _ in walk_images(self._path))
+        found = FolderImages(self._path)
+        number = sum(1 for _ in found)
+        self.left_out = dict(sorted(found.left_out.items()))
+        return number
 
     def images(self) -> Iterator[SourceImage]:
-        for name in walk_images(self._path):
+        for name in FolderImages(self._path):
             yield SourceImage(name, os.path.join(self._path, name))  # noqa: PTH118 - a million
 
 
 class _Listed:
     """Names in a file."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, names: Callable[[Path], Iterator[str]]) -> None:
+        self._path, self._names = path, names
         self.identity = {"path": str(path.resolve())}
+        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
-        try:
-            return sum(1 for _ in self._names())
-        except OSError as error:
-            raise InputError(f"{str(self._path)!r} cannot be read: {error.strerror}") from error
+        return sum(1 for _ in self._names(self._path))
 
     def images(self) -> Iterator[SourceImage]:
-        for name in self._names():
+        for name in self._names(self._path):
             yield SourceImage(name, os.path.join(self._path.parent, name))  # noqa: PTH118 - a million
 
-    def _names(self) -> Iterator[str]:
-        raise AssertionError
 
-    def _column(self, names: list[str]) -> str:
-        found = [name for name in _COLUMNS if name in names]
-        if len(found) != 1:
-            raise InputError(
-                f"{str(self._path)!r}: one column named path or image is wanted, its columns are "
-                f"{', '.join(names) or 'none'}"
-            )
-        return found[0]
-
-
-class _TextList(_Listed):
-    def _names(self) -> Iterator[str]:
-        # Names of files may be no UTF-8, and are kept as they are.
-        with self._path.open(encoding="utf-8", errors="surrogateescape") as file:
+def _lines(path: Path) -> Iterator[str]:
+    """Yield a name a line; names of files may not be UTF-8, and are kept as they are."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
             for line in file:
                 if name := line.strip("\r\n"):
                     yield name
-
-
-class _CsvManifest(_Listed):
-    def _names(self) -> Iterator[str]:
-        with self._path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            try:
-                columns = next(rows, [])
-                place = columns.index(self._column(columns))
-                for row in rows:
-                    if not row:
-                        continue
-                    if len(row) != len(columns) or not row[place]:
-                        raise InputError(
-                            f"{str(self._path)!r}, line {rows.line_num}: {len(columns)} cells and a "
-                            f"path are wanted, got {row!r}"
-                        )
-                    yield row[place]
-            except csv.Error as error:
-                raise InputError(
-                    f"{str(self._path)!r}, line {rows.line_num}: no CSV: {error}"
-                ) from error
-
-
-class _ParquetManifest(_Listed):
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
-        self._parquet = batch_library("pyarrow.parquet", str(path))
-
-    def _names(self) -> Iterator[str]:
-        try:
-            with self._parquet.ParquetFile(self._path) as file:
-                column = self._column(file.schema_arrow.names)
-                row = 0
-                for batch in file.iter_batches(batch_size=4096, columns=[column]):
-                    for name in batch.column(0).to_pylist():
-                        row += 1
-                        if not isinstance(name, str) or not name:
-                            raise InputError(
-                                f"{str(self._path)!r}, row {row}: {column} is {name!r}, a path is wanted"
-                            )
-                        yield name
-        except (ValueError, OSError) as error:
-            if isinstance(error, InputError):
-                raise
-            raise InputError(f"{str(self._path)!r} is not a Parquet file: {error}") from error
+    except OSError as error:
+        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
 class _Video:
     def __init__(self, path: Path, every: int) -> None:
         self._path, self._every = path, every
         self.identity = {"path": str(path.resolve()), "every": every}
+        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
         import cv2

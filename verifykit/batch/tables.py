@@ -1,6 +1,6 @@
-"""The rows of a finished run as CSV or Parquet: one row a face, and one for an image without.
+"""Rows of a batch run: one image's answer as plain values, and tables of them as CSV or Parquet.
 
-What a run asks, and one image's answer as a row of plain values.
+A table has a row for each face, and one for an image without.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from verifykit._files import atomic_file
-from verifykit.batch._extra import batch_library
+from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
 from verifykit.types import Candidate, MultiFace, QualityGate, Sample
@@ -25,7 +25,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of every image, and what the answers depend on.
+    """The options of a run that the answers depend on.
 
     Attributes:
         rule: From which score on a subject is a candidate.
@@ -53,7 +53,7 @@ class Refusal:
     Attributes:
         code: ``"unreadable"``, an extractor's reason such as ``"no_face"``, ``"no_embedding"`` where the
             network gave nothing usable, or ``"failed"`` for what was not foreseen.
-        message: A sentence for people.
+        message: A human-readable sentence.
     """
 
     code: str
@@ -66,14 +66,7 @@ def answer_row(
     found: Sequence[Sequence[Candidate]],
     question: Question,
 ) -> Row:
-    """The row of an image that could be used.
-
-    Args:
-        name: The image.
-        samples: Its faces, at least one, largest first.
-        found: For each of them its candidates.
-        question: What was asked.
-    """
+    """Return the row of an image that could be used: its faces, each with its candidates."""
     faces = [
         {
             "box_px": sample.detection.box_px if sample.detection else None,
@@ -88,13 +81,7 @@ def answer_row(
 
 
 def refusal_row(name: str, refusal: Refusal, question: Question) -> Row:
-    """The row of an image that could not be used.
-
-    Args:
-        name: The image.
-        refusal: Why.
-        question: What was asked.
-    """
+    """Return the row of an image that could not be used."""
     why = {"decision": refusal.code, "error": refusal.code, "message": refusal.message}
     return {"image": name, **why, **_context(question)}
 
@@ -128,22 +115,14 @@ _SAME = ("threshold", "fmr", "attack", "fpir", "gallery_size", "model", "calibra
 
 
 def is_table(out: Path) -> bool:
-    """Whether an output is a table, and not JSON lines, by its ending.
-
-    Args:
-        out: Its path.
-
-    Raises:
-        InputError: It ends in neither of ``.jsonl``, ``.csv`` and ``.parquet``, or what writes Parquet
-            is not installed.
-    """
+    """Return whether an output is a table, and not JSON lines, by its suffix."""
     suffix = out.suffix.lower()
     if suffix not in (".jsonl", ".csv", ".parquet"):
         raise InputError(
             f"{str(out)!r}: an output ends in .jsonl, .csv or .parquet, which is what it becomes"
         )
     if suffix == ".parquet":
-        batch_library("pyarrow.parquet", str(out))
+        optional_library("pyarrow.parquet", str(out))
     return suffix != ".jsonl"
 
 
@@ -172,8 +151,8 @@ def _faces(rows: Iterable[Row]) -> Iterator[Row]:
         for number, face in enumerate(row.get("faces", ())):
             sides = ("left_px", "top_px", "width_px", "height_px")
             box = dict(zip(sides, face["box_px"] or (None,) * 4, strict=True))
-            told = {key: face[key] for key in ("reasons", "decision", "candidates")}
-            yield {"image": row["image"], "face": number, **box, **told, **same}
+            shown = {key: face[key] for key in ("reasons", "decision", "candidates")}
+            yield {"image": row["image"], "face": number, **box, **shown, **same}
 
 
 def _write_csv(rows: Iterable[Row], path: Path) -> None:
@@ -189,7 +168,10 @@ def _write_csv(rows: Iterable[Row], path: Path) -> None:
 
 
 def _write_parquet(rows: Iterable[Row], path: Path) -> None:
-    pa, parquet = batch_library("pyarrow", str(path)), batch_library("pyarrow.parquet", str(path))
+    pa, parquet = (
+        optional_library("pyarrow", str(path)),
+        optional_library("pyarrow.parquet", str(path)),
+    )
     text, number, count = pa.string(), pa.float64(), pa.int64()
     candidate = pa.struct([("subject_id", text), ("score", number)])
     numbers = ("left_px", "top_px", "width_px", "height_px", "threshold", "fmr", "fpir")
@@ -208,9 +190,9 @@ def _write_parquet(rows: Iterable[Row], path: Path) -> None:
 
 
 def _as_utf8(face: Row) -> dict[str, Any]:
-    """Names of files may be no UTF-8, and Parquet takes nothing else."""
-    told = {"image": face["image"], "message": face.get("message")}
-    for key, value in told.items():
+    """Return the row in UTF-8: names of files may be something else, which Parquet does not take."""
+    texts = {"image": face["image"], "message": face.get("message")}
+    for key, value in texts.items():
         if value is not None:
-            told[key] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    return {**face, **told}
+            texts[key] = value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return {**face, **texts}

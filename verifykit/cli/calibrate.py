@@ -1,4 +1,4 @@
-"""``verifykit calibrate``: thresholds from a user's own pictures."""
+"""``verifykit calibrate``: thresholds from a user's own images."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by so many subjects of the data; no searches then. Rarely helps.",
+            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
         ),
     ] = 0,
     model_out: Annotated[
@@ -61,16 +61,13 @@ def calibrate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure thresholds on your own pictures, for the model to decide by.
+    """Measure thresholds on your own images, for the model to decide by.
 
     Every false match rate from 0.1 down to three over the number of comparisons of different subjects.
     """
     with outcome(as_json=as_json, debug=debug):
-        from verifykit import modelfile
+        from verifykit import evaluation, modelfile
         from verifykit._files import atomic_write
-        from verifykit.evaluation.calibrate import calibrate as measure
-        from verifykit.evaluation.embedding import ModelEmbedder
-        from verifykit.evaluation.pairs import read_data
         from verifykit.models import load
         from verifykit.verifier import open_encoder
 
@@ -80,19 +77,19 @@ def calibrate(
                 raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
             if target is not None and target.is_dir():
                 raise InputError(f"{str(target)!r} is a folder: give the name of a file")
-        read = read_data(data, images=images)
+        read = evaluation.read_data(data, images=images)
         face, gate = choices(read.kind, multi_face, quality)
         encoder = open_encoder(model, providers=providers, threads=threads)
-        embedder = ModelEmbedder(encoder, model, multi_face=face, quality=gate)
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
-            found = measure(
+        embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
+            found = evaluation.calibrate(
                 embedder,
                 read,
                 name=name,
                 counts=counts,
                 cohort=cohort,
                 cache=kept,
-                on_image=on_image,
+                on_progress=on_progress,
             )
         atomic_write(out, found.to_json().encode())
         if model_out is not None:

@@ -1,4 +1,4 @@
-"""``verifykit cluster``: which pictures of a folder show the same person?"""
+"""``verifykit cluster``: group the faces of a folder's images by person."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from verifykit.cli.options import (
     ThresholdOption,
 )
 from verifykit.cli.render import counted, rate_text
+from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def cluster(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Group the faces in all images of a folder by person, nobody being enrolled.
+    """Group the faces in all images of a folder by person, without a gallery.
 
     Writes a line a face: image, number in it, cluster (1 is the largest), box, warnings. An image without a
     usable face has a line with the reason. Without a rate it takes the one at which less than one false
@@ -89,6 +90,7 @@ def cluster(
             "clusters": found.cluster_count,
             "sizes": _sizes(found),
             "errors": dict(sorted(refused.items())),
+            "left_out": dict(found.left_out),
             "threshold": found.rule.threshold,
             "fmr": found.rule.fmr,
             "attack": found.rule.attack,
@@ -131,6 +133,7 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
         f"{counted(count, 'image')} not usable: {reason}"
         for reason, count in sorted(refused.items())
     ]
+    lines += left_out_sentences(found.left_out)
     rule = found.rule
     lines += [
         f"threshold  {rule.threshold:.4f}",

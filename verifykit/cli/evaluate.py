@@ -1,4 +1,4 @@
-"""``verifykit evaluate``: error rates on a user's own pictures, as a report."""
+"""``verifykit evaluate``: error rates on a user's own images, as a report."""
 
 from __future__ import annotations
 
@@ -55,25 +55,21 @@ def evaluate(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Measure how often models are wrong on your own pictures, and write a report.
+    """Measure how often models are wrong on your own images, and write a report.
 
-    Embeds each picture once; what gives no template is counted by reason.
+    Embeds each image once; what gives no template is counted by reason.
     """
     with outcome(as_json=as_json, debug=debug):
-        from verifykit.evaluation.embedding import ModelEmbedder
-        from verifykit.evaluation.evaluate import Measurement
-        from verifykit.evaluation.evaluate import evaluate as measure
-        from verifykit.evaluation.hardest_pairs import pictures_of
-        from verifykit.evaluation.pairs import read_data
-        from verifykit.evaluation.report import require_report_libraries, write_report
+        from verifykit import evaluation
+        from verifykit.evaluation.report import require_report_libraries
         from verifykit.verifier import open_encoder
 
         require_report_libraries()
-        read = read_data(data, images=images)
+        read = evaluation.read_data(data, images=images)
         out.mkdir(parents=True, exist_ok=True)  # before the long part, not after it
         face, gate = choices(read.kind, multi_face, quality)
         embedders = [
-            ModelEmbedder(
+            evaluation.ModelEmbedder(
                 open_encoder(name, calibration, providers=providers, threads=threads),
                 name,
                 multi_face=face,
@@ -81,17 +77,16 @@ def evaluate(
             )
             for name in model or ["face"]
         ]
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_image:
-            report = measure(
+        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
+            report = evaluation.evaluate(
                 embedders,
                 read,
-                multi_face=face,
-                quality=gate,
                 cache=kept,
-                measurement=Measurement(worst=worst),
-                on_image=lambda _, done, count: on_image(done, count),
+                measurement=evaluation.Measurement(hardest_pairs=worst),
+                on_progress=lambda _, done, count: on_progress(done, count),
             )
-        written = write_report(report, out, pictures_of(report, read, embedders))
+        crops = evaluation.crops_of(report, read, embedders)
+        written = evaluation.write_report(report, out, crops)
         emit(
             {**report.to_dict(), "written": [str(path) for path in written]},
             _text(report, written),

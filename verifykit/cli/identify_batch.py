@@ -1,4 +1,4 @@
-"""``verifykit identify-batch``: everybody in every image of a folder, a list or a video."""
+"""``verifykit identify-batch``: the faces in every image of a folder, a list, a table or a video."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ from verifykit.cli.options import (
     open_reader,
 )
 from verifykit.cli.render import columns
+from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
 
 
@@ -105,7 +106,7 @@ def identify_batch(
             calibration=calibration,
             key=gallery_key(key_file),
         )
-        with progress("identify") as on_image:
+        with progress("identify") as on_progress:
             summary = batch.identify_batch(
                 verifier,
                 source,
@@ -120,7 +121,7 @@ def identify_batch(
                 every=every,
                 workers=workers,
                 engine=cluster,
-                on_image=on_image,
+                on_progress=on_progress,
             )
         emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
 
@@ -140,4 +141,5 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
     rows += [(f"  {stage}, all workers", f"{taken:.1f}") for stage, taken in stages.items()]
     if new:
         rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
-    return f"{columns(('', 'count'), rows)}\nwritten to {out}"
+    lines = [columns(("", "count"), rows), *left_out_sentences(summary.left_out)]
+    return "\n".join([*lines, f"written to {out}"])

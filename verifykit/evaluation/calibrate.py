@@ -1,8 +1,7 @@
-"""Thresholds from a user's own pictures.
+"""Calibrate a model on a user's own images: operating points and evidence.
 
-Operating points and evidence, for each attack and number of references that the data support.
-
-Scores against several references: the same threshold means another rate when more are fused.
+For each attack and number of references that the data support, since the same threshold means another rate
+when the scores of more references are fused.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from verifykit import __version__
 from verifykit.calibration import Calibration
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.errors import CalibrationError, InputError
 from verifykit.evaluation.embedding import (
     Embedded,
@@ -29,7 +28,7 @@ from verifykit.evaluation.embedding import (
 from verifykit.evaluation.one_to_one import supported
 from verifykit.evaluation.pairs import (
     Comparisons,
-    EveryPair,
+    ScoredComparisons,
     columns,
     count_pairs,
     data_digest,
@@ -62,182 +61,6 @@ DRAWS = 20
 # Large data need no repeated draws, and one draw of every comparison would take hours.
 _MOST_SCORES = 4_000_000
 
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Scores of one kind, and whose they are.
-
-    Attributes:
-        scores: (P,) float32.
-        probe: (P,) int64, the probe's subject; of an imitation, who is imitated.
-        reference: (P,) int64, the references' subject.
-    """
-
-    scores: NDArray[np.float32]
-    probe: NDArray[np.int64]
-    reference: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceScores:
-    """Scores of probes against the fused references of a subject, every draw's.
-
-    Attributes:
-        reference_count: K, how many references are fused.
-        subjects: How many subjects had enough genuine images.
-        draws: How often the same comparison is among the non-mated and the skilled scores.
-        mated: A subject's genuine images that are no references of the draw.
-        non_mated: Genuine images of other subjects (random forgeries).
-        skilled: Imitations of the subject; empty without any.
-    """
-
-    reference_count: int
-    subjects: int
-    draws: int
-    mated: Pool
-    non_mated: Pool
-    skilled: Pool
-
-
-def draw_scores(
-    embeddings: Embeddings,
-    subjects: Sequence[str],
-    forged: Sequence[bool],
-    fusion: Fusion,
-    reference_count: int,
-    *,
-    populations: Sequence[str] | None = None,
-    cohort: Cohort | None = None,
-    draws: int = DRAWS,
-    most: int = _MOST_SCORES,
-    seed: int = 0,
-) -> ReferenceScores:
-    """Enrol K genuine images of each subject, again and again, and score everything else against them.
-
-    A single reference needs no draws: every pair of images is scored once, by :func:`every_pair`.
-
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        fusion: How K scores become one, as the runtime does it.
-        reference_count: K, at least 1; only subjects with more than K genuine images are enrolled.
-        populations: (N,) names; strangers are those of the subject's own. None is one population.
-        cohort: What scores are normalised by; None for bare cosines.
-        draws: Sets of references a subject, at least 1; they may overlap or, where there are few
-            images, repeat.
-        most: Non-mated scores to stay below: first with fewer draws, then with fewer probes, which are
-            drawn too. Not for a single reference.
-        seed: Of the draws; the same seed gives the same scores.
-
-    Returns:
-        The scores; empty pools where nobody has enough images.
-    """
-    names, owner = np.unique(np.asarray(subjects, np.str_), return_inverse=True)
-    place = np.zeros(len(owner), np.int64)
-    if populations is not None:
-        place = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
-    fake = np.asarray(forged, bool)
-    counts = np.bincount(owner[~fake], minlength=len(names))
-    enough = np.flatnonzero(counts > reference_count)
-    scorer = _Scorer(embeddings, cohort)
-    if reference_count == 1:
-        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
-        return _single(pairs, owner, len(enough), scorer)
-    # A subject's population is that of its first image.
-    home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
-    sizes = np.bincount(place[~fake], minlength=int(place.max(initial=0)) + 1)
-    strangers = sum(int(sizes[home[who]] - counts[who]) for who in home)
-    draws = max(1, min(draws, most // max(1, strangers)))
-    share = min(1.0, most / max(1, strangers))
-    random = np.random.default_rng((seed, reference_count))
-    pools = _Pools(scorer, owner)
-    for who in enough.tolist():
-        genuine = np.flatnonzero((owner == who) & ~fake)
-        others = np.flatnonzero((owner != who) & ~fake & (place == home[who]))
-        imitations = np.flatnonzero((owner == who) & fake)
-        for _ in range(draws):
-            drawn = random.permutation(genuine)
-            met = others
-            if share < 1.0:
-                met = others[random.random(len(others)) < share]
-            rows = reference_rows(embeddings[drawn[:reference_count]], fusion)
-            pools.add("mated", drawn[reference_count:], who, rows)
-            pools.add("non_mated", met, who, rows)
-            pools.add("skilled", imitations, who, rows)
-    return ReferenceScores(
-        reference_count,
-        len(enough),
-        draws,
-        pools.joined("mated"),
-        pools.joined("non_mated"),
-        pools.joined("skilled"),
-    )
-
-
-def _single(
-    found: EveryPair, owner: NDArray[np.int64], enough: int, scorer: _Scorer
-) -> ReferenceScores:
-    mated, random, skilled = (
-        Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])
-        for kind in (found.mated, found.random, found.skilled)
-    )
-    return ReferenceScores(1, enough, 1, mated, random, skilled)
-
-
-class _Scorer:
-    """Scores as the runtime gives them, normalised if there is a cohort."""
-
-    def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
-        self._units, self._cohort = unit_rows(embeddings), cohort
-        self._own = None if cohort is None else cohort_statistics(cohort, self._units)
-
-    def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
-        if self._own is None:
-            return kind.scores
-        return normalise(
-            kind.scores, _taken(self._own, kind.probe), _taken(self._own, kind.reference)
-        )
-
-    def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """As :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
-        if not len(probes):
-            return np.empty(0, np.float32)
-        # The other way round as there: products and their order are the same.
-        scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
-        best: NDArray[np.float32] = scores.max(axis=0)
-        if self._cohort is None or self._own is None:
-            return best
-        theirs = _taken(cohort_statistics(self._cohort, rows), scores.argmax(axis=0))
-        return normalise(best, _taken(self._own, probes), theirs)
-
-
-def _taken(statistics: Statistics, at: NDArray[np.integer]) -> Statistics:
-    return Statistics(statistics.mean[at], statistics.deviation[at])
-
-
-class _Pools:
-    def __init__(self, scorer: _Scorer, owner: NDArray[np.int64]) -> None:
-        self._scorer, self._owner = scorer, owner
-        self._parts: dict[str, list[Pool]] = {"mated": [], "non_mated": [], "skilled": []}
-
-    def add(
-        self, kind: str, probes: NDArray[np.int64], who: int, rows: NDArray[np.float32]
-    ) -> None:
-        scores = self._scorer.fused(probes, rows)
-        reference = np.full(len(probes), who, np.int64)
-        self._parts[kind].append(Pool(scores, self._owner[probes], reference))
-
-    def joined(self, kind: str) -> Pool:
-        labels = np.empty(0, np.int64)
-        every = [*self._parts[kind], Pool(np.empty(0, np.float32), labels, labels)]
-        return Pool(
-            np.concatenate([part.scores for part in every]),
-            np.concatenate([part.probe for part in every]),
-            np.concatenate([part.reference for part in every]),
-        )
-
-
 # 1, 5 and 2 of every decade, so that a rate between two decades is not answered by one ten times lower.
 _DECADES = (1e-1, *(digit * 10.0**-power for power in range(2, 8) for digit in (5, 2, 1)))
 _FMRS = tuple(float(f"{fmr:.0e}") for fmr in _DECADES)
@@ -245,6 +68,176 @@ FMRS: Mapping[Attack, tuple[float, ...]] = {"random_forgery": _FMRS, "skilled_fo
 """The rates that are looked for; those that the data do not support are left out."""
 
 _LEAST_SUBJECTS = 5  # fewer say how these people write, and nothing about others
+
+_USUAL_RANDOM_FMR = 1e-3
+_HIGHEST_RANDOM_FMR = 1e-2
+_SKILLED_FMR = 5e-2
+_NEAREST = 100  # of the cohort's scores
+
+
+def calibrate(
+    embedder: ModelEmbedder,
+    data: Dataset,
+    *,
+    name: str = "",
+    counts: Sequence[int] = REFERENCE_COUNTS,
+    cohort: int = 0,
+    draws: int = DRAWS,
+    seed: int = 0,
+    cache: EmbeddingCache | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Measure operating points and evidence on data.
+
+    Every rate from 1e-1 down to what the non-mated comparisons support, three over their number, for each
+    attack and number of references.
+
+    Args:
+        embedder: The model, with what it does with several faces and weak samples.
+        data: Images, subjects, comparisons. Listed pairs give thresholds of single references only.
+        name: What to call the data; empty takes the folder's or file's own name.
+        counts: Numbers of references, each at least 1; those with too few subjects are left out.
+        cohort: How many subjects, drawn at random, make a cohort that scores are normalised by; they are
+            left out of everything else. 0, the default, for bare cosines (docs/adr/0011).
+        draws: Sets of references a subject.
+        seed: Of every draw.
+        cache: Embeddings of earlier runs; None computes everything.
+        on_progress: Called with the number of images that are done and of all.
+
+    Raises:
+        CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
+            usable.
+        InputError: A number of references is below 1, or a cohort of one subject, of more than half of the
+            subjects, or for listed pairs is requested.
+        ModelContractError: The network returned a row that is zero or not finite.
+        ProviderError: The provider failed.
+    """
+    if not counts or min(counts) < 1:
+        raise InputError(f"numbers of references are at least 1, got {list(counts)}")
+    embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
+    usable = np.flatnonzero(embedded.row_of >= 0).tolist()
+    chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
+    measured, non_mated = _measure(
+        embedder, data, embedded, usable, chosen, (sorted(set(counts)), draws, seed)
+    )
+    lost = failures(data.images, embedded)
+    if not measured.points:
+        why = ", ".join(f"{each.count} {each.reason}" for each in lost)
+        raise CalibrationError(
+            f"{non_mated} non-mated comparisons are too few: FMR 0.1 takes 30, 0.001 takes 3,000, 1e-6 "
+            f"three million; {len(usable)} of {len(data.images)} images gave a template"
+            f"{f' ({why})' if why else ''}; take more subjects"
+        )
+    default_fmr, default_attack = default_rate(measured.points, embedder.spec)
+    return Calibration(
+        model=embedder.spec.name,
+        spec_digest=embedder.spec.digest,
+        fusion=embedder.spec.fusion,
+        operating_points=measured.points,
+        evidence=measured.evidence,
+        default_fmr=default_fmr,
+        default_attack=default_attack,
+        data=name or data.source.resolve().name,
+        data_digest=data_digest(data, embedded.file_digests),
+        subject_count=len({data.images[n].subject for n in usable}),
+        image_count=len(usable),
+        failures=tuple((each.reason, each.count) for each in lost),
+        multi_face=embedder.multi_face,
+        quality=embedder.quality,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        verifykit_version=__version__,
+        cohort=chosen,
+    )
+
+
+def _drawn_cohort(
+    data: Dataset, embedded: Embedded, usable: list[int], size: int, seed: int
+) -> tuple[Cohort | None, list[int]]:
+    """Return one genuine image each of some subjects as a cohort, and the images of the others."""
+    if size == 0:
+        return None, usable
+    subjects = sorted({data.images[n].subject for n in usable if not data.images[n].is_forgery})
+    if data.pairs is not None or not 2 <= size <= len(subjects) // 2:
+        raise InputError(
+            f"a cohort of {size} of {len(subjects)} usable subjects: it takes two at least and half of "
+            "them at the most, of a folder or a CSV of images"
+        )
+    taken = set(np.random.default_rng(seed).permutation(subjects)[:size].tolist())
+    first: dict[str, int] = {}
+    for n in usable:
+        if data.images[n].subject in taken and not data.images[n].is_forgery:
+            first.setdefault(data.images[n].subject, n)
+    rows = embedded.rows[embedded.row_of[sorted(first.values())]]
+    left = [n for n in usable if data.images[n].subject not in taken]
+    return Cohort.of(rows, min(size, _NEAREST)), left
+
+
+def _measure(
+    embedder: ModelEmbedder,
+    data: Dataset,
+    embedded: Embedded,
+    usable: Sequence[int],
+    cohort: Cohort | None,
+    how: tuple[Sequence[int], int, int],
+) -> tuple[Measured, int]:
+    """Return what the data support, and the number of random non-mated comparisons of single images."""
+    counts, draws, seed = how
+    if not usable:
+        return Measured((), ()), 0
+    if data.pairs is None:
+        subjects, forged, populations = columns([data.images[n] for n in usable])
+        found = measured_points(
+            embedded.rows[embedded.row_of[usable]],
+            subjects,
+            forged,
+            embedder.spec.fusion,
+            populations=populations,
+            cohort=cohort,
+            counts=counts,
+            draws=draws,
+            seed=seed,
+        )
+        return found, count_pairs(subjects, forged, populations)["random"]
+    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    scored = score_comparisons(data, embedded)
+    pools = [
+        Pool(kind.scores, labels[kind.probe], labels[kind.reference])
+        for kind in (scored.mated, scored.random, scored.skilled)
+    ]
+    single = ReferenceScores(1, len(data.subjects), 1, *pools)
+    return points_of(single, seed=seed), scored.random.scores.size
+
+
+def default_rate(
+    points: Sequence[OperatingPoint], spec: ModelSpec | None = None
+) -> tuple[float | None, Attack]:
+    """Return the rate and attack that a model decides by when none is requested.
+
+    The model's own default rate, if these points support it, and never another attack than its own: 1 in
+    20 skilled forgeries is not 1 in 20 strangers. Else against skilled forgeries if they were measured, then
+    at 5e-2. Random forgeries happen all the time and to every subject, so their rate must be low; a skilled
+    forger is an attacker, who has to exist first and has studied this one subject, and a rate as low as for
+    random ones would be paid for by far more genuine samples that are turned away. Against random
+    forgeries at the rate nearest to 1e-3 from above.
+    """
+
+    def rates(attack: Attack) -> list[float]:
+        mine = [point for point in points if point.attack == attack]
+        fewest = min((point.reference_count for point in mine), default=1)
+        return [point.fmr for point in mine if point.reference_count == fewest]
+
+    skilled = any(point.attack == "skilled_forgery" for point in points)
+    attack: Attack = "skilled_forgery" if skilled else "random_forgery"
+    if spec is not None and spec.default_fmr is not None:
+        attack = spec.default_attack
+        if min(rates(attack), default=1.0) <= spec.default_fmr * (1 + 1e-9):
+            return spec.default_fmr, attack
+    if attack == "skilled_forgery":
+        highest = _SKILLED_FMR * (1 + 1e-9)
+        return max((fmr for fmr in rates(attack) if fmr <= highest), default=None), attack
+    highest = _HIGHEST_RANDOM_FMR * (1 + 1e-9)
+    usual = [fmr for fmr in rates(attack) if _USUAL_RANDOM_FMR * (1 - 1e-9) <= fmr <= highest]
+    return min(usual, default=None), attack
 
 
 @dataclass(frozen=True)
@@ -273,29 +266,12 @@ def measured_points(
     draws: int = DRAWS,
     seed: int = 0,
 ) -> Measured:
-    """A point for each attack, number of references and rate that enough comparisons stand behind.
+    """Return a point for each attack, number of references and rate with enough comparisons.
 
     A threshold is that of all draws' scores together, but a probe against a subject is one comparison
     however often the subject's references are drawn: that is what ``non_mated_count`` counts and what
     the rule of three, 3 / FMR, is held against. ``false_match_count`` is the mean over the draws,
     rounded down. With a single reference a comparison is a pair of images.
-
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        fusion: How several scores become one, as the runtime does it.
-        populations: (N,) names; strangers are those of the subject's own. None is one population.
-        cohort: What scores are normalised by; its subjects are not among these. None for bare cosines.
-        counts: Numbers of references; those for which fewer than five subjects have more genuine
-            images than that are left out, except for one.
-        fmrs: The rates for each attack, in (0, 1).
-        draws: Sets of references a subject.
-        seed: Of the draws.
-
-    Returns:
-        May be empty. The rate of a point is the one asked for; equal scores match together, so fewer may
-        have matched than it allows.
     """
     points: list[OperatingPoint] = []
     evidence: list[Evidence] = []
@@ -326,14 +302,7 @@ def points_of(
     highest: float = 1.0,
     seed: int = 0,
 ) -> Measured:
-    """The points of one number of references: see :func:`measured_points`.
-
-    Args:
-        scores: Mated, random and skilled.
-        fmrs: The rates for each attack, in (0, 1).
-        highest: The end of the scale of scores.
-        seed: Of the bootstrap.
-    """
+    """Return the points of one number of references: see :func:`measured_points`."""
     labels = [
         pool.probe.max(initial=0) for pool in (scores.mated, scores.non_mated, scores.skilled)
     ]
@@ -398,7 +367,7 @@ def _with_intervals(
 def _interval(
     events: NDArray[np.bool_], bootstrap: SubjectBootstrap | None, draws: int
 ) -> tuple[float, float] | None:
-    """Of the counts of one draw: repeated draws of a subject's references are no further comparisons."""
+    """Return the interval of the counts of one draw: repeated draws are not further comparisons."""
     if bootstrap is None:
         return None
     errors, trials = int(events.sum()) // draws, events.size // draws
@@ -427,181 +396,159 @@ def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons
     return replace(found, cllr=cllr(*llrs))
 
 
-_USUAL_RANDOM_FMR = 1e-3
-_HIGHEST_RANDOM_FMR = 1e-2
-_SKILLED_FMR = 5e-2
-_NEAREST = 100  # of the cohort's scores
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Scores of one kind, and their subjects.
+
+    Attributes:
+        scores: (P,) float32.
+        probe: (P,) int64, the probe's subject; of an imitation, who is imitated.
+        reference: (P,) int64, the references' subject.
+    """
+
+    scores: NDArray[np.float32]
+    probe: NDArray[np.int64]
+    reference: NDArray[np.int64]
 
 
-def calibrate(
-    embedder: ModelEmbedder,
-    data: EvaluationData,
+@dataclass(frozen=True, eq=False)
+class ReferenceScores:
+    """Scores of probes against the fused references of a subject, of every draw.
+
+    Attributes:
+        reference_count: K, how many references are fused.
+        subjects: How many subjects had enough genuine images.
+        draws: How often the same comparison is among the non-mated and the skilled scores.
+        mated: A subject's genuine images that are not references of the draw.
+        non_mated: Genuine images of other subjects (random forgeries).
+        skilled: Imitations of the subject; empty without any.
+    """
+
+    reference_count: int
+    subjects: int
+    draws: int
+    mated: Pool
+    non_mated: Pool
+    skilled: Pool
+
+
+def draw_scores(
+    embeddings: Embeddings,
+    subjects: Sequence[str],
+    forged: Sequence[bool],
+    fusion: Fusion,
+    reference_count: int,
     *,
-    name: str = "",
-    counts: Sequence[int] = REFERENCE_COUNTS,
-    cohort: int = 0,
+    populations: Sequence[str] | None = None,
+    cohort: Cohort | None = None,
     draws: int = DRAWS,
+    most: int = _MOST_SCORES,
     seed: int = 0,
-    cache: EmbeddingCache | None = None,
-    on_image: Callable[[int, int], None] | None = None,
-) -> Calibration:
-    """Measure operating points and evidence on data.
+) -> ReferenceScores:
+    """Enroll K genuine images of each subject, again and again, and score everything else against them.
 
-    Every rate from 1e-1 down to what the non-mated comparisons support, three over their number, for each
-    attack and number of references.
-
-    Args:
-        embedder: The model, with what it does with several faces and weak samples.
-        data: Images, subjects, comparisons. Listed pairs give thresholds of single references only.
-        name: What to call the data; empty takes the folder's or file's own name.
-        counts: Numbers of references, each at least 1; those with too few subjects are left out.
-        cohort: How many subjects, drawn at random, make a cohort that scores are normalised by; they are
-            left out of everything else. 0, the default, for bare cosines (docs/adr/0011).
-        draws: Sets of references a subject.
-        seed: Of every draw.
-        cache: Embeddings of earlier runs; None computes everything.
-        on_image: Called with the number of images that are done and of all.
-
-    Raises:
-        CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
-            usable.
-        InputError: A number of references is below 1, or a cohort of one subject, of more than half of the
-            subjects, or for listed pairs is wanted.
-        ModelContractError: The network returned a row that is zero or not finite.
-        ProviderError: The provider failed.
+    A single reference needs no draws: every pair of images is scored once, by :func:`every_pair`.
     """
-    if not counts or min(counts) < 1:
-        raise InputError(f"numbers of references are at least 1, got {list(counts)}")
-    embedded = embed_images(embedder, data.images, cache=cache, on_image=on_image)
-    usable = np.flatnonzero(embedded.row_of >= 0).tolist()
-    chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
-    measured, non_mated = _measure(
-        embedder, data, embedded, usable, chosen, (sorted(set(counts)), draws, seed)
-    )
-    lost = failures(data.images, embedded)
-    if not measured.points:
-        why = ", ".join(f"{each.count} {each.reason}" for each in lost)
-        raise CalibrationError(
-            f"{non_mated} non-mated comparisons are too few: FMR 0.1 takes 30, 0.001 takes 3,000, 1e-6 "
-            f"three million; {len(usable)} of {len(data.images)} images gave a template"
-            f"{f' ({why})' if why else ''}; take more subjects"
-        )
-    default_fmr, default_attack = default_rate(measured.points, embedder.spec)
-    return Calibration(
-        model=embedder.spec.name,
-        spec_digest=embedder.spec.digest,
-        fusion=embedder.spec.fusion,
-        operating_points=measured.points,
-        evidence=measured.evidence,
-        default_fmr=default_fmr,
-        default_attack=default_attack,
-        data=name or data.source.resolve().name,
-        data_digest=data_digest(data, embedded.file_digests),
-        subject_count=len({data.images[n].subject for n in usable}),
-        image_count=len(usable),
-        failures=tuple((each.reason, each.count) for each in lost),
-        multi_face=embedder.multi_face,
-        quality=embedder.quality,
-        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        verifykit_version=__version__,
-        cohort=chosen,
+    names, owner = np.unique(np.asarray(subjects, np.str_), return_inverse=True)
+    place = np.zeros(len(owner), np.int64)
+    if populations is not None:
+        place = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
+    fake = np.asarray(forged, bool)
+    counts = np.bincount(owner[~fake], minlength=len(names))
+    enough = np.flatnonzero(counts > reference_count)
+    scorer = _Scorer(embeddings, cohort)
+    if reference_count == 1:
+        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
+        return _single(pairs, owner, len(enough), scorer)
+    # A subject's population is that of its first image.
+    home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
+    sizes = np.bincount(place[~fake], minlength=int(place.max(initial=0)) + 1)
+    strangers = sum(int(sizes[home[who]] - counts[who]) for who in home)
+    draws = max(1, min(draws, most // max(1, strangers)))
+    share = min(1.0, most / max(1, strangers))
+    random = np.random.default_rng((seed, reference_count))
+    pools = _Pools(scorer, owner)
+    for who in enough.tolist():
+        genuine = np.flatnonzero((owner == who) & ~fake)
+        others = np.flatnonzero((owner != who) & ~fake & (place == home[who]))
+        imitations = np.flatnonzero((owner == who) & fake)
+        for _ in range(draws):
+            drawn = random.permutation(genuine)
+            met = others
+            if share < 1.0:
+                met = others[random.random(len(others)) < share]
+            rows = reference_rows(embeddings[drawn[:reference_count]], fusion)
+            pools.add("mated", drawn[reference_count:], who, rows)
+            pools.add("non_mated", met, who, rows)
+            pools.add("skilled", imitations, who, rows)
+    return ReferenceScores(
+        reference_count,
+        len(enough),
+        draws,
+        pools.joined("mated"),
+        pools.joined("non_mated"),
+        pools.joined("skilled"),
     )
 
 
-def _drawn_cohort(
-    data: EvaluationData, embedded: Embedded, usable: list[int], size: int, seed: int
-) -> tuple[Cohort | None, list[int]]:
-    """One genuine image each of some subjects, and the images of the others."""
-    if size == 0:
-        return None, usable
-    subjects = sorted({data.images[n].subject for n in usable if not data.images[n].is_forgery})
-    if data.pairs is not None or not 2 <= size <= len(subjects) // 2:
-        raise InputError(
-            f"a cohort of {size} of {len(subjects)} usable subjects: it takes two at least and half of "
-            "them at the most, of a folder or a CSV of images"
+def _single(
+    found: ScoredComparisons, owner: NDArray[np.int64], enough: int, scorer: _Scorer
+) -> ReferenceScores:
+    mated, random, skilled = (
+        Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])
+        for kind in (found.mated, found.random, found.skilled)
+    )
+    return ReferenceScores(1, enough, 1, mated, random, skilled)
+
+
+class _Scorer:
+    """Scores as the runtime computes them, normalised if there is a cohort."""
+
+    def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
+        self._units, self._cohort = unit_rows(embeddings), cohort
+        self._own = None if cohort is None else cohort_statistics(cohort, self._units)
+
+    def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
+        if self._own is None:
+            return kind.scores
+        return normalise(
+            kind.scores, _taken(self._own, kind.probe), _taken(self._own, kind.reference)
         )
-    taken = set(np.random.default_rng(seed).permutation(subjects)[:size].tolist())
-    first: dict[str, int] = {}
-    for n in usable:
-        if data.images[n].subject in taken and not data.images[n].is_forgery:
-            first.setdefault(data.images[n].subject, n)
-    rows = embedded.rows[embedded.row_of[sorted(first.values())]]
-    left = [n for n in usable if data.images[n].subject not in taken]
-    return Cohort.of(rows, min(size, _NEAREST)), left
+
+    def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
+        if not len(probes):
+            return np.empty(0, np.float32)
+        # Compared the other way round: products and their order are the same.
+        scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
+        best: NDArray[np.float32] = scores.max(axis=0)
+        if self._cohort is None or self._own is None:
+            return best
+        theirs = _taken(cohort_statistics(self._cohort, rows), scores.argmax(axis=0))
+        return normalise(best, _taken(self._own, probes), theirs)
 
 
-def _measure(
-    embedder: ModelEmbedder,
-    data: EvaluationData,
-    embedded: Embedded,
-    usable: Sequence[int],
-    cohort: Cohort | None,
-    how: tuple[Sequence[int], int, int],
-) -> tuple[Measured, int]:
-    """What the data support, and how many random non-mated comparisons of single images there are."""
-    counts, draws, seed = how
-    if not usable:
-        return Measured((), ()), 0
-    if data.pairs is None:
-        subjects, forged, populations = columns([data.images[n] for n in usable])
-        found = measured_points(
-            embedded.rows[embedded.row_of[usable]],
-            subjects,
-            forged,
-            embedder.spec.fusion,
-            populations=populations,
-            cohort=cohort,
-            counts=counts,
-            draws=draws,
-            seed=seed,
+def _taken(statistics: Statistics, at: NDArray[np.integer]) -> Statistics:
+    return Statistics(statistics.mean[at], statistics.deviation[at])
+
+
+class _Pools:
+    def __init__(self, scorer: _Scorer, owner: NDArray[np.int64]) -> None:
+        self._scorer, self._owner = scorer, owner
+        self._parts: dict[str, list[Pool]] = {"mated": [], "non_mated": [], "skilled": []}
+
+    def add(
+        self, kind: str, probes: NDArray[np.int64], who: int, rows: NDArray[np.float32]
+    ) -> None:
+        scores = self._scorer.fused(probes, rows)
+        reference = np.full(len(probes), who, np.int64)
+        self._parts[kind].append(Pool(scores, self._owner[probes], reference))
+
+    def joined(self, kind: str) -> Pool:
+        labels = np.empty(0, np.int64)
+        every = [*self._parts[kind], Pool(np.empty(0, np.float32), labels, labels)]
+        return Pool(
+            np.concatenate([part.scores for part in every]),
+            np.concatenate([part.probe for part in every]),
+            np.concatenate([part.reference for part in every]),
         )
-        return found, count_pairs(subjects, forged, populations)["random"]
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
-    scored = score_comparisons(data, embedded)
-    pools = [
-        Pool(kind.scores, labels[kind.probe], labels[kind.reference])
-        for kind in (scored.mated, scored.random, scored.skilled)
-    ]
-    single = ReferenceScores(1, len(data.subjects), 1, *pools)
-    return points_of(single, seed=seed), scored.random.scores.size
-
-
-def default_rate(
-    points: Sequence[OperatingPoint], spec: ModelSpec | None = None
-) -> tuple[float | None, Attack]:
-    """What a model decides by when nothing is asked for.
-
-    The model's own default rate, if these points support it, and never another attack than its own: 1 in
-    20 skilled forgeries is not 1 in 20 strangers. Else against skilled forgeries if they were measured, then
-    at 5e-2. Random forgeries happen all the time and to everybody, so their rate must be low; a skilled
-    forger is an attacker, who has to exist first and has studied this one subject, and a rate as low as for
-    random ones would be paid for by far more genuine samples that are turned away. Against random
-    forgeries at the rate nearest to 1e-3 from above.
-
-    Args:
-        points: Its operating points; those of the fewest references count, since `compare` and
-            `identify` have one.
-        spec: The model, if it has a default already.
-
-    Returns:
-        The rate and its attack. No rate where no point is as low as 5e-2 for skilled, or 1e-2 for random
-        forgeries, so that nobody gets a lenient threshold unasked.
-    """
-
-    def rates(attack: Attack) -> list[float]:
-        mine = [point for point in points if point.attack == attack]
-        fewest = min((point.reference_count for point in mine), default=1)
-        return [point.fmr for point in mine if point.reference_count == fewest]
-
-    skilled = any(point.attack == "skilled_forgery" for point in points)
-    attack: Attack = "skilled_forgery" if skilled else "random_forgery"
-    if spec is not None and spec.default_fmr is not None:
-        attack = spec.default_attack
-        if min(rates(attack), default=1.0) <= spec.default_fmr * (1 + 1e-9):
-            return spec.default_fmr, attack
-    if attack == "skilled_forgery":
-        highest = _SKILLED_FMR * (1 + 1e-9)
-        return max((fmr for fmr in rates(attack) if fmr <= highest), default=None), attack
-    highest = _HIGHEST_RANDOM_FMR * (1 + 1e-9)
-    usual = [fmr for fmr in rates(attack) if _USUAL_RANDOM_FMR * (1 - 1e-9) <= fmr <= highest]
-    return min(usual, default=None), attack

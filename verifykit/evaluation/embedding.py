@@ -1,8 +1,7 @@
-"""From images to embeddings, one image at a time; what gave none is kept, with the reason.
+"""Embed the images of an evaluation, one embedding an image.
 
-Embeddings of files that were embedded before, so that a second evaluation starts at the scores.
-
-A model as an evaluation uses it: one embedding an image, of a face that is chosen by a rule.
+`ModelEmbedder` chooses the face by a rule; `embed_images` keeps the reason of an image without an embedding;
+`EmbeddingCache` keeps what files gave, so that a second evaluation starts at the scores.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import __version__
-from verifykit.datasets import EvaluationImage, FaceChoice
+from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
@@ -51,12 +50,320 @@ _SCHEMA = """CREATE TABLE outcome (
     PRIMARY KEY (cache_key, file_sha256),
     CHECK ((embedding IS NULL) <> (reason IS NULL)))"""
 
+MISSING, UNREADABLE = "missing", "unreadable"
+_SAVED_IMAGES, _SAVED_S = 100, 1.0
+_EXAMPLES = 5
+
+
+class Embedder(Protocol):
+    """What turns an image into one embedding.
+
+    Attributes:
+        model: The model as it was requested: a registered name or a path.
+        name: Its own name.
+        digest: Digest of weights, input and crop.
+        modality: What it compares.
+        licence: SPDX identifier.
+        fusion: How scores against several references become one.
+        multi_face: What is done with several faces.
+        quality: Whether weak samples are refused.
+        cache_key: Changes with everything that an embedding depends on besides the image.
+        operating_points: Its own thresholds for cosines; may be empty.
+    """
+
+    model: str
+    name: str
+    digest: str
+    modality: str
+    licence: str
+    fusion: str
+    multi_face: FaceChoice
+    quality: QualityGate
+    cache_key: str
+    operating_points: Sequence[OperatingPoint]
+
+    def embed(self, image: bytes, /) -> NDArray[np.float32]:
+        """Return the embedding of the one sample in an image.
+
+        Args:
+            image: Bytes of an image file.
+
+        Returns:
+            (D,) float32 of unit length.
+
+        Raises:
+            ImageError: It cannot be read.
+            AcquisitionError: It has no usable sample.
+        """
+
+
+class ModelEmbedder:
+    """A model with the options of an evaluation.
+
+    Attributes:
+        spec: What the model says about itself.
+        model: The model as it was requested.
+        multi_face: What is done with several faces.
+        quality: Whether a quality reason refuses a sample or is passed over.
+        name: Its own name.
+        digest: Digest of weights, input and crop.
+        modality: What it compares.
+        licence: SPDX identifier.
+        fusion: How scores against several references become one.
+        cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
+        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
+            rate; none where scores are normalised by a cohort.
+    """
+
+    def __init__(
+        self,
+        encoder: Encoder,
+        model: str,
+        *,
+        multi_face: FaceChoice = "error",
+        quality: QualityGate = "strict",
+    ) -> None:
+        """Take a model and what to do with its images.
+
+        Args:
+            encoder: The model, open.
+            model: The model as it was requested: a registered name or a path.
+            multi_face: What to do with several faces.
+            quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
+
+        Raises:
+            InputError: Unknown ``multi_face`` or ``quality``.
+        """
+        if multi_face not in get_args(FaceChoice):
+            raise InputError(
+                f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
+            )
+        SampleOptions(quality=quality)
+        self._encoder = encoder
+        self.model = model
+        self.multi_face = multi_face
+        self.quality = quality
+        self.spec = encoder.spec
+        self.name = encoder.spec.name
+        self.digest = encoder.spec.digest
+        self.modality: str = encoder.spec.modality
+        self.licence = encoder.spec.licence
+        self.fusion: str = encoder.spec.fusion
+        self.cache_key = _cache_key(encoder, multi_face, quality)
+        self.operating_points = _shown_points(encoder.spec)
+
+    def crop(self, image: ImageLike, /) -> Image:
+        """Return the crop of the one sample in an image.
+
+        With ``multi_face="middle"`` the face is chosen before it is judged, so that ``"strict"`` never
+        makes another face be taken.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+
+        Returns:
+            (h, w, 3) uint8 RGB, the size that the model's crop states.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it; ``reason`` says why.
+        """
+        pixels = load_image(image)
+        extractor = self._encoder.extractor
+        if self.multi_face != "middle":
+            options = SampleOptions(self.multi_face, self.quality)
+            return extractor.samples(pixels, options)[0].crop
+        samples = extractor.samples(pixels, SampleOptions("all", "warn"))
+        sample = middle(samples, *pixels.shape[:2])
+        if sample.reasons and self.quality == "strict":
+            raise AcquisitionError(
+                f"the face nearest the middle is not usable ({', '.join(sample.reasons)}); take "
+                "another image, or accept it with quality='warn'",
+                reason=sample.reasons[0],
+            )
+        return sample.crop
+
+    def embed(self, image: ImageLike, /) -> NDArray[np.float32]:
+        """Return the embedding of the one sample in an image: that of :meth:`crop`.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
+
+        Returns:
+            (D,) float32 of unit length.
+
+        Raises:
+            ImageError: The image cannot be read.
+            AcquisitionError: Nothing usable in it; ``reason`` says why.
+            ModelContractError: The network returned a row that is zero or not finite.
+            ProviderError: The provider failed.
+        """
+        row: NDArray[np.float32] = self._encoder.encode([self.crop(image)])[0]
+        return row
+
+
+def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
+    if spec.cohort is not None:
+        return ()
+
+    def is_shown(point: OperatingPoint) -> bool:
+        power = math.log10(point.fmr)
+        is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
+        return is_default or math.isclose(power, round(power), abs_tol=1e-6)
+
+    return tuple(filter(is_shown, spec.operating_points))
+
+
+def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
+    """Return the sample whose box is nearest the middle of its image."""
+
+    def off_centre(sample: Sample) -> float:
+        if sample.detection is None:
+            return 0.0
+        left, top, width, height = sample.detection.box_px
+        return math.hypot(left + (width - width_px) / 2, top + (height - height_px) / 2)
+
+    return min(samples, key=off_centre)
+
+
+def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -> str:
+    depends_on = [
+        encoder.spec.digest,
+        multi_face,
+        quality,
+        repr([(check.name, check.limits) for check in encoder.extractor.checks]),
+        __version__,
+        encoder.provider,
+    ]
+    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """What images gave: embeddings, or reasons.
+
+    Attributes:
+        rows: (A, D) float32 unit rows of the A images with an embedding, in their order; (0, 0) when no
+            image has one.
+        row_of: (N,) int64, the row of each image, -1 for an image without.
+        reasons: Index of each image without an embedding to the reason.
+        file_digests: (N,) SHA-256 of each image's file in hexadecimal; ``"missing"`` or
+            ``"unreadable"`` where there is nothing to digest.
+    """
+
+    rows: NDArray[np.float32]
+    row_of: NDArray[np.int64]
+    reasons: Mapping[int, str]
+    file_digests: tuple[str, ...]
+
+
+def embed_images(
+    embedder: Embedder,
+    images: Sequence[LabelledImage],
+    *,
+    cache: EmbeddingCache | None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Embedded:
+    """Embed images; each file is read once, and what is embedded is what was digested.
+
+    Whatever ends the run, what it has computed is in the cache; a kill that cannot be handled costs at
+    most the last second or the last 100 images.
+    """
+    digests: list[str] = []
+    row_of = np.full(len(images), -1, dtype=np.int64)
+    rows: list[NDArray[np.float32]] = []
+    reasons: dict[int, str] = {}
+    if on_progress:
+        on_progress(0, len(images))
+    with _Memory(embedder, cache) as memory:
+        for number, image in enumerate(images):
+            data = _read(image.path)
+            digests.append(data if isinstance(data, str) else hashlib.sha256(data).hexdigest())
+            outcome = data if isinstance(data, str) else memory.outcome(data, digests[-1])
+            if isinstance(outcome, str):
+                reasons[number] = outcome
+            else:
+                row_of[number] = len(rows)
+                rows.append(outcome)
+            if on_progress:
+                on_progress(number + 1, len(images))
+    stacked = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
+    return Embedded(stacked, row_of, reasons, tuple(digests))
+
+
+def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failure, ...]:
+    """Return the images without an embedding by reason, the most frequent first, with some examples."""
+    names: dict[str, list[str]] = {}
+    for number, reason in sorted(embedded.reasons.items()):
+        names.setdefault(reason, []).append(images[number].name)
+    found = (Failure(reason, len(each), tuple(each[:_EXAMPLES])) for reason, each in names.items())
+    return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
+
+
+class _Memory:
+    """What is known of files: from the cache, and from this run, of which nothing is lost."""
+
+    def __init__(self, embedder: Embedder, cache: EmbeddingCache | None) -> None:
+        self._embedder, self._cache = embedder, cache
+        self._known: dict[str, EmbeddingOrReason] = {}
+        self._unsaved: dict[str, EmbeddingOrReason] = {}
+        self._saved_at = time.monotonic()
+
+    def __enter__(self) -> _Memory:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._save()
+
+    def outcome(self, data: bytes, digest: str) -> EmbeddingOrReason:
+        key = self._embedder.cache_key
+        if digest not in self._known:
+            stored = self._cache.get(key, [digest]) if self._cache is not None else {}
+            self._known[digest] = (
+                stored[digest] if digest in stored else self._compute(data, digest)
+            )
+        waited = time.monotonic() - self._saved_at >= _SAVED_S
+        if waited or len(self._unsaved) >= _SAVED_IMAGES:
+            self._save()
+        return self._known[digest]
+
+    def _compute(self, data: bytes, digest: str) -> EmbeddingOrReason:
+        outcome: EmbeddingOrReason
+        try:
+            outcome = self._embedder.embed(data)
+        except AcquisitionError as error:
+            outcome = error.reason
+        except ImageError:
+            outcome = UNREADABLE
+        self._unsaved[digest] = outcome
+        return outcome
+
+    def _save(self) -> None:
+        if self._cache is not None and self._unsaved:
+            self._cache.put(self._embedder.cache_key, self._unsaved)
+        self._unsaved = {}
+        self._saved_at = time.monotonic()
+
+
+def _read(path: Path) -> bytes | str:
+    """Return a file's bytes, or why there are none."""
+    try:
+        status = path.stat()
+        # A pipe would never end, and load_image refuses such sizes too.
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            return UNREADABLE
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return MISSING
+    except OSError:
+        return UNREADABLE
+
 
 class EmbeddingCache:
-    """One SQLite file that several processes may use at once; each object belongs to one thread.
+    """An SQLite file that several processes may use at once; each object belongs to one thread.
 
-    Only its owner can read it: embeddings are biometric data. It may be deleted at any time when nobody
-    uses it.
+    Only its owner can read it: embeddings are biometric data. It may be deleted at any time when no
+    process uses it.
 
     Attributes:
         path: The file.
@@ -69,7 +376,7 @@ class EmbeddingCache:
             path: The file; None is ``embeddings.sqlite`` in verifykit's cache folder.
 
         Raises:
-            InputError: It cannot be made or opened, is no embedding cache, or is of another schema.
+            InputError: It cannot be made or opened, is not an embedding cache, or is of another schema.
         """
         self.path = cache_folder() / "embeddings.sqlite" if path is None else path
         _make_file(self.path)
@@ -77,7 +384,7 @@ class EmbeddingCache:
             self._connection = _open(self.path)
 
     def get(self, cache_key: str, file_digests: Iterable[str]) -> dict[str, EmbeddingOrReason]:
-        """What is known of files.
+        """Return what is known of files.
 
         Args:
             cache_key: Of the embedder.
@@ -177,7 +484,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
     if (found := _pragma(connection, "application_id")) != APPLICATION_ID:
         raise InputError(
-            f"{str(path)!r} is no embedding cache, but another database (application id {found}): "
+            f"{str(path)!r} is not an embedding cache, but another database (application id {found}): "
             "give another path, or delete it if nothing needs it"
         )
     if (found := _pragma(connection, "user_version")) != SCHEMA_VERSION:
@@ -194,7 +501,7 @@ def _make_schema(connection: sqlite3.Connection) -> None:
             connection.execute("PRAGMA journal_mode=WAL").fetchall()
             break
         except sqlite3.OperationalError as error:
-            # SQLite does not wait for the lock here, whatever the time-out.
+            # SQLite does not wait for the lock here, whatever the timeout.
             if "is locked" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.01)
@@ -233,344 +540,10 @@ def _translated(path: Path) -> Iterator[None]:
         # SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
         if "not a database" in str(error) or "malformed" in str(error):
             raise InputError(
-                f"{str(path)!r} is no embedding cache, or a damaged one ({error}): give another path, or "
+                f"{str(path)!r} is not an embedding cache, or a damaged one ({error}): give another path, or "
                 "delete it if nothing else needs it; a cache is made again"
             ) from error
         raise InputError(
             f"embedding cache {str(path)!r}: {error}; see that its disk has room and that its folder can "
             "be written, or do without a cache"
         ) from error
-
-
-class ModelEmbedder:
-    """A model with the options of an evaluation.
-
-    Attributes:
-        spec: What the model says about itself.
-        model: The model as it was asked for.
-        multi_face: What is done with several faces.
-        quality: Whether a quality reason refuses a sample or is passed over.
-        name: Its own name.
-        digest: Digest of weights, input and crop.
-        modality: What it compares.
-        licence: SPDX identifier.
-        fusion: How scores against several references become one.
-        cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
-            rate; none where scores are normalised by a cohort.
-    """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        model: str,
-        *,
-        multi_face: FaceChoice = "error",
-        quality: QualityGate = "strict",
-    ) -> None:
-        """Take a model and what to do with its images.
-
-        Args:
-            encoder: The model, open.
-            model: The model as it was asked for: a registered name or a path.
-            multi_face: What to do with several faces.
-            quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
-
-        Raises:
-            InputError: Unknown ``multi_face`` or ``quality``.
-        """
-        if multi_face not in get_args(FaceChoice):
-            raise InputError(
-                f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
-            )
-        SampleOptions(quality=quality)
-        self._encoder = encoder
-        self.model = model
-        self.multi_face = multi_face
-        self.quality = quality
-        self.spec = encoder.spec
-        self.name = encoder.spec.name
-        self.digest = encoder.spec.digest
-        self.modality: str = encoder.spec.modality
-        self.licence = encoder.spec.licence
-        self.fusion: str = encoder.spec.fusion
-        self.cache_key = _cache_key(encoder, multi_face, quality)
-        self.operating_points = _shown_points(encoder.spec)
-
-    def crop(self, image: ImageLike, /) -> Image:
-        """The crop of the one sample in an image.
-
-        With ``multi_face="middle"`` the face is chosen before it is judged, so that ``"strict"`` never
-        makes another face be taken.
-
-        Args:
-            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-
-        Returns:
-            (h, w, 3) uint8 RGB, the size that the model's crop states.
-
-        Raises:
-            ImageError: The image cannot be read.
-            AcquisitionError: Nothing usable in it; ``reason`` says why.
-        """
-        pixels = load_image(image)
-        extractor = self._encoder.extractor
-        if self.multi_face != "middle":
-            options = SampleOptions(self.multi_face, self.quality)
-            return extractor.samples(pixels, options)[0].crop
-        samples = extractor.samples(pixels, SampleOptions("all", "warn"))
-        sample = middle(samples, *pixels.shape[:2])
-        if sample.reasons and self.quality == "strict":
-            raise AcquisitionError(
-                f"the face nearest the middle is not usable ({', '.join(sample.reasons)}); take "
-                "another picture, or accept it with quality='warn'",
-                reason=sample.reasons[0],
-            )
-        return sample.crop
-
-    def embed(self, image: ImageLike, /) -> NDArray[np.float32]:
-        """The embedding of the one sample in an image: that of :meth:`crop`.
-
-        Args:
-            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-
-        Returns:
-            (D,) float32 of unit length.
-
-        Raises:
-            ImageError: The image cannot be read.
-            AcquisitionError: Nothing usable in it; ``reason`` says why.
-            ModelContractError: The network returned a row that is zero or not finite.
-            ProviderError: The provider failed.
-        """
-        row: NDArray[np.float32] = self._encoder.encode([self.crop(image)])[0]
-        return row
-
-
-def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
-    if spec.cohort is not None:
-        return ()
-
-    def is_shown(point: OperatingPoint) -> bool:
-        power = math.log10(point.fmr)
-        is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
-        return is_default or math.isclose(power, round(power), abs_tol=1e-6)
-
-    return tuple(filter(is_shown, spec.operating_points))
-
-
-def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
-    """The sample whose box lies nearest the middle of its picture.
-
-    Args:
-        samples: At least one.
-        height_px: Of the picture.
-        width_px: Of the picture.
-    """
-
-    def off_centre(sample: Sample) -> float:
-        if sample.detection is None:
-            return 0.0
-        left, top, width, height = sample.detection.box_px
-        return math.hypot(left + (width - width_px) / 2, top + (height - height_px) / 2)
-
-    return min(samples, key=off_centre)
-
-
-def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -> str:
-    depends_on = [
-        encoder.spec.digest,
-        multi_face,
-        quality,
-        repr([(check.name, check.limits) for check in encoder.extractor.checks]),
-        __version__,
-        encoder.provider,
-    ]
-    return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
-
-
-MISSING, UNREADABLE = "missing", "unreadable"
-_SAVED_IMAGES, _SAVED_S = 100, 1.0
-_EXAMPLES = 5
-
-
-class Embedder(Protocol):
-    """What turns an image into one embedding.
-
-    Attributes:
-        model: The model as it was asked for: a registered name or a path.
-        name: Its own name.
-        digest: Digest of weights, input and crop.
-        modality: What it compares.
-        licence: SPDX identifier.
-        fusion: How scores against several references become one.
-        cache_key: Changes with everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines; may be empty.
-    """
-
-    model: str
-    name: str
-    digest: str
-    modality: str
-    licence: str
-    fusion: str
-    cache_key: str
-    operating_points: Sequence[OperatingPoint]
-
-    def embed(self, image: bytes, /) -> NDArray[np.float32]:
-        """The embedding of the one sample in an image.
-
-        Args:
-            image: Bytes of an image file.
-
-        Returns:
-            (D,) float32 of unit length.
-
-        Raises:
-            ImageError: It cannot be read.
-            AcquisitionError: It has no usable sample.
-        """
-
-
-@dataclass(frozen=True, eq=False)
-class Embedded:
-    """What images gave.
-
-    Attributes:
-        rows: (A, D) float32 unit rows of the A images with an embedding, in their order; (0, 0) when no
-            image has one.
-        row_of: (N,) int64, the row of each image, -1 for an image without.
-        reasons: Index of each image without an embedding to the reason.
-        file_digests: (N,) SHA-256 of each image's file in hexadecimal; ``"missing"`` or
-            ``"unreadable"`` where there is nothing to digest.
-    """
-
-    rows: NDArray[np.float32]
-    row_of: NDArray[np.int64]
-    reasons: Mapping[int, str]
-    file_digests: tuple[str, ...]
-
-
-def embed_images(
-    embedder: Embedder,
-    images: Sequence[EvaluationImage],
-    *,
-    cache: EmbeddingCache | None,
-    on_image: Callable[[int, int], None] | None = None,
-) -> Embedded:
-    """Embed images; each file is read once, and what is embedded is what was digested.
-
-    Whatever ends the run, what it has computed is in the cache; a kill that cannot be handled costs at
-    most the last second or the last 100 images.
-
-    Args:
-        embedder: What turns an image into an embedding.
-        images: The images.
-        cache: What is known of files from earlier runs; None computes everything.
-        on_image: Called with the number of images that are done and of all, also before the first.
-
-    Returns:
-        Embeddings and reasons. A reason is ``"missing"`` for a file that is not there, ``"unreadable"``
-        for one that cannot be read as an image, else that of the :class:`AcquisitionError`.
-
-    Raises:
-        InputError: The cache cannot be used.
-        ModelContractError: The network returned a row that is zero or not finite.
-        ProviderError: The provider failed.
-    """
-    digests: list[str] = []
-    row_of = np.full(len(images), -1, dtype=np.int64)
-    rows: list[NDArray[np.float32]] = []
-    reasons: dict[int, str] = {}
-    if on_image:
-        on_image(0, len(images))
-    with _Memory(embedder, cache) as memory:
-        for number, image in enumerate(images):
-            data = _read(image.path)
-            digests.append(data if isinstance(data, str) else hashlib.sha256(data).hexdigest())
-            outcome = data if isinstance(data, str) else memory.outcome(data, digests[-1])
-            if isinstance(outcome, str):
-                reasons[number] = outcome
-            else:
-                row_of[number] = len(rows)
-                rows.append(outcome)
-            if on_image:
-                on_image(number + 1, len(images))
-    stacked = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-    return Embedded(stacked, row_of, reasons, tuple(digests))
-
-
-def failures(images: Sequence[EvaluationImage], embedded: Embedded) -> tuple[Failure, ...]:
-    """Images without an embedding, by reason.
-
-    Args:
-        images: The images.
-        embedded: What they gave.
-
-    Returns:
-        The most frequent reason first, then by name; each with up to five examples.
-    """
-    names: dict[str, list[str]] = {}
-    for number, reason in sorted(embedded.reasons.items()):
-        names.setdefault(reason, []).append(images[number].name)
-    found = (Failure(reason, len(each), tuple(each[:_EXAMPLES])) for reason, each in names.items())
-    return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
-
-
-class _Memory:
-    """What is known of files: from the cache, and from this run, of which nothing is lost."""
-
-    def __init__(self, embedder: Embedder, cache: EmbeddingCache | None) -> None:
-        self._embedder, self._cache = embedder, cache
-        self._known: dict[str, EmbeddingOrReason] = {}
-        self._unsaved: dict[str, EmbeddingOrReason] = {}
-        self._saved_at = time.monotonic()
-
-    def __enter__(self) -> _Memory:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._save()
-
-    def outcome(self, data: bytes, digest: str) -> EmbeddingOrReason:
-        key = self._embedder.cache_key
-        if digest not in self._known:
-            stored = self._cache.get(key, [digest]) if self._cache is not None else {}
-            self._known[digest] = (
-                stored[digest] if digest in stored else self._compute(data, digest)
-            )
-        waited = time.monotonic() - self._saved_at >= _SAVED_S
-        if waited or len(self._unsaved) >= _SAVED_IMAGES:
-            self._save()
-        return self._known[digest]
-
-    def _compute(self, data: bytes, digest: str) -> EmbeddingOrReason:
-        outcome: EmbeddingOrReason
-        try:
-            outcome = self._embedder.embed(data)
-        except AcquisitionError as error:
-            outcome = error.reason
-        except ImageError:
-            outcome = UNREADABLE
-        self._unsaved[digest] = outcome
-        return outcome
-
-    def _save(self) -> None:
-        if self._cache is not None and self._unsaved:
-            self._cache.put(self._embedder.cache_key, self._unsaved)
-        self._unsaved = {}
-        self._saved_at = time.monotonic()
-
-
-def _read(path: Path) -> bytes | str:
-    """A file's bytes, or why there are none."""
-    try:
-        status = path.stat()
-        # A pipe would never end, and load_image refuses such sizes too.
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            return UNREADABLE
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return MISSING
-    except OSError:
-        return UNREADABLE

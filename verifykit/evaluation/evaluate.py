@@ -1,16 +1,17 @@
-"""Models on a user's data: everything that a report holds."""
+"""Evaluate models on a user's data: everything that a report holds."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import __version__
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset, left_out_sentences
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import (
     Embedded,
@@ -20,13 +21,14 @@ from verifykit.evaluation.embedding import (
     failures,
 )
 from verifykit.evaluation.folds import fold_accuracy
-from verifykit.evaluation.hardest_pairs import worst_pairs
+from verifykit.evaluation.hardest_pairs import hardest_pairs
 from verifykit.evaluation.one_to_one import REPORTED_FMRS, measure_attack, rate_of
 from verifykit.evaluation.open_set import measure_open_set
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
     data_digest,
+    listed_scores,
     score_comparisons,
 )
 from verifykit.evaluation.results import (
@@ -51,52 +53,54 @@ class Measurement:
     Attributes:
         fmrs: False match rates for the tables, in (0, 1).
         open_set: Whether to measure 1:N searches too.
-        worst: At most so many of the hardest comparisons of each kind.
+        hardest_pairs: At most so many comparisons of each kind to name.
         seed: Of every draw.
     """
 
     fmrs: tuple[float, ...] = REPORTED_FMRS
     open_set: bool = True
-    worst: int = 12
+    hardest_pairs: int = 12
     seed: int = 0
 
 
 def evaluate(
     embedders: Sequence[Embedder],
-    data: EvaluationData,
+    data: Dataset,
     *,
-    multi_face: str,
-    quality: str,
     cache: EmbeddingCache | None = None,
     measurement: Measurement | None = None,
-    on_image: Callable[[str, int, int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] | None = None,
 ) -> EvaluationReport:
     """Measure models on the same data.
 
     Args:
-        embedders: At least one; each embeds every image.
-        data: Images, subjects, comparisons.
-        multi_face: What the embedders do with several faces, for the report.
-        quality: Whether they refuse weak samples, for the report.
+        embedders: At least one, all with the same ``multi_face`` and ``quality``; each embeds every image.
+        data: Images, subjects, comparisons: see :func:`~verifykit.evaluation.read_data`.
         cache: Embeddings of earlier runs; None computes everything.
         measurement: What to measure; None is everything.
-        on_image: Called with the model, the number of its images that are done, and of all.
+        on_progress: Called with the model, the number of its images that are done, and of all.
+
+    Returns:
+        What was measured; :func:`~verifykit.evaluation.write_report` writes it as a page and as JSON.
 
     Raises:
-        InputError: No model, or one whose images give no mated or no non-mated comparison; the message
-            counts the failures by reason.
+        InputError: No model, models with different options, or one whose images give no mated or no
+            non-mated comparison; the message counts the failures by reason.
         ModelContractError: A network returned a row that is zero or not finite.
         ProviderError: A provider failed.
     """
     if not embedders:
         raise InputError("there is no model to evaluate: name at least one")
+    options = sorted({(embedder.multi_face, embedder.quality) for embedder in embedders})
+    if len(options) > 1:
+        raise InputError(
+            f"models of one report need the same multi_face and quality, got {options}: make them equal"
+        )
     results: list[ModelResult] = []
     digests: tuple[str, ...] = ()
     for embedder in embedders:
-        told = None
-        if on_image is not None:
-            told = _named(on_image, embedder.model)
-        embedded = embed_images(embedder, data.images, cache=cache, on_image=told)
+        count = None if on_progress is None else partial(on_progress, embedder.model)
+        embedded = embed_images(embedder, data.images, cache=cache, on_progress=count)
         digests = embedded.file_digests
         results.append(measure_model(embedder, data, embedded, measurement or Measurement()))
     return EvaluationReport(
@@ -105,8 +109,8 @@ def evaluate(
         data_digest=data_digest(data, digests),
         image_count=len(data.images),
         subject_count=len(data.subjects),
-        multi_face=multi_face,
-        quality=quality,
+        multi_face=options[0][0],
+        quality=options[0][1],
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         models=tuple(results),
@@ -114,19 +118,9 @@ def evaluate(
 
 
 def measure_model(
-    embedder: Embedder, data: EvaluationData, embedded: Embedded, measurement: Measurement
+    embedder: Embedder, data: Dataset, embedded: Embedded, measurement: Measurement
 ) -> ModelResult:
-    """Everything about one model.
-
-    Args:
-        embedder: Whose embeddings they are.
-        data: What was embedded.
-        embedded: The embeddings.
-        measurement: What to measure.
-
-    Raises:
-        InputError: No mated or no non-mated comparison has a score.
-    """
+    """Measure one model on the data that it embedded."""
     labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
     scored = score_comparisons(data, embedded)
     _require_some(embedder, data, embedded, scored)
@@ -150,10 +144,7 @@ def measure_model(
         notes.append(
             f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
         )
-    if data.left_out:
-        notes.append(
-            f"{data.left_out} file(s) of the folder have no image's ending and were left out."
-        )
+    notes += left_out_sentences(data.left_out)
     if data.kind == "pairs" and not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
@@ -180,29 +171,22 @@ def measure_model(
         open_set=open_set,
         folds=_folds(data, scored),
         subgroups=subgroups,
-        worst=worst_pairs(data, scored, measurement.worst),
+        worst=hardest_pairs(data, scored, measurement.hardest_pairs),
         notes=tuple(notes),
     )
 
 
 def _not_enrolled(
-    data: EvaluationData, labels: NDArray[np.int64], failed: NDArray[np.bool_]
+    data: Dataset, labels: NDArray[np.int64], failed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """For each subject with a genuine image, whether none of them gave a template."""
+    """Return for each subject with a genuine image whether none of them gave a template."""
     genuine = np.array([not image.is_forgery for image in data.images])
     able = np.isin(np.unique(labels[genuine]), labels[genuine & ~failed])
     return ~able
 
 
-def _named(on_image: Callable[[str, int, int], None], model: str) -> Callable[[int, int], None]:
-    def told(done: int, count: int) -> None:
-        on_image(model, done, count)
-
-    return told
-
-
 def _require_some(
-    embedder: Embedder, data: EvaluationData, embedded: Embedded, scored: ScoredComparisons
+    embedder: Embedder, data: Dataset, embedded: Embedded, scored: ScoredComparisons
 ) -> None:
     others = scored.random.scores.size + scored.skilled.scores.size
     if scored.mated.scores.size and others:
@@ -217,7 +201,7 @@ def _require_some(
 
 
 def _open_set(
-    data: EvaluationData,
+    data: Dataset,
     embedded: Embedded,
     labels: NDArray[np.int64],
     measurement: Measurement,
@@ -237,7 +221,7 @@ def _open_set(
 
 
 def _subgroups(
-    data: EvaluationData,
+    data: Dataset,
     scored: ScoredComparisons,
     labels: NDArray[np.int64],
     attacks: Sequence[AttackResult],
@@ -247,22 +231,17 @@ def _subgroups(
     if not rates:
         return ()
     allowed = [rate for rate in rates if rate.asked_fmr >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
-    found, told = measure_subgroups(
+    found, remarks = measure_subgroups(
         data, scored, labels, min(allowed, key=lambda rate: rate.asked_fmr)
     )
-    notes.extend(told)
+    notes.extend(remarks)
     return found
 
 
-def _folds(data: EvaluationData, scored: ScoredComparisons) -> Folds | None:
-    """Accuracy over the folds that the pairs state; None without at least two."""
+def _folds(data: Dataset, scored: ScoredComparisons) -> Folds | None:
+    """Return the accuracy over the folds that the pairs state; None without at least two."""
     pairs = data.pairs or ()
     folds = [pair.fold for pair in pairs if pair.fold is not None]
     if len(folds) != len(pairs) or len(set(folds)) < 2:
         return None
-    found: dict[tuple[int, int], float] = {}
-    for kind in (scored.mated, scored.random, scored.skilled):
-        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
-        found.update(zip(ends, kind.scores.tolist(), strict=True))
-    scores = [found.get((pair.probe, pair.reference), np.nan) for pair in pairs]
-    return fold_accuracy(np.array(scores), [pair.mated for pair in pairs], folds)
+    return fold_accuracy(listed_scores(data, scored), [pair.mated for pair in pairs], folds)

@@ -13,14 +13,10 @@ from verifykit.evaluation.results import Folds
 
 
 def best_threshold(scores: NDArray[np.float64], mated: NDArray[np.bool_]) -> float:
-    """The threshold with the most right decisions.
+    """Return the threshold with the most right decisions.
 
     Halfway between the score that it lets in and the next lower one, so that it is not tied to a single
     comparison; of several best ones the lowest.
-
-    Args:
-        scores: (P,) float64, P at least 1; -inf is a comparison that failed.
-        mated: (P,) which are mated.
     """
     distinct = np.unique(scores[np.isfinite(scores)])
     if not distinct.size:
@@ -39,22 +35,11 @@ def best_threshold(scores: NDArray[np.float64], mated: NDArray[np.bool_]) -> flo
 def fold_accuracy(
     scores: NDArray[np.float64], mated: Sequence[bool], folds: Sequence[int]
 ) -> Folds:
-    """Share of right decisions in each fold, at the best threshold of the other folds.
+    """Return the share of right decisions in each fold, at the best threshold of the other folds.
 
     Huang, Ramesh, Berg and Learned-Miller, "Labeled Faces in the Wild", University of Massachusetts
     technical report 07-49, 2007, View 2: the mean accuracy and its standard error, the sample standard
     deviation over the folds divided by the root of their number.
-
-    Args:
-        scores: (P,) float64; NaN is a comparison that failed, decided as a non-match.
-        mated: (P,) which are mated.
-        folds: (P,) which fold each belongs to.
-
-    Returns:
-        Mean, standard error and every fold.
-
-    Raises:
-        InputError: There are fewer than two folds, which leaves no others to choose a threshold on.
     """
     which, same = np.asarray(folds), np.asarray(mated, bool)
     names = np.unique(which)

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
-from verifykit.evaluation.results import EvaluationReport, WorstPair
+from verifykit.evaluation.results import EvaluationReport, HardestPair
 from verifykit.spec import Attack
 
 _MOST_TOGETHER = 2
@@ -23,28 +23,21 @@ _SIDE_PX = 160
 _JPEG_QUALITY = 85
 
 
-def worst_pairs(
-    data: EvaluationData, scored: ScoredComparisons, count: int
-) -> tuple[WorstPair, ...]:
-    """Mated comparisons of the lowest scores, then non-mated ones of the highest.
+def hardest_pairs(data: Dataset, scored: ScoredComparisons, count: int) -> tuple[HardestPair, ...]:
+    """Return mated comparisons of the lowest scores, then non-mated ones of the highest.
 
     Each image is shown once in each part, and two subjects together twice, or they would fill it.
-
-    Args:
-        data: The images' names and subjects.
-        scored: The comparisons.
-        count: At most so many of each kind.
     """
     return (
-        *_worst(data, scored.mated, None, count),
-        *_worst(data, scored.random, "random_forgery", count),
-        *_worst(data, scored.skilled, "skilled_forgery", count),
+        *_hardest(data, scored.mated, None, count),
+        *_hardest(data, scored.random, "random_forgery", count),
+        *_hardest(data, scored.skilled, "skilled_forgery", count),
     )
 
 
-def _worst(
-    data: EvaluationData, kind: Comparisons, attack: Attack | None, count: int
-) -> Iterator[WorstPair]:
+def _hardest(
+    data: Dataset, kind: Comparisons, attack: Attack | None, count: int
+) -> Iterator[HardestPair]:
     if count < 1:
         return
     keys = kind.scores if attack is None else -kind.scores
@@ -60,7 +53,7 @@ def _worst(
             continue
         shown |= {probe, reference}
         met[subjects] += 1
-        yield WorstPair(
+        yield HardestPair(
             attack=attack,
             score=float(kind.scores[n]),
             probe=data.images[probe].name,
@@ -72,23 +65,23 @@ def _worst(
             return
 
 
-def pictures_of(
-    report: EvaluationReport, data: EvaluationData, embedders: Sequence[ModelEmbedder]
+def crops_of(
+    report: EvaluationReport, data: Dataset, embedders: Sequence[ModelEmbedder]
 ) -> dict[str, bytes]:
-    """Crops of the images in the worst pairs, as the first model that sees something cuts them.
+    """Return crops of the images in the hardest pairs, for :func:`~verifykit.evaluation.write_report`.
 
     Args:
         report: Names the pairs.
-        data: Knows where the images lie.
-        embedders: The models.
+        data: Knows where the images are stored.
+        embedders: The models; the first that finds something cuts the crop.
 
     Returns:
         Image name to JPEG bytes; an image that cannot be read any more is left out.
     """
-    wanted = {n for model in report.models for p in model.worst for n in (p.probe, p.reference)}
+    names = {n for model in report.models for p in model.worst for n in (p.probe, p.reference)}
     found = {}
     for image in data.images:
-        if image.name not in wanted:
+        if image.name not in names:
             continue
         for embedder in embedders:
             with suppress(InputError, OSError):
@@ -98,8 +91,8 @@ def pictures_of(
 
 
 def _jpeg(crop: NDArray[np.uint8]) -> bytes:
-    picture = Image.fromarray(crop)
-    picture.thumbnail((2 * _SIDE_PX, _SIDE_PX))
+    image = Image.fromarray(crop)
+    image.thumbnail((2 * _SIDE_PX, _SIDE_PX))
     target = io.BytesIO()
-    picture.save(target, "JPEG", quality=_JPEG_QUALITY)
+    image.save(target, "JPEG", quality=_JPEG_QUALITY)
     return target.getvalue()

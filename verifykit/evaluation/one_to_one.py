@@ -31,22 +31,12 @@ _BINS = 80
 
 
 def supported(fmr: float, non_mated_count: int) -> bool:
-    """Whether enough non-mated comparisons stand behind a rate: three over the rate.
-
-    Args:
-        fmr: False match rate in (0, 1).
-        non_mated_count: How many comparisons there are.
-    """
+    """Return whether a rate has enough non-mated comparisons: three over the rate."""
     return non_mated_count >= 3.0 / fmr * (1 - 1e-9)
 
 
 def rate_of(events: NDArray[np.bool_], bootstrap: SubjectBootstrap | None) -> Rate:
-    """A rate with its counts and its interval.
-
-    Args:
-        events: (P,) which comparisons went wrong, P at least 1.
-        bootstrap: Over the subjects of the same comparisons; None takes them for independent.
-    """
+    """Return the rate of (P,) events with its interval; without a bootstrap they are independent."""
     errors, trials = int(events.sum()), int(events.size)
     draws = None
     # Without an error, or with nothing else, the bootstrap has nothing to say.
@@ -66,22 +56,13 @@ def measure_attack(
     own: Sequence[OperatingPoint] = (),
     seed: int = 0,
 ) -> AttackResult:
-    """Error rates, curve and histogram of single comparisons.
+    """Measure error rates, curve and histogram of single comparisons; `labels` are subjects from 0.
 
-    Args:
-        attack: What the non-mated comparisons are.
-        mated: At least one.
-        non_mated: At least one.
-        labels: (N,) subject of each image, from 0.
-        fmrs: Rates to look for; those with too few comparisons behind them are named in the result.
-        own: Thresholds of the model; those for this attack and a single reference are looked at.
-        seed: Of the bootstrap.
-
-    Returns:
-        The rates, each with a 95 % interval over subjects.
+    Rates with too few comparisons are named in the result; of the model's `own` thresholds those for this
+    attack and a single reference count.
     """
     subjects = int(labels.max()) + 1
-    # A threshold lies one step of float64 above a score: in float32 it would be that score.
+    # A threshold is one step of float64 above a score: in float32 it would be that score.
     mates, others = mated.scores.astype(np.float64), non_mated.scores.astype(np.float64)
     ours, theirs = (
         SubjectBootstrap(labels[each.probe], labels[each.reference], subjects=subjects, seed=seed)
@@ -131,7 +112,7 @@ def _eer(
     ours: SubjectBootstrap,
     theirs: SubjectBootstrap,
 ) -> Interval:
-    """Percentiles over draws of subjects, at thresholds that lie closely around the crossing."""
+    """Return percentiles over draws of subjects, at thresholds closely around the crossing."""
     around = np.geomspace(max(eer / 8, 1e-9), min(1.0, max(eer * 8, 1e-3)), _EER_POINTS)
     scores = np.concatenate([np.quantile(non_mated, 1 - around), np.quantile(mated, around)])
     thresholds = [-math.inf, *np.unique(scores).tolist(), math.inf]
@@ -144,12 +125,12 @@ def _eer(
 
 
 def _det(mated: NDArray[np.float64], non_mated: NDArray[np.float64], ours: SubjectBootstrap) -> Det:
-    """The exact curve, thinned to points that are evenly spaced in log FMR, none of them 0."""
+    """Return the exact curve, thinned to points that are evenly spaced in log FMR, none of them 0."""
     curve = det_curve(mated, non_mated)
     there = np.flatnonzero(curve.fmr > 0)
-    wanted = np.geomspace(1.0, curve.fmr[there[-1]], _DET_POINTS) * (1 + 1e-12)
+    targets = np.geomspace(1.0, curve.fmr[there[-1]], _DET_POINTS) * (1 + 1e-12)
     # FMR falls along the curve: the first point that is not above each rate.
-    at = there[np.unique(np.searchsorted(-curve.fmr[there], -wanted, side="left"))]
+    at = there[np.unique(np.searchsorted(-curve.fmr[there], -targets, side="left"))]
     fnmr = [rate_of(mated < t, ours) for t in curve.thresholds[at]]
     return Det(
         thresholds=tuple(curve.thresholds[at].tolist()),

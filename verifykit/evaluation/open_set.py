@@ -29,19 +29,10 @@ def measure_open_set(
     sizes: Sequence[int] = GALLERY_SIZES,
     seed: int = 0,
 ) -> tuple[OpenSetResult, ...]:
-    """Enrol N subjects with one image each, and search with their other images and with strangers'.
+    """Enroll N subjects with one image each, and search with their other images and with strangers'.
 
-    Subjects who are enrolled and their images are drawn, again and again; everybody who is not enrolled is
-    a stranger of that draw. A search is scored against every enrolled subject.
-
-    Args:
-        embeddings: (A, D) float32 unit rows, genuine images only.
-        labels: (A,) subject of each.
-        sizes: Numbers of enrolled subjects to look at, ascending.
-        seed: Of the draws.
-
-    Returns:
-        A result for each size that leaves at least five strangers; may be empty.
+    Subjects who are enrolled and their images are drawn, again and again; all others are
+    strangers of that draw. A search is scored against every enrolled subject.
     """
     units = unit_rows(embeddings)
     subjects, counts = np.unique(labels, return_counts=True)
@@ -107,10 +98,10 @@ def _measure(
 
 
 def _thinned(fpir: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Places of points that are evenly spaced in log FPIR, rates rising, none of them 0."""
+    """Return the places of points that are evenly spaced in log FPIR, rates rising, none of them 0."""
     falling = -fpir
     there = int(np.searchsorted(falling, 0.0, side="left"))  # FPIR falls along the curve
     least = fpir[there - 1]
-    wanted = np.geomspace(1.0, least, _POINTS) * (1 + 1e-12)
-    at = np.unique(np.minimum(np.searchsorted(falling, -wanted, side="left"), there - 1))
+    targets = np.geomspace(1.0, least, _POINTS) * (1 + 1e-12)
+    at = np.unique(np.minimum(np.searchsorted(falling, -targets, side="left"), there - 1))
     return at[::-1]

@@ -1,16 +1,10 @@
-"""Every pair of images, scored as the runtime scores it.
-
-Every comparison of single images that the data ask for, with the score that the runtime gives it.
-
-A user's own data: a folder for each subject, a CSV file of images or of pairs, LFW's pairs.txt.
-"""
+"""Comparisons of single images, scored as the runtime scores them: listed pairs, or every pair of images."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import stat
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,16 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit import datasets
-from verifykit.datasets import (
-    EvaluationData,
-    EvaluationImage,
-    ListedPair,
-    count_others,
-    read_folder,
-    read_lfw_pairs,
-    read_table,
-)
+from verifykit.datasets import Dataset, LabelledImage, ListedPair, read_dataset
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import Embedded
 from verifykit.scoring import paired_scores, unit_rows
@@ -36,6 +21,104 @@ from verifykit.types import Embeddings
 
 MOST_NON_MATED = 30_000_000
 """More non-mated pairs than this are not all compared: each is drawn with the same chance."""
+
+
+def read_data(
+    source: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None
+) -> Dataset:
+    """Read what to evaluate on.
+
+    A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
+    format of LFW's ``pairs.txt``. Any other file is a CSV (or Parquet) table whose header says what it
+    lists: ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject]
+    [,attack][,fold]`` pairs; further columns are kept as groups.
+
+    Args:
+        source: The folder or the file.
+        images: The folder that the paths of a file are relative to; None takes the file's own.
+
+    Returns:
+        The images and the comparisons. An image may be missing: that is counted when it is read.
+
+    Raises:
+        InputError: Neither of these, a line that is wrong or contradicts another, none of the images
+            exists, or no mated or no non-mated comparison is possible.
+    """
+    root = None if images is None else Path(images)
+    data = read_dataset(Path(source), images=root)
+    if data.kind != "folder":
+        _require_some_file(data, root or data.source.parent)
+    if data.pairs is None:
+        _require_comparisons(data)
+    else:
+        _require_both_kinds(data, data.pairs)
+    return data
+
+
+def _require_some_file(data: Dataset, root: Path) -> None:
+    # Not Path.exists, which raises for a path that is too long or in a folder that is closed.
+    if not any(os.path.exists(image.path) for image in data.images):  # noqa: PTH110
+        raise InputError(
+            f"{str(data.source)!r}: none of its {len(data.images)} images is there; the first is "
+            f"{data.images[0].name!r}, looked for in {str(root)!r}: give the folder that its paths are "
+            "relative to"
+        )
+
+
+def _require_comparisons(data: Dataset) -> None:
+    genuine = Counter(image.subject for image in data.images if not image.is_forgery)
+    forged = {image.subject for image in data.images if image.is_forgery}
+    if len(genuine) < 2 and not forged & set(genuine):
+        whose = f"of {len(genuine)} subject(s), {', '.join(map(repr, genuine)) or 'none'}"
+        raise InputError(
+            f"{str(data.source)!r} has {'genuine ' if forged else ''}images {whose}, which gives no "
+            "non-mated comparison: at least two subjects are needed"
+        )
+    if max(genuine.values(), default=0) < 2:
+        raise InputError(
+            f"{str(data.source)!r} has {len(genuine)} subjects with one {'genuine ' if forged else ''}"
+            "image each, which gives no mated comparison: at least one subject with two is needed"
+        )
+
+
+def _require_both_kinds(data: Dataset, pairs: Sequence[ListedPair]) -> None:
+    mated = sum(pair.mated for pair in pairs)
+    if mated in (0, len(pairs)):
+        there, missing = ("mated", "non-mated") if mated else ("non-mated", "mated")
+        raise InputError(
+            f"all {len(pairs)} pairs of {str(data.source)!r} are {there}: error rates need {missing} "
+            "ones too"
+        )
+
+
+def data_digest(data: Dataset, file_digests: Sequence[str]) -> str:
+    """Return what names the data in a report, whatever their place and order: a SHA-256.
+
+    Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
+    it writes them, and so other paths give another digest.
+    """
+    if len(file_digests) != len(data.images):
+        raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
+    entries = [
+        [file, image.subject, image.is_forgery]
+        for file, image in zip(file_digests, data.images, strict=True)
+    ]
+    lines = sorted(json.dumps(["image", *entry]) for entry in entries)
+    lines += sorted(
+        json.dumps(
+            [
+                "pair",
+                *entries[pair.probe],
+                *entries[pair.reference],
+                pair.mated,
+                pair.fold,
+                pair.is_skilled,
+            ]
+        )
+        for pair in data.pairs or ()
+    )
+    lines.append(json.dumps("every pair" if data.pairs is None else "listed pairs"))
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,20 +137,88 @@ class Comparisons:
 
 
 @dataclass(frozen=True, eq=False)
-class EveryPair:
-    """Every pair of some images, by kind.
+class ScoredComparisons:
+    """Comparisons by kind, as indices of images; a kind may be empty.
 
     Attributes:
         mated: Genuine images of one subject.
         random: Genuine images of two subjects (random forgeries).
         skilled: A genuine image and an imitation of the same subject.
-        drawn_share: Share of the random pairs that were compared, 1.0 for all.
+        lost_mated: Mated comparisons without a score, because an image gave no template.
+        lost_non_mated: Non-mated ones, random and skilled.
+        drawn_share: Share of the random comparisons that were made, 1.0 for all.
     """
 
     mated: Comparisons
     random: Comparisons
     skilled: Comparisons
-    drawn_share: float
+    lost_mated: int = 0
+    lost_non_mated: int = 0
+    drawn_share: float = 1.0
+
+
+def score_comparisons(
+    data: Dataset, embedded: Embedded, *, most: int = MOST_NON_MATED
+) -> ScoredComparisons:
+    """Score the listed pairs, or every pair of images that is mated or non-mated."""
+    return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
+
+
+def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
+    pairs = data.pairs or ()
+    ends = np.array([(p.probe, p.reference) for p in pairs], np.int32).reshape(-1, 2)
+    mated = np.array([p.mated for p in pairs], bool)
+    skilled = np.array([p.is_skilled for p in pairs], bool)
+    rows = embedded.row_of[ends]
+    usable = (rows >= 0).all(axis=1)
+    units = unit_rows(embedded.rows)
+    scores = np.zeros(len(pairs), np.float32)
+    for n in np.flatnonzero(usable).tolist():
+        scores[n] = paired_scores(units[rows[n, 0]], units[rows[n, 1]][None])[0]
+    found = [
+        Comparisons(ends[k & usable, 0], ends[k & usable, 1], scores[k & usable])
+        for k in (mated, ~mated & ~skilled, ~mated & skilled)
+    ]
+    lost = int((mated & ~usable).sum()), int((~mated & ~usable).sum())
+    return ScoredComparisons(found[0], found[1], found[2], *lost)
+
+
+def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
+    seen = np.flatnonzero(embedded.row_of >= 0)
+    images = [data.images[n] for n in seen.tolist()]
+    rows = embedded.rows[embedded.row_of[seen]]
+    found = every_pair(rows, *columns(images), most=most)
+    whole, here = count_pairs(*columns(data.images)), count_pairs(*columns(images))
+    lost = {kind: whole[kind] - here[kind] for kind in whole}
+    at = seen.astype(np.int32)
+    kinds = [
+        Comparisons(at[kind.probe], at[kind.reference], kind.scores)
+        for kind in (found.mated, found.random, found.skilled)
+    ]
+    strangers_lost = lost["random"] + lost["skilled"]
+    return ScoredComparisons(
+        kinds[0], kinds[1], kinds[2], lost["mated"], strangers_lost, found.drawn_share
+    )
+
+
+def listed_scores(data: Dataset, scored: ScoredComparisons) -> NDArray[np.float64]:
+    """Return (P,) the score of each listed pair; NaN where an image gave no template."""
+    found: dict[tuple[int, int], float] = {}
+    for kind in (scored.mated, scored.random, scored.skilled):
+        ends = zip(kind.probe.tolist(), kind.reference.tolist(), strict=True)
+        found.update(zip(ends, kind.scores.tolist(), strict=True))
+    return np.array([found.get((pair.probe, pair.reference), np.nan) for pair in data.pairs or ()])
+
+
+def columns(
+    images: Sequence[LabelledImage],
+) -> tuple[list[str], list[bool], list[str]]:
+    """Return subjects, which are imitations, and populations: the group column of that name, if any."""
+    return (
+        [image.subject for image in images],
+        [image.is_forgery for image in images],
+        [image.groups.get("population", "") for image in images],
+    )
 
 
 def every_pair(
@@ -78,20 +229,11 @@ def every_pair(
     *,
     most: int = MOST_NON_MATED,
     seed: int = 0,
-) -> EveryPair:
-    """Score each pair once.
+) -> ScoredComparisons:
+    """Score each pair of N unit rows once, by the rows' indices; a kind may be empty.
 
-    Args:
-        embeddings: (N, D) float32 unit rows.
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        populations: (N,) names; strangers are compared within theirs, for one who writes in another
-            script is too easily told to count. None is one population.
-        most: At most about so many random pairs.
-        seed: Of their draw.
-
-    Returns:
-        The pairs, as indices of rows; a kind may be empty.
+    Strangers are compared within their population (None is one), for one who writes in another script is too
+    easily recognised to count. Of more than about `most` random pairs so many are drawn.
     """
     labels, sets, fake = _coded(subjects, forged, populations)
     share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
@@ -111,22 +253,13 @@ def every_pair(
             probes = np.full(len(met), image, np.int32)
             parts[kind].append(Comparisons(probes, met.astype(np.int32), scores))
     mated, strange, copied = (_joined(parts[kind]) for kind in ("mated", "random", "skilled"))
-    return EveryPair(mated, strange, copied, share)
+    return ScoredComparisons(mated, strange, copied, drawn_share=share)
 
 
 def count_pairs(
     subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """How many pairs of each kind :func:`every_pair` would score without a draw.
-
-    Args:
-        subjects: (N,) whose they are; of an imitation, who is imitated.
-        forged: (N,) which are imitations.
-        populations: (N,) as there.
-
-    Returns:
-        Counts of ``"mated"``, ``"random"`` and ``"skilled"``.
-    """
+    """Count the pairs of each kind that :func:`every_pair` would score without a draw."""
     labels, sets, fake = _coded(subjects, forged, populations)
     genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
     mated = _pairs(genuine.values())
@@ -158,253 +291,4 @@ def _joined(parts: Sequence[Comparisons]) -> Comparisons:
         np.concatenate([part.probe for part in every]),
         np.concatenate([part.reference for part in every]),
         np.concatenate([part.scores for part in every]),
-    )
-
-
-def read_data(source: Path, *, images: Path | None = None) -> EvaluationData:
-    """Read what to evaluate on.
-
-    A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
-    format of LFW's ``pairs.txt``. Any other file is a CSV whose header tells what it lists:
-    ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject][,attack]
-    [,fold]`` pairs; what its further columns say is kept as groups.
-
-    Args:
-        source: The folder or the file.
-        images: The folder that the paths of a file are relative to; None takes the file's own.
-
-    Returns:
-        The images and the comparisons. An image may be missing: that is counted when it is read.
-
-    Raises:
-        InputError: Neither of these, a line that is wrong or contradicts another, none of the images is
-            there, or no mated or no non-mated comparison is possible.
-    """
-    if stat.S_ISDIR(_mode(source)):
-        if images is not None:
-            raise InputError(
-                f"{str(source)!r} is a folder, and its images lie in it: a folder of images "
-                f"({str(images)!r}) goes with a CSV file or a pairs.txt"
-            )
-        found = read_folder(source)
-        data = EvaluationData(source, "folder", found, None, left_out=count_others(source))
-    else:
-        root = source.parent if images is None else images
-        if not root.is_dir():
-            raise InputError(
-                f"the folder of images, {str(root)!r}, is not a folder: check the path"
-            )
-        data = _from_file(source, root)
-        _require_some_file(data, root)
-    if data.pairs is None:
-        _require_comparisons(data)
-    else:
-        _require_both_kinds(data, data.pairs)
-    return data
-
-
-def data_digest(data: EvaluationData, file_digests: Sequence[str]) -> str:
-    """What names the data in a report: the same wherever they lie and in whatever order.
-
-    Group columns do not count. Where a CSV of pairs states no subjects, they are named after paths as
-    it writes them, and so other paths give another digest.
-
-    Args:
-        data: Images and pairs.
-        file_digests: (N,) digest of each image's file, or a word why there is none.
-
-    Returns:
-        SHA-256 in hexadecimal over files, subjects and forgeries, and over the listed pairs.
-
-    Raises:
-        InputError: Not one file digest for each image.
-    """
-    if len(file_digests) != len(data.images):
-        raise InputError(f"{len(data.images)} images have {len(file_digests)} file digests")
-    entries = [
-        [file, image.subject, image.is_forgery]
-        for file, image in zip(file_digests, data.images, strict=True)
-    ]
-    lines = sorted(json.dumps(["image", *entry]) for entry in entries)
-    lines += sorted(
-        json.dumps(
-            [
-                "pair",
-                *entries[pair.probe],
-                *entries[pair.reference],
-                pair.mated,
-                pair.fold,
-                pair.is_skilled,
-            ]
-        )
-        for pair in data.pairs or ()
-    )
-    lines.append(json.dumps("every pair" if data.pairs is None else "listed pairs"))
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def _mode(source: Path) -> int:
-    try:
-        mode = source.stat().st_mode
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"there is no folder or file {str(source)!r} to read ({reason}): check the path"
-        ) from error
-    if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(f"{str(source)!r} is neither a folder nor a file: check the path")
-    return mode
-
-
-def _from_file(source: Path, root: Path) -> EvaluationData:
-    if source.suffix.lower() == ".txt":
-        found, pairs = read_lfw_pairs(source, root)
-        return EvaluationData(source, "lfw_pairs", found, pairs)
-    table = read_table(source, {*datasets.COLUMNS, *datasets.PAIR_COLUMNS})
-    lists_images, lists_pairs = datasets.is_image_list(table), datasets.is_pair_list(table)
-    if lists_images == lists_pairs:
-        raise InputError(
-            f"{str(source)!r} has the columns {', '.join(table.columns)}; accepted are "
-            f"{datasets.HEADER} (image is another name for path) and {datasets.PAIR_HEADER}"
-        )
-    if not table.rows:
-        raise InputError(f"{str(source)!r} has a header and no rows: there is nothing to compare")
-    if lists_images:
-        return EvaluationData(source, "images", datasets.read_image_list(table, root), None)
-    found, pairs = datasets.read_pair_list(table, root)
-    has_subjects = "probe_subject" in table.columns
-    return EvaluationData(source, "pairs", found, pairs, has_subjects)
-
-
-def _require_some_file(data: EvaluationData, root: Path) -> None:
-    # Not Path.exists, which raises for a path that is too long or in a folder that is closed.
-    if not any(os.path.exists(image.path) for image in data.images):  # noqa: PTH110
-        raise InputError(
-            f"{str(data.source)!r}: none of its {len(data.images)} images is there; the first is "
-            f"{data.images[0].name!r}, looked for in {str(root)!r}: give the folder that its paths are "
-            "relative to"
-        )
-
-
-def _require_comparisons(data: EvaluationData) -> None:
-    genuine = Counter(image.subject for image in data.images if not image.is_forgery)
-    forged = {image.subject for image in data.images if image.is_forgery}
-    if len(genuine) < 2 and not forged & set(genuine):
-        whose = f"of {len(genuine)} subject(s), {', '.join(map(repr, genuine)) or 'none'}"
-        raise InputError(
-            f"{str(data.source)!r} has {'genuine ' if forged else ''}images {whose}, which gives no "
-            "non-mated comparison: at least two subjects are needed"
-        )
-    if max(genuine.values(), default=0) < 2:
-        raise InputError(
-            f"{str(data.source)!r} has {len(genuine)} subjects with one {'genuine ' if forged else ''}"
-            "image each, which gives no mated comparison: at least one subject with two is needed"
-        )
-
-
-def _require_both_kinds(data: EvaluationData, pairs: Sequence[ListedPair]) -> None:
-    mated = sum(pair.mated for pair in pairs)
-    if mated in (0, len(pairs)):
-        there, missing = ("mated", "non-mated") if mated else ("non-mated", "mated")
-        raise InputError(
-            f"all {len(pairs)} pairs of {str(data.source)!r} are {there}: error rates need {missing} "
-            "ones too"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class ScoredComparisons:
-    """All comparisons of the data, by kind, as indices of its images.
-
-    Attributes:
-        mated: Genuine images of one subject.
-        random: Genuine images of two subjects (random forgeries).
-        skilled: A genuine image and an imitation of the same subject.
-        lost_mated: Mated comparisons without a score, because an image gave no template.
-        lost_non_mated: Non-mated ones, random and skilled.
-        drawn_share: Share of the random comparisons that were made, 1.0 for all.
-    """
-
-    mated: Comparisons
-    random: Comparisons
-    skilled: Comparisons
-    lost_mated: int
-    lost_non_mated: int
-    drawn_share: float = 1.0
-
-
-def columns(
-    images: Sequence[EvaluationImage],
-) -> tuple[list[str], list[bool], list[str]]:
-    """Subjects, which are imitations, and populations: the group column of that name, if there is one.
-
-    Args:
-        images: N of them.
-    """
-    return (
-        [image.subject for image in images],
-        [image.is_forgery for image in images],
-        [image.groups.get("population", "") for image in images],
-    )
-
-
-def score_comparisons(
-    data: EvaluationData, embedded: Embedded, *, most: int = MOST_NON_MATED
-) -> ScoredComparisons:
-    """Score the listed pairs, or every pair of images that is mated or non-mated.
-
-    Args:
-        data: Images, subjects, and pairs if they are listed.
-        embedded: Their embeddings.
-        most: At most about so many random comparisons, where they are not listed.
-
-    Returns:
-        The comparisons; a kind may be empty.
-    """
-    return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
-
-
-def _listed(data: EvaluationData, embedded: Embedded) -> ScoredComparisons:
-    pairs = data.pairs or ()
-    ends = np.array([(p.probe, p.reference) for p in pairs], np.int32).reshape(-1, 2)
-    mated = np.array([p.mated for p in pairs], bool)
-    skilled = np.array([p.is_skilled for p in pairs], bool)
-    rows = embedded.row_of[ends]
-    usable = (rows >= 0).all(axis=1)
-    units = unit_rows(embedded.rows)
-    scores = np.zeros(len(pairs), np.float32)
-    for n in np.flatnonzero(usable).tolist():
-        scores[n] = paired_scores(units[rows[n, 0]], units[rows[n, 1]][None])[0]
-    found = [
-        Comparisons(ends[k & usable, 0], ends[k & usable, 1], scores[k & usable])
-        for k in (mated, ~mated & ~skilled, ~mated & skilled)
-    ]
-    return ScoredComparisons(
-        mated=found[0],
-        random=found[1],
-        skilled=found[2],
-        lost_mated=int((mated & ~usable).sum()),
-        lost_non_mated=int((~mated & ~usable).sum()),
-    )
-
-
-def _every(data: EvaluationData, embedded: Embedded, most: int) -> ScoredComparisons:
-    seen = np.flatnonzero(embedded.row_of >= 0)
-    images = [data.images[n] for n in seen.tolist()]
-    rows = embedded.rows[embedded.row_of[seen]]
-    found = every_pair(rows, *columns(images), most=most)
-    whole, here = count_pairs(*columns(data.images)), count_pairs(*columns(images))
-    lost = {kind: whole[kind] - here[kind] for kind in whole}
-    at = seen.astype(np.int32)
-    kinds = [
-        Comparisons(at[kind.probe], at[kind.reference], kind.scores)
-        for kind in (found.mated, found.random, found.skilled)
-    ]
-    return ScoredComparisons(
-        mated=kinds[0],
-        random=kinds[1],
-        skilled=kinds[2],
-        lost_mated=lost["mated"],
-        lost_non_mated=lost["random"] + lost["skilled"],
-        drawn_share=found.drawn_share,
     )

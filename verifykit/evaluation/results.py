@@ -1,7 +1,4 @@
-"""What an evaluation found: several models on the same data.
-
-1:1 error rates that an evaluation found, as frozen records that become ``report.json``.
-"""
+"""What an evaluation found, as frozen records that become ``report.json``."""
 
 from __future__ import annotations
 
@@ -49,12 +46,12 @@ class Rate:
 
 @dataclass(frozen=True)
 class RateAtFmr:
-    """Both rates at the threshold that a false match rate asks for.
+    """Both rates at the threshold for a false match rate.
 
     Attributes:
         asked_fmr: The rate that the threshold was chosen for, on these very scores or by a calibration.
         threshold: Match is ``score >= threshold``.
-        fmr: What comes out at it.
+        fmr: Measured at it.
         fnmr: What it costs the right subjects.
     """
 
@@ -110,11 +107,11 @@ class AttackResult:
         eer_threshold: Where it is reached.
         d_prime: Distance of the two score distributions in their mean standard deviation.
         rates: A row for each false match rate that the data support.
-        unsupported: The rates that were asked for, and need more non-mated comparisons than there are.
+        unsupported: The requested rates that need more non-mated comparisons than there are.
         det: The curve.
         histogram: The scores.
-        own: A row for each of the model's own thresholds for single pairs: what was asked for when they
-            were calibrated, and what comes out on these data.
+        own: A row for each of the model's own thresholds for single pairs: the rate that they were calibrated
+            for, and the rates on these data.
     """
 
     attack: Attack
@@ -181,7 +178,7 @@ class OpenSetResult:
 
 
 @dataclass(frozen=True)
-class WorstPair:
+class HardestPair:
     """A comparison that was hard: a mated one of low score, or a non-mated one of high score.
 
     Attributes:
@@ -189,8 +186,8 @@ class WorstPair:
         score: Cosine similarity.
         probe: Path of an image, as the data name it.
         reference: Path of the other.
-        probe_subject: Whose it is.
-        reference_subject: Whose that is.
+        probe_subject: Subject of the probe.
+        reference_subject: Subject of the reference.
     """
 
     attack: Attack | None
@@ -240,7 +237,7 @@ class ModelResult:
     """One model on the data.
 
     Attributes:
-        model: As it was asked for: a registered name or a path.
+        model: As it was requested: a registered name or a path.
         name: Its own name.
         digest: Digest of weights, input and crop.
         modality: What it compares.
@@ -252,7 +249,7 @@ class ModelResult:
         fta: Failure-to-acquire rate over all images.
         fte: Failure-to-enrol rate: subjects with a genuine image, but none with a template.
         lost_mated: Mated comparisons without a score.
-        lost_non_mated: Non-mated comparisons without a score, of those asked for.
+        lost_non_mated: Non-mated comparisons without a score, of those to be made.
         attacks: 1:1 errors: random forgeries first, then skilled ones if the data have them.
         open_set: 1:N errors by gallery size, smallest first; empty where the data allow none.
         folds: Only for data with folds.
@@ -278,7 +275,7 @@ class ModelResult:
     open_set: tuple[OpenSetResult, ...] = ()
     folds: Folds | None = None
     subgroups: tuple[Subgroup, ...] = ()
-    worst: tuple[WorstPair, ...] = ()
+    worst: tuple[HardestPair, ...] = ()
     notes: tuple[str, ...] = ()
 
 
@@ -311,12 +308,12 @@ class EvaluationReport:
     models: tuple[ModelResult, ...]
 
     def to_dict(self) -> dict[str, Any]:
-        """The report as JSON-ready plain values; what is infinite or NaN is None."""
+        """Return the report as JSON-ready plain values; what is infinite or NaN is None."""
         return {key: _finite(value) for key, value in asdict(self).items()}
 
 
 def _finite(value: Any) -> Any:
-    """The same without what JSON has no number for."""
+    """Return the same without what JSON has no number for."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
@@ -17,24 +17,15 @@ _MOST_VALUES = 20  # a column with more is a date or a number, not a group
 
 
 def measure_subgroups(
-    data: EvaluationData,
+    data: Dataset,
     scored: ScoredComparisons,
     labels: NDArray[np.int64],
     at: RateAtFmr,
 ) -> tuple[tuple[Subgroup, ...], tuple[str, ...]]:
-    """Rates by the values of the data's further columns, against random forgeries.
+    """Measure rates by the values of the data's further columns, against random forgeries.
 
     A column of an images CSV groups the comparisons in which both images have the value; one of a pairs
     CSV groups the pairs that have it.
-
-    Args:
-        data: With groups.
-        scored: The comparisons.
-        labels: (N,) subject of each image.
-        at: The threshold that all comparisons chose.
-
-    Returns:
-        Groups by column and value, and sentences about columns that make no groups.
     """
     groups, notes = [], []
     for column, values in _columns(data).items():
@@ -70,16 +61,16 @@ def measure_subgroups(
     return tuple(groups), tuple(notes)
 
 
-def _columns(data: EvaluationData) -> dict[str, list[str]]:
-    """Column to the value of each image, or of each listed pair."""
+def _columns(data: Dataset) -> dict[str, list[str]]:
+    """Return each column with the value of each image, or of each listed pair."""
     rows: Iterable[dict[str, str]]
     rows = [dict(each.groups) for each in (data.images if data.pairs is None else data.pairs)]
     names = list(dict.fromkeys(name for row in rows for name in row))
     return {name: [row.get(name, "") for row in rows] for name in names}
 
 
-def _coded(data: EvaluationData, codes: NDArray[np.int64], kind: Comparisons) -> NDArray[np.int64]:
-    """(P,) the value of each comparison, -1 for none."""
+def _coded(data: Dataset, codes: NDArray[np.int64], kind: Comparisons) -> NDArray[np.int64]:
+    """Return (P,) the value of each comparison, -1 for none."""
     if data.pairs is None:
         left, right = codes[kind.probe], codes[kind.reference]
         return np.where(left == right, left, -1)

@@ -1,8 +1,7 @@
-"""What scores are worth: error rates, their intervals, 1:N rates, distributions, likelihood ratios."""
+"""Error rates of scores, their intervals, 1:N rates, distributions and likelihood ratios."""
 
 from __future__ import annotations
 
-from verifykit.metrics.acquisition import failure_to_acquire_rate, failure_to_enrol_rate
 from verifykit.metrics.distributions import ScoreHistogram, d_prime, score_histogram
 from verifykit.metrics.intervals import (
     SubjectBootstrap,
@@ -15,8 +14,6 @@ from verifykit.metrics.likelihood import LogisticFit, cllr, fit_log_likelihood_r
 from verifykit.metrics.open_set import (
     OpenSetCurve,
     fmr_of_fpir,
-    fnir_at,
-    fpir_at,
     fpir_of_fmr,
     hit_rate,
     open_set_curve,
@@ -44,15 +41,11 @@ __all__ = [
     "det_curve",
     "eer_interval",
     "equal_error_rate",
-    "failure_to_acquire_rate",
-    "failure_to_enrol_rate",
     "fit_log_likelihood_ratio",
     "fmr_at",
     "fmr_of_fpir",
-    "fnir_at",
     "fnmr_at",
     "fnmr_at_fmr",
-    "fpir_at",
     "fpir_of_fmr",
     "hit_rate",
     "open_set_curve",

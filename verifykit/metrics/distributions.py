@@ -1,4 +1,4 @@
-"""How mated and non-mated scores lie: a histogram of both over the same bins, and their distance."""
+"""Distributions of mated and non-mated scores: a histogram over the same bins, and their distance."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def score_histogram(mated: ArrayLike, non_mated: ArrayLike, bins: int = 100) -> 
 
     Returns:
         Counts that sum to M and to N. Scores that are all equal, or too close together for B distinct
-        edges between them, lie in the middle of bins that reach 0.5 further to both sides.
+        edges between them, are in the middle of bins that reach 0.5 further to both sides.
 
     Raises:
         InputError: There are no scores, one is NaN or infinite, they span more than float64 can hold,
@@ -60,7 +60,7 @@ def score_histogram(mated: ArrayLike, non_mated: ArrayLike, bins: int = 100) -> 
 
 
 def d_prime(mated: ArrayLike, non_mated: ArrayLike) -> float:
-    """The decidability index: how far the two means lie apart, in common standard deviations.
+    """Return the decidability index: how far the two means are apart, in common standard deviations.
 
     ``|mean_m - mean_n| / sqrt((var_m + var_n) / 2)`` with population variances: Daugman, "Biometric
     decision landscapes", University of Cambridge Computer Laboratory, technical report 482, 2000.

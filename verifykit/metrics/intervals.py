@@ -1,4 +1,4 @@
-"""What a measured rate supports: intervals over comparisons, and over the subjects they come from."""
+"""Intervals of measured rates: over comparisons, and over the subjects they come from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from verifykit.metrics.inputs import checked_confidence, checked_count, checked_
 
 
 def wilson_interval(errors: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The score interval of a rate, as if every comparison were independent of the others.
+    """Return the score interval of a rate, as if every comparison were independent of the others.
 
     Wilson, "Probable inference, the law of succession, and statistical inference", Journal of the
     American Statistical Association 22(158), 1927.
@@ -27,7 +27,7 @@ def wilson_interval(errors: int, trials: int, confidence: float = 0.95) -> tuple
         Lower and upper bound, in [0, 1].
 
     Raises:
-        InputError: The counts are no such integers, or ``confidence`` is outside (0, 1).
+        InputError: The counts are not such integers, or ``confidence`` is outside (0, 1).
     """
     errors, trials = checked_part("errors", errors, "trials", trials)
     # From the lower tail: 1 - tail is 1 for the highest confidences, and has no quantile.
@@ -39,7 +39,7 @@ def wilson_interval(errors: int, trials: int, confidence: float = 0.95) -> tuple
 
 
 def rule_of_three(trials: int) -> float:
-    """The 95 % upper bound of a rate when no error was seen: ``min(1, 3 / trials)``.
+    """Return the 95 % upper bound of a rate when no error was seen: ``min(1, 3 / trials)``.
 
     ISO/IEC 19795-1, the rule of 3: with a rate above 3 / n, n independent comparisons would have shown
     an error with 95 % (``exp(-3)`` is 0.0498).
@@ -48,13 +48,13 @@ def rule_of_three(trials: int) -> float:
         trials: Comparisons, at least 1.
 
     Raises:
-        InputError: ``trials`` is no such integer.
+        InputError: ``trials`` is not such an integer.
     """
     return min(1.0, 3.0 / checked_count("trials", trials, 1))
 
 
 class SubjectBootstrap:
-    """Draws subjects again, and says how a rate over their comparisons varies.
+    """Draw subjects again, and return how a rate over their comparisons varies.
 
     Comparisons that share a subject are not independent, so that drawing comparisons again gives
     intervals that are too narrow. Bolle, Ratha and Pankanti, "Error analysis of pattern recognition
@@ -77,7 +77,7 @@ class SubjectBootstrap:
             and groups are drawn, which bounds the memory to G x G and B x G numbers.
 
     Raises:
-        InputError: There are no comparisons, the labels are no integers, not as many on both sides or
+        InputError: There are no comparisons, the labels are not integers, not as many on both sides or
             not within ``subjects``, or a number is less than its least.
     """
 
@@ -103,7 +103,7 @@ class SubjectBootstrap:
         self._trials = self._weighed(self._cells)
 
     def rates(self, events: ArrayLike) -> NDArray[np.float64]:
-        """The rate of an event among the comparisons, in every draw.
+        """Return the rate of an event among the comparisons, in every draw.
 
         Args:
             events: (P,) bool, for which comparisons it happened, such as a false match.
@@ -127,7 +127,7 @@ class SubjectBootstrap:
         return found
 
     def interval(self, events: ArrayLike, confidence: float = 0.95) -> tuple[float, float]:
-        """The percentile interval of a rate; both ends are 0 where the event never happened.
+        """Return the percentile interval of a rate; both ends are 0 where the event never happened.
 
         Args:
             events: (P,) bool, for which comparisons it happened.
@@ -155,7 +155,7 @@ class SubjectBootstrap:
 def rate_interval(
     errors: int, trials: int, bootstrap_draws: ArrayLike | None = None, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The interval to report with a rate: never narrower than independent comparisons would allow.
+    """Return the interval to report with a rate: never narrower than independent comparisons would allow.
 
     The hull of :func:`wilson_interval` and of the percentiles of a bootstrap over subjects, which is too
     narrow itself where few subjects have errors. Where no comparison went wrong, or every one, the
@@ -171,7 +171,7 @@ def rate_interval(
         Lower and upper bound, in [0, 1]; ``errors / trials`` is between them.
 
     Raises:
-        InputError: The counts are no such integers, ``confidence`` is outside (0, 1), or the draws are
+        InputError: The counts are not such integers, ``confidence`` is outside (0, 1), or the draws are
             empty or nothing but NaN.
     """
     low, high = wilson_interval(errors, trials, confidence)
@@ -188,7 +188,7 @@ def rate_interval(
 def eer_interval(
     fmr_draws: ArrayLike, fnmr_draws: ArrayLike, confidence: float = 0.95
 ) -> tuple[float, float]:
-    """The percentile interval of the equal error rate over draws of subjects.
+    """Return the percentile interval of the equal error rate over draws of subjects.
 
     In each draw the two rates cross between two neighbouring thresholds; the EER is where the straight
     lines between their values meet.

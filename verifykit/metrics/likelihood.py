@@ -1,4 +1,4 @@
-"""What a score says as evidence: log-likelihood ratios fitted to scores, and what they cost in bits."""
+"""Log-likelihood ratios fitted to scores, and their cost in bits."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ class LogisticFit:
 
 
 def cllr(mated_llr: ArrayLike, non_mated_llr: ArrayLike) -> float:
-    """The cost of log-likelihood ratios: what they leave unknown, averaged over all priors' decisions.
+    """Return the cost of log-likelihood ratios: what they leave unknown, averaged over all priors' decisions.
 
     ``(mean log2(1 + exp(-mated)) + mean log2(1 + exp(non_mated))) / 2``. Brümmer and du Preez,
     "Application-independent evaluation of speaker detection", Computer Speech & Language 20, 2006.
 
     Args:
         mated_llr: (M,) finite natural logarithms of likelihood ratios.
-        non_mated_llr: (N,) likewise.
+        non_mated_llr: (N,) the same.
 
     Returns:
         Bits, at least 0: 1 for ratios that say nothing (all 0), more for ratios that mislead.
@@ -51,7 +51,7 @@ def cllr(mated_llr: ArrayLike, non_mated_llr: ArrayLike) -> float:
 
 
 def fit_log_likelihood_ratio(mated: ArrayLike, non_mated: ArrayLike) -> LogisticFit:
-    """Turn scores into log-likelihood ratios by logistic regression, mated and non-mated at prior 1/2 each.
+    """Fit log-likelihood ratios to scores by logistic regression, mated and non-mated at prior 1/2 each.
 
     With equal priors the posterior log-odds are the log-likelihood ratio (Brümmer and du Preez, 2006).
     The targets are Platt's, (M + 1) / (M + 2) for mated and 1 / (N + 2) for non-mated scores, so that

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
-from verifykit.metrics.inputs import checked_count, checked_scores, checked_threshold
+from verifykit.metrics.inputs import checked_count, checked_scores
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,49 +32,8 @@ class OpenSetCurve:
     fnir: NDArray[np.float64]
 
 
-def fpir_at(best_scores: ArrayLike, threshold: float) -> float:
-    """FPIR(N, T): the share of non-mated searches that report anybody at all.
-
-    NISTIR 8271.
-
-    Args:
-        best_scores: (P,) the highest candidate score of each non-mated search; -inf for a search
-            without candidates.
-        threshold: A candidate is reported when ``score >= threshold``.
-
-    Raises:
-        InputError: There are no searches, a score is NaN or +inf, or the threshold is NaN.
-    """
-    scores = checked_scores("best_scores", best_scores)
-    return float((scores >= checked_threshold(threshold)).mean())
-
-
-def fnir_at(
-    mate_scores: ArrayLike, mate_ranks: ArrayLike, threshold: float, rank: int | None = None
-) -> float:
-    """FNIR(N, R, T): the share of mated searches whose mate is not reported among the best R.
-
-    NISTIR 8271: the mate is beyond rank R, or below the threshold.
-
-    Args:
-        mate_scores: (M,) the mate's score in each mated search; -inf for a mate that is no candidate.
-        mate_ranks: (M,) integers, the mate's place among the candidates, 1 is best.
-        threshold: A candidate is reported when ``score >= threshold``.
-        rank: R, at least 1; None where the mate may have any rank.
-
-    Raises:
-        InputError: There are no searches, a score is NaN or +inf, the threshold is NaN, or a rank is no
-            integer of at least 1, or there are not as many ranks as scores.
-    """
-    scores, places = _mates(mate_scores, mate_ranks)
-    missed = scores < checked_threshold(threshold)
-    if rank is not None:
-        missed |= places > checked_count("rank", rank, 1)
-    return float(missed.mean())
-
-
 def hit_rate(mate_ranks: ArrayLike, rank: int) -> float:
-    """The share of mated searches whose mate is among the best ``rank`` candidates, at any score.
+    """Return the share of mated searches whose mate is among the best ``rank`` candidates, at any score.
 
     NISTIR 8271: the cumulative match characteristic at one rank, 1 - FNIR(N, R, -inf).
 
@@ -83,7 +42,7 @@ def hit_rate(mate_ranks: ArrayLike, rank: int) -> float:
         rank: At least 1.
 
     Raises:
-        InputError: There are no searches, or a rank is no integer of at least 1.
+        InputError: There are no searches, or a rank is not an integer of at least 1.
     """
     return float((_ranks(mate_ranks) <= checked_count("rank", rank, 1)).mean())
 
@@ -91,16 +50,20 @@ def hit_rate(mate_ranks: ArrayLike, rank: int) -> float:
 def open_set_curve(
     best_scores: ArrayLike, mate_scores: ArrayLike, mate_ranks: ArrayLike, rank: int = 1
 ) -> OpenSetCurve:
-    """FPIR and FNIR at every distinct score, and above all of them.
+    """Return FPIR and FNIR at every distinct score, and above all of them.
+
+    NISTIR 8271: FPIR(N, T) is the share of non-mated searches that report a candidate, FNIR(N, R, T) the
+    share of mated searches whose mate is beyond rank R or below the threshold.
 
     Args:
-        best_scores: (P,) the highest candidate score of each non-mated search.
-        mate_scores: (M,) the mate's score in each mated search.
+        best_scores: (P,) the highest candidate score of each non-mated search; -inf for a search
+            without candidates.
+        mate_scores: (M,) the mate's score in each mated search; -inf for a mate that is not a candidate.
         mate_ranks: (M,) integers, the mate's place among the candidates, 1 is best.
         rank: R, at least 1: the mate must be among the best R.
 
     Raises:
-        InputError: There are no searches, a score is NaN or +inf, a rank is no integer of at least 1, or
+        InputError: There are no searches, a score is NaN or +inf, a rank is not an integer of at least 1, or
             there are not as many ranks as scores.
     """
     best = np.sort(checked_scores("best_scores", best_scores))
@@ -116,7 +79,7 @@ def open_set_curve(
 
 
 def fpir_of_fmr(fmr: float, gallery_size: int) -> float:
-    """The FPIR to expect when every subject in a gallery is compared: ``1 - (1 - fmr)^N``.
+    """Return the FPIR to expect when every subject in a gallery is compared: ``1 - (1 - fmr)^N``.
 
     Exact for N independent comparisons with the same FMR. Those of one search share a probe, and some
     subjects match more people than others, so that a measured FPIR differs (ISO/IEC 19795-1, estimating
@@ -137,7 +100,7 @@ def fpir_of_fmr(fmr: float, gallery_size: int) -> float:
 
 
 def fmr_of_fpir(fpir: float, gallery_size: int) -> float:
-    """The FMR that one comparison may have for an FPIR asked for: ``1 - (1 - fpir)^(1 / N)``.
+    """Return the FMR that one comparison may have for a requested FPIR: ``1 - (1 - fpir)^(1 / N)``.
 
     The inverse of :func:`fpir_of_fmr`, with its assumption.
 

@@ -1,4 +1,4 @@
-"""How often a threshold is wrong: FMR, FNMR, EER and the DET curve, exact on ties.
+"""Error rates at a threshold: FMR, FNMR, EER and the DET curve, exact on ties.
 
 Terms after ISO/IEC 19795-1; a score matches when ``score >= threshold``. FMR(t) is the share of
 non-mated scores that match at t, FNMR(t) the share of mated scores that do not.
@@ -24,7 +24,7 @@ class EqualErrorRate:
         eer: Midpoint of ``low`` and ``high``, in [0, 1].
         low: The lesser of FMR and FNMR at the threshold, in [0, 1].
         high: The greater of them, in [0, 1].
-        threshold: Where they lie closest together.
+        threshold: Where they are closest together.
     """
 
     eer: float
@@ -47,14 +47,9 @@ class DetCurve:
     fmr: NDArray[np.float64]
     fnmr: NDArray[np.float64]
 
-    @property
-    def tmr(self) -> NDArray[np.float64]:
-        """(T,) float64, 1 - FNMR: the true match rate, which a ROC curve plots over the FMR."""
-        return 1.0 - self.fnmr
-
 
 def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
-    """The share of non-mated scores at or above a threshold.
+    """Return the share of non-mated scores at or above a threshold.
 
     Args:
         non_mated: (N,) scores.
@@ -67,7 +62,7 @@ def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
 
 
 def fnmr_at(mated: ArrayLike, threshold: float) -> float:
-    """The share of mated scores below a threshold.
+    """Return the share of mated scores below a threshold.
 
     Args:
         mated: (M,) scores.
@@ -80,15 +75,15 @@ def fnmr_at(mated: ArrayLike, threshold: float) -> float:
 
 
 def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
-    """The smallest threshold whose false match rate is not above ``fmr``.
+    """Return the smallest threshold whose false match rate is not above ``fmr``.
 
     Args:
         non_mated: (N,) scores.
-        fmr: The rate asked for, in [0, 1].
+        fmr: The requested rate, in [0, 1].
 
     Returns:
         The float64 next above the largest score that may not match; -inf if all of them may. Equal
-        scores match together or not at all, so the rate reached can be below the rate asked for.
+        scores match together or not at all, so the rate reached can be below the requested one.
 
     Raises:
         InputError: There are no scores, one is NaN or +inf, or ``fmr`` is outside [0, 1].
@@ -107,12 +102,12 @@ def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
 
 
 def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[float, float]:
-    """The false non-match rate at the threshold that a false match rate asks for.
+    """Return the false non-match rate at the threshold of a false match rate.
 
     Args:
         mated: (M,) scores.
         non_mated: (N,) scores.
-        fmr: The rate asked for, in [0, 1].
+        fmr: The requested rate, in [0, 1].
 
     Returns:
         FNMR in [0, 1], and the threshold of :func:`threshold_at_fmr`.
@@ -125,7 +120,7 @@ def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[flo
 
 
 def det_curve(mated: ArrayLike, non_mated: ArrayLike) -> DetCurve:
-    """Both error rates at every distinct score, and above all of them.
+    """Return both error rates at every distinct score, and above all of them.
 
     Args:
         mated: (M,) scores.
@@ -146,7 +141,7 @@ def det_curve(mated: ArrayLike, non_mated: ArrayLike) -> DetCurve:
 
 
 def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
-    """The equal error rate as the midpoint of the interval in which the two rates cross.
+    """Return the equal error rate as the midpoint of the interval in which the two rates cross.
 
     Maio et al., "FVC2000: Fingerprint Verification Competition", IEEE TPAMI 24(3), 2002, section 5:
     of the last threshold with FNMR <= FMR and the first with FNMR >= FMR, the one where they are less

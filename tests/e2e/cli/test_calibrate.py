@@ -167,7 +167,7 @@ def test_where_embeddings_are_kept(
         (["one"], "InputError", "at least two subjects are needed"),
         (["few"], "CalibrationError", "12 non-mated comparisons are too few: FMR 0.1 takes 30"),
         (["unknown.csv"], "InputError", "has the columns file, person; accepted are path,subject"),
-        (["people", "--images", "."], "InputError", "its images lie in it"),
+        (["people", "--images", "."], "InputError", "with its images in it"),
         (["people", "--references", "0"], "InputError", "from 1 on, as in 1,3,5, got '0'"),
         (["people", "--references", "1,x"], "InputError", "got '1,x'"),
         (["people", "--references", ""], "InputError", "got ''"),

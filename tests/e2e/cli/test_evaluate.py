@@ -156,7 +156,7 @@ def test_what_has_no_number_is_null_in_json(sign: Invoke) -> None:
             "InputError",
             "no non-mated comparison to measure: 0 of 4 images gave a template",
         ),
-        (["people", "--images", "."], "InputError", "its images lie in it"),
+        (["people", "--images", "."], "InputError", "with its images in it"),
         (["people", "-m", "signatur"], "ModelNotFoundError", "did you mean 'signature'"),
         (["people", "--calibration", "unknown.csv"], "CalibrationError", "is not JSON"),
         (["people", "-o", "unknown.csv"], "FileExistsError", "unknown.csv"),

@@ -189,7 +189,11 @@ def test_identify_batch_prints_a_summary(invoke: Invoke, gallery: str) -> None:
         "faces": 2,
         "matched_faces": 1,
         "errors": {},
+        "left_out": {},
     }
+    Path("in", ".thumbnail.jpg").touch()
+    again = invoke(*command, status=0).stdout.splitlines()
+    assert again[-2] == "1 hidden or system file(s) or folder(s) left out."
     for options in (["--engine", "dask"], ["--scheduler", "tcp://127.0.0.1:9"]):
         assert "go together" in invoke(*command, *options, status=2).stderr
     assert "limit was 5, is 3" in invoke(*command, "--limit", "3", status=2).stderr

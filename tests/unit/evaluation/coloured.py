@@ -10,7 +10,7 @@ import numpy as np
 
 from tests.unit.colours import encoder
 from tests.unit.specs import plain_spec
-from verifykit.datasets import EvaluationData
+from verifykit.datasets import Dataset
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.pairs import read_data
 from verifykit.spec import ModelSpec
@@ -38,7 +38,7 @@ def paint(
     return rows
 
 
-def listed(folder: Path, rows: list[tuple[Path, str, bool]]) -> EvaluationData:
+def listed(folder: Path, rows: list[tuple[Path, str, bool]]) -> Dataset:
     """The same by way of a CSV file."""
     lines = [f"{path},{who},{'skilled_forgery' if forged else ''}" for path, who, forged in rows]
     (folder / "people.csv").write_text("\n".join(["path,subject,label", *lines]))

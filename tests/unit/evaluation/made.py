@@ -9,10 +9,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.datasets import EvaluationImage
+from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.errors import AcquisitionError
 from verifykit.image import load_image
 from verifykit.spec import OperatingPoint
+from verifykit.types import QualityGate
 
 NO_FACE = 0
 
@@ -25,13 +26,13 @@ def touch(folder: Path, *names: str) -> Path:
     return folder
 
 
-def draw(folder: Path, shades: Iterable[int]) -> list[EvaluationImage]:
+def draw(folder: Path, shades: Iterable[int]) -> list[LabelledImage]:
     """One picture of 4 x 4 pixels for each shade, all of one subject."""
     images = []
     for number, shade in enumerate(shades):
         path = folder / f"{number}.png"
         cv2.imwrite(str(path), np.full((4, 4, 3), shade, np.uint8))
-        images.append(EvaluationImage(path, path.name, "anna"))
+        images.append(LabelledImage(path, path.name, "anna"))
     return images
 
 
@@ -49,6 +50,8 @@ def paint(folder: Path, shades: Mapping[str, int]) -> Path:
 
 class ShadeEmbedder:
     model = name = digest = modality = licence = fusion = "shade"
+    multi_face: FaceChoice = "error"
+    quality: QualityGate = "strict"
     cache_key = "shade"
     operating_points: Sequence[OperatingPoint] = ()
     calls = 0

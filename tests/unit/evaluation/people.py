@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.datasets import EvaluationData, EvaluationImage, ListedPair
+from verifykit.datasets import Dataset, LabelledImage, ListedPair
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.pairs import Comparisons
 from verifykit.scoring import cosine
@@ -40,18 +40,16 @@ class People:
             self.rows[list(kept)], [self.subjects[i] for i in kept], [self.forged[i] for i in kept]
         )
 
-    def data(self, pairs: Sequence[ListedPair] | None = None) -> EvaluationData:
+    def data(self, pairs: Sequence[ListedPair] | None = None) -> Dataset:
         """As if a file had listed them."""
         images = tuple(
-            EvaluationImage(
+            LabelledImage(
                 Path(f"{n}.png"), f"{n}.png", subject, forged, self.groups[n] if self.groups else {}
             )
             for n, (subject, forged) in enumerate(zip(self.subjects, self.forged, strict=True))
         )
         kind = "images" if pairs is None else "pairs"
-        return EvaluationData(
-            Path("made.csv"), kind, images, None if pairs is None else tuple(pairs)
-        )
+        return Dataset(Path("made.csv"), kind, images, None if pairs is None else tuple(pairs))
 
     def embedded(self, lost: Mapping[int, str] | None = None) -> Embedded:
         """As if the lost ones had given no template, for the reasons stated."""

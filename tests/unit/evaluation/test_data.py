@@ -11,33 +11,34 @@ from pathlib import Path
 import pytest
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import EvaluationData, data_digest, read_data
+from verifykit.evaluation.pairs import data_digest, read_data
 
 NAMES = ("anna/1.jpg", "anna/2.jpg", "bert/1.jpg", "cleo/1.jpg")
 
 
-def _digests(data: EvaluationData) -> list[str]:
+def _digests(data: Dataset) -> list[str]:
     """Of names in the place of contents."""
     return [hashlib.sha256(image.name.encode()).hexdigest() for image in data.images]
 
 
-def _digest(data: EvaluationData) -> str:
+def _digest(data: Dataset) -> str:
     return data_digest(data, _digests(data))
 
 
-def _csv(folder: Path, *lines: str) -> EvaluationData:
+def _csv(folder: Path, *lines: str) -> Dataset:
     path = touch(folder, *NAMES) / "data.csv"
     path.write_text("\n".join(lines) + "\n")
     return read_data(path)
 
 
-def _images(folder: Path, *extra: str) -> EvaluationData:
+def _images(folder: Path, *extra: str) -> Dataset:
     rows = [f"{name},{name.split('/')[0]}," for name in NAMES]
     return _csv(folder, "path,subject,label", *rows, *extra)
 
 
-def _pairs(folder: Path, *extra: str) -> EvaluationData:
+def _pairs(folder: Path, *extra: str) -> Dataset:
     rows = ["anna/1.jpg,anna/2.jpg,1,1,", "bert/1.jpg,anna/1.jpg,0,2,", *extra]
     return _csv(folder, "probe,reference,mated,fold,attack", *rows)
 

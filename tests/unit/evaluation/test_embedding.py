@@ -14,21 +14,21 @@ import pytest
 
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
+from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding
 from verifykit.evaluation.embedding import Embedded, EmbeddingCache, embed_images, failures
-from verifykit.evaluation.pairs import EvaluationImage
 from verifykit.evaluation.results import Failure
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 
 
-def _sha256(image: EvaluationImage) -> str:
+def _sha256(image: LabelledImage) -> str:
     return hashlib.sha256(image.path.read_bytes()).hexdigest()
 
 
-def _image(path: Path) -> EvaluationImage:
-    return EvaluationImage(path, path.name, "anna")
+def _image(path: Path) -> LabelledImage:
+    return LabelledImage(path, path.name, "anna")
 
 
 def test_rows_reasons_and_digests(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_rows_reasons_and_digests(tmp_path: Path) -> None:
     images = [faceless, good, broken, gone, other, below, folder]
     calls: list[tuple[int, int]] = []
     found = embed_images(
-        ShadeEmbedder(), images, cache=None, on_image=lambda *seen: calls.append(seen)
+        ShadeEmbedder(), images, cache=None, on_progress=lambda *seen: calls.append(seen)
     )
     assert found.rows.dtype == np.float32
     assert np.array_equal(found.rows, [ShadeEmbedder.vector(200), ShadeEmbedder.vector(30)])
@@ -84,7 +84,7 @@ def test_equal_files_are_embedded_once_and_have_a_row_each(tmp_path: Path) -> No
 
 
 def test_failures_are_counted_by_reason() -> None:
-    images = [EvaluationImage(Path(f"{n}"), f"name {n}", "anna") for n in range(12)]
+    images = [LabelledImage(Path(f"{n}"), f"name {n}", "anna") for n in range(12)]
     reasons = dict.fromkeys(range(11, 3, -1), "no_face") | {0: "missing", 1: "blank"}
     embedded = Embedded(
         np.zeros((2, 2), np.float32), np.full(12, -1), reasons, tuple("x" for _ in images)

@@ -82,9 +82,9 @@ def test_a_file_that_is_no_cache_is_refused_and_left_alone(tmp_path: Path) -> No
     foreign = tmp_path / "foreign.db"
     _database(foreign, "CREATE TABLE x (y)")
     for path, message in (
-        (text, r"notes\.txt' is no embedding cache, or a damaged one .*delete it"),
-        (gallery, r"gallery\.db' is no embedding cache, but another .*id 7.* delete it"),
-        (foreign, r"foreign\.db' is no embedding cache, but another .*id 0.* delete it"),
+        (text, r"notes\.txt' is not an embedding cache, or a damaged one .*delete it"),
+        (gallery, r"gallery\.db' is not an embedding cache, but another .*id 7.* delete it"),
+        (foreign, r"foreign\.db' is not an embedding cache, but another .*id 0.* delete it"),
     ):
         before = path.read_bytes()
         with pytest.raises(InputError, match=message):

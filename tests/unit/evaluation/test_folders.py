@@ -9,8 +9,9 @@ import pytest
 
 from tests.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import EvaluationImage, read_data
+from verifykit.evaluation.pairs import read_data
 
 
 def test_subjects_are_the_first_level_and_images_may_lie_deeper(tmp_path: Path) -> None:
@@ -18,7 +19,7 @@ def test_subjects_are_the_first_level_and_images_may_lie_deeper(tmp_path: Path) 
     data = read_data(tmp_path)
     assert (data.source, data.kind, data.pairs) == (tmp_path, "folder", None)
     assert data.images == tuple(
-        EvaluationImage(tmp_path / name, name, name.split("/")[0])
+        LabelledImage(tmp_path / name, name, name.split("/")[0])
         for name in ("anna/2019/a.PNG", "anna/b.webp", "bert/1.jpg", "čeněk ž/1.jpg")
     )
     assert data.subjects == ("anna", "bert", "čeněk ž")
@@ -28,14 +29,15 @@ def test_subjects_are_the_first_level_and_images_may_lie_deeper(tmp_path: Path) 
 def test_hidden_files_and_files_that_are_no_images_do_not_count(tmp_path: Path) -> None:
     touch(tmp_path, "anna/1.jpg", "anna/2.jpg", "bert/1.jpg", "notes.txt", "anna/notes.txt")
     touch(tmp_path, ".hidden.jpg", "anna/._1.jpg", ".cache/3.jpg", "anna/.thumbs/4.jpg")
-    names = [image.name for image in read_data(tmp_path).images]
-    assert names == ["anna/1.jpg", "anna/2.jpg", "bert/1.jpg"]
+    data = read_data(tmp_path)
+    assert [image.name for image in data.images] == ["anna/1.jpg", "anna/2.jpg", "bert/1.jpg"]
+    assert data.left_out == {"hidden": 4, "not_an_image": 2}
 
 
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        ([], "holds no images: a folder for each subject is wanted"),
+        ([], "holds no images: give a folder with a folder for each subject"),
         (["anna/notes.txt"], "holds no images"),
         (["anna/1.jpg", "anna/2.jpg", "loose.jpg"], "holds the image 'loose.jpg' itself"),
         (["anna/1.jpg", "anna/2.jpg"], r"1 subject\(s\), 'anna', which gives no non-mated"),

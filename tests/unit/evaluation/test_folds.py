@@ -82,9 +82,7 @@ def _lfw(folder: Path, *, spoilt: dict[str, int]) -> Folds | None:
     report = evaluate(
         [ShadeEmbedder()],
         read_data(folder / "pairs.txt"),
-        multi_face="middle",
-        quality="warn",
-        measurement=Measurement(worst=2),
+        measurement=Measurement(hardest_pairs=2),
     )
     assert (report.kind, report.image_count, report.subject_count) == ("lfw_pairs", 40, 20)
     (result,) = report.models

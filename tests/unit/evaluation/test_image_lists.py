@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, read_data
+from verifykit.evaluation.pairs import read_data
 
 
-def _read(folder: Path, *lines: str) -> EvaluationData:
+def _read(folder: Path, *lines: str) -> Dataset:
     path = touch(folder, "a1.png", "a2.png", "b1.png") / "data.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read_data(path)
@@ -34,16 +35,16 @@ def test_labels_groups_and_paths(tmp_path: Path) -> None:
     )
     assert (data.kind, data.pairs, data.subjects) == ("images", None, ("anna", "bert"))
     assert data.images == (
-        EvaluationImage(
+        LabelledImage(
             tmp_path / "a1.png", "a1.png", "anna", groups={"Age": "30", "light": "day"}
         ),
-        EvaluationImage(
+        LabelledImage(
             tmp_path / "sub/a, 2.png", "sub/a, 2.png", "anna", groups={"Age": "31", "light": "night"}
         ),
-        EvaluationImage(
+        LabelledImage(
             elsewhere, elsewhere.as_posix(), "anna", is_forgery=True, groups={"Age": "", "light": ""}
         ),
-        EvaluationImage(
+        LabelledImage(
             tmp_path / "b1.png", "b1.png", "bert", groups={"Age": "40", "light": "day"}
         ),
     )  # fmt: skip
@@ -110,7 +111,7 @@ def test_paths_are_relative_to_the_folder_of_images(tmp_path: Path) -> None:
     path = tmp_path / "data.csv"
     path.write_text("path,subject\na1.png,a\na2.png,a\nb1.png,b\n")
     data = read_data(path, images=images)
-    assert data.images[1] == EvaluationImage(images / "a2.png", "a2.png", "a")
+    assert data.images[1] == LabelledImage(images / "a2.png", "a2.png", "a")
     with pytest.raises(InputError, match=re.escape(repr(str(tmp_path)))):
         read_data(path)
     for wrong in (path, tmp_path / "nothing"):

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage, ListedPair
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, ListedPair, read_data
+from verifykit.evaluation.pairs import read_data
 
 PEOPLE = [f"Person_{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
 
 
-def _read(folder: Path, *lines: str, images: Path | None = None) -> EvaluationData:
+def _read(folder: Path, *lines: str, images: Path | None = None) -> Dataset:
     path = folder / "pairs.txt"
     path.write_text("\n".join(lines).replace(" ", "\t") + "\n")
     return read_data(path, images=images)
@@ -36,7 +37,7 @@ def test_ten_folds(tmp_path: Path) -> None:
     assert (data.kind, data.subjects) == ("lfw_pairs", tuple(PEOPLE))
     assert data.pairs is not None
     assert len(data.images) == 40
-    assert data.images[3] == EvaluationImage(
+    assert data.images[3] == LabelledImage(
         tmp_path / "lfw/Person_B/Person_B_0012.jpg", "Person_B/Person_B_0012.jpg", "Person_B"
     )
     assert all(image.path.is_file() for image in data.images)

@@ -14,13 +14,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from tests.unit.evaluation.made import touch
+from verifykit.datasets import Dataset, LabelledImage, ListedPair
 from verifykit.errors import InputError
-from verifykit.evaluation.pairs import EvaluationData, EvaluationImage, ListedPair, read_data
+from verifykit.evaluation.pairs import read_data
 
 PLAIN, SUBJECTS = "probe,reference,mated", "probe,reference,mated,probe_subject,reference_subject"
 
 
-def _read(folder: Path, *lines: str) -> EvaluationData:
+def _read(folder: Path, *lines: str) -> Dataset:
     path = touch(folder, "a", "b") / "data.csv"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return read_data(path)
@@ -53,10 +54,10 @@ def test_subjects_folds_attacks_and_groups(tmp_path: Path) -> None:
         ",f,c,0,anna,bert,,10",
     )
     assert data.images == (
-        EvaluationImage(tmp_path / "a", "a", "anna"),
-        EvaluationImage(tmp_path / "b", "b", "anna"),
-        EvaluationImage(tmp_path / "c", "c", "bert"),
-        EvaluationImage(tmp_path / "f", "f", "anna", is_forgery=True),
+        LabelledImage(tmp_path / "a", "a", "anna"),
+        LabelledImage(tmp_path / "b", "b", "anna"),
+        LabelledImage(tmp_path / "c", "c", "bert"),
+        LabelledImage(tmp_path / "f", "f", "anna", is_forgery=True),
     )
     assert data.pairs == (
         ListedPair(0, 1, mated=True, fold=0, groups={"Age": "3"}),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation.people import People, made, pairs_of
-from verifykit.datasets import EvaluationData, ListedPair
+from verifykit.datasets import Dataset, ListedPair
 from verifykit.evaluation.pairs import score_comparisons
 from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
 from verifykit.evaluation.subgroups import measure_subgroups
@@ -27,7 +27,7 @@ AT = RateAtFmr(1e-2, THRESHOLD, ANYTHING, ANYTHING)
 
 
 def _found(
-    people: People, data: EvaluationData, lost: dict[int, str] | None = None
+    people: People, data: Dataset, lost: dict[int, str] | None = None
 ) -> tuple[tuple[Subgroup, ...], tuple[str, ...]]:
     scored = score_comparisons(data, people.embedded(lost))
     return measure_subgroups(data, scored, people.labels, AT)

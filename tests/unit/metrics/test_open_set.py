@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from verifykit.errors import InputError
-from verifykit.metrics import fmr_of_fpir, fnir_at, fpir_at, fpir_of_fmr, hit_rate, open_set_curve
+from verifykit.metrics import fmr_of_fpir, fpir_of_fmr, hit_rate, open_set_curve
 
 # Few distinct values, so that ties are the rule.
 SCORE = st.integers(-4, 4).map(lambda value: value / 4)
@@ -37,19 +37,7 @@ def test_the_curve_is_a_count_at_each_threshold(
     for threshold, positive, negative in zip(curve.thresholds, curve.fpir, curve.fnir, strict=True):
         assert positive == sum(score >= threshold for score in best) / len(best)
         assert negative == fnir(mates, threshold, rank)
-        assert (positive, negative) == (
-            fpir_at(best, threshold),
-            fnir_at(scores, ranks, threshold, rank),
-        )
     assert hit_rate(ranks, rank) == pytest.approx(1 - fnir(mates, -math.inf, rank))
-
-
-@given(MATES, SCORE)
-def test_without_a_rank_the_mate_may_have_any(
-    mates: list[tuple[float, int]], threshold: float
-) -> None:
-    scores, ranks = [score for score, _ in mates], [place for _, place in mates]
-    assert fnir_at(scores, ranks, threshold) == fnir(mates, threshold, math.inf)
 
 
 def test_a_search_in_scores_of_a_whole_gallery() -> None:
@@ -70,8 +58,9 @@ def test_a_search_in_scores_of_a_whole_gallery() -> None:
 
 
 def test_a_search_without_candidates_reports_nobody() -> None:
-    assert fpir_at([-math.inf, 0.5], -1.0) == 0.5
-    assert fnir_at([-math.inf, 0.5], [9, 1], -1.0) == 0.5
+    curve = open_set_curve([-math.inf, 0.5], [-math.inf, 0.5], [9, 1])
+    assert curve.thresholds.tolist() == [-math.inf, 0.5, math.inf]
+    assert (curve.fpir[1], curve.fnir[1]) == (0.5, 0.5)
 
 
 @given(st.floats(1e-9, 0.5), st.integers(1, 30))
@@ -121,19 +110,11 @@ def test_searches_that_are_none_are_refused(
     scores: list[float], ranks: list[int], rank: int, what: str
 ) -> None:
     with pytest.raises(InputError, match=what):
-        fnir_at(scores, ranks, 0.5, rank)
-    with pytest.raises(InputError, match=what):
         open_set_curve([0.1], scores, ranks, rank)
 
 
 def test_the_other_inputs_are_checked_too() -> None:
     with pytest.raises(InputError, match="best_scores: there are no scores"):
-        fpir_at([], 0.5)
-    with pytest.raises(InputError, match="best_scores: there are no scores"):
         open_set_curve([], [0.5], [1])
-    with pytest.raises(InputError, match="threshold must be a number, got nan"):
-        fpir_at([0.1], math.nan)
-    with pytest.raises(InputError, match="threshold must be a number, got nan"):
-        fnir_at([0.1], [1], math.nan)
     with pytest.raises(InputError, match="rank must be an integer of at least 1, got 0"):
         hit_rate([1], 0)

@@ -93,7 +93,7 @@ def test_scikit_learn_draws_the_same_curve() -> None:
     np.testing.assert_allclose(curve.thresholds[:-1], thresholds[:0:-1])
     np.testing.assert_allclose(curve.fmr, fpr[::-1], atol=1e-12)
     np.testing.assert_allclose(curve.fnmr, 1 - tpr[::-1], atol=1e-12)
-    np.testing.assert_allclose(curve.tmr, tpr[::-1], atol=1e-12)
+    np.testing.assert_allclose(1 - curve.fnmr, tpr[::-1], atol=1e-12)
     crossing = np.argmin(np.abs(fpr - (1 - tpr)))
     eer = (fpr[crossing] + 1 - tpr[crossing]) / 2
     assert equal_error_rate(mated, non_mated).eer == pytest.approx(eer, abs=1 / 300)

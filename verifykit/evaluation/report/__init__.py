@@ -1,4 +1,4 @@
-"""An evaluation as one HTML page that opens from disk, and as JSON beside it.
+"""Write an evaluation as one HTML page that opens from disk, and as JSON next to it.
 
 The only place that uses Jinja and Matplotlib: they belong to the extra ``evaluate``.
 """

@@ -21,12 +21,7 @@ _LEAST = 1e-7
 
 
 def det_chart(key: str, measured: Sequence[tuple[Series, AttackResult]]) -> str:
-    """DET curves of all models with their intervals, both axes logarithmic.
-
-    Args:
-        key: Unique on the page.
-        measured: The models with their errors against one attack.
-    """
+    """Draw DET curves of all models with their intervals, both axes logarithmic."""
     floor = _decade_below(
         value
         for _, attack in measured
@@ -35,7 +30,7 @@ def det_chart(key: str, measured: Sequence[tuple[Series, AttackResult]]) -> str:
     left = _decade_below(value for _, attack in measured for value in attack.det.fmr)
 
     def paint(axes: Axes) -> None:
-        # Equal rates first, so that the curves lie over the line.
+        # Equal rates first, so that the curves are drawn over the line.
         axes.plot((_LEAST, 1), (_LEAST, 1), color=GREY, linewidth=1, dashes=(1, 2), zorder=1)
         start = max(floor, left)
         axes.annotate(
@@ -57,18 +52,12 @@ def det_chart(key: str, measured: Sequence[tuple[Series, AttackResult]]) -> str:
 
 
 def score_chart(key: str, series: Series, attack: AttackResult) -> str:
-    """Where mated and non-mated scores lie, with the thresholds of the table.
-
-    Args:
-        key: Unique on the page.
-        series: The model.
-        attack: Its errors.
-    """
+    """Draw the histogram of mated and non-mated scores, with the thresholds of the table."""
     scores = attack.histogram
     marks = [(row.threshold, share(row.asked_fmr)) for row in attack.rates]
 
     def paint(axes: Axes) -> None:
-        # A grey area and a coloured outline are told apart without colour, too.
+        # A grey area and a coloured outline differ without colour, too.
         non_mated, mated = (
             [100 * value / max(1, sum(counts)) for value in counts]
             for counts in (scores.non_mated, scores.mated)
@@ -83,7 +72,9 @@ def score_chart(key: str, series: Series, attack: AttackResult) -> str:
         axes.set(xlabel="score", ylabel="share of comparisons in a bin")
         _mark_thresholds(axes, [mark for mark in marks if math.isfinite(mark[0])])
 
-    thresholds = "; ".join(f"{number(threshold)} for FMR {asked}" for threshold, asked in marks)
+    thresholds = "; ".join(
+        f"{number(threshold)} for FMR {requested}" for threshold, requested in marks
+    )
     label = (
         f"Scores of {series.label}: {attack.mated_count:,} mated and {attack.non_mated_count:,} "
         f"non-mated comparisons. Thresholds: {thresholds or 'none'}."
@@ -97,14 +88,7 @@ def open_set_chart(
     results: Sequence[tuple[Line, OpenSetResult]],
     everything: Sequence[OpenSetResult],
 ) -> str:
-    """FNIR over FPIR, a curve for each size of the gallery.
-
-    Args:
-        key: Unique on the page.
-        series: The model.
-        results: The sizes with their lines.
-        everything: The results of all models, so that their charts have the same axes.
-    """
+    """Draw FNIR over FPIR, a curve for each size of the gallery."""
     seen = [point for result in everything for point in _searches(result)]
     left = _decade_below(x for x, _ in seen)
     highest = max((y for _, y in seen), default=1.0)
@@ -129,18 +113,12 @@ def open_set_chart(
 
 
 def _searches(result: OpenSetResult) -> list[tuple[float, float]]:
-    """The points of the curve that a logarithmic axis of FPIR can show."""
+    """Return the points of the curve that a logarithmic axis of FPIR can show."""
     return [(x, y) for x, y in zip(result.fpir, result.fnir, strict=True) if x > 0]
 
 
 def log_percent(axis: Axis, low: float, high: float) -> None:
-    """A logarithmic axis whose decades are labelled in percent.
-
-    Args:
-        axis: Of x or of y.
-        low: Its end, a power of ten above 0.
-        high: Its other end, at most 1.
-    """
+    """Make an axis logarithmic, from `low` (a power of ten) to `high`, its decades labelled in percent."""
     axes = axis.axes
     decades = [10.0**power for power in range(round(math.log10(low)), 1)]
     minor = [digit * decade for decade in decades for digit in range(2, 10)]
@@ -183,7 +161,7 @@ def _det_curve(axes: Axes, line: Line, attack: AttackResult, floor: float) -> No
 
 
 def _mark_thresholds(axes: Axes, marks: Sequence[tuple[float, str]]) -> None:
-    """Vertical lines with their rates above the axes, pushed apart where they are close."""
+    """Draw vertical lines with their rates above the axes, pushed apart where they are close."""
     left, right = axes.get_xlim()
     marks = sorted(mark for mark in marks if left <= mark[0] <= right)
     places = _spread([(mark[0] - left) / (right - left) for mark in marks], 0.05)
@@ -205,7 +183,7 @@ def _mark_thresholds(axes: Axes, marks: Sequence[tuple[float, str]]) -> None:
 
 
 def _spread(places: Sequence[float], gap: float) -> list[float]:
-    """The places, ascending, moved no more than needed to lie ``gap`` apart and below 1."""
+    """Return the places, ascending, moved no more than needed to be ``gap`` apart and below 1."""
     moved: list[float] = []
     for place in places:
         moved.append(max(place, moved[-1] + gap) if moved else place)
@@ -217,7 +195,7 @@ def _spread(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _decade_below(values: Iterable[float]) -> float:
-    """The power of ten at or below the least value above 0, at most 0.1."""
+    """Return the power of ten at or below the least value above 0, at most 0.1."""
     least = min((value for value in values if value > 0), default=0.1)
     return float(10.0 ** math.floor(math.log10(min(0.1, max(_LEAST, least))) + 1e-9))
 

@@ -1,4 +1,4 @@
-"""Numbers as a reader of error rates wants them: 1.9 %, 0.0001 %, 1 in 10,000."""
+"""Format rates, counts and scores for a reader: 1.9 %, 0.0001 %, 1 in 10,000."""
 
 from __future__ import annotations
 
@@ -15,43 +15,27 @@ _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
 def percent(value: float | None) -> str:
-    """A measured share: two significant digits below 10 %, and never rounded up to all.
-
-    Args:
-        value: In [0, 1]; None and what is not finite become a dash.
-    """
+    """Format a measured share: two significant digits below 10 %, and never rounded up to all."""
     if value is None or not math.isfinite(value):
         return _NOTHING
     return _digits(value, _decimals(value)) + _SIGN
 
 
 def share(value: float) -> str:
-    """A rate that was asked for or stands at an axis, without zeros at the end: ``0.01 %``.
-
-    Args:
-        value: In [0, 1].
-    """
+    """Format a requested rate or one at an axis, without zeros at the end: ``0.01 %``."""
     text = f"{100 * value:.10f}".rstrip("0").rstrip(".")
     return text + _SIGN
 
 
 def one_in(value: float) -> str:
-    """The same as a count: ``1 in 10,000``.
-
-    Args:
-        value: In (0, 1].
-    """
+    """Format a rate as a count: ``1 in 10,000``."""
     trials = 1 / value
     whole = round(trials)
     return f"1 in {whole:,}" if abs(trials - whole) < 1e-6 * trials else f"1 in about {whole:,}"
 
 
 def bounds(rate: Rate | Interval | None) -> str:
-    """The interval of a rate with the decimals of the rate, in percent: ``[1.2, 2.7]``.
-
-    Args:
-        rate: With a value in [0, 1]; None becomes nothing.
-    """
+    """Format the interval of a rate with the decimals of the rate, in percent: ``[1.2, 2.7]``."""
     if rate is None or not (math.isfinite(rate.low) and math.isfinite(rate.high)):
         return ""
     decimals = _decimals(rate.value or rate.high)
@@ -59,12 +43,7 @@ def bounds(rate: Rate | Interval | None) -> str:
 
 
 def number(value: float | None, decimals: int = 3) -> str:
-    """A score, a threshold or a d'.
-
-    Args:
-        value: None and NaN become a dash, infinity its sign.
-        decimals: After the point.
-    """
+    """Format a score, a threshold or a d'."""
     if value is None or math.isnan(value):
         return _NOTHING
     if math.isinf(value):
@@ -73,27 +52,20 @@ def number(value: float | None, decimals: int = 3) -> str:
 
 
 def count(value: int) -> str:
-    """A number of things: ``120,000``.
-
-    Args:
-        value: At least 0.
-    """
+    """Format a number of things: ``120,000``."""
     return f"{value:,}"
 
 
 def plain_text(text: str) -> str:
-    """The text without control characters and without halves of surrogate pairs.
+    """Return the text without control characters and without halves of surrogate pairs.
 
     The names of files hold the latter where their bytes are not UTF-8; a page cannot.
-
-    Args:
-        text: A name from the data.
     """
     return _UNPRINTABLE.sub("\ufffd", text)
 
 
 def _decimals(value: float) -> int:
-    """Decimals that show two digits of a share in percent, or of what it lacks to all."""
+    """Return the decimals that show two digits of a share in percent, or of what it lacks to all."""
     if not math.isfinite(value):
         return 1
     part = 100 * value

@@ -10,9 +10,9 @@ from verifykit.evaluation.report.formats import plain_text
 from verifykit.evaluation.results import ModelResult
 
 GREY = "#5f6670"
-# After Okabe and Ito (2008), told apart with any colour vision; all have 3:1 on white (WCAG 1.4.11).
+# After Okabe and Ito (2008), distinct with any colour vision; all have 3:1 on white (WCAG 1.4.11).
 _COLOURS = ("#0072b2", "#d55e00", "#008060", "#b0468c", "#1d2128", "#8a6d00")
-# Lengths of dashes and gaps in line widths; told apart without any colour.
+# Lengths of dashes and gaps in line widths; distinct without any colour.
 _DASHES: tuple[tuple[float, ...], ...] = (
     (),
     (5, 1.6),
@@ -49,17 +49,17 @@ class Line:
 
     @property
     def style(self) -> tuple[float, tuple[float, ...] | None]:
-        """What Matplotlib takes for ``linestyle``."""
+        """Return what Matplotlib takes for ``linestyle``."""
         return (0, self.dashes or None)
 
     @property
     def svg_dashes(self) -> str:
-        """``stroke-dasharray`` for a line that is 3 wide."""
+        """Return the ``stroke-dasharray`` for a line that is 3 wide."""
         return " ".join(f"{3 * part:g}" for part in self.dashes)
 
     @property
     def outline(self) -> str:
-        """The mark as the data of an SVG path around (0, 0)."""
+        """Return the mark as the data of an SVG path around (0, 0)."""
         return _MARKS[self.marker]
 
 
@@ -81,11 +81,7 @@ class Series:
 
 
 def series_of(models: Sequence[ModelResult]) -> tuple[Series, ...]:
-    """The models with their colours and labels.
-
-    Args:
-        models: In the order of the report.
-    """
+    """Return the models with their colours and labels."""
     shared = Counter(model.name for model in models)
     labels: list[str] = []
     for number, model in enumerate(models, 1):
@@ -100,14 +96,9 @@ def series_of(models: Sequence[ModelResult]) -> tuple[Series, ...]:
 
 
 def shades(line: Line, total: int) -> tuple[Line, ...]:
-    """Lines for several curves of one model: its colour, from darker to full, and other dashes.
+    """Return lines for several curves of one model: its colour, from darker to full, and other dashes.
 
     Not lighter ones, which would be too faint on white.
-
-
-    Args:
-        line: Of the model.
-        total: How many.
     """
     return tuple(
         Line(

@@ -1,4 +1,4 @@
-"""What stands in each section of the page, computed from the report."""
+"""The content of each section of the page, computed from the report."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from verifykit.evaluation.report.whiskers import Whisker, whisker_chart
 from verifykit.evaluation.results import (
     AttackResult,
     EvaluationReport,
+    HardestPair,
     OpenSetResult,
     Subgroup,
-    WorstPair,
 )
 from verifykit.spec import Attack
 
@@ -29,7 +29,7 @@ _FPIRS = (1e-1, 1e-2)
 class _AttackSection:
     attack: Attack
     measured: tuple[tuple[Series, AttackResult], ...]
-    asked: tuple[float, ...]
+    requested: tuple[float, ...]
     unsupported: dict[tuple[tuple[float, ...], int], list[str]]
     det: str
     scores: tuple[tuple[Series, AttackResult, str], ...]
@@ -54,17 +54,13 @@ class _SubgroupSection:
 
 
 @dataclass(frozen=True)
-class _WorstSection:
+class _HardestSection:
     series: Series
-    kinds: tuple[tuple[Attack | None, tuple[WorstPair, ...]], ...]
+    kinds: tuple[tuple[Attack | None, tuple[HardestPair, ...]], ...]
 
 
 def sections_of(report: EvaluationReport) -> dict[str, Any]:
-    """The variables of the template; a section without content is empty.
-
-    Args:
-        report: What was measured.
-    """
+    """Return the variables of the template; a section without content is empty."""
     series = series_of(report.models)
     searches = [result for model in report.models for result in model.open_set]
     return {
@@ -80,7 +76,7 @@ def sections_of(report: EvaluationReport) -> dict[str, Any]:
         "fpirs": _FPIRS,
         "folds": [one for one in series if one.result.folds is not None],
         "subgroups": _subgroup_sections(series),
-        "worst": [_worst_section(one) for one in series if one.result.worst],
+        "worst": [_hardest_section(one) for one in series if one.result.worst],
         "noted": [one for one in series if one.result.notes],
     }
 
@@ -94,7 +90,7 @@ def _headline(result: AttackResult) -> str:
     if not result.rates:
         return (
             f"{result.non_mated_count:,} comparisons of {whom} are too few for any false match "
-            "rate that was asked for."
+            "rate that was requested."
         )
     supported = sorted(result.rates, key=lambda row: row.asked_fmr)
     row = next((row for row in supported if row.asked_fmr >= _HEADLINE_FMR), supported[-1])
@@ -112,7 +108,7 @@ def _attack_section(attack: Attack, series: Sequence[Series]) -> _AttackSection:
     measured = tuple(
         (one, result) for one in series for result in one.result.attacks if result.attack == attack
     )
-    asked = {
+    requested = {
         fmr
         for _, result in measured
         for fmr in (*(row.asked_fmr for row in result.rates), *result.unsupported)
@@ -125,7 +121,7 @@ def _attack_section(attack: Attack, series: Sequence[Series]) -> _AttackSection:
     return _AttackSection(
         attack,
         measured,
-        tuple(sorted(asked, reverse=True)),
+        tuple(sorted(requested, reverse=True)),
         unsupported,
         det_chart(f"{key}-det", measured),
         tuple(
@@ -153,7 +149,7 @@ def _open_set_section(series: Series, everything: Sequence[OpenSetResult]) -> _O
 
 
 def _fnir_at(result: OpenSetResult, fpir: float) -> float | None:
-    """FNIR at the lowest threshold that keeps FPIR; None where the searches are too few for it."""
+    """Return the FNIR at the lowest threshold that keeps FPIR; None where the searches are too few for it."""
     if result.non_mated_searches * fpir < 3 - 1e-9:
         return None
     kept = [miss for found, miss in zip(result.fpir, result.fnir, strict=True) if found <= fpir]
@@ -166,13 +162,13 @@ def _subgroup_sections(series: Sequence[Series]) -> list[_SubgroupSection]:
         for group in one.result.subgroups:
             grouped.setdefault((group.column, group.asked_fmr), []).append((one, group))
     return [
-        _subgroup_section(f"group{index}", column, asked, rows)
-        for index, ((column, asked), rows) in enumerate(grouped.items())
+        _subgroup_section(f"group{index}", column, requested, rows)
+        for index, ((column, requested), rows) in enumerate(grouped.items())
     ]
 
 
 def _subgroup_section(
-    key: str, column: str, asked: float, rows: Sequence[tuple[Series, Subgroup]]
+    key: str, column: str, requested: float, rows: Sequence[tuple[Series, Subgroup]]
 ) -> _SubgroupSection:
     groups: dict[str, list[tuple[Series, Subgroup]]] = {}
     for one, group in rows:
@@ -188,16 +184,16 @@ def _subgroup_section(
     about = plain_text(column)
     return _SubgroupSection(
         column,
-        asked,
+        requested,
         tuple({one.key: one for one, _ in rows}.values()),
         tuple((value, tuple(found)) for value, found in groups.items()),
         whisker_chart(f"{key}-fnmr", f"FNMR by {about}", whiskers("fnmr")),
-        whisker_chart(f"{key}-fmr", f"FMR by {about}", whiskers("fmr"), asked),
+        whisker_chart(f"{key}-fmr", f"FMR by {about}", whiskers("fmr"), requested),
     )
 
 
-def _worst_section(series: Series) -> _WorstSection:
-    kinds: dict[Attack | None, list[WorstPair]] = {}
+def _hardest_section(series: Series) -> _HardestSection:
+    kinds: dict[Attack | None, list[HardestPair]] = {}
     for pair in series.result.worst:
         kinds.setdefault(pair.attack, []).append(pair)
-    return _WorstSection(series, tuple((kind, tuple(pairs)) for kind, pairs in kinds.items()))
+    return _HardestSection(series, tuple((kind, tuple(pairs)) for kind, pairs in kinds.items()))

@@ -1,4 +1,4 @@
-"""A Matplotlib chart as an SVG element that can stand in a page with others."""
+"""Draw a Matplotlib chart as an SVG element for a page with others."""
 
 from __future__ import annotations
 
@@ -48,15 +48,9 @@ _VIEW_BOX = re.compile(r"viewBox=\"[^\"]*\"")
 
 
 def draw(key: str, label: str, height_in: float, paint: Callable[[Axes], None]) -> str:
-    """One pair of axes as an ``<svg>`` element without anything outside it.
+    """Draw one pair of axes as an ``<svg>`` element whose identifiers begin with `key`.
 
     Equal input gives equal text.
-
-    Args:
-        key: Unique on the page; begins every identifier in the element.
-        label: What the chart shows, for those who cannot see it.
-        height_in: Height for a width of 5.2 inches; the page scales it.
-        paint: Draws on the axes.
     """
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -74,7 +68,7 @@ def draw(key: str, label: str, height_in: float, paint: Callable[[Axes], None]) 
 
 @contextmanager
 def _style(key: str) -> Iterator[None]:
-    """Our style only, whatever the reader's matplotlibrc says, and theirs again afterwards."""
+    """Set our style only, whatever the user's matplotlibrc says, and restore theirs afterwards."""
     import matplotlib as mpl
 
     with mpl.rc_context(), warnings.catch_warnings():

@@ -37,21 +37,13 @@ class Whisker:
 
 
 def whisker_chart(
-    key: str, rate_name: str, whiskers: Sequence[Whisker], asked: float | None = None
+    key: str, rate_name: str, whiskers: Sequence[Whisker], requested: float | None = None
 ) -> str:
-    """A row for each group, in it a point with its interval for each model.
-
-    Args:
-        key: Unique on the page.
-        rate_name: What is on the axis.
-        whiskers: In the order of the rows.
-        asked: The false match rate that was asked for, drawn as a line on a logarithmic axis; None
-            for a linear one.
-    """
+    """Draw a row for each group, in it a point with its interval for each model."""
     groups = list(dict.fromkeys(whisker.group for whisker in whiskers))
     labels = list(dict.fromkeys(whisker.label for whisker in whiskers))
     rates = [whisker.rate for whisker in whiskers if whisker.rate is not None]
-    floor = _floor(rates, asked)
+    floor = _floor(rates, requested)
 
     def paint(axes: Axes) -> None:
         for row in range(1, len(groups)):
@@ -60,7 +52,7 @@ def whisker_chart(
             place = (labels.index(whisker.label) + 0.5) / len(labels) - 0.5
             height = groups.index(whisker.group) + 0.76 * place
             if whisker.rate is not None:
-                _point(axes, height, whisker.line, whisker.rate, floor if asked else None)
+                _point(axes, height, whisker.line, whisker.rate, floor if requested else None)
         for row, group in enumerate(groups):
             if all(whisker.rate is None for whisker in whiskers if whisker.group == group):
                 axes.annotate(
@@ -71,27 +63,27 @@ def whisker_chart(
         axes.set_ylim(len(groups) - 0.5, -0.5)
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
-        if asked is None:
+        if requested is None:
             axes.set_xlim(0, min(1.0, 1.05 * max((rate.high for rate in rates), default=1.0)))
             axes.xaxis.set_major_formatter(lambda value, _: share(value))
         else:
-            axes.axvline(asked, color="#1d2128", linewidth=0.9, dashes=(3, 2), zorder=1)
+            axes.axvline(requested, color="#1d2128", linewidth=0.9, dashes=(3, 2), zorder=1)
             highest = max((rate.high for rate in rates), default=1.0)
-            log_percent(axes.xaxis, floor, min(1.0, max(3 * asked, 1.3 * highest)))
+            log_percent(axes.xaxis, floor, min(1.0, max(3 * requested, 1.3 * highest)))
         axes.set_xlabel(rate_name)
 
-    told = "; ".join(
+    spoken = "; ".join(
         f"{whisker.group}, {whisker.label}: {percent(whisker.rate.value)} {bounds(whisker.rate)}"
         for whisker in whiskers
         if whisker.rate is not None
     )
     height = 0.75 + len(groups) * max(0.32, 0.2 * len(labels) + 0.08)
-    aim = f", asked for: {share(asked)}" if asked else ""
-    return draw(key, plain_text(f"{rate_name}{aim}. {told}"), height, paint)
+    aim = f", requested: {share(requested)}" if requested else ""
+    return draw(key, plain_text(f"{rate_name}{aim}. {spoken}"), height, paint)
 
 
 def _point(axes: Axes, row: float, line: Line, rate: Rate, floor: float | None) -> None:
-    """A filled mark with its interval; an open one at the upper bound where no error was seen."""
+    """Draw a filled mark with its interval; an open one at the upper bound where no error was seen."""
     low = rate.low if floor is None else max(rate.low, floor / 10)
     axes.plot((low, rate.high), (row, row), color=line.colour, linewidth=1.8)
     is_bound = floor is not None and rate.value <= 0
@@ -105,13 +97,13 @@ def _point(axes: Axes, row: float, line: Line, rate: Rate, floor: float | None) 
         markerfacecolor="white" if is_bound else line.colour,
         markeredgecolor=line.colour if is_bound else "white",
         zorder=3,
-        clip_on=False,  # a mark at 0 lies half outside
+        clip_on=False,  # a mark at 0 is half outside
     )
 
 
-def _floor(rates: Sequence[Rate], asked: float | None) -> float:
-    """The left end of the axis, a power of ten; intervals may run out of the chart there."""
-    shown = [asked or 1.0, *(rate.value or rate.high for rate in rates)]
+def _floor(rates: Sequence[Rate], requested: float | None) -> float:
+    """Return the left end of the axis, a power of ten; intervals may run out of the chart there."""
+    shown = [requested or 1.0, *(rate.value or rate.high for rate in rates)]
     least = min((value for value in shown if value > 0), default=0.1)
     return float(10.0 ** math.floor(math.log10(min(0.1, max(1e-7, 0.6 * least)))))
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import matplotlib as mpl
 import pytest
 
-from tests.unit.evaluation.page.reports import NASTY, model_result, rate
+from tests.unit.evaluation.report.reports import NASTY, model_result, rate
 from verifykit.evaluation.report import charts
 from verifykit.evaluation.report.charts import det_chart, open_set_chart, score_chart
 from verifykit.evaluation.report.palette import GREY, Line, series_of, shades

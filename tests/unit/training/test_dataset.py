@@ -49,14 +49,14 @@ def test_a_csv_with_labels_and_splits(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["path,person", "a,b"], "its columns are path, person"),
-        (["path,subject,lable", "a,b,c"], "its columns are path, subject, lable"),
+        (["path,person", "a,b"], "has the columns path, person; accepted are path,subject"),
+        (["probe,reference,mated", "a,b,1"], "lists pairs, training takes images"),
         (["path,subject,label", "a,b,forged"], r"line 2: label 'forged' is not"),
-        (["path,subject", "a,b", "c,d,e"], "line 3: another number of fields"),
-        (["path,subject", "a"], "line 2: another number of fields"),
+        (["path,subject", "a,b", "c,d,e"], "line 3: 3 cells, and the header names 2 columns"),
+        (["path,subject", "a"], "line 2: 1 cells, and the header names 2 columns"),
         (["path,subject", "a, "], "line 2: subject is empty"),
-        (["path,subject,split", "a,b,dev"], "line 2: split 'dev' is not one of train"),
-        (["path,subject"], "has no rows"),
+        (["path,subject,split", "a,b,dev"], "split 'dev' of 'a' is not one of train"),
+        (["path,subject"], "has a header and no rows"),
     ],
 )
 def test_a_row_that_says_something_else_is_named(
@@ -67,12 +67,12 @@ def test_a_row_that_says_something_else_is_named(
 
 
 def test_neither_folder_nor_csv(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no folder or CSV"):
+    with pytest.raises(DataError, match="no folder or file"):
         read_records(tmp_path / "nothing")
-    with pytest.raises(DataError, match="holds no folder with images"):
+    with pytest.raises(DataError, match="holds no images: give a folder"):
         read_records(tmp_path)
     (tmp_path / "x.csv").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(DataError, match="not a CSV"):
+    with pytest.raises(DataError, match="line 1: byte 0xff is not UTF-8"):
         read_records(tmp_path / "x.csv")
 
 
@@ -137,10 +137,15 @@ def test_clean_data_have_no_problem(tmp_path: Path) -> None:
 
 def test_an_image_that_is_genuine_and_forged_is_a_conflict(tmp_path: Path) -> None:
     draw_folder(tmp_path, 1, 2)
-    rows = ["s00/0.png,anna,genuine", "s00/0.png,anna,skilled_forgery", "s00/1.png,anna,genuine"]
-    found = check_records(read_records(_csv(tmp_path, "path,subject,label", *rows)))
+    shutil.copy(tmp_path / "s00" / "0.png", tmp_path / "copy.png")
+    header = "path,subject,label"
+    rows = ["s00/0.png,anna,genuine", "copy.png,anna,skilled_forgery", "s00/1.png,anna,genuine"]
+    found = check_records(read_records(_csv(tmp_path, header, *rows)))
     assert len(found.conflicting) == 1
     assert found.forgeries == 1
+    rows[1] = "s00/0.png,anna,skilled_forgery"
+    with pytest.raises(DataError, match=r"line 3: 's00/0\.png' was listed on line 2 already"):
+        read_records(_csv(tmp_path, header, *rows))
 
 
 def test_triplets_from_a_file(tmp_path: Path) -> None:

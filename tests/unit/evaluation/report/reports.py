@@ -15,6 +15,7 @@ from verifykit.evaluation.results import (
     EvaluationReport,
     Failure,
     Folds,
+    HardestPair,
     Histogram,
     Interval,
     ModelResult,
@@ -22,7 +23,6 @@ from verifykit.evaluation.results import (
     Rate,
     RateAtFmr,
     Subgroup,
-    WorstPair,
 )
 from verifykit.metrics import det_curve, equal_error_rate, threshold_at_fmr
 from verifykit.spec import Attack
@@ -129,21 +129,21 @@ def model_result(
         folds=_folds(random),
         subgroups=_subgroups(random, attacks[0].rates[-1]),
         notes=(
-            "FMR 0.0001 % was asked for; the data have too few non-mated comparisons.",
+            "FMR 0.0001 % was requested; the data have too few non-mated comparisons.",
             f"Column {NASTY} has more than 50 values and was left out.",
         ),
     )
 
 
-def _worst(random: np.random.Generator, *, skilled: bool) -> tuple[WorstPair, ...]:
+def _worst(random: np.random.Generator, *, skilled: bool) -> tuple[HardestPair, ...]:
     pairs = [
-        WorstPair(None, float(score), f"s{k:02}/a.jpg", f"s{k:02}/b.jpg", f"s{k:02}", f"s{k:02}")
+        HardestPair(None, float(score), f"s{k:02}/a.jpg", f"s{k:02}/b.jpg", f"s{k:02}", f"s{k:02}")
         for k, score in enumerate(np.sort(random.uniform(-0.1, 0.2, 7)))
     ]
     kinds: tuple[Attack, ...] = ("random_forgery", "skilled_forgery")
     for kind in kinds[: 1 + skilled]:
         pairs += [
-            WorstPair(kind, float(score), f"s{k:02}/a.jpg", f"{NASTY}/{k}.jpg", f"s{k:02}", NASTY)
+            HardestPair(kind, float(score), f"s{k:02}/a.jpg", f"{NASTY}/{k}.jpg", f"s{k:02}", NASTY)
             for k, score in enumerate(np.sort(random.uniform(0.3, 0.6, 5))[::-1])
         ]
     return tuple(pairs)
@@ -226,7 +226,7 @@ def picture(number: int, size: tuple[int, int] = (112, 112)) -> bytes:
     return buffer.getvalue()
 
 
-def pictures_of(found: EvaluationReport) -> dict[str, bytes]:
+def crops_of(found: EvaluationReport) -> dict[str, bytes]:
     """A picture for every other image of the worst pairs and for all of the first ones."""
     names = {name for model in found.models for pair in model.worst for name in (pair.probe,)}
     return {name: picture(number) for number, name in enumerate(sorted(names))}

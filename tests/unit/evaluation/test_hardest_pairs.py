@@ -16,13 +16,13 @@ from tests.unit.colours import encoder
 from tests.unit.evaluation.made import paint
 from tests.unit.evaluation.people import made, pairs_of
 from tests.unit.specs import signature_spec
-from verifykit.datasets import EvaluationData, EvaluationImage
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import ModelEmbedder
-from verifykit.evaluation.hardest_pairs import pictures_of, worst_pairs
+from verifykit.evaluation.hardest_pairs import crops_of, hardest_pairs
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons, score_comparisons
-from verifykit.evaluation.results import EvaluationReport, WorstPair
+from verifykit.evaluation.results import EvaluationReport, HardestPair
 from verifykit.extraction import SampleExtractor
 
 PEOPLE = made(8, 5, forgeries=3)
@@ -49,7 +49,7 @@ def _wanted(kind: str, count: int) -> list[tuple[float, set[int]]]:
 @pytest.mark.parametrize("count", [0, 1, 5, 1000])
 def test_the_hardest_are_those_of_sorting_all(count: int) -> None:
     data = PEOPLE.data()
-    found = worst_pairs(data, score_comparisons(data, PEOPLE.embedded()), count)
+    found = hardest_pairs(data, score_comparisons(data, PEOPLE.embedded()), count)
     names = [image.name for image in data.images]
     told = [
         (pair.attack, pair.score, {names.index(pair.probe), names.index(pair.reference)})
@@ -72,7 +72,7 @@ def test_the_hardest_are_those_of_sorting_all(count: int) -> None:
 
 def test_one_bad_image_does_not_fill_the_list() -> None:
     """Of very many comparisons only the hardest are sorted, and they are found all the same."""
-    images = tuple(EvaluationImage(Path("x"), f"{n}", f"s{n}") for n in range(3000))
+    images = tuple(LabelledImage(Path("x"), f"{n}", f"s{n}") for n in range(3000))
     random = np.random.default_rng(0)
     ends = random.permuted(np.tile(np.arange(3000), (5, 1)), axis=1).reshape(-1, 2).astype(np.int32)
     scores = random.uniform(-1, 0.5, len(ends)).astype(np.float32)
@@ -80,7 +80,7 @@ def test_one_bad_image_does_not_fill_the_list() -> None:
     scores[bad] = 0.9
     nothing = Comparisons(ends[:0], ends[:0], scores[:0])
     scored = ScoredComparisons(nothing, Comparisons(*ends.T, scores), nothing, 0, 0)
-    found = worst_pairs(EvaluationData(Path("x"), "images", images, None), scored, 3)
+    found = hardest_pairs(Dataset(Path("x"), "images", images, None), scored, 3)
     assert len(found) == 3
     assert sum("7" in (pair.probe, pair.reference) for pair in found) == 1
     others = sorted((s for s, b in zip(scores.tolist(), bad, strict=True) if not b), reverse=True)
@@ -90,7 +90,7 @@ def test_one_bad_image_does_not_fill_the_list() -> None:
 def _report(*names: str) -> EvaluationReport:
     """Of one model, with pairs of these images."""
     ends = zip(names[::2], names[1::2], strict=True)
-    pairs = [WorstPair(None, 0.1, one, other, "a", "a") for one, other in ends]
+    pairs = [HardestPair(None, 0.1, one, other, "a", "a") for one, other in ends]
     return cast("EvaluationReport", SimpleNamespace(models=[SimpleNamespace(worst=pairs)]))
 
 
@@ -103,11 +103,11 @@ def _picture(data: bytes) -> np.ndarray:
 def test_pictures_are_crops_of_those_in_the_pairs(tmp_path: Path) -> None:
     shades = {f"{n}.png": 40 * n for n in range(6)}
     paint(tmp_path, shades | {"5.png": -1})
-    images = tuple(EvaluationImage(tmp_path / name, name, "a") for name in [*shades, "gone.png"])
-    data = EvaluationData(tmp_path, "folder", images, None)
+    images = tuple(LabelledImage(tmp_path / name, name, "a") for name in [*shades, "gone.png"])
+    data = Dataset(tmp_path, "folder", images, None)
     report = _report("1.png", "4.png", "5.png", "gone.png")
     plain = ModelEmbedder(encoder(), "plain")
-    found = pictures_of(report, data, [plain])
+    found = crops_of(report, data, [plain])
     # One cannot be read, one is not there, and the others are in no pair.
     assert list(found) == ["1.png", "4.png"]
     for name, data_ in found.items():
@@ -121,8 +121,8 @@ def test_pictures_are_crops_of_those_in_the_pairs(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError):
         blank.crop((tmp_path / "1.png").read_bytes())
-    assert pictures_of(report, data, [blank, plain]) == found
-    assert pictures_of(report, data, [blank]) == {}
+    assert crops_of(report, data, [blank, plain]) == found
+    assert crops_of(report, data, [blank]) == {}
 
 
 def test_large_crops_are_made_small(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_large_crops_are_made_small(tmp_path: Path) -> None:
         "signature",
         quality="warn",
     )
-    image = EvaluationImage(tmp_path / "s.png", "s.png", "a")
-    data = EvaluationData(tmp_path, "folder", (image,), None)
-    shown = _picture(pictures_of(_report("s.png", "t.png"), data, [embedder])["s.png"])
+    image = LabelledImage(tmp_path / "s.png", "s.png", "a")
+    data = Dataset(tmp_path, "folder", (image,), None)
+    shown = _picture(crops_of(_report("s.png", "t.png"), data, [embedder])["s.png"])
     height, width = shown.shape[:2]
     assert (height <= 160, width <= 320, max(height / 160, width / 320)) == (True, True, 1.0)
     assert shown.min() < 150

@@ -8,16 +8,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.evaluation.page.reading import Page
-from tests.unit.evaluation.page.reports import (
+from tests.unit.evaluation.report.reading import Page
+from tests.unit.evaluation.report.reports import (
     NASTY,
+    crops_of,
     model_result,
     picture,
-    pictures_of,
     rate,
     report,
 )
-from verifykit.evaluation.report.rendering import render_page
+from verifykit.evaluation.report.writing import render_page
 from verifykit.evaluation.results import Interval
 
 OPTIONAL = ("skilled_forgery", "open-set", "folds", "subgroups", "worst", "notes")
@@ -27,7 +27,7 @@ ALWAYS = ("models", "random_forgery", "failures", "reading")
 @pytest.fixture(scope="module")
 def three() -> str:
     found = report(model_result("one"), model_result("two", 2), model_result(NASTY, 3))
-    return render_page(found, pictures_of(found))
+    return render_page(found, crops_of(found))
 
 
 @pytest.fixture(scope="module")
@@ -123,14 +123,14 @@ def test_counts_stand_beside_the_rates(page: Page) -> None:
         assert f"{row.threshold:.4f}" in page.text
 
 
-def test_a_missing_picture_is_a_box_that_says_so() -> None:
+def test_a_missing_crop_is_a_box_that_says_so() -> None:
     one = model_result("one", skilled=False, people=False)
     some = Page(render_page(report(one), {one.worst[0].probe: picture(1)}))
     images = 2 * len(one.worst)
     uses = [*(pair.probe for pair in one.worst), *(pair.reference for pair in one.worst)]
     shown = uses.count(one.worst[0].probe)
     assert shown == len(some.all("img"))
-    assert some.text.count("no picture") == images - shown
+    assert some.text.count("image missing") == images - shown
     assert {image["alt"] for image in some.all("img")} == {one.worst[0].probe}
 
 

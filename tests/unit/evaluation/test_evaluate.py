@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -15,7 +16,7 @@ import pytest
 import verifykit
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, paint
 from tests.unit.evaluation.people import made
-from verifykit.datasets import EvaluationData, ListedPair
+from verifykit.datasets import Dataset, ListedPair
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import EmbeddingCache, embed_images
 from verifykit.evaluation.evaluate import Measurement, evaluate, measure_model
@@ -39,7 +40,7 @@ class Blind(ShadeEmbedder):
         return row
 
 
-def people(folder: Path, subjects: int = 12, **more: int) -> EvaluationData:
+def people(folder: Path, subjects: int = 12, **more: int) -> Dataset:
     """Each has three pictures of about one shade."""
     shades = {
         f"s{subject:02}/{n}.png": 20 + 18 * subject + 3 * n
@@ -52,13 +53,11 @@ def people(folder: Path, subjects: int = 12, **more: int) -> EvaluationData:
 
 
 def run(
-    data: EvaluationData, *embedders: ShadeEmbedder, **options: object
+    data: Dataset, *embedders: ShadeEmbedder, **options: object
 ) -> tuple[EvaluationReport, ModelResult]:
     report = evaluate(
         embedders or [ShadeEmbedder()],
         data,
-        multi_face="error",
-        quality="strict",
         **options,  # type: ignore[arg-type]
     )
     return report, report.models[0]
@@ -96,7 +95,7 @@ def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
     assert (attack.mated_count, attack.non_mated_count) == (36, 66 * 9)
     assert result.lost_non_mated == asked - 66 * 9
     assert result.notes == (
-        "1 file(s) of the folder have no image's ending and were left out.",
+        "1 file(s) without an image's suffix left out.",
         "No 1:N searches: they take 10 subjects with two usable images and 5 more subjects.",
     )
     assert (result.open_set, result.folds, result.subgroups) == ((), None, ())
@@ -126,7 +125,7 @@ def test_a_model_without_any_sense_is_reported_as_json_all_the_same(tmp_path: Pa
 def test_several_models_on_the_same_data(tmp_path: Path) -> None:
     data = people(tmp_path)
     seen: list[tuple[str, int, int]] = []
-    report, _ = run(data, ShadeEmbedder(), Blind(100), on_image=lambda *told: seen.append(told))
+    report, _ = run(data, ShadeEmbedder(), Blind(100), on_progress=lambda *each: seen.append(each))
     assert [model.model for model in report.models] == ["shade", "blind"]
     # Of the shades from 20 to 227 fifteen are below 100.
     assert [model.acquired_count for model in report.models] == [36, 36 - 15]
@@ -184,7 +183,15 @@ def test_failures_are_counted_by_reason_in_the_error(tmp_path: Path) -> None:
 
 def test_no_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no model"):
-        evaluate([], people(tmp_path), multi_face="error", quality="strict")
+        evaluate([], people(tmp_path))
+
+
+def test_models_of_one_report_have_the_same_options(tmp_path: Path) -> None:
+    lenient = ShadeEmbedder()
+    lenient.quality = "warn"
+    assert run(people(tmp_path), lenient)[0].quality == "warn"
+    with pytest.raises(InputError, match=r"got \[\('error', 'strict'\), \('error', 'warn'\)\]"):
+        run(people(tmp_path), ShadeEmbedder(), lenient)
 
 
 def test_skilled_forgeries_are_an_attack_of_their_own() -> None:
@@ -235,7 +242,7 @@ def test_what_failed_is_neither_enrolled_nor_searched_for() -> None:
 
 def test_searches_can_be_left_out() -> None:
     crowd = made(16, 2)
-    how = Measurement(open_set=False, worst=0, fmrs=(0.2,))
+    how = Measurement(open_set=False, hardest_pairs=0, fmrs=(0.2,))
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), how)
     assert (found.open_set, found.worst, found.notes) == ((), (), ())
     assert [row.asked_fmr for row in found.attacks[0].rates] == [0.2]
@@ -273,10 +280,10 @@ def test_pairs_of_unnamed_subjects_are_noted() -> None:
 def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = made(16, 2)
 
-    def drawn(data: EvaluationData, embedded: object) -> ScoredComparisons:
+    def drawn(data: Dataset, embedded: object) -> ScoredComparisons:
         return score_comparisons(data, embedded, most=120)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("verifykit.evaluation.evaluate.score_comparisons", drawn)
+    monkeypatch.setattr(sys.modules["verifykit.evaluation.evaluate"], "score_comparisons", drawn)
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), Measurement())
     assert found.notes == ("Of the comparisons of different subjects 25.00% were drawn at random.",)
     assert found.attacks[0].non_mated_count < 480

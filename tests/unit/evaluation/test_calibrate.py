@@ -31,7 +31,7 @@ def test_a_calibration_says_what_it_was_measured_on(tmp_path: Path) -> None:
     found = calibrate(
         embedder(quality="warn", multi_face="largest"),
         data,
-        on_image=lambda *told: calls.append(told),
+        on_progress=lambda *seen: calls.append(seen),
     )
     assert (found.model, found.spec_digest, found.fusion) == ("test-plain", SPEC.digest, "mean")
     assert (found.data, found.subject_count, found.image_count) == ("people.csv", 8, 27)

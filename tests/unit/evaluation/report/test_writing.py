@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests.unit.evaluation.page.reports import model_result, pictures_of, report
+from tests.unit.evaluation.report.reports import crops_of, model_result, report
 from verifykit.errors import InputError
 from verifykit.evaluation.report import require_report_libraries, write_report
 from verifykit.evaluation.results import EvaluationReport
@@ -43,7 +43,7 @@ def test_the_numbers_come_back_from_json(tmp_path: Path) -> None:
     attack = replace(one.attacks[0], d_prime=math.inf, eer_threshold=math.nan)
     two = model_result("two", 2, skilled=False, people=False)
     found = report(replace(one, attacks=(attack, *one.attacks[1:])), two)
-    data, page = write_report(found, tmp_path / "new" / "folder", pictures_of(found))
+    data, page = write_report(found, tmp_path / "new" / "folder", crops_of(found))
     assert (data.name, page.name) == ("report.json", "report.html")
     read = json.loads(data.read_text(encoding="utf-8"), parse_constant=pytest.fail)
     assert agrees(read, found)
@@ -54,9 +54,9 @@ def test_the_numbers_come_back_from_json(tmp_path: Path) -> None:
 def test_the_same_report_gives_the_same_bytes_in_another_process(tmp_path: Path) -> None:
     code = (
         "from pathlib import Path; import sys;"
-        "from tests.unit.evaluation.page.test_writing import WHOLE, pictures_of;"
+        "from tests.unit.evaluation.report.test_writing import WHOLE, crops_of;"
         "from verifykit.evaluation.report import write_report;"
-        "write_report(WHOLE, Path(sys.argv[1]), pictures_of(WHOLE))"
+        "write_report(WHOLE, Path(sys.argv[1]), crops_of(WHOLE))"
     )
     environment = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Tokyo"}
     subprocess.run(
@@ -65,7 +65,7 @@ def test_the_same_report_gives_the_same_bytes_in_another_process(tmp_path: Path)
         env=environment,
         check=True,
     )
-    for path in write_report(WHOLE, tmp_path / "here", pictures_of(WHOLE)):
+    for path in write_report(WHOLE, tmp_path / "here", crops_of(WHOLE)):
         assert path.read_bytes() == (tmp_path / "there" / path.name).read_bytes()
 
 
