@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.race import race
-from verifykit.gallery import SqliteGallery, seal_gallery
+from verifykit.gallery import SqliteGallery, encrypt_gallery
 from verifykit.gallery.base import Entry
 from verifykit.gallery.index import ExactIndex
 from verifykit.spec import Fusion
@@ -136,18 +136,18 @@ def table_names() -> tuple[str, ...]:
 def opening(count: int, size: int) -> None:
     """Time and memory of opening gallery files, in clear and encrypted, each time in a process of its own."""
     with tempfile.TemporaryDirectory() as folder:
-        path, sealed = Path(folder) / "gallery.db", Path(folder) / "sealed.db"
+        path, encrypted = Path(folder) / "gallery.db", Path(folder) / "encrypted.db"
         rows = unit_rows(count, size, 0)
         fill(path, rows, None)
         start = time.perf_counter()
-        fill(sealed, rows, KEY)
+        fill(encrypted, rows, KEY)
         print(f"enrolling {count:,} x {size} in an encrypted gallery: {seconds_since(start)}")
         for fusion in FUSIONS:
             clear = told_opening(path, count, size, fusion, None)
-            ratio = told_opening(sealed, count, size, fusion, KEY) / clear
+            ratio = told_opening(encrypted, count, size, fusion, KEY) / clear
             print(f"opening {count:,} x {size}, {fusion}, encrypted / in clear: {ratio:.1f}")
         start = time.perf_counter()
-        seal_gallery(path, KEY)
+        encrypt_gallery(path, KEY)
         print(f"verifykit gallery encrypt, {count:,} x {size}: {seconds_since(start)}")
 
 

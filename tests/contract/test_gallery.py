@@ -37,7 +37,13 @@ DIGEST = "d" * 64
 SIZE = 16
 
 Make = Callable[..., PortableGallery]
-KINDS = ["memory", "sqlite", "sealed", "postgres", pytest.param("shards", marks=pytest.mark.slow)]
+KINDS = [
+    "memory",
+    "sqlite",
+    "encrypted",
+    "postgres",
+    pytest.param("shards", marks=pytest.mark.slow),
+]
 
 _numbers = itertools.count()
 
@@ -67,7 +73,7 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
         return opened[-1]
 
     kinds = {kind.__name__: kind for kind in (memory, sqlite, postgres, shards)}
-    kind = {**kinds, "sealed": partial(sqlite, key=bytes(32))}[request.param]
+    kind = {**kinds, "encrypted": partial(sqlite, key=bytes(32))}[request.param]
 
     def make(fusion: Fusion = "max") -> PortableGallery:
         return kind(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)

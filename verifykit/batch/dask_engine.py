@@ -24,6 +24,7 @@ from verifykit.batch.tables import Question
 from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
 from verifykit.gallery import open_for
+from verifykit.gallery.open import gallery_path
 from verifykit.models import calibration_digest
 from verifykit.session import Provider
 from verifykit.verifier import Verifier, open_encoder
@@ -133,7 +134,9 @@ class DaskEngine:
     def _opening(self) -> dict[str, Any]:
         return {
             "model": _absolute(self.model),
-            "gallery": self.gallery if "://" in self.gallery else str(Path(self.gallery).resolve()),
+            "gallery": str(path.resolve())
+            if (path := gallery_path(self.gallery))
+            else self.gallery,
             "calibration": self.calibration and str(Path(self.calibration).resolve()),
             "providers": self.providers,
             "threads": self.threads,

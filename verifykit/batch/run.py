@@ -63,6 +63,7 @@ from verifykit.errors import (
 )
 from verifykit.extraction import require_options
 from verifykit.gallery import Gallery, checked_question
+from verifykit.gallery.base import gallery_info
 from verifykit.models import calibration_digest
 from verifykit.spec import Attack
 from verifykit.types import Candidate, Image, MultiFace, QualityGate, Sample
@@ -138,9 +139,7 @@ def gallery_state(gallery: Gallery) -> dict[str, Any]:
     Raises:
         GalleryError: It cannot be read.
     """
-    if not hasattr(gallery, "info"):
-        return {"subject_count": len(gallery)}
-    told = gallery.info()
+    told: dict[str, Any] = dict(gallery_info(gallery))
     known = ("created", "revision", "subject_count", "template_count")
     return {name: told[name] for name in known if name in told}
 

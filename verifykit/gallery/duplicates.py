@@ -157,18 +157,6 @@ def rule_for_pairs(
     """The rule at which fewer than one false pair is expected among so many comparisons.
 
     It is never laxer than the model's default rate: among few subjects one false pair is one too many.
-
-    Args:
-        spec: The model, with its operating points.
-        comparison_count: How many comparisons of different people there are at most.
-        attack: What the rate is about; None takes the model's default.
-        references: Over how many references a score is; None is any number.
-        strict: Whether a calibration that does not go down so far is an error; otherwise its lowest
-            rate is taken.
-
-    Raises:
-        CalibrationError: The model is not calibrated down to that rate, and it says how many false pairs
-            its lowest would mean; or it is not calibrated for this attack, or by a cohort.
     """
     if spec.cohort is not None:
         raise CalibrationError(

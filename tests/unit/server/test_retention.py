@@ -158,5 +158,5 @@ def test_it_is_not_offered_for_postgresql(options: dict[str, Any]) -> None:
 
 
 def test_a_time_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="more than nothing"):
+    with pytest.raises(InputError, match="must be > 0"):
         ServerSettings("staff.db", expire=timedelta(0))

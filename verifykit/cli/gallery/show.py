@@ -1,4 +1,4 @@
-"""``verifykit gallery show``: what is stored of one subject, for people or for that person to take away."""
+"""``verifykit gallery show``: what is stored of one subject, human-readable or as JSON for that person."""
 
 from __future__ import annotations
 
@@ -10,25 +10,22 @@ from typing import Annotated, Any
 import typer
 
 from verifykit.cli._run import emit, outcome
+from verifykit.cli.gallery.opening import GalleryArgument, audit_log_of, existing
 from verifykit.cli.options import (
     DebugOption,
     JsonOption,
     KeyFileOption,
     SubjectArgument,
-    gallery_key,
 )
 from verifykit.cli.render import counted
 from verifykit.errors import InputError
-from verifykit.gallery import open_existing
 from verifykit.privacy import subject_record
 from verifykit.types import Subject
 from verifykit.writing import write_whole
 
 
 def show(
-    gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
-    ],
+    gallery: GalleryArgument,
     subject_id: SubjectArgument,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
@@ -61,7 +58,7 @@ def show(
     """
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
         if export is None:
             subject = opened.get(subject_id)
@@ -83,20 +80,9 @@ def show(
         emit(body, _export_text(body, log), as_json=as_json)
 
 
-def audit_log_of(gallery: str, audit: Path | None) -> Path | None:
-    """The audit log of a gallery: the one that was named, else the one beside its file, if there is one.
-
-    Args:
-        gallery: The gallery's file or URL.
-        audit: What ``--audit`` named.
-    """
-    beside = Path(f"{gallery}.audit.jsonl")
-    return audit or (beside if "://" not in gallery and beside.is_file() else None)
-
-
 def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: give another path, or --overwrite")
+        raise InputError(f"{path} exists: choose another path, or --overwrite")
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     write_whole(path, text.encode(), private=True)
 

@@ -1,6 +1,6 @@
-"""Connections to a gallery on a PostgreSQL server, and saying in words what the server reports.
+"""Connections to a gallery on a PostgreSQL server, its URL, and the server's errors in words.
 
-Where a gallery on a PostgreSQL server is: its URL, without a word of its password in any message.
+No message repeats the URL: a password could be in it.
 """
 
 from __future__ import annotations
@@ -46,11 +46,7 @@ class PostgresAddress:
 
 
 def driver() -> ModuleType:
-    """The module ``psycopg``, imported when a gallery needs it and not before.
-
-    Raises:
-        GalleryError: It is not installed.
-    """
+    """The module ``psycopg``, imported when a gallery needs it and not before."""
     try:
         import psycopg
     except ImportError as error:
@@ -67,16 +63,7 @@ def is_postgres_url(location: object) -> bool:
 
 
 def parse_url(url: str) -> PostgresAddress:
-    """The parts of ``postgresql://user@host:port/database?verifykit_gallery=name``.
-
-    Args:
-        url: Whatever libpq takes as a URL; ``verifykit_gallery`` is ours, 1 to 40 of ``a-z0-9_``, beginning
-            with a letter, ``default`` if it is not given.
-
-    Raises:
-        InputError: It is no such URL, or no such name is possible. The message does not repeat the URL.
-        GalleryError: psycopg is not installed.
-    """
+    """The parts of ``postgresql://user@host:port/database?verifykit_gallery=name``."""
     psycopg = driver()
     if not is_postgres_url(url):
         raise InputError("a PostgreSQL gallery is postgresql://user@host:port/database")
@@ -153,11 +140,7 @@ _REFUSALS = (
 def connect(
     address: PostgresAddress, *, read_only: bool = False, timeout_s: float = 5.0
 ) -> Connection:
-    """A connection that commits durably; its user begins and ends transactions.
-
-    Raises:
-        GalleryError: The server cannot be reached or refuses; see :func:`translated`.
-    """
+    """A connection that commits durably; its user begins and ends transactions."""
     psycopg = driver()
     usual = {"connect_timeout": "10", "application_name": "verifykit"}
     with translated(address):
@@ -203,13 +186,7 @@ def lock_key(*words: str) -> int:
 
 @contextlib.contextmanager
 def translated(address: PostgresAddress, connection: Connection | None = None) -> Iterator[None]:
-    """Turn psycopg's errors into ours, naming the server and never the password.
-
-    Raises:
-        GalleryLockedError: A lock was not free within the time-out.
-        GalleryFormatError: The tables are not those of a gallery.
-        GalleryError: Anything else: no server, no permission, a full disk, a connection that was lost.
-    """
+    """Turn psycopg's errors into ours, naming the server and never the password."""
     try:
         yield
     except driver().Error as error:
@@ -254,13 +231,7 @@ def _silent_shards(connection: Connection, address: PostgresAddress) -> list[str
 
 
 class PostgresConnections:
-    """Transactions in a gallery, for all threads of a process; each has a connection while it lasts.
-
-    Args:
-        address: The gallery, which exists.
-        read_only: Whether :meth:`writing` refuses.
-        timeout_s: How long a writer waits for another.
-    """
+    """Transactions in a gallery, for all threads of a process; each has a connection while it lasts."""
 
     def __init__(self, address: PostgresAddress, *, read_only: bool, timeout_s: float) -> None:
         self.address, self.read_only = address, read_only
@@ -273,25 +244,13 @@ class PostgresConnections:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read transaction: one state of the gallery, whatever others write meanwhile.
-
-        Raises:
-            GalleryError: See :func:`translated`.
-        """
+        """A read transaction: one state of the gallery, whatever others write meanwhile."""
         with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self, subject_id: str | None = None) -> Iterator[Connection]:
-        """A write transaction, durable when the block ends, undone when it raises.
-
-        Args:
-            subject_id: Writers of other subjects need not wait; None is about all of them.
-
-        Raises:
-            GalleryLockedError: Somebody else writes the same for longer than the time-out.
-            GalleryError: Opened read-only; see :func:`translated`.
-        """
+        """A write transaction, durable when the block ends, undone when it raises."""
         if self.read_only:
             raise GalleryError(
                 f"gallery {self.address.shown}: it was opened read-only, nothing was stored"
