@@ -148,7 +148,7 @@ def test_it_refuses_what_makes_no_sense(old: Path, tmp_path: Path) -> None:
     with opened(old) as gallery, target(tmp_path / "new.db") as new:
         with pytest.raises(vk.InputError, match="nothing need be enrolled again"):
             reenroll(new, new_encoder(), new)
-        with pytest.raises(vk.TemplateMismatchError, match="give another file"):
+        with pytest.raises(vk.TemplateMismatchError, match="choose another file"):
             reenroll(gallery, new_encoder(), gallery)
     clear = tmp_path / "clear.db"
     vk.Verifier(colours.encoder(), clear).enroll("ada", picture(255, 0, 0))

@@ -58,7 +58,7 @@ def encrypt(
 def rotate_key(
     gallery: _FileArgument,
     next_key_file: Annotated[
-        Path, typer.Option("--new-key-file", metavar="FILE", help="The key to seal with.")
+        Path, typer.Option("--new-key-file", metavar="FILE", help="The key to encrypt with.")
     ],
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,

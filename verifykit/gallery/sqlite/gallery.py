@@ -121,15 +121,18 @@ class SqliteGallery:
         self.path = Path(path)
         self._keyring = Keyring(self.path, key)
         wanted = GalleryIdentity(spec_digest, embedding_size, fusion, model)
-        self._open(wanted, create=create, read_only=read_only, timeout_s=checked_timeout(timeout_s))
+        identity = self._open(
+            wanted, create=create, read_only=read_only, timeout_s=checked_timeout(timeout_s)
+        )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
+        self.model, self.created = identity.model, identity.created
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
 
     def _open(
         self, wanted: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
-    ) -> None:
+    ) -> GalleryIdentity:
         path = self.path
         writable = os.access(path.parent, os.W_OK) or not path.exists()
         if create and not read_only and writable and not is_finished(path):
@@ -149,7 +152,7 @@ class SqliteGallery:
         except BaseException:
             self._connections.close()
             raise
-        self.model, self.created = found.model, found.created
+        return found
 
     @classmethod
     def open_existing(
