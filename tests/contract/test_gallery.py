@@ -45,7 +45,8 @@ KINDS = [
     "memory",
     "sqlite",
     "encrypted",
-    "dummy", "postgres",
+    "dummy",
+    "postgres",
     pytest.param("shards", marks=pytest.mark.slow),
 ]
 

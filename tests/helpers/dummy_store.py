@@ -69,7 +69,7 @@ class DummyGallery(Gallery):
 
 def open_dummy(
     url: str,
-    wanted: GalleryIdentity | None,
+    identity: GalleryIdentity | None,
     *,
     key: KeySource | None,
     create: bool,
@@ -79,9 +79,9 @@ def open_dummy(
     if key is not None:
         raise GalleryKeyError("dummy galleries are not encrypted")
     if url not in _opened:
-        if wanted is None or not create:
+        if identity is None or not create:
             raise GalleryError("there is no such dummy gallery")
-        _opened[url] = DummyGallery(url, wanted)
+        _opened[url] = DummyGallery(url, identity)
     return _opened[url]
 
 

@@ -348,7 +348,7 @@ class SupportsRekey(Protocol):
     def rekey(
         self, key: KeySource, *, on_progress: Callable[[int, int], None] | None = None
     ) -> RekeyReport:
-        """Encrypt everything with another key; the gallery that is open goes on with that key.
+        """Encrypt everything with another key; the gallery that is open continues with that key.
 
         Args:
             key: The key to encrypt with.
@@ -408,7 +408,7 @@ _FORBIDDEN_POINTS = {
 
 
 def checked_subject_id(value: object) -> str:
-    """The subject id, if it is one.
+    """Return the subject id, if it is one.
 
     Ids are compared code point by code point: two Unicode spellings of one name are two subjects.
 
@@ -454,7 +454,7 @@ def checked_entry(
     embedding_size: int,
     crops: Sequence[bytes] = (),
 ) -> Entry:
-    """An enrolment that this gallery can take, or the reason why not, before anything is stored.
+    """Return an enrolment that this gallery can take, or raise before anything is stored.
 
     Raises:
         InputError: The subject id or the metadata are not usable, there is no template, or the crops are
@@ -486,17 +486,17 @@ def checked_entry(
 
 
 def require_no_crops(entry: Entry) -> Entry:
-    """The entry, for a gallery that is not encrypted."""
+    """Return the entry, for a gallery that is not encrypted; raise if it has crops."""
     if entry.crops:
         raise GalleryError(
-            f"subject {entry.subject_id!r}: crops are pictures of people, and kept in an encrypted gallery "
+            f"subject {entry.subject_id!r}: crops are images of people, and kept in an encrypted gallery "
             "only (SqliteGallery with key=); nothing was stored"
         )
     return entry
 
 
 def checked_question(limit: int, threshold: float) -> tuple[int, float]:
-    """The two numbers of a search.
+    """Return the two numbers of a search.
 
     Raises:
         InputError: ``limit`` is not a positive integer, or ``threshold`` is not a finite number.
@@ -509,7 +509,7 @@ def checked_question(limit: int, threshold: float) -> tuple[int, float]:
 
 
 def checked_identity(spec_digest: str, embedding_size: int) -> None:
-    """Whether a gallery can be made for this model."""
+    """Raise unless a gallery can be made for this model."""
     if not isinstance(spec_digest, str) or not spec_digest:
         raise TemplateMismatchError("a gallery belongs to one model: spec_digest is empty")
     if (
@@ -534,19 +534,19 @@ def unix_time(created: str) -> int:
     return int(datetime.fromisoformat(created).timestamp())
 
 
-def require_same_model(shown: str, found: GalleryIdentity, wanted: GalleryIdentity) -> None:
+def require_same_model(shown: str, found: GalleryIdentity, required: GalleryIdentity) -> None:
     """Raise unless a gallery was made with this model."""
-    if found.spec_digest != wanted.spec_digest:
+    if found.spec_digest != required.spec_digest:
         raise TemplateMismatchError(
             f"gallery {shown} holds templates of model {found.model or 'without a name'} "
-            f"({found.spec_digest[:12]}), not of {wanted.model or 'this one'} ({wanted.spec_digest[:12]}), "
-            "and the two cannot be compared: open it with that model, or enrol the subjects again into a "
-            "new gallery"
+            f"({found.spec_digest[:12]}), not of {required.model or 'this one'} "
+            f"({required.spec_digest[:12]}), and the two cannot be compared: open it with that model, or "
+            "enrol the subjects again into a new gallery"
         )
-    if found.embedding_size != wanted.embedding_size:
+    if found.embedding_size != required.embedding_size:
         raise GalleryFormatError(
             f"gallery {shown} holds embeddings of {found.embedding_size} values, the model makes "
-            f"{wanted.embedding_size}: the gallery is damaged"
+            f"{required.embedding_size}: the gallery is damaged"
         )
 
 
@@ -583,7 +583,7 @@ def _require_string_keys(value: Any) -> None:
 
 
 def metadata_from_json(text: str) -> dict[str, Any]:
-    """The metadata that a gallery keeps as text, a fresh object at each call."""
+    """Return the metadata that a gallery keeps as text, a fresh object at each call."""
     value = json.loads(text)
     if not isinstance(value, dict):
         raise ValueError(f"a JSON object was expected, got {type(value).__name__}")  # noqa: TRY004

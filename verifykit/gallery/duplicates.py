@@ -1,4 +1,4 @@
-"""A gallery against itself: who was enrolled twice under two ids."""
+"""Search a gallery for itself: subjects who are enrolled under two ids."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from verifykit.types import Embeddings
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
 _BATCH = 256
-# Nearly everybody is found by nobody but themselves, so most lists are complete with this.
+# Nearly every subject is found by itself only, so most lists are complete with this.
 _FIRST_LIMIT = 8
 
 
@@ -36,7 +36,7 @@ class DuplicatePair:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready plain values."""
+        """Return JSON-ready plain values."""
         return asdict(self)
 
 
@@ -45,7 +45,7 @@ class Enrolled:
     """All templates of a gallery, to be its probes.
 
     Attributes:
-        subject_ids: Everybody, sorted by code point.
+        subject_ids: All subjects, sorted by code point.
         embeddings: (T, D) float32, a subject's own one after the other.
         owners: (T,) whose row it is: the place in ``subject_ids``.
     """
@@ -56,9 +56,10 @@ class Enrolled:
 
     @property
     def comparison_count(self) -> int:
-        """Different scores between different subjects: T (N - 1), less what is the same both ways.
+        """Return the number of different scores between different subjects.
 
-        Between two subjects of one template each there is one score, so N of them make N (N - 1) / 2.
+        It is T (N - 1), less what is the same both ways: between two subjects of one template each there is
+        one score, so N of them make N (N - 1) / 2.
         """
         single = int((np.bincount(self.owners) == 1).sum())
         return len(self.owners) * max(0, len(self.subject_ids) - 1) - single * (single - 1) // 2
@@ -98,11 +99,11 @@ def find_duplicates(
     enrolled: Enrolled | None = None,
     on_template: Callable[[int, int], None] | None = None,
 ) -> list[DuplicatePair]:
-    """Every pair of subjects whose score reaches a threshold.
+    """Return every pair of subjects whose score reaches a threshold.
 
-    Each template is searched for among everybody, as ``identify`` would, and the better direction
-    counts. Nobody is left out: where a list is cut short by its limit, it is asked for again with a
-    higher one.
+    Each template is searched for among all subjects, as ``identify`` would, and the better direction
+    counts. No pair is left out: a list that is cut short by its limit is requested again with a higher
+    one.
 
     Args:
         gallery: Any gallery.
@@ -154,7 +155,7 @@ def rule_for_pairs(
     references: int | None = None,
     strict: bool = True,
 ) -> DecisionRule:
-    """The rule at which fewer than one false pair is expected among so many comparisons.
+    """Return the rule at which fewer than one false pair is expected among this many comparisons.
 
     It is never laxer than the model's default rate: among few subjects one false pair is one too many.
     """
@@ -163,24 +164,24 @@ def rule_for_pairs(
             "this calibration normalises scores by a cohort, each pair by its own, and here one threshold "
             "is for all: give threshold=, or calibrate without a cohort"
         )
-    wanted = 1.0 / (comparison_count + 1)
+    rate = 1.0 / (comparison_count + 1)
     if spec.default_fmr is not None and attack in (None, spec.default_attack):
-        wanted = min(wanted, spec.default_fmr)
+        rate = min(rate, spec.default_fmr)
     lowest = _lowest_rate(spec, attack, references)
-    if lowest is None or lowest <= wanted * (1 + 1e-9):
-        return DecisionRule.of(spec, wanted, None, attack, references=references)
+    if lowest is None or lowest <= rate * (1 + 1e-9):
+        return DecisionRule.of(spec, rate, None, attack, references=references)
     if not strict:
         return DecisionRule.of(spec, lowest, None, attack, references=references)
     raise CalibrationError(
-        f"{comparison_count:,} comparisons with less than one false match take FMR {wanted:.2g}, and model "
+        f"{comparison_count:,} comparisons with less than one false match take FMR {rate:.2g}, and model "
         f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
         f"{comparison_count * lowest:,.0f} of them would match by chance: ask for fmr={lowest:g} and look "
-        "through what it finds, or calibrate on more pictures (verifykit calibrate)"
+        "through what it finds, or calibrate on more images (verifykit calibrate)"
     )
 
 
 def _lowest_rate(spec: ModelSpec, attack: Attack | None, references: int | None) -> float | None:
-    """The lowest rate that can be asked for; None without any."""
+    """Return the lowest rate that can be requested; None without any."""
     attack = attack or spec.default_attack
     rates = sorted({point.fmr for point in spec.operating_points if point.attack == attack})
     for fmr in rates:

@@ -4,8 +4,6 @@ The product only nominates: its last bits depend on the batch and on the machine
 within its error bound of being among the best are scored again by
 :func:`~verifykit.scoring.paired_scores`, which gives the same bits for a probe alone or among others.
 So ranking and scores are exact and stable, and ties are broken by subject id.
-
-Rows of numbered subjects in memory, in chunks that grow and shrink without being rebuilt.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ _Slots = NDArray[np.int64]
 class RowStore:
     """Rows, each with the number (slot) of the subject that it belongs to.
 
-    Rows lie in chunks of a fixed size. Appending writes behind the last row and copies nothing;
+    Rows are stored in chunks of a fixed size. Appending writes behind the last row and copies nothing;
     removing moves the last rows into the holes, in copies of the chunks concerned. What :meth:`used`
     returned before is therefore never disturbed. Calls must not overlap.
     """
@@ -251,7 +249,7 @@ class IndexView:
 
 
 def _floor(cut: float) -> float:
-    """A product of any size below -1 is the score -1: such a cut takes everybody."""
+    """A product of any size below -1 is the score -1: such a cut takes every row."""
     return cut if cut > -1.0 else -np.inf
 
 

@@ -41,7 +41,7 @@ class GalleryOpener(Protocol):
     def __call__(
         self,
         url: str,
-        wanted: GalleryIdentity | None,
+        identity: GalleryIdentity | None,
         *,
         key: KeySource | None,
         create: bool,
@@ -61,7 +61,7 @@ class _Store:
 
 def _open_postgres(
     url: str,
-    wanted: GalleryIdentity | None,
+    identity: GalleryIdentity | None,
     *,
     key: KeySource | None,
     create: bool,
@@ -72,14 +72,14 @@ def _open_postgres(
             f"gallery {parse_url(url).shown}: only a gallery in a file is encrypted by verifykit: "
             "give no key (--key-file, VERIFYKIT_GALLERY_KEY), and have the server's disk encrypted"
         )
-    if wanted is None:
+    if identity is None:
         return PostgresGallery.open_existing(url, read_only=read_only)
     return PostgresGallery(
         url,
-        spec_digest=wanted.spec_digest,
-        embedding_size=wanted.embedding_size,
-        fusion=wanted.fusion,
-        model=wanted.model,
+        spec_digest=identity.spec_digest,
+        embedding_size=identity.embedding_size,
+        fusion=identity.fusion,
+        model=identity.model,
         create=create,
         read_only=read_only,
     )
@@ -154,7 +154,7 @@ def stored_fusion(location: str) -> Fusion | None:
 
 def _open(
     location: str,
-    wanted: GalleryIdentity | None,
+    identity: GalleryIdentity | None,
     *,
     key: KeySource | None,
     create: bool,
@@ -163,21 +163,21 @@ def _open(
     path = gallery_path(location)
     if path is None:
         store = _store(location)
-        opened = store.open(location, wanted, key=key, create=create, read_only=read_only)
-        if wanted is not None:
+        opened = store.open(location, identity, key=key, create=create, read_only=read_only)
+        if identity is not None:
             found = GalleryIdentity(
-                opened.spec_digest, opened.embedding_size, wanted.fusion, opened.model
+                opened.spec_digest, opened.embedding_size, identity.fusion, opened.model
             )
-            require_same_model(store.shown(location), found, wanted)
+            require_same_model(store.shown(location), found, identity)
         return opened
-    if wanted is None:
+    if identity is None:
         return SqliteGallery.open_existing(path, key=key, read_only=read_only)
     return SqliteGallery(
         path,
-        spec_digest=wanted.spec_digest,
-        embedding_size=wanted.embedding_size,
-        fusion=wanted.fusion,
-        model=wanted.model,
+        spec_digest=identity.spec_digest,
+        embedding_size=identity.embedding_size,
+        fusion=identity.fusion,
+        model=identity.model,
         key=key,
         create=create,
         read_only=read_only,
@@ -232,8 +232,8 @@ def open_for(
         GalleryError: It cannot be made or opened; see the class of that kind of gallery.
         InputError: No such URL or fusion is possible, or it was made with another fusion.
     """
-    wanted = GalleryIdentity(spec_digest, embedding_size, fusion, model)
-    return _open(location, wanted, key=key, create=create, read_only=read_only)
+    identity = GalleryIdentity(spec_digest, embedding_size, fusion, model)
+    return _open(location, identity, key=key, create=create, read_only=read_only)
 
 
 def open_gallery(
@@ -265,8 +265,8 @@ def open_gallery(
             raise InputError(f"a gallery's path is a string and not empty, got {text!r}")
         if spec is None:
             return open_existing(text, key=key, read_only=False)
-        wanted = GalleryIdentity(spec.digest, spec.embedding_size, spec.fusion, spec.name)
-        return _open(text, wanted, key=key, create=True, read_only=False)
+        identity = GalleryIdentity(spec.digest, spec.embedding_size, spec.fusion, spec.name)
+        return _open(text, identity, key=key, create=True, read_only=False)
     if key is not None:
         raise InputError("key= is of a gallery in a file, and gallery= names no file: leave it out")
     if spec is None:

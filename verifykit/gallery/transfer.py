@@ -7,7 +7,7 @@ The file is UTF-8 text, a JSON object a line (JSON Lines), and nothing in it is 
    "reasons": [...]}, ...]}``, where an embedding is the base64 of D little-endian float32;
 3. ``{"end": {"subjects": n, "templates": m, "sha256": ...}}``, the SHA-256 of all bytes before this line.
 
-A file without the last line was cut short. It detects damage, not forgery. Whoever can read it has the
+A file without the last line was cut short. It detects damage, not forgery. Anyone who can read it has the
 embeddings: it is made readable by its owner only.
 """
 

@@ -117,7 +117,10 @@ def test_a_gallery_is_encrypted_and_its_key_exchanged(invoke: Invoke, gallery: s
     said = invoke("gallery", "encrypt", gallery, "--key-file", "b.key", status=2).stderr
     assert "rotate-key" in said
     rotate = ["gallery", "rotate-key", gallery, "--key-file", "a.key", "--new-key-file", "b.key"]
-    assert invoke(*rotate, status=0).stdout == f"encrypted anew: {gallery}, 2 subjects, key {b}\n"
+    assert (
+        invoke(*rotate, status=0).stdout
+        == f"encrypted with the new key: {gallery}, 2 subjects, key {b}\n"
+    )
     assert invoke(*rotate, status=0).stdout == f"{gallery} is encrypted with key {b} already\n"
     invoke("verify", "bea", "person_b_2.jpg", "-g", gallery, "--key-file", "b.key", status=0)
     said = invoke("verify", "bea", "person_b_2.jpg", "-g", gallery, "--key-file", "a.key", status=2)

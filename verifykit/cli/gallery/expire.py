@@ -34,7 +34,7 @@ def expire_(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Erase everybody whose last enrolment is longer ago, and write it into the audit log, if there is one.
+    """Erase subjects whose last enrolment is longer ago, and write it into the audit log, if there is one.
 
     Who was enrolled by a verifykit that did not note the time counts from the making of the gallery.
     """

@@ -31,7 +31,7 @@ def new_key(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a key file, which only you can read. Keep a copy of it: without it, nobody opens the gallery."""
+    """Make a key file, which only you can read. Keep a copy: without it, the gallery cannot be opened."""
     with outcome(as_json=as_json, debug=debug):
         new_key_file(file)
         fingerprint = key_fingerprint(file)
@@ -48,7 +48,7 @@ def encrypt(
 ) -> None:
     """Encrypt a gallery in its place; run it again when it was interrupted.
 
-    It may be in use meanwhile: whoever has it open without the key gets an error afterwards.
+    It may be in use meanwhile: any process that has it open without the key gets an error afterwards.
     """
     with outcome(as_json=as_json, debug=debug):
         report = _rekeyed(gallery, _required(key_file), None)
@@ -67,7 +67,11 @@ def rotate_key(
     """Encrypt a gallery with another key, in its place; run it again when it was interrupted."""
     with outcome(as_json=as_json, debug=debug):
         report = _rekeyed(gallery, next_key_file, _required(key_file))
-        emit(_body(gallery, report), _text(gallery, report, "encrypted anew"), as_json=as_json)
+        emit(
+            _body(gallery, report),
+            _text(gallery, report, "encrypted with the new key"),
+            as_json=as_json,
+        )
 
 
 def _required(key_file: Path | None) -> KeySource:

@@ -67,8 +67,8 @@ def reenroll_(
 ) -> None:
     """Make another model's gallery from enrollment crops; the old one is not touched.
 
-    Both are encrypted with the same key. A run that was interrupted is continued by another: whoever is
-    in the new gallery is skipped.
+    Both are encrypted with the same key. A run that was interrupted is continued by another: subjects
+    in the new gallery are skipped.
     """
     with outcome(as_json=as_json, debug=debug):
         key = gallery_key(key_file)

@@ -51,7 +51,7 @@ def show(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print what is stored of one subject; no embeddings unless asked.
+    """Print what is stored of one subject; no embeddings unless requested.
 
     --export writes all of it, embeddings, kept crops and audit entries included: for that person's own
     request, GDPR articles 15 and 20.

@@ -32,7 +32,7 @@ class PostgresAddress:
     Attributes:
         parameters: What libpq takes, with the password: never printed.
         name: Name of the gallery in the database.
-        shown: The URL for people, without password.
+        shown: The URL without password, for messages.
     """
 
     parameters: dict[str, Any] = field(repr=False)
@@ -41,12 +41,12 @@ class PostgresAddress:
 
     @property
     def schema(self) -> str:
-        """The database schema that holds the gallery's tables."""
+        """Return the database schema that holds the gallery's tables."""
         return f"verifykit_{self.name}"
 
 
 def driver() -> ModuleType:
-    """The module ``psycopg``, imported when a gallery needs it and not before."""
+    """Return the module ``psycopg``, imported when a gallery needs it and not before."""
     try:
         import psycopg
     except ImportError as error:
@@ -106,6 +106,9 @@ if TYPE_CHECKING:
 
 Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
 
+# Not psycopg_pool: it connects in a thread of its own, so that a refusal is a timeout without the server's
+# reason; it gives a child after fork its parent's connections; and after a restart of the server it gives
+# out every idle connection that was lost, once each.
 _IDLE_AT_MOST = 8
 
 # A child after fork must neither use nor close its parent's connections, so they are kept for ever.
@@ -140,7 +143,7 @@ _REFUSALS = (
 def connect(
     address: PostgresAddress, *, read_only: bool = False, timeout_s: float = 5.0
 ) -> Connection:
-    """A connection that commits durably; its user begins and ends transactions."""
+    """Return a connection that commits durably; its user begins and ends transactions."""
     psycopg = driver()
     usual = {"connect_timeout": "10", "application_name": "verifykit"}
     with translated(address):
@@ -179,7 +182,7 @@ def use_schema(connection: Connection, address: PostgresAddress) -> None:
 
 
 def lock_key(*words: str) -> int:
-    """The number of an advisory lock; two things with one number would only wait for each other."""
+    """Return the number of an advisory lock; two things with one number would only wait for each other."""
     digest = hashlib.blake2b("\0".join(("verifykit", *words)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
@@ -210,7 +213,7 @@ def translated(address: PostgresAddress, connection: Connection | None = None) -
 
 
 def _silent_shards(connection: Connection, address: PostgresAddress) -> list[str]:
-    """Names of the gallery's foreign servers that do not answer; postgres_fdw does not always tell."""
+    """Return the gallery's foreign servers that do not answer; postgres_fdw does not always name them."""
     psycopg = driver()
     silent = []
     with contextlib.suppress(psycopg.Error):
@@ -244,13 +247,13 @@ class PostgresConnections:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read transaction: one state of the gallery, whatever others write meanwhile."""
+        """Run the block in a read transaction: one state of the gallery, whatever others write meanwhile."""
         with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self, subject_id: str | None = None) -> Iterator[Connection]:
-        """A write transaction, durable when the block ends, undone when it raises."""
+        """Run the block in a write transaction; writers of other subjects need not wait, None is all."""
         if self.read_only:
             raise GalleryError(
                 f"gallery {self.address.shown}: it was opened read-only, nothing was stored"
@@ -303,7 +306,7 @@ class PostgresConnections:
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
             if connection.closed:
-                # A server that went took the others with it: the next call shall not meet them.
+                # A server that went took the others with it: the next call must not get them.
                 _close(self._idle, self._pid)
             elif (
                 not self._closed

@@ -99,9 +99,9 @@ class PostgresGallery:
         self.fusion = checked_fusion(fusion)
         self.address = parse_url(url)
         timeout_s = checked_timeout(timeout_s)
-        wanted = GalleryIdentity(spec_digest, embedding_size, self.fusion, model)
+        required = GalleryIdentity(spec_digest, embedding_size, self.fusion, model)
         if create and not read_only:
-            create_tables(self.address, wanted)
+            create_tables(self.address, required)
         self._connections = PostgresConnections(
             self.address, read_only=read_only, timeout_s=timeout_s
         )
@@ -110,7 +110,7 @@ class PostgresGallery:
                 self.identity = read_identity(server, self.address)
                 references, subjects = (partitions(server, t) for t in ("reference", "subject"))
                 indexed = has_hnsw(server, self.address)
-            require_identity(self.address, self.identity, wanted)
+            require_identity(self.address, self.identity, required)
             self._tables = list(zip(references, subjects, strict=True))
             if approximate and not indexed:
                 require_local(self.address, self._tables)
@@ -178,7 +178,7 @@ class PostgresGallery:
         """See :meth:`SupportsTransfer.add_entries`. One transaction; other writers wait for its end.
 
         Over several servers the commits follow one another: when one of them is lost in that moment, the
-        others have stored theirs. Each subject is whole, and ``on_existing="skip"`` goes on from there.
+        others have stored theirs. Each subject is whole, and ``on_existing="skip"`` continues from there.
         """
         subjects = templates = skipped = 0
         with self._connections.writing() as server:

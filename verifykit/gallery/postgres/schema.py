@@ -152,13 +152,13 @@ def find_identity(address: PostgresAddress) -> GalleryIdentity | None:
 
 
 def require_identity(
-    address: PostgresAddress, found: GalleryIdentity, wanted: GalleryIdentity
+    address: PostgresAddress, found: GalleryIdentity, required: GalleryIdentity
 ) -> None:
     """Raise unless a gallery was made for this model and this fusion."""
-    require_same_model(address.shown, found, wanted)
-    if found.fusion != wanted.fusion:
+    require_same_model(address.shown, found, required)
+    if found.fusion != required.fusion:
         raise InputError(
-            f"gallery {address.shown} fuses scores by {found.fusion!r}, {wanted.fusion!r} was requested: "
+            f"gallery {address.shown} fuses scores by {found.fusion!r}, {required.fusion!r} was requested: "
             "copy it to a new gallery with that fusion (verifykit gallery copy --fusion)"
         )
 

@@ -98,7 +98,7 @@ def log_bytes(path: Path) -> int:
 class Connections:
     """Transactions on a gallery file, for all threads of a process.
 
-    Readers wait for nobody outside the process. Writers wait for other writers.
+    Readers wait for no other process. Writers wait for other writers.
     """
 
     def __init__(self, path: Path, *, read_only: bool, timeout_s: float) -> None:

@@ -120,30 +120,30 @@ class SqliteGallery:
         self.fusion = checked_fusion(fusion)
         self.path = Path(path)
         self._keyring = Keyring(self.path, key)
-        wanted = GalleryIdentity(spec_digest, embedding_size, fusion, model)
-        identity = self._open(
-            wanted, create=create, read_only=read_only, timeout_s=checked_timeout(timeout_s)
+        identity = GalleryIdentity(spec_digest, embedding_size, fusion, model)
+        found = self._open(
+            identity, create=create, read_only=read_only, timeout_s=checked_timeout(timeout_s)
         )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
-        self.model, self.created = identity.model, identity.created
+        self.model, self.created = found.model, found.created
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
 
     def _open(
-        self, wanted: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
+        self, identity: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
     ) -> GalleryIdentity:
         path = self.path
         writable = os.access(path.parent, os.W_OK) or not path.exists()
         if create and not read_only and writable and not is_finished(path):
-            create_file(path, wanted, timeout_s, self._keyring.key)
+            create_file(path, identity, timeout_s, self._keyring.key)
         require_file(path)
         self._connections = Connections(path, read_only=read_only, timeout_s=timeout_s)
         try:
             with self._connections.reading() as file:
                 found = read_identity(file, path)
                 self._keyring.values(file)
-            require_same_model(str(path), found, wanted)
+            require_same_model(str(path), found, identity)
             if not read_only and log_bytes(path):
                 # A process that was killed may have left erased content in the log. Where that cannot
                 # be written, the gallery can still be read.
@@ -203,9 +203,9 @@ class SqliteGallery:
         """See :meth:`Gallery.add`. A crash at any moment leaves all of the templates or none.
 
         Args:
-            subject_id: See there.
-            templates: See there.
-            metadata: See there.
+            subject_id: As in :meth:`Gallery.add`, like ``templates`` and ``metadata``.
+            templates: One for each image.
+            metadata: A JSON object.
             crops: What to keep of each template's image, for enrolling again with another model; only in
                 an encrypted gallery. Empty for nothing.
         """
@@ -301,7 +301,7 @@ class SqliteGallery:
     def rekey(
         self, key: KeySource, *, on_progress: Callable[[int, int], None] | None = None
     ) -> RekeyReport:
-        """See :func:`~verifykit.gallery.encrypt_gallery`; the gallery goes on with the new key."""
+        """See :func:`~verifykit.gallery.encrypt_gallery`; the gallery continues with the new key."""
         report = encrypt_gallery(self.path, key, old_key=self._keyring.key, on_progress=on_progress)
         self._keyring = Keyring(self.path, key)
         self.encrypted = True

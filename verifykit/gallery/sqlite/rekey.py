@@ -153,8 +153,8 @@ def encrypt_gallery(
         on_progress: Called with the number of subjects that are copied, and of all of them.
 
     Raises:
-        GalleryKeyError: A key cannot be read, ``old_key`` is another one, or the file is encrypted and there
-            is none.
+        GalleryKeyError: A key cannot be read, ``old_key`` is another one, or the file is encrypted and none
+            is given.
         GalleryLockedError: Others wrote for longer than the timeout; or it is encrypted, but readers kept the
             old bytes from being written over, which another run does.
         GalleryFormatError: It is not a gallery, or is damaged; nothing was changed.

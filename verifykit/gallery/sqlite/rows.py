@@ -97,8 +97,8 @@ def find_row(file: sqlite3.Connection, values: Values, subject_id: str) -> int |
         "SELECT s.row, i.body FROM subject s JOIN content i ON i.row = s.id_content WHERE s.id_key = ?",
         (values.id_key(subject_id),),
     ).fetchall()
-    wanted = subject_id.encode()
-    rows = [row for row, body in found if values.decrypt(body, id_place(row)) == wanted]
+    name = subject_id.encode()
+    rows = [row for row, body in found if values.decrypt(body, id_place(row)) == name]
     return int(rows[0]) if rows else None
 
 

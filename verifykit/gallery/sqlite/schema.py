@@ -117,7 +117,7 @@ def is_whole(file: sqlite3.Connection) -> bool:
     return all(file.execute(_WHOLE.format(crops=crops)).fetchone())
 
 
-def create_file(path: Path, wanted: GalleryIdentity, timeout_s: float, key: bytes | None) -> None:
+def create_file(path: Path, identity: GalleryIdentity, timeout_s: float, key: bytes | None) -> None:
     """Make the file if there is none, or if it is empty; safe when two processes do it at once.
 
     Only its owner can read and write it: embeddings are biometric data.
@@ -139,10 +139,10 @@ def create_file(path: Path, wanted: GalleryIdentity, timeout_s: float, key: byte
         _sqlite.set_wal(connection, timeout_s)
         with _sqlite.writing(connection):
             if _sqlite.is_fresh(connection):  # another process may have been quicker
-                _create_tables(connection, wanted, key)
+                _create_tables(connection, identity, key)
 
 
-def _create_tables(file: sqlite3.Connection, wanted: GalleryIdentity, key: bytes | None) -> None:
+def _create_tables(file: sqlite3.Connection, identity: GalleryIdentity, key: bytes | None) -> None:
     for name, columns in TABLES.items():
         file.execute(f"CREATE TABLE {name} {columns}")
     for statement in INDEXES:
@@ -152,9 +152,9 @@ def _create_tables(file: sqlite3.Connection, wanted: GalleryIdentity, key: bytes
     file.execute(f"PRAGMA application_id={APPLICATION_ID}")
     file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     values = {
-        "spec_digest": wanted.spec_digest,
-        "embedding_size": wanted.embedding_size,
-        "model": wanted.model,
+        "spec_digest": identity.spec_digest,
+        "embedding_size": identity.embedding_size,
+        "model": identity.model,
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "revision": 0,
     }
