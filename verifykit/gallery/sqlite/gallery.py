@@ -301,7 +301,7 @@ class SqliteGallery:
     def rekey(
         self, key: KeySource, *, on_progress: Callable[[int, int], None] | None = None
     ) -> RekeyReport:
-        """See :func:`~verifykit.gallery.encrypt_gallery`; the gallery continues with the new key."""
+        """See :meth:`SupportsRekey.rekey`; other processes get ``GalleryKeyError`` afterwards."""
         report = encrypt_gallery(self.path, key, old_key=self._keyring.key, on_progress=on_progress)
         self._keyring = Keyring(self.path, key)
         self.encrypted = True

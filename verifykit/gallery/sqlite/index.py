@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,88 +34,7 @@ from verifykit.spec import Fusion
 
 _BATCH = 512
 
-# LEFT JOIN, as what has lost its record must be found and not left out.
-_SUBJECTS = """
-    SELECT s.row, s.revision, s.enrolled_at, m.body, t.row, t.embedding
-    FROM subject s
-    LEFT JOIN content m ON m.row = s.metadata_content
-    LEFT JOIN template t ON t.subject = s.row
-    WHERE s.revision > ? ORDER BY s.row, t.row"""
-
-
-_Opened: TypeAlias = tuple[int, str, str, list[bytes]]
-
-
-def opened_subjects(
-    path: Path, file: sqlite3.Connection, values: Values, revision: int, last_template: int
-) -> Iterator[_Opened]:
-    """Yield the subjects who were enrolled or appended to since a revision, in the order of their rows.
-
-    Each is checked as a whole; of templates up to ``last_template`` only the nonces are looked at. Yields row
-    number, subject id, metadata as JSON text, and the embeddings in the order of enrolment.
-    """
-    # The sign keeps SQLite from the index of revisions, a detour for one who reads everything.
-    query = _SUBJECTS if revision else _SUBJECTS.replace("s.revision >", "+s.revision >")
-    for row, found in groupby(_rows(file.execute(query, (revision,))), itemgetter(0)):
-        rows = list(found)
-        try:
-            yield _opened(values, rows, last_template)
-        except GalleryFormatError as error:
-            raise GalleryFormatError(
-                f"gallery {path}: {named(file, values, row)}: {error}; run `verifykit gallery check`, remove "
-                "the subject and enrol again, or restore the file from an export or a copy"
-            ) from error
-
-
-def named(file: sqlite3.Connection, values: Values, row: int) -> str:
-    """Return who is in a row of a file that is damaged, for a message."""
-    try:
-        return f"subject {read_id(file, values, row)!r}"
-    except GalleryFormatError:
-        return f"the subject in row {row}, whose id is lost too"
-
-
-def _opened(values: Values, rows: list[tuple[Any, ...]], last_template: int) -> _Opened:
-    row, revision, enrolled_at, record, first, _ = rows[0]
-    if first is None:
-        raise GalleryFormatError("it has no template")
-    place = record_place(row, revision, enrolled_at, nonces([found[5] for found in rows]))
-    name, metadata = unpack_record(values.decrypt(record, place))
-    embeddings = [
-        values.decrypt(embedding, embedding_place(row, template, name))
-        for _, _, _, _, template, embedding in rows
-        if template > last_template
-    ]
-    return row, name.decode(), metadata.decode(), embeddings
-
-
-def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-    while batch := cursor.fetchmany(_BATCH):
-        yield from batch
-
-
 _Stored = tuple[int, object]  # the row number of a subject, and an embedding of it
-
-
-def living_text(path: Path, text: str) -> str:
-    """Return an enrolled subject's id or metadata: neither can hold the zeros of an erasure."""
-    if "\0" in text:
-        raise GalleryFormatError(
-            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
-            "copy that was made during a write; restore it from an export"
-        )
-    return text
-
-
-def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """Return an enrolled subject's metadata, a fresh object at each call."""
-    try:
-        return metadata_from_json(texts.get(subject_id, "{}"))
-    except ValueError as error:
-        raise GalleryFormatError(
-            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
-            "check`, remove the subject and enrol again"
-        ) from error
 
 
 class FileIndex:
@@ -178,14 +97,17 @@ class FileIndex:
             rows, subject_ids, metadata = zip(*batch, strict=True)
             living_text(self._path, "".join(subject_ids))
             for row, subject_id, text in batch if known or any(metadata) else ():
-                if text is None:
-                    self._metadata.pop(subject_id, None)
-                else:
-                    self._metadata[subject_id] = text
-                if self._fusion != "max" and row < known:
-                    self._rows.remove(row)  # its one row represents all its templates
+                self._note(row, subject_id, text, known)
             for row, subject_id in zip(rows, subject_ids, strict=True):
                 self._ids[row] = subject_id
+
+    def _note(self, row: int, subject_id: str, metadata: str | None, known: int) -> None:
+        if metadata is None:
+            self._metadata.pop(subject_id, None)
+        else:
+            self._metadata[subject_id] = metadata
+        if self._fusion != "max" and row < known:
+            self._rows.remove(row)  # its one row represents all its templates
 
     def _make_places(self, file: sqlite3.Connection) -> None:
         first, last, made = file.execute(
@@ -220,15 +142,10 @@ class FileIndex:
         """Read subjects and templates in one pass, as a subject's record answers for its templates."""
         known, held = len(self._ids), list[_Stored]()
         self._make_places(file)
-        for row, subject_id, metadata, embeddings in opened_subjects(
+        for row, subject_id, metadata, embeddings in _opened_subjects(
             self._path, file, values, self._revision, self._last_template
         ):
-            if metadata == "{}":
-                self._metadata.pop(subject_id, None)
-            else:
-                self._metadata[subject_id] = metadata
-            if self._fusion != "max" and row < known:
-                self._rows.remove(row)  # its one row represents all its templates
+            self._note(row, subject_id, None if metadata == "{}" else metadata, known)
             self._ids[row] = subject_id
             held += [(row, embedding) for embedding in embeddings]
             if len(held) >= _BATCH:
@@ -295,3 +212,81 @@ def _whole_subjects(batches: Iterable[list[_Stored]]) -> Iterator[list[_Stored]]
             held = held[whole:]
     if held:
         yield held
+
+
+# LEFT JOIN, as what has lost its record must be found and not left out.
+_SUBJECTS = """
+    SELECT s.row, s.revision, s.enrolled_at, m.body, t.row, t.embedding
+    FROM subject s
+    LEFT JOIN content m ON m.row = s.metadata_content
+    LEFT JOIN template t ON t.subject = s.row
+    WHERE s.revision > ? ORDER BY s.row, t.row"""
+
+
+_Opened: TypeAlias = tuple[int, str, str, list[bytes]]
+
+
+def _opened_subjects(
+    path: Path, file: sqlite3.Connection, values: Values, revision: int, last_template: int
+) -> Iterator[_Opened]:
+    """Yield the subjects who were enrolled or appended to since a revision, in the order of their rows.
+
+    Each is checked as a whole; of templates up to ``last_template`` only the nonces are looked at. Yields row
+    number, subject id, metadata as JSON text, and the embeddings in the order of enrolment.
+    """
+    # The sign keeps SQLite from the index of revisions, a detour for one who reads everything.
+    query = _SUBJECTS if revision else _SUBJECTS.replace("s.revision >", "+s.revision >")
+    for row, found in groupby(
+        chain.from_iterable(_batches(file.execute(query, (revision,)))), itemgetter(0)
+    ):
+        rows = list(found)
+        try:
+            yield _opened(values, rows, last_template)
+        except GalleryFormatError as error:
+            raise GalleryFormatError(
+                f"gallery {path}: {named(file, values, row)}: {error}; run `verifykit gallery check`, remove "
+                "the subject and enrol again, or restore the file from an export or a copy"
+            ) from error
+
+
+def named(file: sqlite3.Connection, values: Values, row: int) -> str:
+    """Return who is in a row of a file that is damaged, for a message."""
+    try:
+        return f"subject {read_id(file, values, row)!r}"
+    except GalleryFormatError:
+        return f"the subject in row {row}, whose id is lost too"
+
+
+def _opened(values: Values, rows: list[tuple[Any, ...]], last_template: int) -> _Opened:
+    row, revision, enrolled_at, record, first, _ = rows[0]
+    if first is None:
+        raise GalleryFormatError("it has no template")
+    place = record_place(row, revision, enrolled_at, nonces([found[5] for found in rows]))
+    name, metadata = unpack_record(values.decrypt(record, place))
+    embeddings = [
+        values.decrypt(embedding, embedding_place(row, template, name))
+        for _, _, _, _, template, embedding in rows
+        if template > last_template
+    ]
+    return row, name.decode(), metadata.decode(), embeddings
+
+
+def living_text(path: Path, text: str) -> str:
+    """Return an enrolled subject's id or metadata: neither can hold the zeros of an erasure."""
+    if "\0" in text:
+        raise GalleryFormatError(
+            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
+            "copy that was made during a write; restore it from an export"
+        )
+    return text
+
+
+def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return an enrolled subject's metadata, a fresh object at each call."""
+    try:
+        return metadata_from_json(texts.get(subject_id, "{}"))
+    except ValueError as error:
+        raise GalleryFormatError(
+            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
+            "check`, remove the subject and enrol again"
+        ) from error

@@ -28,45 +28,6 @@ from verifykit.gallery.sqlite.schema import version_of
 BESIDE = "sealing_"
 """Prefix of the tables of an unfinished encryption, next to those in use; part of the file format."""
 
-_CONTENTS = "SELECT id_content, metadata_content FROM {}subject WHERE row = ?"
-_CONTENT = "UPDATE {}content SET body = zeroblob(length(body)) WHERE row = ?"
-_TEMPLATES = (
-    "UPDATE {}template SET embedding = zeroblob(length(embedding)), "
-    "reasons = zeroblob(length(reasons)) WHERE row IN (SELECT row FROM template WHERE subject = ?)"
-)
-_CROPS = (
-    "UPDATE {}crop SET body = zeroblob(length(body)) "
-    "WHERE row IN (SELECT row FROM crop WHERE subject = ?)"
-)
-
-
-def erase(file: sqlite3.Connection, row: int, revision: int) -> int:
-    """Write zeros over a subject, leave its row number for readers, and return its template count."""
-    erase_beside(file, row)
-    count = _zero(file, "", row)
-    file.execute("DELETE FROM subject WHERE row = ?", (row,))
-    file.execute("INSERT INTO removal VALUES (?, ?)", (revision, row))
-    return count
-
-
-def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
-    """Write zeros over rows of ``content``."""
-    file.executemany(_CONTENT.format(""), [(row,) for row in rows])
-
-
-def erase_beside(file: sqlite3.Connection, row: int) -> None:
-    """Write zeros over what an unfinished encryption holds of a subject; it copies it again."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
-        _zero(file, BESIDE, row)
-
-
-def _zero(file: sqlite3.Connection, prefix: str, row: int) -> int:
-    for contents in file.execute(_CONTENTS.format(prefix), (row,)).fetchall():
-        file.executemany(_CONTENT.format(prefix), [(content,) for content in contents])
-    file.execute(_CROPS.format(prefix), (row,))
-    return file.execute(_TEMPLATES.format(prefix), (row,)).rowcount
-
 
 @dataclass(frozen=True)
 class StoredTemplate:
@@ -115,6 +76,70 @@ def read_ids(file: sqlite3.Connection, values: Values) -> list[str]:
     """Return the ids of all subjects, in no order."""
     query = "SELECT s.row, i.body FROM subject s JOIN content i ON i.row = s.id_content"
     return [values.decrypt(body, id_place(row)).decode() for row, body in file.execute(query)]
+
+
+def read_templates(file: sqlite3.Connection, row: int) -> list[StoredTemplate]:
+    """Return a subject's templates in the order of enrolment, as they are stored."""
+    query = "SELECT row, embedding, reasons FROM template WHERE subject = ? ORDER BY row"
+    return [StoredTemplate(*found) for found in file.execute(query, (row,))]
+
+
+def read_metadata(
+    file: sqlite3.Connection,
+    values: Values,
+    row: int,
+    subject_id: str,
+    stored: list[StoredTemplate],
+) -> str:
+    """Return a subject's metadata as JSON text; ``stored`` is all its templates, for the check."""
+    # A file of schema 1, which is not encrypted, has no `enrolled_at`.
+    encrypted, plain = "m.body, s.revision, s.enrolled_at", "m.body, 0, 0"
+    query = (
+        "SELECT COLUMNS FROM subject s JOIN content m ON m.row = s.metadata_content WHERE s.row = ?"
+    )
+    query = query.replace("COLUMNS", encrypted if values.encrypted else plain)
+    found = file.execute(query, (row,)).fetchone()
+    if found is None:
+        raise GalleryFormatError("its metadata are lost")
+    body, revision, enrolled_at = found
+    if not values.encrypted:
+        return str(body.decode() if isinstance(body, bytes) else body)
+    place = record_place(row, revision, enrolled_at, nonces([t.embedding for t in stored]))
+    name, metadata = unpack_record(values.decrypt(body, place))
+    if name != subject_id.encode():
+        raise GalleryFormatError("it has the id of another subject")
+    return metadata.decode()
+
+
+def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
+    """Return a subject's crops in the order of enrolment."""
+    query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
+    return [
+        values.decrypt(body, crop_place(row, template, crop, subject_id.encode()))
+        for crop, template, body in file.execute(query, (row,))
+    ]
+
+
+_SCHEMA_2 = """
+    SELECT row, enrolled_at,
+        (SELECT count(*) FROM template t WHERE t.subject = subject.row),
+        (SELECT count(*) FROM crop c WHERE c.subject = subject.row)
+    FROM subject {condition}"""
+_SCHEMA_1 = """
+    SELECT row, NULL, (SELECT count(*) FROM template t WHERE t.subject = subject.row), 0
+    FROM subject {condition}"""
+
+
+def read_enrolments(
+    file: sqlite3.Connection,
+    values: Values,
+    condition: str = "",
+    parameters: tuple[int, ...] = (),
+) -> list[tuple[int, Enrolment]]:
+    """Return row number and enrolment of every subject, in the order of first enrolment."""
+    query = _SCHEMA_1 if version_of(file) == 1 else _SCHEMA_2
+    found = file.execute(query.format(condition=condition), parameters).fetchall()
+    return [(row, Enrolment(read_id(file, values, row), *counts)) for row, *counts in found]
 
 
 def store(
@@ -208,65 +233,41 @@ def _next(file: sqlite3.Connection, table: str) -> int:
     return found[0] + 1 if found else 1
 
 
-def read_templates(file: sqlite3.Connection, row: int) -> list[StoredTemplate]:
-    """Return a subject's templates in the order of enrolment, as they are stored."""
-    query = "SELECT row, embedding, reasons FROM template WHERE subject = ? ORDER BY row"
-    return [StoredTemplate(*found) for found in file.execute(query, (row,))]
+_CONTENTS = "SELECT id_content, metadata_content FROM {}subject WHERE row = ?"
+_CONTENT = "UPDATE {}content SET body = zeroblob(length(body)) WHERE row = ?"
+_TEMPLATES = (
+    "UPDATE {}template SET embedding = zeroblob(length(embedding)), "
+    "reasons = zeroblob(length(reasons)) WHERE row IN (SELECT row FROM template WHERE subject = ?)"
+)
+_CROPS = (
+    "UPDATE {}crop SET body = zeroblob(length(body)) "
+    "WHERE row IN (SELECT row FROM crop WHERE subject = ?)"
+)
 
 
-def read_metadata(
-    file: sqlite3.Connection,
-    values: Values,
-    row: int,
-    subject_id: str,
-    stored: list[StoredTemplate],
-) -> str:
-    """Return a subject's metadata as JSON text; ``stored`` is all its templates, for the check."""
-    # A file of schema 1, which is not encrypted, has no `enrolled_at`.
-    encrypted, plain = "m.body, s.revision, s.enrolled_at", "m.body, 0, 0"
-    query = (
-        "SELECT COLUMNS FROM subject s JOIN content m ON m.row = s.metadata_content WHERE s.row = ?"
-    )
-    query = query.replace("COLUMNS", encrypted if values.encrypted else plain)
-    found = file.execute(query, (row,)).fetchone()
-    if found is None:
-        raise GalleryFormatError("its metadata are lost")
-    body, revision, enrolled_at = found
-    if not values.encrypted:
-        return str(body.decode() if isinstance(body, bytes) else body)
-    place = record_place(row, revision, enrolled_at, nonces([t.embedding for t in stored]))
-    name, metadata = unpack_record(values.decrypt(body, place))
-    if name != subject_id.encode():
-        raise GalleryFormatError("it has the id of another subject")
-    return metadata.decode()
+def erase(file: sqlite3.Connection, row: int, revision: int) -> int:
+    """Write zeros over a subject, leave its row number for readers, and return its template count."""
+    erase_beside(file, row)
+    count = _zero(file, "", row)
+    file.execute("DELETE FROM subject WHERE row = ?", (row,))
+    file.execute("INSERT INTO removal VALUES (?, ?)", (revision, row))
+    return count
 
 
-def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
-    """Return a subject's crops in the order of enrolment."""
-    query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
-    return [
-        values.decrypt(body, crop_place(row, template, crop, subject_id.encode()))
-        for crop, template, body in file.execute(query, (row,))
-    ]
+def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
+    """Write zeros over rows of ``content``."""
+    file.executemany(_CONTENT.format(""), [(row,) for row in rows])
 
 
-_SCHEMA_2 = """
-    SELECT row, enrolled_at,
-        (SELECT count(*) FROM template t WHERE t.subject = subject.row),
-        (SELECT count(*) FROM crop c WHERE c.subject = subject.row)
-    FROM subject {condition}"""
-_SCHEMA_1 = """
-    SELECT row, NULL, (SELECT count(*) FROM template t WHERE t.subject = subject.row), 0
-    FROM subject {condition}"""
+def erase_beside(file: sqlite3.Connection, row: int) -> None:
+    """Write zeros over what an unfinished encryption holds of a subject; it copies it again."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
+        _zero(file, BESIDE, row)
 
 
-def read_enrolments(
-    file: sqlite3.Connection,
-    values: Values,
-    condition: str = "",
-    parameters: tuple[int, ...] = (),
-) -> list[tuple[int, Enrolment]]:
-    """Return row number and enrolment of every subject, in the order of first enrolment."""
-    query = _SCHEMA_1 if version_of(file) == 1 else _SCHEMA_2
-    found = file.execute(query.format(condition=condition), parameters).fetchall()
-    return [(row, Enrolment(read_id(file, values, row), *counts)) for row, *counts in found]
+def _zero(file: sqlite3.Connection, prefix: str, row: int) -> int:
+    for contents in file.execute(_CONTENTS.format(prefix), (row,)).fetchall():
+        file.executemany(_CONTENT.format(prefix), [(content,) for content in contents])
+    file.execute(_CROPS.format(prefix), (row,))
+    return file.execute(_TEMPLATES.format(prefix), (row,)).rowcount
