@@ -180,6 +180,9 @@ def rule_for_pairs(
     )
 
 
+criterion_for_pairs = rule_for_pairs  # the name in version 0.1
+
+
 def _lowest_rate(spec: ModelSpec, attack: Attack | None, references: int | None) -> float | None:
     """Return the lowest rate that can be requested; None without any."""
     attack = attack or spec.default_attack

@@ -159,13 +159,10 @@ def _cryptography() -> tuple[type[AESGCM], type[Exception], Callable[[bytes, byt
 
 # Every kind has a name that ends with a zero byte, numbers of fixed size, and one part of any length, the
 # last: no two places read alike.
-_VALUE_LABEL = b"verifykit gallery 2 "
-_ID = _VALUE_LABEL + b"subject id\0"
-_RECORD = _VALUE_LABEL + b"record\0"
-_EMBEDDING = _VALUE_LABEL + b"embedding\0"
-_REASONS = _VALUE_LABEL + b"reasons\0"
-_CROP = _VALUE_LABEL + b"crop\0"
-_CHECK = _VALUE_LABEL + b"key check\0"
+_ID, _RECORD, _EMBEDDING, _REASONS, _CROP, _CHECK = (
+    _LABEL + b" " + kind + b"\0"
+    for kind in (b"subject id", b"record", b"embedding", b"reasons", b"crop", b"key check")
+)
 _ONE, _TWO, _THREE = struct.Struct("<q"), struct.Struct("<qq"), struct.Struct("<qqq")
 _LENGTH = struct.Struct("<H")
 
@@ -249,7 +246,8 @@ def id_place(row: int) -> bytes:
 
 def record_place(row: int, revision: int, enrolled_at: int | None, template_nonces: bytes) -> bytes:
     """Return the place of a subject's record."""
-    return _RECORD + _THREE.pack(row, revision, _when(enrolled_at)) + template_nonces
+    when = -1 if enrolled_at is None else enrolled_at
+    return _RECORD + _THREE.pack(row, revision, when) + template_nonces
 
 
 def embedding_place(row: int, template: int, subject_id: bytes) -> bytes:
@@ -265,11 +263,6 @@ def reasons_place(row: int, template: int, subject_id: bytes, embedding: bytes) 
 def crop_place(row: int, template: int, crop: int, subject_id: bytes) -> bytes:
     """Return the place of a crop; ``crop`` is its row number."""
     return _CROP + _THREE.pack(row, template, crop) + subject_id
-
-
-def check_place(identity: Iterable[object]) -> bytes:
-    """Return the place of the value by which a key is known: the file's identity is bound into it."""
-    return _CHECK + "\0".join(map(str, identity)).encode()
 
 
 def nonces(embeddings: Iterable[bytes]) -> bytes:
@@ -291,10 +284,6 @@ def unpack_record(record: bytes) -> tuple[bytes, bytes]:
         raise GalleryFormatError("a subject's record is cut short")
     end = _LENGTH.size + _LENGTH.unpack_from(record)[0]
     return record[_LENGTH.size : end], record[end:]
-
-
-def _when(enrolled_at: int | None) -> int:
-    return -1 if enrolled_at is None else enrolled_at
 
 
 _CHECK_VALUE = b"verifykit"
@@ -382,5 +371,6 @@ def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
 
 
 def _check_place(meta: Mapping[str, Any]) -> bytes:
+    """Return the place of the value by which a key is known: the file's identity is bound into it."""
     names = ("spec_digest", "embedding_size", "created", "key_fingerprint", "model")
-    return check_place(meta[name] for name in names)
+    return _CHECK + "\0".join(str(meta[name]) for name in names).encode()

@@ -56,6 +56,7 @@ from verifykit.gallery.sqlite.rows import (
     store,
 )
 from verifykit.gallery.sqlite.schema import (
+    SCHEMA_VERSION,
     create_file,
     identity_of,
     is_finished,
@@ -126,7 +127,7 @@ class SqliteGallery:
         )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
-        self.model, self.created = found.model, found.created
+        self.model, self.created, self._version = found.model, found.created, found.version
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
 
@@ -258,7 +259,7 @@ class SqliteGallery:
                 reason_codes = tuple(json.loads(reasons))
                 templates.append(Template(vector, self.spec_digest, reasons=reason_codes))
             at = None
-            if version_of(file) > 1:
+            if self._version > 1 or version_of(file) > 1:  # another process may have migrated it
                 query = "SELECT enrolled_at FROM subject WHERE row = ?"
                 at = file.execute(query, (row,)).fetchone()[0]
             return Subject(subject_id, tuple(templates), metadata, at)
@@ -403,5 +404,6 @@ class SqliteGallery:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
         with self._connections.writing() as file:
-            migrate(file)
+            if self._version < SCHEMA_VERSION:
+                migrate(file)
             yield file, self._keyring.values(file)
