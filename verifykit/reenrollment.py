@@ -5,7 +5,6 @@ Templates of two models cannot be compared, so another model needs another galle
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from collections.abc import Callable
@@ -109,7 +108,7 @@ def needs_reenroll(
     Raises:
         GalleryError: There is none, or it cannot be opened.
     """
-    with contextlib.closing(open_existing(os.fspath(gallery), key=key)) as opened:
+    with open_existing(os.fspath(gallery), key=key) as opened:
         return opened.spec_digest != spec.digest
 
 

@@ -11,12 +11,12 @@ import pytest
 from verifykit.errors import GalleryError, GalleryKeyError
 from verifykit.gallery import (
     Entry,
-    Gallery,
     GalleryIdentity,
     GalleryInfo,
     KeySource,
     MemoryGallery,
     OnExisting,
+    StoredGallery,
     TransferReport,
 )
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -24,7 +24,7 @@ from verifykit.types import Candidate, Embeddings, Subject, Template
 _opened: dict[str, DummyGallery] = {}
 
 
-class DummyGallery(Gallery):
+class DummyGallery(StoredGallery):
     """What the store keeps outlives ``close``, as on a server."""
 
     def __init__(self, url: str, identity: GalleryIdentity) -> None:

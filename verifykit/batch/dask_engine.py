@@ -23,7 +23,7 @@ from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question
 from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
-from verifykit.gallery import open_for
+from verifykit.gallery import open_gallery
 from verifykit.gallery.open import gallery_path
 from verifykit.models import calibration_digest
 from verifykit.session import Provider
@@ -185,15 +185,8 @@ def _verifier(opening: dict[str, Any]) -> Verifier:
                 providers=opening["providers"],
                 threads=opening["threads"],
             )
-            gallery = open_for(
-                opening["gallery"],
-                spec_digest=encoder.spec.digest,
-                embedding_size=encoder.spec.embedding_size,
-                fusion=encoder.spec.fusion,
-                model=encoder.spec.name,
-                key=opening["key"],
-                create=False,
-                read_only=True,
+            gallery = open_gallery(
+                opening["gallery"], encoder.spec, key=opening["key"], create=False, read_only=True
             )
             _open[key] = Verifier(encoder, gallery)
         return _open[key]

@@ -130,8 +130,8 @@ def block_size(encoder: Encoder) -> int:
 def gallery_state(gallery: Gallery) -> dict[str, Any]:
     """What tells this gallery from another, and changes when it is written to.
 
-    A gallery in a file or on a server counts its changes. Of one in memory nothing but the number of
-    subjects is known, so that one template in the place of another goes unnoticed.
+    A gallery in a file or on a server counts its changes. Of one in memory only the numbers of subjects and
+    templates are known, so that one template in the place of another goes unnoticed.
 
     Args:
         gallery: The gallery.

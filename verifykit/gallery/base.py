@@ -10,7 +10,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, Union, runtime_checkable
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, TypeVar, Union, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -288,9 +288,21 @@ class SupportsTransfer(Protocol):
         """
 
 
+_G = TypeVar("_G")
+
+
 @runtime_checkable
 class StoredGallery(Gallery, SupportsTransfer, Protocol):
-    """A gallery as it is opened at a path or a URL: it can be exported, imported and copied."""
+    """A gallery as it is opened at a path or a URL: it can be exported, imported and copied.
+
+    A class that inherits from this protocol is a context manager that closes at the end.
+    """
+
+    def __enter__(self: _G) -> _G:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 @runtime_checkable

@@ -11,9 +11,9 @@ import numpy as np
 from verifykit.errors import SubjectExistsError, SubjectNotFoundError
 from verifykit.gallery.base import (
     Entry,
-    Gallery,
     GalleryInfo,
     OnExisting,
+    StoredGallery,
     TransferReport,
     checked_entry,
     checked_identity,
@@ -28,7 +28,7 @@ from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
 
 
-class MemoryGallery(Gallery):
+class MemoryGallery(StoredGallery):
     """A :class:`~verifykit.gallery.Gallery` without a file.
 
     Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -128,7 +127,7 @@ def _fusion_by_opening(opener: GalleryOpener, url: str) -> Fusion | None:
         opened = opener(url, None, key=None, create=False, read_only=True)
     except GalleryError:
         return None  # a store that cannot be reached says so when it is opened for writing
-    with contextlib.closing(opened):
+    with opened:
         return opened.info().get("fusion")
 
 
@@ -237,7 +236,12 @@ def open_for(
 
 
 def open_gallery(
-    location: GalleryLocation, spec: ModelSpec | None = None, *, key: KeySource | None = None
+    location: GalleryLocation,
+    spec: ModelSpec | None = None,
+    *,
+    key: KeySource | None = None,
+    create: bool = True,
+    read_only: bool = False,
 ) -> Gallery:
     """Open or make the gallery at a place, for a model.
 
@@ -247,6 +251,8 @@ def open_gallery(
         spec: The model's specification. None opens a gallery that exists, at a path or a URL, for whatever
             model it was made with.
         key: Of an encrypted gallery; a new file is then encrypted.
+        create: Whether to make it when there is none, at a path or a URL.
+        read_only: Refuse to write there, and need no permission to.
 
     Returns:
         A gallery whose ``spec_digest`` is the model's.
@@ -264,9 +270,9 @@ def open_gallery(
         if not isinstance(text, str) or not text:
             raise InputError(f"a gallery's path is a string and not empty, got {text!r}")
         if spec is None:
-            return open_existing(text, key=key, read_only=False)
+            return open_existing(text, key=key, read_only=read_only)
         identity = GalleryIdentity(spec.digest, spec.embedding_size, spec.fusion, spec.name)
-        return _open(text, identity, key=key, create=True, read_only=False)
+        return _open(text, identity, key=key, create=create, read_only=read_only)
     if key is not None:
         raise InputError("key= is of a gallery in a file, and gallery= names no file: leave it out")
     if spec is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -88,7 +87,7 @@ def _rekeyed(gallery: str, key: KeySource, old_key: KeySource | None) -> RekeyRe
     with progress("encrypt") as on_progress:
         if path := gallery_path(gallery):
             return encrypt_gallery(path, key, old_key=old_key, on_progress=on_progress)
-        with contextlib.closing(open_existing(gallery, key=old_key, read_only=False)) as opened:
+        with open_existing(gallery, key=old_key, read_only=False) as opened:
             if not isinstance(opened, SupportsRekey):
                 raise InputError(f"{type(opened).__name__} is not encrypted by verifykit")
             return opened.rekey(key, on_progress=on_progress)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -28,17 +26,11 @@ GalleryArgument = Annotated[
 ]
 
 
-@contextlib.contextmanager
-def existing(
-    location: str, key_file: Path | None, *, read_only: bool = True
-) -> Iterator[StoredGallery]:
-    """Open a gallery that is there, for whatever model it was made with, and close it at the end."""
-    opened = open_existing(location, key=gallery_key(key_file), read_only=read_only)
-    with contextlib.closing(opened):
-        yield opened
+def existing(location: str, key_file: Path | None, *, read_only: bool = True) -> StoredGallery:
+    """Open a gallery that is there, for whatever model it was made with."""
+    return open_existing(location, key=gallery_key(key_file), read_only=read_only)
 
 
-@contextlib.contextmanager
 def target(
     location: str,
     *,
@@ -47,8 +39,8 @@ def target(
     fusion: Fusion | None,
     model: str,
     key: KeySource | None,
-) -> Iterator[StoredGallery]:
-    """Open a gallery to write to, made for this model if there is none, and close it at the end.
+) -> StoredGallery:
+    """Open a gallery to write to, made for this model if there is none.
 
     Where the gallery keeps its fusion and none is given, it is that of the installed model of this name.
     """
@@ -59,7 +51,7 @@ def target(
                 f"gallery {shown_location(location)} is to be made for one fusion, and model "
                 f"{model!r} ({spec_digest[:12]}), which states it, is not here: give --fusion"
             )
-    opened = open_for(
+    return open_for(
         location,
         spec_digest=spec_digest,
         embedding_size=embedding_size,
@@ -67,8 +59,6 @@ def target(
         model=model,
         key=key,
     )
-    with contextlib.closing(opened):
-        yield opened
 
 
 def _fusion_of(model: str, spec_digest: str) -> Fusion | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import Annotated
 
 import typer
@@ -83,15 +82,13 @@ def reenroll_(
             require_crops(old, spec)  # before a network is opened and a file is made
             encoder = Encoder.open(file, providers=providers, threads=threads)
             with (
-                contextlib.closing(
-                    open_for(
-                        new_gallery,
-                        spec_digest=spec.digest,
-                        embedding_size=spec.embedding_size,
-                        fusion=spec.fusion,
-                        model=spec.name,
-                        key=key,
-                    )
+                open_for(
+                    new_gallery,
+                    spec_digest=spec.digest,
+                    embedding_size=spec.embedding_size,
+                    fusion=spec.fusion,
+                    model=spec.name,
+                    key=key,
                 ) as new,
                 progress("reenroll") as on_subject,
             ):
