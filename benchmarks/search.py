@@ -25,7 +25,7 @@ from rich.table import Table
 
 from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
-from verifykit.gallery import SqliteGallery, seal_gallery
+from verifykit.gallery import SqliteGallery, encrypt_gallery
 from verifykit.gallery.index import ExactIndex
 from verifykit.spec import Fusion
 
@@ -133,7 +133,7 @@ def measure_opening(count: int, size: int) -> None:
             ratio = report_opening(encrypted, count, size, fusion, KEY) / plain_s
             print(f"opening {count:,} x {size}, {fusion}, encrypted / plain: {ratio:.1f}")
         start = time.perf_counter()
-        seal_gallery(plain, KEY)
+        encrypt_gallery(plain, KEY)
         elapsed_s = time.perf_counter() - start
         print(f"verifykit gallery encrypt, {count:,} x {size}: {elapsed_s:.1f} s")
 

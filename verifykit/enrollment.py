@@ -18,7 +18,13 @@ from verifykit.errors import (
     SubjectNotFoundError,
 )
 from verifykit.extraction import SampleOptions
-from verifykit.gallery import Gallery, PortableGallery, checked_entry, checked_subject_id
+from verifykit.gallery import (
+    Gallery,
+    SupportsCrops,
+    SupportsTransfer,
+    checked_entry,
+    checked_subject_id,
+)
 from verifykit.image import image_name
 from verifykit.types import (
     Detection,
@@ -185,7 +191,7 @@ def _add(
     if on_existing == "append" and not crops:
         gallery.add(subject_id, templates, metadata)
         return
-    if not isinstance(gallery, PortableGallery):
+    if not isinstance(gallery, SupportsTransfer):
         raise InputError(
             f"on_existing='error' or keep_crops: {type(gallery).__name__} cannot look and store in one step, "
             "it has no add_entries; take on_existing='append' and keep no crops"
@@ -207,7 +213,7 @@ def checked_keep_crops(keep_crops: bool, gallery: Gallery) -> bool:
     Raises:
         GalleryError: They are asked for, and it is not encrypted.
     """
-    if keep_crops and not getattr(gallery, "encrypted", False):
+    if keep_crops and not (isinstance(gallery, SupportsCrops) and gallery.encrypted):
         raise GalleryError(
             "keep_crops: crops are pictures of people, and are kept in an encrypted gallery only: give key= "
             "(--key-file), after `verifykit gallery encrypt` for a file that is there already"

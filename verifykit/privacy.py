@@ -1,8 +1,7 @@
-"""Retention: whoever was enrolled for the last time too long ago is erased.
+"""Privacy: erase subjects whose retention time is over, and export all that is stored of one subject.
 
-GDPR, article 5 (1) e: personal data are kept no longer than is necessary.
-
-All that is stored of one person, for that person: GDPR, articles 15 (access) and 20 (portability).
+GDPR, article 5 (1) e: personal data are kept no longer than is necessary; articles 15 (access) and 20
+(portability).
 """
 
 from __future__ import annotations
@@ -18,12 +17,13 @@ from typing import Any
 
 from verifykit.audit import AuditLog, read_log
 from verifykit.errors import InputError
-from verifykit.gallery import Enrolment, Gallery, SqliteGallery, StoredGallery, unix_time
+from verifykit.gallery import Enrolment, Gallery, StoredGallery, SupportsCrops, SupportsExpiry
+from verifykit.gallery.base import unix_time
 
 
 @dataclass(frozen=True)
 class Expired:
-    """A subject whose time was over.
+    """A subject whose retention time was over.
 
     Attributes:
         subject_id: Who.
@@ -69,40 +69,40 @@ def expire(
     dry_run: bool = False,
     go_on: Callable[[], bool] = lambda: True,
 ) -> ExpiryReport:
-    """Erase everybody whose last enrolment is longer ago.
+    """Erase all subjects whose last enrolment is longer ago.
 
     Twenty at a time: others may write in between, and who is enrolled again before their turn stays.
 
     Args:
-        gallery: In a file, open for writing unless it is a dry run.
-        age: How long is long enough; more than nothing.
+        gallery: One that notes the time of an enrolment, open for writing unless it is a dry run.
+        age: How long is long enough; more than zero.
         audit: Where each erasure is written down (verb ``expire``) before it is done: a crash in between may
-            leave an entry for somebody who is erased, with another entry, by the next call.
-        dry_run: Only say who it would be.
-        go_on: DecisionOptions before each transaction; False ends it early.
+            leave an entry for a subject who is erased, with another entry, by the next call.
+        dry_run: Only report who it would be.
+        go_on: Called before each transaction; False ends it early.
 
     Returns:
         Who was erased.
 
     Raises:
-        InputError: The gallery does not know when somebody was enrolled, or ``age`` is nothing.
-        AuditError: An erasure could not be written down; nobody was erased since the last entries.
+        InputError: The gallery does not note when a subject was enrolled, or ``age`` is zero or less.
+        AuditError: An erasure could not be written down; no subject was erased since the last entries.
         GalleryError: The gallery cannot be read or written.
     """
     if age <= timedelta(0):
-        raise InputError(f"an age must be more than nothing, got {age}")
-    dated = with_times(gallery)
+        raise InputError(f"age must be > 0, got {age}")
+    dated = require_expiry(gallery)
     before = int(time.time() - age.total_seconds())
     found: list[Enrolment] = []
     erased = False
 
-    def told(enrolment: Enrolment) -> None:
+    def on_erase(enrolment: Enrolment) -> None:
         if audit is not None:
             audit.append(
                 "expire",
                 subject_id=enrolment.subject_id,
                 decision="removed",
-                model_digest=dated.spec_digest,
+                model_digest=gallery.spec_digest,
             )
         found.append(enrolment)
 
@@ -112,7 +112,7 @@ def expire(
     else:
         count = 1
         while count and go_on():
-            count, erased = dated.expire(before, told)
+            count, erased = dated.expire(before, on_erase)
     return ExpiryReport(
         _iso(before),
         _iso(unix_time(dated.created)),
@@ -122,15 +122,11 @@ def expire(
     )
 
 
-def with_times(gallery: object) -> SqliteGallery:
-    """The gallery, if it knows when somebody was enrolled.
-
-    Raises:
-        InputError: It does not.
-    """
-    if not isinstance(gallery, SqliteGallery):
+def require_expiry(gallery: object) -> SupportsExpiry:
+    """Return the gallery, or raise :class:`InputError` if it does not note when a subject was enrolled."""
+    if not isinstance(gallery, SupportsExpiry):
         raise InputError(
-            f"{type(gallery).__name__} does not note when a subject was enrolled, so nobody can expire: "
+            f"{type(gallery).__name__} does not note when a subject was enrolled, so no subject can expire: "
             "retention is not offered there yet, only for a gallery in a file"
         )
     return gallery
@@ -156,12 +152,12 @@ _VERSION = 1
 def subject_record(
     gallery: StoredGallery, subject_id: str, audit_log: str | os.PathLike[str] | None = None
 ) -> Mapping[str, Any]:
-    """Everything that a gallery and an audit log hold about a subject, JSON-ready.
+    """Return everything that a gallery and an audit log hold about a subject, JSON-ready.
 
     Args:
         gallery: Where the subject is enrolled.
         subject_id: Who.
-        audit_log: The log, or None for none.
+        audit_log: The log, if there is one.
 
     Returns:
         ``subject_id``; ``enrolled_at``, the last enrolment (ISO 8601, UTC; None where it is not known);
@@ -170,13 +166,13 @@ def subject_record(
         entries about the subject, or None without a log; and ``format``, ``version``, ``made_at``.
 
     Raises:
-        SubjectNotFoundError: Nobody is enrolled under this id.
+        SubjectNotFoundError: No subject is enrolled under this id.
         GalleryError: The gallery cannot be read, or what is stored was changed.
         AuditError: The log cannot be read, or is damaged.
         InputError: No such subject id is possible.
     """
     subject = gallery.get(subject_id)
-    crops = gallery.crops(subject_id) if isinstance(gallery, SqliteGallery) else []
+    crops = gallery.crops(subject_id) if isinstance(gallery, SupportsCrops) else []
     at = subject.enrolled_at
     entries = None
     if audit_log is not None:

@@ -1,4 +1,4 @@
-"""After a model change: who must come again, and who can be enrolled again from kept crops.
+"""After a model change: who must be re-enrolled, and who can be enrolled from enrollment crops.
 
 Templates of two models cannot be compared, so another model needs another gallery.
 """
@@ -24,8 +24,8 @@ from verifykit.gallery import (
     Enrolment,
     Entry,
     KeySource,
-    SqliteGallery,
     StoredGallery,
+    SupportsCrops,
     checked_entry,
     open_existing,
 )
@@ -35,13 +35,13 @@ from verifykit.types import QualityGate, Template
 
 @dataclass(frozen=True)
 class ReenrollPlan:
-    """Who can be enrolled with another model from what was kept, and who must come again.
+    """Who can be enrolled with another model from what was kept, and who must be re-enrolled.
 
     Attributes:
-        needed: Whether the gallery is another model's at all; if not, nobody need do anything.
+        needed: Whether the gallery is another model's at all; if not, there is nothing to do.
         model: Name of the model whose templates the gallery holds.
         new_model: Name of the other one.
-        from_crops: Everybody of whom a crop was kept, sorted by id.
+        from_crops: All subjects of whom a crop was kept, sorted by id.
         must_come: The others.
     """
 
@@ -64,7 +64,7 @@ class RefusedCrop:
         subject_id: Whose.
         crop: Which of the subject's, from 1, in the order of enrolment.
         reason: Reason code: ``"no_face"``, ...
-        message: A sentence for people.
+        message: Human-readable.
     """
 
     subject_id: str
@@ -99,10 +99,10 @@ class ReenrollReport:
 def needs_reenroll(
     gallery: str | os.PathLike[str], spec: ModelSpec, *, key: KeySource | None = None
 ) -> bool:
-    """Whether a gallery holds another model's templates, so that this model needs a new one.
+    """Return whether a gallery holds another model's templates, so that this model needs a new one.
 
     Args:
-        gallery: The path of a file that exists, or a ``postgresql://`` URL.
+        gallery: The path of a file that exists, or a URL.
         spec: What the model says about itself: ``Verifier(...).spec``.
         key: Of an encrypted gallery.
 
@@ -114,7 +114,7 @@ def needs_reenroll(
 
 
 def plan_reenroll(gallery: StoredGallery, spec: ModelSpec) -> ReenrollPlan:
-    """Who must come again for another model; nothing is written.
+    """Return who must be re-enrolled for another model; nothing is written.
 
     Args:
         gallery: The gallery as it is.
@@ -136,7 +136,7 @@ def plan_reenroll(gallery: StoredGallery, spec: ModelSpec) -> ReenrollPlan:
 def reenroll(
     gallery: StoredGallery,
     encoder: Encoder,
-    target: SqliteGallery,
+    target: StoredGallery,
     *,
     quality: QualityGate = "strict",
     on_subject: Callable[[int, int], None] | None = None,
@@ -144,15 +144,15 @@ def reenroll(
     """Fill another model's gallery from the crops that were kept; the old gallery is only read.
 
     Each subject is stored in one step, with metadata, the crops that were taken, and the time of the last
-    enrolment in person, from which retention goes on counting. Whoever is in the new gallery is skipped, so a
-    run that was interrupted is continued by another.
+    enrolment in person, from which retention continues counting. Subjects who are in the new gallery are
+    skipped, so a run that was interrupted is continued by another.
 
     Args:
-        gallery: The old model's, with kept crops.
+        gallery: The old model's, with enrollment crops.
         encoder: The new model.
         target: The new model's gallery, encrypted.
         quality: ``"strict"`` refuses weak crops, ``"warn"`` takes them.
-        on_subject: Told how many of how many subjects are done.
+        on_subject: Called with the number of subjects that are done, and of all of them.
 
     Returns:
         What was enrolled, and crop by crop what was refused.
@@ -161,14 +161,14 @@ def reenroll(
         InputError: The gallery is this model's already, or keeps no crops.
         TemplateMismatchError: The new gallery is not this model's.
         GalleryError: One of them cannot be read or written; subjects before that are stored.
-        ModelError, ProviderError: The network failed, likewise.
+        ModelError, ProviderError: The network failed; subjects before that are stored.
     """
     spec = encoder.spec
     require_crops(gallery, spec)
     if target.spec_digest != spec.digest:
         raise TemplateMismatchError(
             f"the new gallery holds templates of model {target.spec_digest[:12]}, not of {spec.name} "
-            f"({spec.digest[:12]}): give another file"
+            f"({spec.digest[:12]}): choose another file"
         )
     there = set(target.subject_ids())
     found = _enrolments(gallery)
@@ -191,19 +191,19 @@ def reenroll(
 
 
 def require_crops(gallery: StoredGallery, spec: ModelSpec) -> None:
-    """Whether anybody can be enrolled again with another model from what a gallery keeps.
+    """Raise unless a gallery is another model's and keeps crops to enrol from.
 
     Raises:
         InputError: The gallery is this model's already, or keeps no crops.
     """
     if gallery.spec_digest == spec.digest:
         raise InputError(
-            f"this gallery holds templates of model {spec.name} already: nobody need be enrolled again"
+            f"this gallery holds templates of model {spec.name} already: nothing need be enrolled again"
         )
-    if not gallery.info().get("crop_count"):
+    if not isinstance(gallery, SupportsCrops) or not gallery.info().get("crop_count"):
         raise InputError(
-            "no crops are kept in this gallery, so everybody must come again: enrol them into a new gallery, "
-            "with --keep-crops for the next time"
+            "no crops are kept in this gallery, so all subjects must be re-enrolled: enrol them into a new "
+            "gallery, with --keep-crops for the next time"
         )
 
 
@@ -214,8 +214,8 @@ def _entry(
     quality: QualityGate,
     refused: list[RefusedCrop],
 ) -> Entry | None:
-    """What the new gallery is to store of a subject; None without a crop that the model takes."""
-    if not isinstance(gallery, SqliteGallery) or not enrolment.crop_count:
+    """Return what the new gallery is to store; None without a crop that the model takes."""
+    if not isinstance(gallery, SupportsCrops) or not enrolment.crop_count:
         return None
     subject_id = enrolment.subject_id
     try:
@@ -247,7 +247,7 @@ def _entry(
 
 
 def _enrolments(gallery: StoredGallery) -> list[Enrolment]:
-    if isinstance(gallery, SqliteGallery):
+    if isinstance(gallery, SupportsCrops):
         return sorted(gallery.enrolments(), key=lambda enrolment: enrolment.subject_id)
     return [
         Enrolment(subject_id, None, len(gallery.get(subject_id).templates), 0)

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+import verifykit.gallery
+from tests.helpers import dummy_store
 from verifykit.errors import (
     InputError,
     SubjectNotFoundError,
@@ -24,11 +26,13 @@ from verifykit.errors import (
 from verifykit.gallery import (
     Gallery,
     MemoryGallery,
-    PortableGallery,
     PostgresGallery,
     SqliteGallery,
+    StoredGallery,
     create_shards,
+    open_for,
 )
+from verifykit.gallery.base import subject_page
 from verifykit.scoring import FUSIONS, subject_score
 from verifykit.spec import Fusion
 from verifykit.types import Template
@@ -36,8 +40,15 @@ from verifykit.types import Template
 DIGEST = "d" * 64
 SIZE = 16
 
-Make = Callable[..., PortableGallery]
-KINDS = ["memory", "sqlite", "sealed", "postgres", pytest.param("shards", marks=pytest.mark.slow)]
+Make = Callable[..., StoredGallery]
+KINDS = [
+    "memory",
+    "sqlite",
+    "encrypted",
+    "dummy",
+    "postgres",
+    pytest.param("shards", marks=pytest.mark.slow),
+]
 
 _numbers = itertools.count()
 
@@ -47,34 +58,41 @@ def make(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     """Make a fresh gallery: ``make(fusion="max")``."""
     opened: list[SqliteGallery | PostgresGallery] = []
 
-    def memory(**of: Any) -> PortableGallery:
+    def memory(**of: Any) -> StoredGallery:
         return MemoryGallery(**of)
 
-    def sqlite(**of: Any) -> PortableGallery:
+    def sqlite(**of: Any) -> StoredGallery:
         opened.append(SqliteGallery(tmp_path / f"{len(opened)}.db", **of))
         return opened[-1]
 
-    def postgres(**of: Any) -> PortableGallery:
+    def postgres(**of: Any) -> StoredGallery:
         server = request.getfixturevalue("postgres")
         opened.append(PostgresGallery(server.url(gallery=f"contract_{next(_numbers)}"), **of))
         return opened[-1]
 
-    def shards(**of: Any) -> PortableGallery:
+    def shards(**of: Any) -> StoredGallery:
         server, name = request.getfixturevalue("postgres"), f"contract_{next(_numbers)}"
         urls = [server.url(database, name) for database in ("postgres", "one", "two")]
         create_shards(urls[0], urls[1:], **of)
         opened.append(PostgresGallery(urls[0], **of))
         return opened[-1]
 
-    kinds = {kind.__name__: kind for kind in (memory, sqlite, postgres, shards)}
-    kind = {**kinds, "sealed": partial(sqlite, key=bytes(32))}[request.param]
+    def dummy(**of: Any) -> StoredGallery:
+        of.setdefault("model", "")
+        return open_for(f"dummy://contract/{next(_numbers)}", **of)
 
-    def make(fusion: Fusion = "max") -> PortableGallery:
+    kinds = {kind.__name__: kind for kind in (memory, sqlite, dummy, postgres, shards)}
+    if request.param == "dummy":
+        dummy_store.install(tmp_path, request.getfixturevalue("monkeypatch"))
+    kind = {**kinds, "encrypted": partial(sqlite, key=bytes(32))}[request.param]
+
+    def make(fusion: Fusion = "max") -> StoredGallery:
         return kind(spec_digest=DIGEST, embedding_size=SIZE, fusion=fusion)
 
     yield make
     for gallery in opened:
         assert gallery.check() == []
+        gallery.close()
         gallery.close()
 
 
@@ -90,8 +108,30 @@ def templates(rows: NDArray[np.float32], digest: str = DIGEST) -> list[Template]
 def test_it_has_the_protocol(make: Make) -> None:
     gallery = make()
     assert isinstance(gallery, Gallery)
-    assert isinstance(gallery, PortableGallery)
+    assert isinstance(gallery, StoredGallery)
     assert gallery.spec_digest == DIGEST
+
+
+def test_the_name_of_version_0_1_is_kept() -> None:
+    assert vars(verifykit.gallery)["PortableGallery"] is StoredGallery
+
+
+def test_it_describes_itself(make: Make) -> None:
+    gallery = make("mean")
+    gallery.add("alice", templates(units(1, 3)))
+    info = gallery.info()
+    assert (info["spec_digest"], info["subject_count"]) == (DIGEST, 1)
+    assert (info["template_count"], info["embedding_size"], info["model"]) == (3, SIZE, "")
+
+
+def test_pages_of_ids(make: Make) -> None:
+    gallery = make()
+    for name in ("é", "b", "a", "🙂", "Z"):
+        gallery.add(name, templates(units(1, 1)))
+    whole = list(gallery.subject_ids())
+    assert subject_page(gallery, None, 3) == whole[:3]
+    assert subject_page(gallery, whole[2], 3) == whole[3:]
+    assert subject_page(gallery, "aa", 1) == ["b"]
 
 
 def test_what_is_added_comes_back_to_the_bit(make: Make) -> None:

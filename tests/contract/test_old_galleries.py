@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError
-from verifykit.gallery import MemoryGallery, PortableGallery, SqliteGallery, import_gallery
+from verifykit.gallery import MemoryGallery, SqliteGallery, StoredGallery, import_gallery
 from verifykit.gallery.sqlite.schema import SCHEMA_VERSION
 from verifykit.types import Template
 
@@ -118,7 +118,7 @@ def _enrolled_at(gallery: SqliteGallery) -> dict[str, int | None]:
     return {enrolment.subject_id: enrolment.enrolled_at for enrolment in gallery.enrolments()}
 
 
-def _require_contents(gallery: PortableGallery) -> None:
+def _require_contents(gallery: StoredGallery) -> None:
     assert list(gallery.subject_ids()) == ["alice", "bob 🙂"]
     alice, bob = gallery.get("alice"), gallery.get("bob 🙂")
     assert [t.embedding.tobytes() for t in alice.templates] == [row(i).tobytes() for i in range(3)]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.readme import run_document
 from tests.e2e.test_docs import DOCS, Run, pictures
-from verifykit.gallery.sqlite import encryption as sealing
+from verifykit.gallery.sqlite import encryption
 
 __all__ = ["pictures"]
 
@@ -19,11 +19,11 @@ PAGE = DOCS / "how-to" / "encrypt-a-gallery.md"
 def test_the_page_on_encryption_runs(
     in_process: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    random, keys = sealing.secrets.token_bytes, iter((b"1" * 32, b"2" * 32))
+    random, keys = encryption.secrets.token_bytes, iter((b"1" * 32, b"2" * 32))
 
     def drawn(size: int) -> bytes:
-        return next(keys) if size == sealing.KEY_BYTES else random(size)
+        return next(keys) if size == encryption.KEY_BYTES else random(size)
 
-    monkeypatch.setattr(sealing.secrets, "token_bytes", drawn)
+    monkeypatch.setattr(encryption.secrets, "token_bytes", drawn)
     assert run_document(PAGE, run=in_process) == {"python": 1, "console": 8}
     assert b"bob" not in Path("old.db").read_bytes()

@@ -62,7 +62,7 @@ ENROL_UNTIL_KILLED = """
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork and SIGKILL")
-@pytest.mark.parametrize("key", [None, bytes(32)], ids=["clear", "sealed"])
+@pytest.mark.parametrize("key", [None, bytes(32)], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("kills", [10, pytest.param(100, marks=pytest.mark.slow)])
 def test_kills_lose_nothing_that_was_acknowledged(
     tmp_path: Path, kills: int, key: bytes | None

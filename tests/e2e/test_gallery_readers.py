@@ -63,7 +63,7 @@ SEARCH_WHILE_ENROLLING = """
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork")
 @pytest.mark.timeout(1500)
-@pytest.mark.parametrize("key", [None, bytes(32)], ids=["clear", "sealed"])
+@pytest.mark.parametrize("key", [None, bytes(32)], ids=["plain", "encrypted"])
 @pytest.mark.parametrize("count", [500, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_four_processes_search_while_one_enrols(
     tmp_path: Path, count: int, key: bytes | None

@@ -145,13 +145,13 @@ def test_what_was_interrupted_is_continued(old: Path, tmp_path: Path) -> None:
 
 def test_it_refuses_what_makes_no_sense(old: Path, tmp_path: Path) -> None:
     with opened(old) as gallery, target(tmp_path / "new.db") as new:
-        with pytest.raises(vk.InputError, match="nobody need be enrolled again"):
+        with pytest.raises(vk.InputError, match="nothing need be enrolled again"):
             reenroll(new, new_encoder(), new)
-        with pytest.raises(vk.TemplateMismatchError, match="give another file"):
+        with pytest.raises(vk.TemplateMismatchError, match="choose another file"):
             reenroll(gallery, new_encoder(), gallery)
     clear = tmp_path / "clear.db"
     vk.Verifier(colours.encoder(), clear).enroll("ada", picture(255, 0, 0))
     with SqliteGallery.open_existing(clear) as gallery, target(tmp_path / "new.db") as new:
-        with pytest.raises(vk.InputError, match="everybody must come again"):
+        with pytest.raises(vk.InputError, match="all subjects must be re-enrolled"):
             reenroll(gallery, new_encoder(), new)
         assert [each.subject_id for each in plan_reenroll(gallery, NEW).must_come] == ["ada"]

@@ -23,7 +23,8 @@ from verifykit.batch.tables import Question
 from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import GalleryError, InputError, ProviderError
-from verifykit.gallery import open_for
+from verifykit.gallery import open_gallery
+from verifykit.gallery.open import gallery_path
 from verifykit.models import calibration_digest
 from verifykit.session import Provider
 from verifykit.verifier import Verifier, open_encoder
@@ -122,7 +123,9 @@ class DaskEngine:
     def _opening(self) -> dict[str, Any]:
         return {
             "model": _absolute(self.model),
-            "gallery": self.gallery if "://" in self.gallery else str(Path(self.gallery).resolve()),
+            "gallery": str(path.resolve())
+            if (path := gallery_path(self.gallery))
+            else self.gallery,
             "calibration": self.calibration and str(Path(self.calibration).resolve()),
             "providers": self.providers,
             "threads": self.threads,
@@ -158,15 +161,8 @@ def _verifier(opening: dict[str, Any]) -> Verifier:
                 providers=opening["providers"],
                 threads=opening["threads"],
             )
-            gallery = open_for(
-                opening["gallery"],
-                spec_digest=encoder.spec.digest,
-                embedding_size=encoder.spec.embedding_size,
-                fusion=encoder.spec.fusion,
-                model=encoder.spec.name,
-                key=opening["key"],
-                create=False,
-                read_only=True,
+            gallery = open_gallery(
+                opening["gallery"], encoder.spec, key=opening["key"], create=False, read_only=True
             )
             _open[key] = Verifier(encoder, gallery)
         return _open[key]

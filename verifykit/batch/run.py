@@ -62,6 +62,7 @@ from verifykit.errors import (
 )
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, checked_question
+from verifykit.gallery.base import gallery_info
 from verifykit.models import calibration_digest
 from verifykit.spec import Attack
 from verifykit.types import Candidate, Image, MultiFace, QualityGate, Sample
@@ -214,12 +215,10 @@ def block_size(encoder: Encoder) -> int:
 def gallery_state(gallery: Gallery) -> dict[str, Any]:
     """Return what identifies this gallery, and changes when it is written to.
 
-    A gallery in a file or on a server counts its changes. Of one in memory nothing but the number of
-    subjects is known, so that one template in the place of another goes unnoticed.
+    A gallery in a file or on a server counts its changes. Of one in memory only the numbers of subjects and
+    templates are known, so that one template in the place of another goes unnoticed.
     """
-    if not hasattr(gallery, "info"):
-        return {"subject_count": len(gallery)}
-    info = gallery.info()
+    info: dict[str, Any] = dict(gallery_info(gallery))
     known = ("created", "revision", "subject_count", "template_count")
     return {name: info[name] for name in known if name in info}
 

@@ -26,7 +26,7 @@ from verifykit.datasets import FaceChoice
 from verifykit.decision import DecisionOptions, Policy
 from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
-from verifykit.gallery import KeySource, open_existing, open_for
+from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
 from verifykit.spec import Attack, Fusion
 from verifykit.types import MultiFace, QualityGate
@@ -330,16 +330,7 @@ def open_reader(
     location = str(gallery)
     open_existing(location, key=key).close()
     encoder = open_encoder(model, calibration, providers=providers, threads=threads)
-    opened = open_for(
-        location,
-        spec_digest=encoder.spec.digest,
-        embedding_size=encoder.spec.embedding_size,
-        fusion=encoder.spec.fusion,
-        model=encoder.spec.name,
-        key=key,
-        create=False,
-        read_only=True,
-    )
+    opened = open_gallery(location, encoder.spec, key=key, create=False, read_only=True)
     return Verifier(encoder, opened, **verifier_options(decision, sample))
 
 

@@ -31,6 +31,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import columns
 from verifykit.durations import parse_duration
 from verifykit.errors import InputError
+from verifykit.gallery.open import gallery_path
 
 if TYPE_CHECKING:
     from verifykit.server.auth import ApiKey, KeyStore
@@ -129,7 +130,7 @@ def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[
         ) from error
     if (gallery is None) == (state is None):
         raise InputError("give --gallery or --state: one of them says where the keys lie")
-    if gallery is not None and "://" in gallery:
+    if gallery is not None and gallery_path(gallery) is None:
         raise InputError("a gallery on a server has no file beside it: give --state")
     opened = ServerState(state or Path(f"{gallery}.server"), create=create)
     try:

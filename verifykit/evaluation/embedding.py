@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import json
 import math
-import os
 import sqlite3
 import stat
 import time
@@ -23,7 +22,7 @@ from typing import Protocol, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit import __version__
+from verifykit import __version__, _sqlite
 from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
@@ -424,7 +423,7 @@ class EmbeddingCache:
             else (cache_key, digest, outcome.astype("<f4").tobytes(), None)
             for digest, outcome in outcomes.items()
         ]
-        with _translated(self.path), _transaction(self._connection):
+        with _translated(self.path), _sqlite.writing(self._connection):
             self._connection.executemany("INSERT OR REPLACE INTO outcome VALUES (?, ?, ?, ?)", rows)
 
     def close(self) -> None:
@@ -456,8 +455,7 @@ class EmbeddingCache:
 def _make_file(path: Path) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.suppress(FileExistsError):
-            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        _sqlite.make_private_file(path)
     except OSError as error:
         raise InputError(
             f"embedding cache {str(path)!r} cannot be made: {error.strerror or error}; set VERIFYKIT_HOME "
@@ -466,11 +464,9 @@ def _make_file(path: Path) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode=rw", uri=True, timeout=_TIMEOUT_S, isolation_level=None
-    )
+    connection = _sqlite.connect(path, timeout_s=_TIMEOUT_S, settings=(), one_thread=True)
     try:
-        if _is_fresh(connection):
+        if _sqlite.is_fresh(connection):
             _make_schema(connection)
         _require_schema(connection, path)
         # A power failure may take the last commits back, which a cache survives; it tears nothing.
@@ -482,12 +478,12 @@ def _open(path: Path) -> sqlite3.Connection:
 
 
 def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
-    if (found := _pragma(connection, "application_id")) != APPLICATION_ID:
+    if (found := _sqlite.pragma(connection, "application_id")) != APPLICATION_ID:
         raise InputError(
             f"{str(path)!r} is not an embedding cache, but another database (application id {found}): "
             "give another path, or delete it if nothing needs it"
         )
-    if (found := _pragma(connection, "user_version")) != SCHEMA_VERSION:
+    if (found := _sqlite.pragma(connection, "user_version")) != SCHEMA_VERSION:
         raise InputError(
             f"embedding cache {str(path)!r} has schema {found}, this verifykit reads "
             f"{SCHEMA_VERSION}: delete it, it is made again"
@@ -495,41 +491,12 @@ def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _make_schema(connection: sqlite3.Connection) -> None:
-    end = time.monotonic() + _TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL").fetchall()
-            break
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait for the lock here, whatever the timeout.
-            if "is locked" not in str(error) or time.monotonic() > end:
-                raise
-            time.sleep(0.01)
-    with _transaction(connection):
-        if _is_fresh(connection):  # another process may have been quicker
+    _sqlite.set_wal(connection, _TIMEOUT_S)
+    with _sqlite.writing(connection):
+        if _sqlite.is_fresh(connection):  # another process may have been quicker
             connection.execute(_SCHEMA)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-
-def _is_fresh(connection: sqlite3.Connection) -> bool:
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and not _pragma(connection, "application_id")
-
-
-def _pragma(connection: sqlite3.Connection, name: str) -> int:
-    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.rollback()
-        raise
 
 
 @contextlib.contextmanager

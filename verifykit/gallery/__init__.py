@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 from verifykit.gallery.base import (
+    Enrolment,
     Entry,
     Gallery,
+    GalleryIdentity,
+    GalleryInfo,
+    KeySource,
     OnExisting,
-    PortableGallery,
+    RekeyReport,
+    StoredGallery,
+    SupportsCheck,
+    SupportsCrops,
+    SupportsExpiry,
+    SupportsPaging,
+    SupportsRekey,
+    SupportsTransfer,
     TransferReport,
     checked_entry,
     checked_question,
@@ -15,7 +26,7 @@ from verifykit.gallery.base import (
 from verifykit.gallery.memory import MemoryGallery
 from verifykit.gallery.open import (
     GalleryLocation,
-    StoredGallery,
+    GalleryOpener,
     open_existing,
     open_for,
     open_gallery,
@@ -24,9 +35,9 @@ from verifykit.gallery.open import (
 )
 from verifykit.gallery.postgres.gallery import PostgresGallery
 from verifykit.gallery.postgres.sharding import create_shards
-from verifykit.gallery.sqlite.encryption import KeySource, key_fingerprint, new_key_file
-from verifykit.gallery.sqlite.gallery import Enrolment, SqliteGallery, unix_time
-from verifykit.gallery.sqlite.rekey import SealReport, seal_gallery
+from verifykit.gallery.sqlite.encryption import key_fingerprint, new_key_file
+from verifykit.gallery.sqlite.gallery import SqliteGallery
+from verifykit.gallery.sqlite.rekey import encrypt_gallery
 from verifykit.gallery.transfer import (
     ExportHeader,
     copy_gallery,
@@ -35,26 +46,37 @@ from verifykit.gallery.transfer import (
     read_export_header,
 )
 
+PortableGallery = StoredGallery  # the name in version 0.1
+
 __all__ = [
     "Enrolment",
     "Entry",
     "ExportHeader",
     "Gallery",
+    "GalleryIdentity",
+    "GalleryInfo",
     "GalleryLocation",
+    "GalleryOpener",
     "KeySource",
     "MemoryGallery",
     "OnExisting",
-    "PortableGallery",
     "PostgresGallery",
-    "SealReport",
+    "RekeyReport",
     "SqliteGallery",
     "StoredGallery",
+    "SupportsCheck",
+    "SupportsCrops",
+    "SupportsExpiry",
+    "SupportsPaging",
+    "SupportsRekey",
+    "SupportsTransfer",
     "TransferReport",
     "checked_entry",
     "checked_question",
     "checked_subject_id",
     "copy_gallery",
     "create_shards",
+    "encrypt_gallery",
     "export_gallery",
     "import_gallery",
     "key_fingerprint",
@@ -63,8 +85,6 @@ __all__ = [
     "open_for",
     "open_gallery",
     "read_export_header",
-    "seal_gallery",
     "shown_location",
     "stored_fusion",
-    "unix_time",
 ]

@@ -1,4 +1,4 @@
-"""A gallery against itself: who was enrolled twice under two ids."""
+"""Search a gallery for itself: subjects who are enrolled under two ids."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from verifykit.types import Embeddings
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
 _BATCH = 256
-# Nearly everybody is found by nobody but themselves, so most lists are complete with this.
+# Nearly every subject is found by itself only, so most lists are complete with this.
 _FIRST_LIMIT = 8
 
 
@@ -34,7 +34,7 @@ class DuplicatePair:
     score: float
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready plain values."""
+        """Return JSON-ready plain values."""
         return asdict(self)
 
 
@@ -43,7 +43,7 @@ class Enrolled:
     """All templates of a gallery, to be its probes.
 
     Attributes:
-        subject_ids: Everybody, sorted by code point.
+        subject_ids: All subjects, sorted by code point.
         embeddings: (T, D) float32, a subject's own one after the other.
         owners: (T,) whose row it is: the place in ``subject_ids``.
     """
@@ -54,9 +54,10 @@ class Enrolled:
 
     @property
     def comparison_count(self) -> int:
-        """Different scores between different subjects: T (N - 1), less what is the same both ways.
+        """Return the number of different scores between different subjects.
 
-        Between two subjects of one template each there is one score, so N of them make N (N - 1) / 2.
+        It is T (N - 1), less what is the same both ways: between two subjects of one template each there is
+        one score, so N of them make N (N - 1) / 2.
         """
         single = int((np.bincount(self.owners) == 1).sum())
         return len(self.owners) * max(0, len(self.subject_ids) - 1) - single * (single - 1) // 2
@@ -96,11 +97,11 @@ def find_duplicates(
     enrolled: Enrolled | None = None,
     on_template: Callable[[int, int], None] | None = None,
 ) -> list[DuplicatePair]:
-    """Every pair of subjects whose score reaches a threshold.
+    """Return every pair of subjects whose score reaches a threshold.
 
-    Each template is searched for among everybody, as ``identify`` would, and the better direction
-    counts. Nobody is left out: where a list is cut short by its limit, it is asked for again with a
-    higher one.
+    Each template is searched for among all subjects, as ``identify`` would, and the better direction
+    counts. No pair is left out: a list that is cut short by its limit is requested again with a higher
+    one.
 
     Args:
         gallery: Any gallery.

@@ -4,8 +4,6 @@ The product only nominates: its last bits depend on the batch and on the machine
 within its error bound of being among the best are scored again by
 :func:`~verifykit.scoring.paired_scores`, which gives the same bits for a probe alone or among others.
 So ranking and scores are exact and stable, and ties are broken by subject id.
-
-Rows of numbered subjects in memory, in chunks that grow and shrink without being rebuilt.
 """
 
 from __future__ import annotations
@@ -27,15 +25,12 @@ _Rows = NDArray[np.float32]
 _Slots = NDArray[np.int64]
 
 
-class SlotRows:
+class RowStore:
     """Rows, each with the number (slot) of the subject that it belongs to.
 
-    Rows lie in chunks of a fixed size. Appending writes behind the last row and copies nothing;
+    Rows are stored in chunks of a fixed size. Appending writes behind the last row and copies nothing;
     removing moves the last rows into the holes, in copies of the chunks concerned. What :meth:`used`
     returned before is therefore never disturbed. Calls must not overlap.
-
-    Args:
-        embedding_size: D.
     """
 
     def __init__(self, embedding_size: int) -> None:
@@ -50,12 +45,7 @@ class SlotRows:
         return self._count
 
     def append(self, slots: _Slots, rows: _Rows) -> None:
-        """Add rows; a slot may have any number of them.
-
-        Args:
-            slots: (R,) int64, whose row it is.
-            rows: (R, D) float32.
-        """
+        """Add rows; a slot may have any number of them."""
         done = 0
         while done < len(rows):
             chunk, offset = divmod(self._count, self.chunk_rows)
@@ -119,13 +109,10 @@ class ExactIndex:
 
     A :meth:`view` taken before a change is never disturbed by it. Calls that change the index, and
     ``view``, must not overlap: the gallery holds its lock. Searching a view needs no lock.
-
-    Args:
-        embedding_size: D.
     """
 
     def __init__(self, embedding_size: int) -> None:
-        self._rows = SlotRows(embedding_size)
+        self._rows = RowStore(embedding_size)
         self._slot_of: dict[str, int] = {}
         self._ids: list[str] = []
 
@@ -134,12 +121,7 @@ class ExactIndex:
         return len(self._rows)
 
     def append(self, subject_ids: Sequence[str], rows: _Rows) -> None:
-        """Add rows; a subject may have any number of them.
-
-        Args:
-            subject_ids: Whose row it is, one for each row.
-            rows: (R, D) float32, of :func:`~verifykit.scoring.reference_rows`.
-        """
+        """Add rows; a subject may have any number of them."""
         self._rows.append(self._slots_for(subject_ids), rows)
 
     def remove(self, subject_id: str) -> int:
@@ -186,13 +168,8 @@ class IndexView:
     ids: Sequence[str]
 
     @classmethod
-    def of(cls, rows: SlotRows, ids: Sequence[str]) -> IndexView:
-        """The rows as they are now.
-
-        Args:
-            rows: They may change afterwards.
-            ids: Of each slot the subject id: for slots in use it must not change any more.
-        """
+    def of(cls, rows: RowStore, ids: Sequence[str]) -> IndexView:
+        """The rows as they are now."""
         used = rows.used()
         return cls(
             rows.embedding_size,
@@ -206,14 +183,6 @@ class IndexView:
         """The best subjects of each probe; a subject's score is that of its best row.
 
         Memory is bounded by one tile and, for each probe, the rows that may be among its best.
-
-        Args:
-            probes: (N, D) float32, of unit length.
-            limit: Most subjects to return a probe.
-            threshold: Only scores of at least this much.
-
-        Returns:
-            For each probe (subject_id, score), best first, equal scores by subject id.
         """
         results: list[list[tuple[str, float]]] = []
         for start in range(0, len(probes), _PROBE_TILE):
@@ -280,7 +249,7 @@ class IndexView:
 
 
 def _floor(cut: float) -> float:
-    """A product of any size below -1 is the score -1: such a cut takes everybody."""
+    """A product of any size below -1 is the score -1: such a cut takes every row."""
     return cut if cut > -1.0 else -np.inf
 
 

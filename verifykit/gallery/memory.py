@@ -11,7 +11,9 @@ import numpy as np
 from verifykit.errors import SubjectExistsError, SubjectNotFoundError
 from verifykit.gallery.base import (
     Entry,
+    GalleryInfo,
     OnExisting,
+    StoredGallery,
     TransferReport,
     checked_entry,
     checked_identity,
@@ -26,14 +28,14 @@ from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
 
 
-class MemoryGallery:
+class MemoryGallery(StoredGallery):
     """A :class:`~verifykit.gallery.Gallery` without a file.
 
     Args:
         spec_digest: Digest of the model whose templates it holds.
         embedding_size: D.
         fusion: How the scores of a subject's templates become one.
-        model: Name of the model, for people.
+        model: Name of the model, human-readable.
 
     Raises:
         TemplateMismatchError: ``spec_digest`` is empty.
@@ -70,7 +72,7 @@ class MemoryGallery:
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
-        """See :meth:`PortableGallery.add_entries`."""
+        """See :meth:`SupportsTransfer.add_entries`."""
         with self._lock:
             accepted, skipped = [], 0
             for entry in map(require_no_crops, entries):
@@ -112,7 +114,7 @@ class MemoryGallery:
         with self._lock:
             entry = self._entries.get(subject_id)
         if entry is None:
-            raise SubjectNotFoundError(f"nobody is enrolled as {subject_id!r}")
+            raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
             for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
@@ -125,7 +127,7 @@ class MemoryGallery:
         with self._lock:
             entry = self._entries.pop(subject_id, None)
             if entry is None:
-                raise SubjectNotFoundError(f"nobody is enrolled as {subject_id!r}")
+                raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
             self._index.remove(subject_id)
         return len(entry.embeddings)
 
@@ -147,6 +149,18 @@ class MemoryGallery:
         """See :meth:`Gallery.subject_ids`."""
         with self._lock:
             return iter(sorted(self._entries))
+
+    def info(self) -> GalleryInfo:
+        """See :meth:`Gallery.info`."""
+        with self._lock:
+            return {
+                "model": self.model,
+                "spec_digest": self.spec_digest,
+                "embedding_size": self.embedding_size,
+                "fusion": self.fusion,
+                "subject_count": len(self._entries),
+                "template_count": sum(len(e.embeddings) for e in self._entries.values()),
+            }
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -1,6 +1,4 @@
-"""Galleries to a file and back, between engines and machines; the format is in transfer_format.
-
-The lines of an exported gallery.
+"""Galleries to a file and back, and copies of one gallery to another of any kind.
 
 The file is UTF-8 text, a JSON object a line (JSON Lines), and nothing in it is ever executed:
 
@@ -9,10 +7,8 @@ The file is UTF-8 text, a JSON object a line (JSON Lines), and nothing in it is 
    "reasons": [...]}, ...]}``, where an embedding is the base64 of D little-endian float32;
 3. ``{"end": {"subjects": n, "templates": m, "sha256": ...}}``, the SHA-256 of all bytes before this line.
 
-A file without the last line was cut short. It detects damage, not forgery. Whoever can read it has the
+A file without the last line was cut short. It detects damage, not forgery. Anyone who can read it has the
 embeddings: it is made readable by its owner only.
-
-Copying a gallery to another one of any kind, to be continued where it was interrupted.
 """
 
 from __future__ import annotations
@@ -41,9 +37,15 @@ from verifykit.errors import (
     TemplateError,
     TemplateMismatchError,
 )
-from verifykit.gallery.base import Entry, OnExisting, PortableGallery, TransferReport, checked_entry
-from verifykit.gallery.open import StoredGallery
-from verifykit.gallery.sqlite.index import embedding_from_blob
+from verifykit.gallery.base import (
+    Entry,
+    GalleryInfo,
+    OnExisting,
+    StoredGallery,
+    TransferReport,
+    checked_entry,
+    embedding_from_blob,
+)
 from verifykit.types import Subject, Template
 
 FORMAT = "verifykit-gallery"
@@ -58,7 +60,7 @@ class ExportHeader:
     Attributes:
         spec_digest: Digest of the model whose templates it holds.
         embedding_size: D.
-        model: That model's name, for people; may be empty.
+        model: That model's name, human-readable; may be empty.
     """
 
     spec_digest: str
@@ -67,7 +69,7 @@ class ExportHeader:
 
 
 def subject_line(subject: Subject) -> dict[str, Any]:
-    """A subject as the object of its line."""
+    """Return a subject as the object of its line."""
     return {
         "subject_id": subject.subject_id,
         "metadata": dict(subject.metadata),
@@ -81,12 +83,8 @@ def subject_line(subject: Subject) -> dict[str, Any]:
     }
 
 
-def parse_entry(body: dict[str, Any], gallery: PortableGallery, where: str) -> Entry:
-    """A subject's line as an entry that this gallery can take.
-
-    Raises:
-        GalleryFormatError: It is not one; the message begins with ``where``.
-    """
+def parse_entry(body: dict[str, Any], gallery: StoredGallery, where: str) -> Entry:
+    """Return a subject's line as an entry that this gallery can take; ``where`` begins the message."""
     try:
         if set(body) != {"subject_id", "metadata", "templates"}:
             raise ValueError(f"keys {sorted(body)} are not those of a subject")  # noqa: TRY301
@@ -112,15 +110,12 @@ def parse_entry(body: dict[str, Any], gallery: PortableGallery, where: str) -> E
 
 
 def parse_line(line: bytes, place: Path, number: int) -> dict[str, Any]:
-    """A line as a JSON object.
-
-    Raises:
-        GalleryFormatError: It is not one, or is not a whole line.
-    """
+    """Return a line as a JSON object."""
     if not line.endswith(b"\n"):
         raise GalleryFormatError(
             f"{place}, line {number}: the file ends here without its last line, or the line is longer than "
-            f"{MAX_LINE_BYTES >> 20} MB: it was cut short, or is no exported gallery; nothing was imported"
+            f"{MAX_LINE_BYTES >> 20} MB: it was cut short, or is not an exported gallery; nothing was "
+            "imported"
         )
     try:
         body = json.loads(line)
@@ -134,11 +129,7 @@ def parse_line(line: bytes, place: Path, number: int) -> dict[str, Any]:
 
 
 def parse_header(body: dict[str, Any], place: Path) -> ExportHeader:
-    """The first line.
-
-    Raises:
-        GalleryFormatError: Not an exported gallery, of a newer version, or damaged.
-    """
+    """Return what the first line says."""
     if body.get("format") != FORMAT:
         raise GalleryFormatError(f"{place} is not an exported gallery")
     if body.get("version") != VERSION:
@@ -154,7 +145,7 @@ def parse_header(body: dict[str, Any], place: Path) -> ExportHeader:
 
 
 def export_gallery(
-    gallery: PortableGallery, path: str | os.PathLike[str], *, overwrite: bool = False
+    gallery: StoredGallery, path: str | os.PathLike[str], *, overwrite: bool = False
 ) -> TransferReport:
     """Write every subject to a file, which appears whole or not at all.
 
@@ -172,7 +163,7 @@ def export_gallery(
     """
     place = Path(path)
     if place.exists() and not overwrite:
-        raise InputError(f"{place} exists: give another path, or say that it shall be overwritten")
+        raise InputError(f"{place} exists: choose another path, or overwrite=True")
     try:
         with atomic_file(place, mode=0o600) as part, part.open("wb") as file:
             report = _write(gallery, file)
@@ -183,7 +174,7 @@ def export_gallery(
     return report
 
 
-def _write(gallery: PortableGallery, file: BinaryIO) -> TransferReport:
+def _write(gallery: StoredGallery, file: BinaryIO) -> TransferReport:
     digest = hashlib.sha256()
     subjects = templates = 0
 
@@ -216,7 +207,7 @@ def _write(gallery: PortableGallery, file: BinaryIO) -> TransferReport:
 
 
 def read_export_header(path: str | os.PathLike[str]) -> ExportHeader:
-    """The first line of an exported file, for example to make a gallery that can take it.
+    """Return the first line of an exported file, for example to make a gallery that can take it.
 
     Raises:
         GalleryFormatError: Not an exported gallery, or of a newer version.
@@ -228,7 +219,7 @@ def read_export_header(path: str | os.PathLike[str]) -> ExportHeader:
 
 
 def import_gallery(
-    gallery: PortableGallery,
+    gallery: StoredGallery,
     path: str | os.PathLike[str],
     *,
     on_existing: OnExisting = "error",
@@ -259,8 +250,8 @@ def import_gallery(
     return gallery.add_entries(_entries(gallery, place), on_existing)
 
 
-def _entries(gallery: PortableGallery, place: Path) -> Iterator[Entry]:
-    """The file's subjects; raises after the last one if the file is not whole."""
+def _entries(gallery: StoredGallery, place: Path) -> Iterator[Entry]:
+    """Yield the file's subjects; raise after the last one if the file is not whole."""
     digest = hashlib.sha256()
     subjects = templates = 0
     with _readable(place) as file:
@@ -282,10 +273,10 @@ def _entries(gallery: PortableGallery, place: Path) -> Iterator[Entry]:
             subjects += 1
             templates += len(entry.embeddings)
             yield entry
-        wanted = {"subjects": subjects, "templates": templates, "sha256": digest.hexdigest()}
-        if body != {"end": wanted} or file.read(1):
+        expected = {"subjects": subjects, "templates": templates, "sha256": digest.hexdigest()}
+        if body != {"end": expected} or file.read(1):
             raise GalleryFormatError(
-                f"{place}: the last line does not agree with what stands before it: the file is damaged or "
+                f"{place}: the last line does not agree with the lines before it: the file is damaged or "
                 "was changed; nothing was imported; export it again"
             )
 
@@ -377,7 +368,7 @@ def _is_same(one: Subject, other: Subject) -> bool:
 def _require_counts(
     source: StoredGallery,
     target: StoredGallery,
-    before: dict[str, Any],
+    before: GalleryInfo,
     copied: tuple[int, int, int],
 ) -> None:
     subjects, templates, skipped = copied
@@ -387,9 +378,9 @@ def _require_counts(
         "subjects stored": (now["subject_count"], before["subject_count"] + subjects),
         "templates stored": (now["template_count"], before["template_count"] + templates),
     }
-    for what, (found, wanted) in counts.items():
-        if found != wanted:
+    for what, (found, expected) in counts.items():
+        if found != expected:
             raise GalleryError(
-                f"{what}: {found}, expected {wanted}: one of the galleries was written to meanwhile; "
-                "copy again, which goes on from here"
+                f"{what}: {found}, expected {expected}: one of the galleries was written to meanwhile; "
+                "copy again, which continues from here"
             )

@@ -1,4 +1,4 @@
-"""Retention while the service runs: who was enrolled too long ago is erased, at its start and daily."""
+"""Retention while the service runs: at its start and daily, erase subjects enrolled too long ago."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from datetime import timedelta
 
 from verifykit.errors import VerifyKitError
 from verifykit.privacy import expire
-from verifykit.server.late_gallery import LateGallery
 from verifykit.server.service import Service
 
 _DAY_S = 86_400.0
@@ -49,24 +48,10 @@ async def _daily(service: Service, age: timedelta, ending: asyncio.Event) -> Non
 
 
 def expire_all(service: Service, age: timedelta, go_on: Callable[[], bool]) -> bool:
-    """Erase from every gallery who has been there for too long, and say so in the audit log.
-
-    Args:
-        service: What is open.
-        age: How long is long enough.
-        go_on: DecisionOptions before each transaction.
-
-    Returns:
-        False if it is to be tried again soon: a gallery or the audit log could not be written, or another
-        process was reading, so that erased bytes are still in a write-ahead log.
-    """
+    """Erase from every gallery who has been there for too long, and say so in the audit log."""
     all_done = True
     for name, model in service.models.items():
         gallery = model.verifier.gallery
-        if isinstance(gallery, LateGallery):
-            if (found := gallery.found()) is None:
-                continue
-            gallery = found
         try:
             report = expire(gallery, age, audit=service.audit, go_on=go_on)
         except VerifyKitError:

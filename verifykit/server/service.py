@@ -21,14 +21,14 @@ from verifykit.decision import DecisionOptions
 from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import InputError
 from verifykit.extraction import SampleExtractor, SampleOptions
-from verifykit.gallery import Gallery, open_gallery
+from verifykit.gallery import open_gallery
+from verifykit.gallery.open import gallery_path
 from verifykit.image import load_image
 from verifykit.models import registered
 from verifykit.server.auth import Gate, KeyStore
 from verifykit.server.batching import Batcher
 from verifykit.server.errors import ProblemError
 from verifykit.server.idempotency import Idempotency
-from verifykit.server.late_gallery import LateGallery
 from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.observability import Metrics
 from verifykit.server.settings import ServerSettings
@@ -62,9 +62,7 @@ class ServedModel:
 
     def close(self) -> None:
         """Close the gallery."""
-        close = getattr(self.verifier.gallery, "close", None)
-        if close is not None:
-            close()
+        self.verifier.gallery.close()
 
 
 class ServedExtractor(SampleExtractor):
@@ -131,11 +129,8 @@ def open_models(
         location = settings.signature_gallery
         if location is not None and encoder.spec.modality != SIGNATURE:
             second = _encoder(settings, SIGNATURE, None, on_batch)
-            gallery: Gallery
-            if "://" in location:
-                gallery = open_gallery(location, second.spec)
-            else:
-                gallery = LateGallery(location, second.spec, key=settings.key)
+            key = settings.key if gallery_path(location) else None
+            gallery = open_gallery(location, second.spec, key=key)
             served[SIGNATURE] = ServedModel(
                 SIGNATURE,
                 Verifier(second, gallery, keep_crops=settings.keep_crops, quality=settings.quality),

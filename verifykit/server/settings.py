@@ -11,6 +11,7 @@ from pathlib import Path
 from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
+from verifykit.gallery.open import gallery_path
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
 
@@ -26,7 +27,7 @@ class ServerSettings:
         calibration: File of thresholds in place of that model's own, or None.
         fmr: False match rate of that verifier's decisions, in (0, 1); None takes the model's default.
         signatures: A second gallery, for the model ``signature``; None is ``staff.signatures.db`` beside
-            ``staff.db``, made at the first enrolment, and none where the gallery is no file.
+            ``staff.db``, made at the start, and none where the gallery is not a file.
         with_signatures: Whether to open the model ``signature`` at all.
         host: Address to listen at; beyond loopback only with API keys.
         port: TCP port, 0 for any that is free.
@@ -126,7 +127,7 @@ class ServerSettings:
                 "offered there yet, only for galleries in files"
             )
         if self.expire <= timedelta(0):
-            raise InputError(f"expire must be more than nothing, got {self.expire}")
+            raise InputError(f"expire must be > 0, got {self.expire}")
 
     @property
     def state_path(self) -> Path:
@@ -187,7 +188,7 @@ assert set(_LEAST) <= {each.name for each in fields(ServerSettings)}  # noqa: S1
 
 
 def _is_url(location: str) -> bool:
-    return "://" in location
+    return gallery_path(location) is None
 
 
 def _cores() -> int:

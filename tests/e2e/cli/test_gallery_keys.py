@@ -19,7 +19,7 @@ def key(invoke: Invoke) -> list[str]:
 
 
 @pytest.fixture
-def sealed(invoke: Invoke, key: list[str]) -> str:
+def encrypted(invoke: Invoke, key: list[str]) -> str:
     invoke(
         "enroll", "ada", "person_a_1.jpg", "-g", "s.db", "--metadata", "team=blue", *key, status=0
     )
@@ -45,18 +45,18 @@ VERBS = {
 
 
 def test_every_verb_takes_the_key_and_none_goes_without(
-    invoke: Invoke, sealed: str, key: list[str], monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, encrypted: str, key: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("list.txt").write_text("person_a_2.jpg\n")
-    invoke("gallery", "export", sealed, "one.jsonl", *key, status=0)
+    invoke("gallery", "export", encrypted, "one.jsonl", *key, status=0)
     invoke("gallery", "new-key", "other.key", status=0)
-    before = Path(sealed).read_bytes()
+    before = Path(encrypted).read_bytes()
     for verb in VERBS.values():
         for wrong in ([], ["--key-file", "other.key"], ["--key-file", "none.key"]):
             said = invoke(*verb, *wrong, status=2).stderr
             assert "GalleryKeyError" in said
             assert "ada" not in said
-    assert Path(sealed).read_bytes() == before
+    assert Path(encrypted).read_bytes() == before
     assert not {"e.jsonl", "c.db", "out.jsonl"} & {path.name for path in Path().iterdir()}
     for number, verb in enumerate(VERBS.values()):
         if number % 2:
@@ -65,32 +65,32 @@ def test_every_verb_takes_the_key_and_none_goes_without(
             with monkeypatch.context() as patch:
                 patch.setenv("VERIFYKIT_GALLERY_KEY", Path("staff.key").read_text())
                 invoke(*verb, status=0)
-    assert invoke("gallery", "list", sealed, *key, status=0).stdout == "bea\n"
+    assert invoke("gallery", "list", encrypted, *key, status=0).stdout == "bea\n"
     assert json.loads(Path("out.jsonl").read_text().splitlines()[-1])
 
 
 def test_the_option_comes_before_the_environment(
-    invoke: Invoke, sealed: str, key: list[str], monkeypatch: pytest.MonkeyPatch
+    invoke: Invoke, encrypted: str, key: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("VERIFYKIT_GALLERY_KEY", "00" * 32)
-    assert "was given" in invoke("gallery", "list", sealed, status=2).stderr
-    assert invoke("gallery", "list", sealed, *key, status=0).stdout == "ada\nbea\n"
+    assert "was given" in invoke("gallery", "list", encrypted, status=2).stderr
+    assert invoke("gallery", "list", encrypted, *key, status=0).stdout == "ada\nbea\n"
     monkeypatch.setenv("VERIFYKIT_GALLERY_KEY", "no key")
-    said = invoke("gallery", "list", sealed, status=2).stderr
+    said = invoke("gallery", "list", encrypted, status=2).stderr
     assert "VERIFYKIT_GALLERY_KEY holds no key" in said
 
 
 def test_what_leaves_an_encrypted_gallery_in_clear_is_said(
-    invoke: Invoke, sealed: str, key: list[str]
+    invoke: Invoke, encrypted: str, key: list[str]
 ) -> None:
-    said = invoke("gallery", "export", sealed, "e.jsonl", *key, status=0)
+    said = invoke("gallery", "export", encrypted, "e.jsonl", *key, status=0)
     assert said.stderr == "warning: e.jsonl is not encrypted, as every export\n"
     assert "ada" in Path("e.jsonl").read_text()
-    said = invoke("gallery", "copy", sealed, "clear.db", *key, status=0)
+    said = invoke("gallery", "copy", encrypted, "clear.db", *key, status=0)
     assert said.stderr == "warning: clear.db is not encrypted\n"
     invoke("gallery", "new-key", "to.key", status=0)
     to = ["--to-key-file", "to.key"]
-    assert invoke("gallery", "copy", sealed, "to.db", *key, *to, status=0).stderr == ""
+    assert invoke("gallery", "copy", encrypted, "to.db", *key, *to, status=0).stderr == ""
     assert b"blue" not in Path("to.db").read_bytes()
     assert body(invoke("gallery", "info", "to.db", "--key-file", "to.key", "--json", status=0))[
         "key_fingerprint"
@@ -117,7 +117,10 @@ def test_a_gallery_is_encrypted_and_its_key_exchanged(invoke: Invoke, gallery: s
     said = invoke("gallery", "encrypt", gallery, "--key-file", "b.key", status=2).stderr
     assert "rotate-key" in said
     rotate = ["gallery", "rotate-key", gallery, "--key-file", "a.key", "--new-key-file", "b.key"]
-    assert invoke(*rotate, status=0).stdout == f"encrypted anew: {gallery}, 2 subjects, key {b}\n"
+    assert (
+        invoke(*rotate, status=0).stdout
+        == f"encrypted with the new key: {gallery}, 2 subjects, key {b}\n"
+    )
     assert invoke(*rotate, status=0).stdout == f"{gallery} is encrypted with key {b} already\n"
     invoke("verify", "bea", "person_b_2.jpg", "-g", gallery, "--key-file", "b.key", status=0)
     said = invoke("verify", "bea", "person_b_2.jpg", "-g", gallery, "--key-file", "a.key", status=2)

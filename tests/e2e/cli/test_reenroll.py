@@ -34,23 +34,23 @@ def staff(invoke: Invoke, second_model: Path) -> str:
 def test_the_plan(invoke: Invoke) -> None:
     plan = ("gallery", "plan-reenroll", "staff.db", *KEY)
     assert invoke(*plan, *TO, status=0).stdout.splitlines() == [
-        "must come again  bob",
-        "from crops       ada: 1 crop of 1 template",
-        "from face to face-2: 1 subject must come again, 1 subject can be enrolled from kept crops",
+        "re-enroll   bob",
+        "from crops  ada: 1 crop of 1 template",
+        "from face to face-2: 1 subject must be re-enrolled, 1 subject can be enrolled from crops",
     ]
     body = json.loads(invoke(*plan, *TO, "--json", status=0).stdout)
     assert body["needed"] is True
     assert [each["subject_id"] for each in body["must_come"]] == ["bob"]
     assert body["from_crops"][0]["crop_count"] == 1
     unchanged = invoke(*plan, "--model", "face", status=0).stdout
-    assert "already: nobody need be enrolled again" in unchanged
+    assert "already: nothing need be enrolled again" in unchanged
 
 
 def test_the_new_gallery(invoke: Invoke) -> None:
     reenroll = ("gallery", "reenroll", "staff.db", "next.db", *KEY, *TO)
     assert invoke(*reenroll, status=0).stdout.splitlines() == [
-        "must come again  bob",
-        "enrolled 1 subject, 1 template in next.db; 1 subject must come again",
+        "re-enroll  bob",
+        "enrolled 1 subject, 1 template in next.db; 1 subject must be re-enrolled",
     ]
     matched = invoke("verify", "ada", "person_a_2.jpg", "-g", "next.db", *KEY, *TO, status=0)
     assert matched.stdout.startswith("match")
@@ -70,10 +70,10 @@ def test_refusals_are_listed(invoke: Invoke) -> None:
     reenroll = ("gallery", "reenroll", "staff.db", "next.db", *KEY, *TO)
     told = invoke(*reenroll, status=0).stdout.splitlines()
     assert told[0].startswith("refused  eve, crop 1 (clipped): the face is not usable")
-    assert told[-1].endswith("; 2 subjects must come again")
+    assert told[-1].endswith("; 2 subjects must be re-enrolled")
     told = invoke(*reenroll, "--quality", "warn", status=0).stdout.splitlines()
     assert told[-1] == (
-        "enrolled 1 subject, 1 template in next.db, 1 were there; 1 subject must come again"
+        "enrolled 1 subject, 1 template in next.db, 1 were there; 1 subject must be re-enrolled"
     )
 
 
@@ -81,8 +81,8 @@ def test_nothing_is_made_where_nothing_can_be(invoke: Invoke) -> None:
     invoke("enroll", "cy", "person_a_1.jpg", "-g", "none.db", *KEY, status=0)
     refused = {
         "crops are kept in encrypted": ("staff.db", "next.db", *TO),
-        "nobody need be enrolled": ("staff.db", "next.db", "--model", "face", *KEY),
-        "everybody must come again": ("none.db", "next.db", *TO, *KEY),
+        "nothing need be enrolled": ("staff.db", "next.db", "--model", "face", *KEY),
+        "all subjects must be re-enrolled": ("none.db", "next.db", *TO, *KEY),
     }
     for message, words in refused.items():
         assert message in invoke("gallery", "reenroll", *words, status=2).stderr

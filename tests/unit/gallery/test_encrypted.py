@@ -27,26 +27,26 @@ KEY, OTHER = bytes(range(32)), bytes(32)
 
 
 @pytest.fixture
-def sealed(path: Path) -> Path:
+def encrypted(path: Path) -> Path:
     with reopen(path, model="face", key=KEY) as gallery:
         gallery.add("alice", templates(1, 3), {"team": "blue"})
         gallery.add("bob", templates(2))
     return path
 
 
-def test_the_wrong_key_and_no_key_are_errors_at_once(sealed: Path) -> None:
-    before = sealed.read_bytes()
+def test_the_wrong_key_and_no_key_are_errors_at_once(encrypted: Path) -> None:
+    before = encrypted.read_bytes()
     for opening in (reopen, SqliteGallery.open_existing):
         with pytest.raises(
             GalleryKeyError, match=f"encrypted .key {key_fingerprint(KEY)}.*--key-file"
         ):
-            opening(sealed)
+            opening(encrypted)
         both = f"key {key_fingerprint(KEY)}, and key {key_fingerprint(OTHER)} was given"
         with pytest.raises(GalleryKeyError, match=both):
-            opening(sealed, key=OTHER)
-        with pytest.raises(GalleryKeyError, match="no key: 32 bytes"):
-            opening(sealed, key=b"short")
-    assert sealed.read_bytes() == before
+            opening(encrypted, key=OTHER)
+        with pytest.raises(GalleryKeyError, match="not a key: 32 bytes"):
+            opening(encrypted, key=b"short")
+    assert encrypted.read_bytes() == before
 
 
 def test_a_key_for_a_file_in_clear_is_an_error_and_changes_nothing(path: Path) -> None:
@@ -54,7 +54,7 @@ def test_a_key_for_a_file_in_clear_is_an_error_and_changes_nothing(path: Path) -
     before = path.read_bytes()
     for opening in (reopen, SqliteGallery.open_existing):
         with pytest.raises(
-            GalleryKeyError, match="not encrypted: seal it with `verifykit gallery enc"
+            GalleryKeyError, match="not encrypted: encrypt it with `verifykit gallery enc"
         ):
             opening(path, key=KEY)
     assert path.read_bytes() == before
@@ -67,14 +67,14 @@ def test_a_key_that_cannot_be_read_makes_no_file(path: Path) -> None:
 
 
 def test_the_key_may_come_from_a_file_the_environment_or_a_callable(
-    sealed: Path, monkeypatch: pytest.MonkeyPatch
+    encrypted: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = sealed.with_name("key")
+    file = encrypted.with_name("key")
     file.write_bytes(KEY)
     file.chmod(0o600)
     monkeypatch.setenv("A_KEY", KEY.hex())
     for key in (file, str(file), "env:A_KEY", lambda: KEY):
-        with reopen(sealed, key=key) as gallery:
+        with reopen(encrypted, key=key) as gallery:
             assert gallery.get("alice").metadata == {"team": "blue"}
 
 
@@ -130,22 +130,22 @@ def test_it_answers_with_the_bits_of_a_gallery_in_memory(path: Path, fusion: Fus
         assert again.search(probes, 30, -1.0) == wanted
 
 
-def test_another_process_reads_and_writes_it_with_the_key(sealed: Path) -> None:
+def test_another_process_reads_and_writes_it_with_the_key(encrypted: Path) -> None:
     code = """
         KEY = bytes(range(32))
         with reopen(PATH, key=KEY) as gallery:
             print(gallery.search(units(1, 1), 1, 0.99)[0][0].subject_id)
             gallery.add("carol", templates(3), {"n": 1})
     """
-    with reopen(sealed, key=KEY) as gallery:
+    with reopen(encrypted, key=KEY) as gallery:
         assert gallery.search(units(2, 1), 1, 0.99)[0][0].subject_id == "bob"
-        assert run_python(code, sealed).strip() == "alice"
+        assert run_python(code, encrypted).strip() == "alice"
         (found,) = gallery.search(units(3, 1), 1, 0.99)
         assert (found[0].subject_id, found[0].metadata) == ("carol", {"n": 1})
 
 
-def test_info_says_what_is_true(sealed: Path, tmp_path: Path) -> None:
-    with reopen(sealed, key=KEY) as gallery:
+def test_info_says_what_is_true(encrypted: Path, tmp_path: Path) -> None:
+    with reopen(encrypted, key=KEY) as gallery:
         info = gallery.info()
     assert (info["encrypted"], info["key_fingerprint"]) == ("AES-256-GCM", key_fingerprint(KEY))
     with reopen(tmp_path / "clear.db") as gallery:
@@ -153,9 +153,9 @@ def test_info_says_what_is_true(sealed: Path, tmp_path: Path) -> None:
         assert "key_fingerprint" not in gallery.info()
 
 
-def test_crops_are_kept_with_their_templates_and_go_with_them(sealed: Path) -> None:
+def test_crops_are_kept_with_their_templates_and_go_with_them(encrypted: Path) -> None:
     crops = [bytes([i]) * 500 for i in range(3)]
-    with reopen(sealed, key=KEY) as gallery:
+    with reopen(encrypted, key=KEY) as gallery:
         gallery.add("carol", templates(3, 2), crops=crops[:2])
         gallery.add("carol", templates(4))
         gallery.add("carol", templates(5), crops=crops[2:])
@@ -170,7 +170,7 @@ def test_crops_are_kept_with_their_templates_and_go_with_them(sealed: Path) -> N
         with pytest.raises(InputError, match="2 crops for 1 templates"):
             gallery.add("erin", templates(7), crops=crops[:2])
         assert list(gallery.subject_ids()) == ["alice", "bob", "dora"]
-    with reopen(sealed, key=KEY) as again:
+    with reopen(encrypted, key=KEY) as again:
         assert again.crops("dora") == [b"dora's"]
 
 
@@ -200,10 +200,10 @@ def test_crops_are_refused_where_nothing_is_encrypted(gallery: SqliteGallery) ->
         "DELETE FROM meta WHERE key = 'cipher'",
     ],
 )
-def test_what_the_file_says_about_itself_is_sealed_too(sealed: Path, change: str) -> None:
-    connection = sqlite3.connect(sealed)
+def test_what_the_file_says_about_itself_is_encrypted_too(encrypted: Path, change: str) -> None:
+    connection = sqlite3.connect(encrypted)
     connection.execute(change)
     connection.commit()
     connection.close()
     with pytest.raises(GalleryFormatError):
-        SqliteGallery.open_existing(sealed, key=KEY)
+        SqliteGallery.open_existing(encrypted, key=KEY)

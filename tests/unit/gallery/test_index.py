@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from verifykit.gallery import index as index_module
-from verifykit.gallery import index as slot_rows
 from verifykit.gallery.index import ExactIndex
 from verifykit.scoring import unit_rows
 
@@ -21,7 +20,7 @@ from verifykit.scoring import unit_rows
 def _small_chunks() -> Iterator[None]:
     """Chunks of five rows and tiles of three probes: every border is crossed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slot_rows, "_CHUNK_ROWS", 5)
+        patch.setattr(index_module, "_CHUNK_ROWS", 5)
         patch.setattr(index_module, "_PROBE_TILE", 3)
         patch.setattr(index_module, "_CHUNKS_A_WORKER", 1)
         yield
@@ -117,7 +116,7 @@ def test_a_removed_row_is_nowhere_in_the_index() -> None:
 
 def test_real_sizes_agree_with_float64_and_do_not_depend_on_the_batch() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(slot_rows, "_CHUNK_ROWS", 4096)
+        patch.setattr(index_module, "_CHUNK_ROWS", 4096)
         patch.setattr(index_module, "_PROBE_TILE", 256)
         index = ExactIndex(128)
         rows = units(5, 9000, 128)

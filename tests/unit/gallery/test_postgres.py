@@ -156,7 +156,7 @@ def test_a_schema_with_other_tables_is_left_alone(url: str) -> None:
     schema = parse_url(url).schema
     sql(url, f"CREATE SCHEMA {schema}")
     sql(url, "CREATE TABLE mine (a int)")
-    with pytest.raises(GalleryFormatError, match="no gallery"):
+    with pytest.raises(GalleryFormatError, match="not a gallery"):
         reopen(url)
 
 
@@ -231,7 +231,7 @@ def test_a_forked_child_has_connections_of_its_own(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "told"),
+    ("damage", "found"),
     [
         ("UPDATE template SET embedding = 'x'", "4 bytes|1 bytes"),
         ("UPDATE template SET reasons = '{}'", "not a list"),
@@ -241,7 +241,7 @@ def test_a_forked_child_has_connections_of_its_own(url: str) -> None:
         ("DELETE FROM subject", "not enrolled"),
     ],
 )
-def test_check_finds_damage(url: str, damage: str, told: str) -> None:
+def test_check_finds_damage(url: str, damage: str, found: str) -> None:
     with reopen(url) as gallery:
         gallery.add("alice", templates(1), {"a": 1})
         assert gallery.check() == []
@@ -249,7 +249,7 @@ def test_check_finds_damage(url: str, damage: str, told: str) -> None:
         problems = gallery.check()
         assert problems
         assert all("'alice'" in problem for problem in problems)
-        assert any(word in problems[0] for word in told.split("|"))
+        assert any(word in problems[0] for word in found.split("|"))
 
 
 def test_what_is_damaged_is_told_by_get(url: str) -> None:

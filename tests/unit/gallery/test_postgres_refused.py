@@ -1,4 +1,4 @@
-"""Who is not let in, and what a server must have: each told with what to do, and without the password."""
+"""Who is not let in, and what a server must have: each found with what to do, and without the password."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_the_right_password_is_taken_from_wherever_libpq_does(
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "found"),
     [
         ("nothing", r"no password supplied; give one in .*PGPASSWORD.*\.pgpass"),
         ("wrong in the url", 'failed for user "guarded"; check the role and its password'),
@@ -77,7 +77,7 @@ def test_the_right_password_is_taken_from_wherever_libpq_does(
     ],
 )
 def test_a_missing_or_wrong_password_is_told_and_not_printed(
-    guarded: str, given: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    guarded: str, given: str, found: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     url = guarded
@@ -87,7 +87,7 @@ def test_a_missing_or_wrong_password_is_told_and_not_printed(
         monkeypatch.setenv("PGPASSWORD", WRONG)
     elif given == "wrong in the file":
         monkeypatch.setenv("PGPASSFILE", str(write_passfile(tmp_path / "passwords", WRONG)))
-    with pytest.raises(GalleryError, match=told) as refused:
+    with pytest.raises(GalleryError, match=found) as refused:
         reopen(url)
     assert guarded in str(refused.value)
     assert WRONG not in "".join(traceback.format_exception(refused.value))
@@ -155,8 +155,8 @@ def test_a_role_that_may_not_make_the_extension_is_told_who_may(
     sql(bare, f"GRANT CREATE ON DATABASE bare TO {role}")
     theirs = bare.replace("postgres@", f"{role}@")
     try:
-        told = r"administrator run `CREATE EXTENSION vector SCHEMA public` in the database 'bare'"
-        with pytest.raises(GalleryError, match=told):
+        found = r"administrator run `CREATE EXTENSION vector SCHEMA public` in the database 'bare'"
+        with pytest.raises(GalleryError, match=found):
             reopen(theirs)
         sql(bare, "CREATE EXTENSION vector SCHEMA public")
         with reopen(theirs) as gallery:

@@ -59,7 +59,7 @@ ATTACKS = {
 
 
 @pytest.fixture
-def sealed(path: Path) -> Path:
+def encrypted(path: Path) -> Path:
     with reopen(path, key=KEY) as gallery:
         gallery.add("alice", templates(1, 2), {"n": 1})
         gallery.add("bob", templates(2))
@@ -100,20 +100,20 @@ def require_refused(path: Path, who: str, fusion: Fusion) -> None:
 
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_a_change_is_found_and_named(sealed: Path, attack: str, fusion: Fusion) -> None:
+def test_a_change_is_found_and_named(encrypted: Path, attack: str, fusion: Fusion) -> None:
     statement, who = ATTACKS[attack]
-    tamper(sealed, statement)
-    require_refused(sealed, who, fusion)
+    tamper(encrypted, statement)
+    require_refused(encrypted, who, fusion)
 
 
 @pytest.mark.parametrize("fusion", ["max", "mean"])
 def test_a_change_under_an_open_gallery_is_found_with_the_next_enrolment(
-    sealed: Path, fusion: Fusion
+    encrypted: Path, fusion: Fusion
 ) -> None:
     """What is in memory is what was stored; a subject that is read again is checked as a whole."""
-    with reopen(sealed, key=KEY, fusion=fusion) as gallery:
+    with reopen(encrypted, key=KEY, fusion=fusion) as gallery:
         before = gallery.search(units(1, 1), 5, -1.0)
-        tamper(sealed, ATTACKS["a template moved"][0])
+        tamper(encrypted, ATTACKS["a template moved"][0])
         assert gallery.search(units(1, 1), 5, -1.0) == before
         with pytest.raises(GalleryFormatError, match="'alice'"):
             gallery.get("alice")
@@ -122,9 +122,9 @@ def test_a_change_under_an_open_gallery_is_found_with_the_next_enrolment(
         assert gallery.search(units(1, 1), 5, -1.0) == before
 
 
-def test_ids_that_were_swapped_answer_for_nobody(sealed: Path) -> None:
-    tamper(sealed, SWAP.format("subject", "id_content", 3))
-    with SqliteGallery.open_existing(sealed, key=KEY) as gallery:
+def test_ids_that_were_swapped_answer_for_nobody(encrypted: Path) -> None:
+    tamper(encrypted, SWAP.format("subject", "id_content", 3))
+    with SqliteGallery.open_existing(encrypted, key=KEY) as gallery:
         assert any("row 1" in problem for problem in gallery.check())
         for name in ("alice", "bob"):
             with pytest.raises(GalleryFormatError):
@@ -133,9 +133,9 @@ def test_ids_that_were_swapped_answer_for_nobody(sealed: Path) -> None:
             gallery.subject_ids()
 
 
-def test_a_subject_that_cannot_be_found_by_its_id_is_named_by_check(sealed: Path) -> None:
-    tamper(sealed, "UPDATE subject SET id_key = 7 WHERE row = 2")
-    with SqliteGallery.open_existing(sealed, key=KEY) as gallery:
+def test_a_subject_that_cannot_be_found_by_its_id_is_named_by_check(encrypted: Path) -> None:
+    tamper(encrypted, "UPDATE subject SET id_key = 7 WHERE row = 2")
+    with SqliteGallery.open_existing(encrypted, key=KEY) as gallery:
         assert gallery.check() == ["subject 'bob': it cannot be found by its id"]
 
 

@@ -44,7 +44,7 @@ def change(gallery: SqliteGallery, what: str) -> None:
 
 @pytest.mark.parametrize("what", ["add", "remove", "both"])
 @pytest.mark.parametrize(
-    ("fusion", "key"), [("max", None), ("mean", None), pytest.param("max", KEY, id="sealed")]
+    ("fusion", "key"), [("max", None), ("mean", None), pytest.param("max", KEY, id="encrypted")]
 )
 def test_no_mixture_of_two_moments_is_answered_from(
     path: Path, tmp_path: Path, what: str, fusion: Fusion, key: bytes | None

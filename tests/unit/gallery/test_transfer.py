@@ -52,7 +52,7 @@ def content(gallery: MemoryGallery | SqliteGallery) -> list[dict[str, Any]]:
     return [{**gallery.get(s).to_dict(), "enrolled_at": None} for s in gallery.subject_ids()]
 
 
-def sealed(lines: list[dict[str, Any]]) -> bytes:
+def encrypted(lines: list[dict[str, Any]]) -> bytes:
     """A file with a last line that agrees with it, whatever it holds."""
     body = b"".join(json.dumps(line).encode() + b"\n" for line in lines)
     end = {
@@ -141,10 +141,10 @@ def test_a_file_with_one_bad_subject_imports_nothing(
     exported: Path, tmp_path: Path, spoil: Callable[[dict[str, Any]], object]
 ) -> None:
     lines = [json.loads(line) for line in exported.read_bytes().splitlines()[:-1]]
-    exported.write_bytes(sealed(lines))
-    import_gallery(memory(), exported)  # sealed() itself is right
+    exported.write_bytes(encrypted(lines))
+    import_gallery(memory(), exported)  # encrypted() itself is right
     spoil(lines[1])
-    exported.write_bytes(sealed(lines))
+    exported.write_bytes(encrypted(lines))
     with reopen(tmp_path / "target.db") as target:
         target.add("zoe", templates(9))
         with pytest.raises(GalleryFormatError, match="line"):
@@ -157,7 +157,7 @@ def test_files_that_are_no_export_are_refused(tmp_path: Path, path: Path) -> Non
     text = tmp_path / "notes.txt"
     text.write_text("hello\nworld\n")
     newer = tmp_path / "newer.jsonl"
-    newer.write_bytes(sealed([{"format": "verifykit-gallery", "version": 2}]))
+    newer.write_bytes(encrypted([{"format": "verifykit-gallery", "version": 2}]))
     for file, error in (
         (path, GalleryFormatError),
         (text, GalleryFormatError),

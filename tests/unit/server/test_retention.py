@@ -77,7 +77,7 @@ def test_at_its_start_in_both_galleries(own_service: OwnService, tmp_path: Path)
     ]
 
 
-def test_daily_and_no_file_is_made_for_it(
+def test_daily_in_every_gallery(
     own_service: OwnService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(retention, "_DAY_S", 0.05)
@@ -89,7 +89,7 @@ def test_daily_and_no_file_is_made_for_it(
         enrol(verifier.gallery, verifier.spec, "three", 364)
         time.sleep(0.2)
         assert list(verifier.gallery.subject_ids()) == ["three"]
-    assert not (tmp_path / "own.signatures.db").exists()
+    assert (tmp_path / "own.signatures.db").exists()  # made at the start
 
 
 def test_a_gallery_that_cannot_be_written_is_tried_again_soon(
@@ -158,5 +158,5 @@ def test_it_is_not_offered_for_postgresql(options: dict[str, Any]) -> None:
 
 
 def test_a_time_of_nothing_is_refused() -> None:
-    with pytest.raises(InputError, match="more than nothing"):
+    with pytest.raises(InputError, match="must be > 0"):
         ServerSettings("staff.db", expire=timedelta(0))

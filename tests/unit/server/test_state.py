@@ -165,7 +165,7 @@ def test_what_is_no_state_file_is_refused_and_left_alone(tmp_path: Path) -> None
         connection.execute("PRAGMA user_version=99")
     for path, message in (
         (text, "not a database"),
-        (database, "no state file"),
+        (database, "not a verifykit state file"),
         (newer, "schema 99"),
     ):
         before = path.read_bytes()

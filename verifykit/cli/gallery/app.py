@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from verifykit.cli._run import ERROR, emit, outcome
-from verifykit.cli.gallery.copy import copy, open_target
+from verifykit.cli.gallery.copy import copy
 from verifykit.cli.gallery.duplicates import duplicates
 from verifykit.cli.gallery.expire import expire_
 from verifykit.cli.gallery.keys import encrypt, new_key, rotate_key
+from verifykit.cli.gallery.opening import GalleryArgument, existing, is_encrypted, target
 from verifykit.cli.gallery.reenroll import plan, reenroll_
 from verifykit.cli.gallery.show import show
 from verifykit.cli.options import (
@@ -22,19 +23,16 @@ from verifykit.cli.options import (
     gallery_key,
 )
 from verifykit.cli.render import counted
+from verifykit.errors import InputError
 from verifykit.gallery import (
     OnExisting,
+    SupportsCheck,
     TransferReport,
     export_gallery,
     import_gallery,
-    open_existing,
     read_export_header,
     shown_location,
 )
-
-GalleryArgument = Annotated[
-    str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
-]
 
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 app.command()(duplicates)
@@ -57,7 +55,7 @@ def info(
     """Print what a gallery holds: model, subjects, templates, size."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
         body = opened.info()
         width = max(map(len, body))
@@ -75,7 +73,7 @@ def list_(
     """Print the ids of all subjects, one a line."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
         if as_json:
             emit({"subject_ids": list(opened.subject_ids())}, "", as_json=True)
@@ -98,7 +96,7 @@ def remove(
     """Erase a subject: all templates and metadata, from the file too."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file), read_only=False) as opened,
+        existing(gallery, key_file, read_only=False) as opened,
     ):
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
@@ -117,10 +115,10 @@ def export(
     """Write every subject to a file that another machine or engine can import."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
         report = export_gallery(opened, file, overwrite=overwrite)
-        if opened.info().get("encrypted", "no") != "no":
+        if is_encrypted(opened):
             typer.echo(f"warning: {file} is not encrypted, as every export", err=True)
         body = {
             "file": str(file),
@@ -144,7 +142,7 @@ def import_(
     """Enrol every subject of an exported file, all or none; makes the gallery if it is not there."""
     with outcome(as_json=as_json, debug=debug):
         header = read_export_header(file)
-        with open_target(
+        with target(
             gallery,
             spec_digest=header.spec_digest,
             embedding_size=header.embedding_size,
@@ -173,8 +171,10 @@ def check(
     """Read a gallery from end to end; status 2 when something is wrong with it."""
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
+        if not isinstance(opened, SupportsCheck):
+            raise InputError(f"{type(opened).__name__} cannot be checked")
         place, problems = shown_location(gallery), opened.check()
         text = "\n".join(f"problem: {problem}" for problem in problems) or f"{place} is sound"
         emit({"gallery": place, "problems": problems}, text, as_json=as_json)

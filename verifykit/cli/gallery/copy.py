@@ -8,20 +8,11 @@ from typing import Annotated
 import typer
 
 from verifykit.cli._run import emit, outcome
-from verifykit.cli.options import DebugOption, FusionOption, JsonOption, KeyFileOption, gallery_key
+from verifykit.cli.gallery.opening import existing, is_encrypted
+from verifykit.cli.gallery.opening import target as open_target
+from verifykit.cli.options import DebugOption, FusionOption, JsonOption, KeyFileOption
 from verifykit.cli.render import counted
-from verifykit.errors import InputError, ModelError
-from verifykit.gallery import (
-    KeySource,
-    StoredGallery,
-    copy_gallery,
-    open_existing,
-    open_for,
-    shown_location,
-    stored_fusion,
-)
-from verifykit.models import load
-from verifykit.spec import Fusion
+from verifykit.gallery import copy_gallery, shown_location, stored_fusion
 
 
 def copy(
@@ -47,7 +38,7 @@ def copy(
     """
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(source, key=gallery_key(key_file)) as opened,
+        existing(source, key_file) as opened,
     ):
         with open_target(
             target,
@@ -57,7 +48,7 @@ def copy(
             model=opened.model,
             key=to_key_file,
         ) as made:
-            if opened.info().get("encrypted", "no") != "no" and to_key_file is None:
+            if is_encrypted(opened) and to_key_file is None:
                 typer.echo(f"warning: {shown_location(target)} is not encrypted", err=True)
             report = copy_gallery(opened, made)
             count = len(made)
@@ -76,51 +67,3 @@ def copy(
             f"{counted(count, 'subject')}"
         )
         emit(body, text, as_json=as_json)
-
-
-def open_target(
-    location: str,
-    *,
-    spec_digest: str,
-    embedding_size: int,
-    fusion: Fusion | None,
-    model: str,
-    key: KeySource | None,
-) -> StoredGallery:
-    """A gallery to write to; made for this model if there is none.
-
-    Args:
-        location: The path of a file, or a ``postgresql://`` URL.
-        spec_digest: Digest of the model.
-        embedding_size: D.
-        fusion: How the scores of a subject's templates become one, if that is known.
-        model: Name of the model: where it is installed, its own fusion is taken.
-        key: Of an encrypted gallery; a new file is then encrypted.
-
-    Raises:
-        InputError: A gallery on PostgreSQL, which keeps its fusion, is to be made without one.
-        GalleryError: As :func:`~verifykit.gallery.open_for`.
-    """
-    if "://" in location:
-        fusion = fusion or stored_fusion(location) or _fusion_of(model, spec_digest)
-        if fusion is None:
-            raise InputError(
-                f"gallery {shown_location(location)} is to be made for one fusion, and model "
-                f"{model!r} ({spec_digest[:12]}), which states it, is not here: give --fusion"
-            )
-    return open_for(
-        location,
-        spec_digest=spec_digest,
-        embedding_size=embedding_size,
-        fusion=fusion or "max",  # a file keeps none: whoever opens it says
-        model=model,
-        key=key,
-    )
-
-
-def _fusion_of(model: str, spec_digest: str) -> Fusion | None:
-    try:
-        spec = load(model).spec
-    except ModelError:
-        return None
-    return spec.fusion if spec.digest == spec_digest else None

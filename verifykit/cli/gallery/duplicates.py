@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 import typer
 
 from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.gallery.opening import GalleryArgument
 from verifykit.cli.options import (
     AttackOption,
     CalibrationOption,
@@ -36,9 +35,7 @@ FOUND = 1  # something for a person to look at, as `verifykit-train check` has i
 
 
 def duplicates(
-    gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
-    ],
+    gallery: GalleryArgument,
     model: ModelOption = "face",
     fmr: FmrOption = None,
     threshold: ThresholdOption = None,
@@ -96,7 +93,7 @@ def duplicates(
 
 
 def _expected(rule: DecisionRule, enrolled: Enrolled) -> float | None:
-    """How many pairs of different people reach the threshold at most; None for a bare one."""
+    """Return how many pairs of different people reach the threshold at most; None for a bare one."""
     return None if rule.fmr is None else rule.fmr * enrolled.comparison_count
 
 

@@ -9,12 +9,12 @@ import typer
 
 from verifykit.audit import AuditLog
 from verifykit.cli._run import emit, outcome
-from verifykit.cli.gallery.show import audit_log_of
-from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, gallery_key
+from verifykit.cli.gallery.opening import audit_log_of, existing
+from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption
 from verifykit.cli.render import counted
 from verifykit.durations import parse_duration
-from verifykit.gallery import open_existing, shown_location
-from verifykit.privacy import ExpiryReport, expire, with_times
+from verifykit.gallery import shown_location
+from verifykit.privacy import ExpiryReport, expire, require_expiry
 
 
 def expire_(
@@ -34,14 +34,14 @@ def expire_(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Erase everybody whose last enrolment is longer ago, and write it into the audit log, if there is one.
+    """Erase subjects whose last enrolment is longer ago, and write it into the audit log, if there is one.
 
     Who was enrolled by a verifykit that did not note the time counts from the making of the gallery.
     """
     with outcome(as_json=as_json, debug=debug):
         age, log = parse_duration(after), audit_log_of(gallery, audit)
-        with open_existing(gallery, key=gallery_key(key_file), read_only=dry_run) as opened:
-            with_times(opened)  # before a log is made
+        with existing(gallery, key_file, read_only=dry_run) as opened:
+            require_expiry(opened)  # before a log is made
             written = None if log is None or dry_run else AuditLog(log)
             report = expire(opened, age, audit=written, dry_run=dry_run)
         body = {

@@ -10,10 +10,19 @@ import typer
 from verifykit.cli._run import emit, outcome, progress
 from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, gallery_key
 from verifykit.cli.render import counted
-from verifykit.errors import GalleryKeyError
-from verifykit.gallery import KeySource, SealReport, key_fingerprint, new_key_file, seal_gallery
+from verifykit.errors import GalleryKeyError, InputError
+from verifykit.gallery import (
+    KeySource,
+    RekeyReport,
+    SupportsRekey,
+    encrypt_gallery,
+    key_fingerprint,
+    new_key_file,
+    open_existing,
+)
+from verifykit.gallery.open import gallery_path
 
-_FileArgument = Annotated[Path, typer.Argument(metavar="GALLERY", help="The gallery's file.")]
+_FileArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's file.")]
 
 
 def new_key(
@@ -21,12 +30,12 @@ def new_key(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a key file, which only you can read. Keep a copy of it: without it, nobody opens the gallery."""
+    """Make a key file, which only you can read. Keep a copy: without it, the gallery cannot be opened."""
     with outcome(as_json=as_json, debug=debug):
         new_key_file(file)
         fingerprint = key_fingerprint(file)
         body = {"file": str(file), "key_fingerprint": fingerprint}
-        text = f"made key {fingerprint}: {file}\nkeep a copy elsewhere: what it seals is lost without it"
+        text = f"made key {fingerprint}: {file}\nkeep a copy elsewhere: what it encrypts is lost without it"
         emit(body, text, as_json=as_json)
 
 
@@ -38,17 +47,17 @@ def encrypt(
 ) -> None:
     """Encrypt a gallery in its place; run it again when it was interrupted.
 
-    It may be in use meanwhile: whoever has it open without the key gets an error afterwards.
+    It may be in use meanwhile: any process that has it open without the key gets an error afterwards.
     """
     with outcome(as_json=as_json, debug=debug):
-        report = _sealed(gallery, _required(key_file), None)
+        report = _rekeyed(gallery, _required(key_file), None)
         emit(_body(gallery, report), _text(gallery, report, "encrypted"), as_json=as_json)
 
 
 def rotate_key(
     gallery: _FileArgument,
     next_key_file: Annotated[
-        Path, typer.Option("--new-key-file", metavar="FILE", help="The key to seal with.")
+        Path, typer.Option("--new-key-file", metavar="FILE", help="The key to encrypt with.")
     ],
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -56,8 +65,12 @@ def rotate_key(
 ) -> None:
     """Encrypt a gallery with another key, in its place; run it again when it was interrupted."""
     with outcome(as_json=as_json, debug=debug):
-        report = _sealed(gallery, next_key_file, _required(key_file))
-        emit(_body(gallery, report), _text(gallery, report, "encrypted anew"), as_json=as_json)
+        report = _rekeyed(gallery, next_key_file, _required(key_file))
+        emit(
+            _body(gallery, report),
+            _text(gallery, report, "encrypted with the new key"),
+            as_json=as_json,
+        )
 
 
 def _required(key_file: Path | None) -> KeySource:
@@ -70,21 +83,26 @@ def _required(key_file: Path | None) -> KeySource:
     return key
 
 
-def _sealed(gallery: Path, key: KeySource, old_key: KeySource | None) -> SealReport:
-    with progress("encrypt") as on_subject:
-        return seal_gallery(gallery, key, old_key=old_key, progress=on_subject)
+def _rekeyed(gallery: str, key: KeySource, old_key: KeySource | None) -> RekeyReport:
+    with progress("encrypt") as on_progress:
+        if path := gallery_path(gallery):
+            return encrypt_gallery(path, key, old_key=old_key, on_progress=on_progress)
+        with open_existing(gallery, key=old_key, read_only=False) as opened:
+            if not isinstance(opened, SupportsRekey):
+                raise InputError(f"{type(opened).__name__} is not encrypted by verifykit")
+            return opened.rekey(key, on_progress=on_progress)
 
 
-def _body(gallery: Path, report: SealReport) -> dict[str, object]:
+def _body(gallery: str, report: RekeyReport) -> dict[str, object]:
     return {
-        "gallery": str(gallery),
+        "gallery": gallery,
         "subject_count": report.subject_count,
         "key_fingerprint": report.key_fingerprint,
         "already": report.already,
     }
 
 
-def _text(gallery: Path, report: SealReport, done: str) -> str:
+def _text(gallery: str, report: RekeyReport, done: str) -> str:
     if report.already:
         return f"{gallery} is encrypted with key {report.key_fingerprint} already"
     subjects = counted(report.subject_count, "subject")

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli.gallery.opening import GalleryArgument, existing
 from verifykit.cli.options import (
     DebugOption,
     JsonOption,
@@ -19,7 +20,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import counted
 from verifykit.encoder import Encoder
 from verifykit.errors import GalleryKeyError
-from verifykit.gallery import Enrolment, SqliteGallery, open_existing, shown_location
+from verifykit.gallery import Enrolment, open_for, shown_location
 from verifykit.models import load
 from verifykit.reenrollment import (
     ReenrollPlan,
@@ -35,18 +36,16 @@ _NewModelOption = Annotated[
 
 
 def plan(
-    gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
-    ],
+    gallery: GalleryArgument,
     model: _NewModelOption,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Say who must come again for another model, and who need not, as a crop was kept; writes nothing."""
+    """Say who must be re-enrolled for another model, and who need not, as a crop was kept; writes nothing."""
     with outcome(as_json=as_json, debug=debug):
         spec = load(model).spec
-        with open_existing(gallery, key=gallery_key(key_file)) as opened:
+        with existing(gallery, key_file) as opened:
             found = plan_reenroll(opened, spec)
         body = {"gallery": shown_location(gallery), **found.to_dict()}
         emit(body, _plan_text(found, shown_location(gallery)), as_json=as_json)
@@ -65,10 +64,10 @@ def reenroll_(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make another model's gallery from kept crops; the old one is not touched.
+    """Make another model's gallery from enrollment crops; the old one is not touched.
 
-    Both are encrypted with the same key. A run that was interrupted is continued by another: whoever is
-    in the new gallery is skipped.
+    Both are encrypted with the same key. A run that was interrupted is continued by another: subjects
+    in the new gallery are skipped.
     """
     with outcome(as_json=as_json, debug=debug):
         key = gallery_key(key_file)
@@ -77,13 +76,13 @@ def reenroll_(
                 "crops are kept in encrypted galleries only, so there is a key: give --key-file FILE, or set "
                 "VERIFYKIT_GALLERY_KEY"
             )
-        with open_existing(gallery, key=key) as old:
+        with existing(gallery, key_file) as old:
             file = load(model)
             spec = file.spec
             require_crops(old, spec)  # before a network is opened and a file is made
             encoder = Encoder.open(file, providers=providers, threads=threads)
             with (
-                SqliteGallery(
+                open_for(
                     new_gallery,
                     spec_digest=spec.digest,
                     embedding_size=spec.embedding_size,
@@ -101,13 +100,13 @@ def reenroll_(
 def _plan_text(found: ReenrollPlan, place: str) -> str:
     if not found.needed:
         return (
-            f"{place} holds templates of {found.new_model} already: nobody need be enrolled again"
+            f"{place} holds templates of {found.new_model} already: nothing need be enrolled again"
         )
-    lines = [f"must come again  {each.subject_id}" for each in found.must_come]
-    lines += [f"from crops       {each.subject_id}: {_crops(each)}" for each in found.from_crops]
+    lines = [f"re-enroll   {each.subject_id}" for each in found.must_come]
+    lines += [f"from crops  {each.subject_id}: {_crops(each)}" for each in found.from_crops]
     lines.append(
-        f"from {found.model} to {found.new_model}: {counted(len(found.must_come), 'subject')} must come "
-        f"again, {counted(len(found.from_crops), 'subject')} can be enrolled from kept crops"
+        f"from {found.model} to {found.new_model}: {counted(len(found.must_come), 'subject')} must be "
+        f"re-enrolled, {counted(len(found.from_crops), 'subject')} can be enrolled from crops"
     )
     return "\n".join(lines)
 
@@ -122,11 +121,11 @@ def _report_text(report: ReenrollReport, place: str) -> str:
         f"refused  {each.subject_id}, crop {each.crop} ({each.reason}): {each.message}"
         for each in report.refused
     ]
-    lines += [f"must come again  {subject_id}" for subject_id in report.must_come]
+    lines += [f"re-enroll  {subject_id}" for subject_id in report.must_come]
     there = f", {report.skipped_count} were there" if report.skipped_count else ""
     lines.append(
         f"enrolled {counted(report.subject_count, 'subject')}, "
         f"{counted(report.template_count, 'template')} in {place}{there}; "
-        f"{counted(len(report.must_come), 'subject')} must come again"
+        f"{counted(len(report.must_come), 'subject')} must be re-enrolled"
     )
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""``verifykit gallery show``: what is stored of one subject, for people or for that person to take away."""
+"""``verifykit gallery show``: what is stored of one subject, human-readable or as JSON for that person."""
 
 from __future__ import annotations
 
@@ -11,24 +11,21 @@ import typer
 
 from verifykit._files import atomic_write
 from verifykit.cli._run import emit, outcome
+from verifykit.cli.gallery.opening import GalleryArgument, audit_log_of, existing
 from verifykit.cli.options import (
     DebugOption,
     JsonOption,
     KeyFileOption,
     SubjectArgument,
-    gallery_key,
 )
 from verifykit.cli.render import counted
 from verifykit.errors import InputError
-from verifykit.gallery import open_existing
 from verifykit.privacy import subject_record
 from verifykit.types import Subject
 
 
 def show(
-    gallery: Annotated[
-        str, typer.Argument(metavar="GALLERY", help="The gallery's file, or a postgresql:// URL.")
-    ],
+    gallery: GalleryArgument,
     subject_id: SubjectArgument,
     embeddings: Annotated[
         bool, typer.Option("--embeddings", help="Also the embeddings: they are biometric data.")
@@ -54,14 +51,14 @@ def show(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print what is stored of one subject; no embeddings unless asked.
+    """Print what is stored of one subject; no embeddings unless requested.
 
     --export writes all of it, embeddings, kept crops and audit entries included: for that person's own
     request, GDPR articles 15 and 20.
     """
     with (
         outcome(as_json=as_json, debug=debug),
-        open_existing(gallery, key=gallery_key(key_file)) as opened,
+        existing(gallery, key_file) as opened,
     ):
         if export is None:
             subject = opened.get(subject_id)
@@ -83,20 +80,9 @@ def show(
         emit(body, _export_text(body, log), as_json=as_json)
 
 
-def audit_log_of(gallery: str, audit: Path | None) -> Path | None:
-    """The audit log of a gallery: the one that was named, else the one beside its file, if there is one.
-
-    Args:
-        gallery: The gallery's file or URL.
-        audit: What ``--audit`` named.
-    """
-    beside = Path(f"{gallery}.audit.jsonl")
-    return audit or (beside if "://" not in gallery and beside.is_file() else None)
-
-
 def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: give another path, or --overwrite")
+        raise InputError(f"{path} exists: choose another path, or --overwrite")
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     atomic_write(path, text, mode=0o600)
 

@@ -1,6 +1,6 @@
-"""Connections to a gallery on a PostgreSQL server, and saying in words what the server reports.
+"""Connections to a gallery on a PostgreSQL server, its URL, and the server's errors in words.
 
-Where a gallery on a PostgreSQL server is: its URL, without a word of its password in any message.
+No message repeats the URL: a password could be in it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,43 @@ from urllib.parse import unquote
 
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError, InputError
 
-POSTGRES_SCHEMES = ("postgresql://", "postgres://")
+if TYPE_CHECKING:
+    import psycopg
+
+Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
+
+# Not psycopg_pool: it connects in a thread of its own, so that a refusal is a timeout without the server's
+# reason; it gives a child after fork its parent's connections; and after a restart of the server it gives
+# out every idle connection that was lost, once each.
+_IDLE_AT_MOST = 8
+
+# A child after fork must neither use nor close its parent's connections, so they are kept for ever.
+_inherited: list[Connection] = []
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html, the longest prefix first.
+_REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
+    ("55P03", GalleryLockedError, "another process is writing: try again, or wait longer"),
+    ("40P01", GalleryLockedError, "two writers waited for each other: try again"),
+    ("40001", GalleryLockedError, "another process wrote the same: try again"),
+    (
+        "25006",
+        GalleryError,
+        "it was opened read-only, or the server is a standby; nothing was stored",
+    ),
+    ("42501", GalleryError, "the role may not do this: grant it, or connect as another"),
+    ("42P01", GalleryFormatError, "a table of the gallery is missing: restore the database"),
+    ("53100", GalleryError, "the server's disk is full, nothing was stored: free space, try again"),
+)
+
+# Of a connection that is refused libpq tells no code, only words.
+_REFUSALS = (
+    ("no password supplied", "give one in the URL, in PGPASSWORD or, best, in ~/.pgpass"),
+    (
+        "password authentication failed",
+        "check the role and its password; the URL's goes before PGPASSWORD, that before ~/.pgpass",
+    ),
+    ('database ".*" does not exist', "make the database first: createdb"),
+)
 
 _PARAMETER = "verifykit_gallery"
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
@@ -32,7 +68,7 @@ class PostgresAddress:
     Attributes:
         parameters: What libpq takes, with the password: never printed.
         name: Name of the gallery in the database.
-        shown: The URL for people, without password.
+        shown: The URL without password, for messages.
     """
 
     parameters: dict[str, Any] = field(repr=False)
@@ -41,16 +77,12 @@ class PostgresAddress:
 
     @property
     def schema(self) -> str:
-        """The database schema that holds the gallery's tables."""
+        """Return the database schema that holds the gallery's tables."""
         return f"verifykit_{self.name}"
 
 
 def driver() -> ModuleType:
-    """The module ``psycopg``, imported when a gallery needs it and not before.
-
-    Raises:
-        GalleryError: It is not installed.
-    """
+    """Return the module ``psycopg``, imported when a gallery needs it and not before."""
     try:
         import psycopg
     except ImportError as error:
@@ -61,24 +93,10 @@ def driver() -> ModuleType:
     return psycopg
 
 
-def is_postgres_url(location: object) -> bool:
-    """Whether this names a gallery on a PostgreSQL server."""
-    return isinstance(location, str) and location.startswith(POSTGRES_SCHEMES)
-
-
 def parse_url(url: str) -> PostgresAddress:
-    """The parts of ``postgresql://user@host:port/database?verifykit_gallery=name``.
-
-    Args:
-        url: Whatever libpq takes as a URL; ``verifykit_gallery`` is ours, 1 to 40 of ``a-z0-9_``, beginning
-            with a letter, ``default`` if it is not given.
-
-    Raises:
-        InputError: It is no such URL, or no such name is possible. The message does not repeat the URL.
-        GalleryError: psycopg is not installed.
-    """
+    """Return the parts of ``postgresql://user@host:port/database?verifykit_gallery=name``."""
     psycopg = driver()
-    if not is_postgres_url(url):
+    if not url.startswith(("postgresql://", "postgres://")):
         raise InputError("a PostgreSQL gallery is postgresql://user@host:port/database")
     head, _, query = url.partition("?")
     pairs = [pair for pair in query.split("&") if pair]
@@ -114,50 +132,10 @@ def parse_url(url: str) -> PostgresAddress:
     return PostgresAddress(parameters, name, f"postgresql://{place}{query}")
 
 
-if TYPE_CHECKING:
-    import psycopg
-
-Connection: TypeAlias = "psycopg.Connection[tuple[Any, ...]]"
-
-_IDLE_AT_MOST = 8
-
-# A child after fork must neither use nor close its parent's connections, so they are kept for ever.
-_inherited: list[Connection] = []
-
-# https://www.postgresql.org/docs/current/errcodes-appendix.html, the longest prefix first.
-_REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
-    ("55P03", GalleryLockedError, "another process is writing: try again, or wait longer"),
-    ("40P01", GalleryLockedError, "two writers waited for each other: try again"),
-    ("40001", GalleryLockedError, "another process wrote the same: try again"),
-    (
-        "25006",
-        GalleryError,
-        "it was opened read-only, or the server is a standby; nothing was stored",
-    ),
-    ("42501", GalleryError, "the role may not do this: grant it, or connect as another"),
-    ("42P01", GalleryFormatError, "a table of the gallery is missing: restore the database"),
-    ("53100", GalleryError, "the server's disk is full, nothing was stored: free space, try again"),
-)
-
-# Of a connection that is refused libpq tells no code, only words.
-_REFUSALS = (
-    ("no password supplied", "give one in the URL, in PGPASSWORD or, best, in ~/.pgpass"),
-    (
-        "password authentication failed",
-        "check the role and its password; the URL's goes before PGPASSWORD, that before ~/.pgpass",
-    ),
-    ('database ".*" does not exist', "make the database first: createdb"),
-)
-
-
 def connect(
     address: PostgresAddress, *, read_only: bool = False, timeout_s: float = 5.0
 ) -> Connection:
-    """A connection that commits durably; its user begins and ends transactions.
-
-    Raises:
-        GalleryError: The server cannot be reached or refuses; see :func:`translated`.
-    """
+    """Return a connection that commits durably; its user begins and ends transactions."""
     psycopg = driver()
     usual = {"connect_timeout": "10", "application_name": "verifykit"}
     with translated(address):
@@ -196,20 +174,14 @@ def use_schema(connection: Connection, address: PostgresAddress) -> None:
 
 
 def lock_key(*words: str) -> int:
-    """The number of an advisory lock; two things with one number would only wait for each other."""
+    """Return the number of an advisory lock; two things with one number would only wait for each other."""
     digest = hashlib.blake2b("\0".join(("verifykit", *words)).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little", signed=True)
 
 
 @contextlib.contextmanager
 def translated(address: PostgresAddress, connection: Connection | None = None) -> Iterator[None]:
-    """Turn psycopg's errors into ours, naming the server and never the password.
-
-    Raises:
-        GalleryLockedError: A lock was not free within the time-out.
-        GalleryFormatError: The tables are not those of a gallery.
-        GalleryError: Anything else: no server, no permission, a full disk, a connection that was lost.
-    """
+    """Turn psycopg's errors into ours, naming the server and never the password."""
     try:
         yield
     except driver().Error as error:
@@ -233,7 +205,7 @@ def translated(address: PostgresAddress, connection: Connection | None = None) -
 
 
 def _silent_shards(connection: Connection, address: PostgresAddress) -> list[str]:
-    """Names of the gallery's foreign servers that do not answer; postgres_fdw does not always tell."""
+    """Return the gallery's foreign servers that do not answer; postgres_fdw does not always name them."""
     psycopg = driver()
     silent = []
     with contextlib.suppress(psycopg.Error):
@@ -254,13 +226,7 @@ def _silent_shards(connection: Connection, address: PostgresAddress) -> list[str
 
 
 class PostgresConnections:
-    """Transactions in a gallery, for all threads of a process; each has a connection while it lasts.
-
-    Args:
-        address: The gallery, which exists.
-        read_only: Whether :meth:`writing` refuses.
-        timeout_s: How long a writer waits for another.
-    """
+    """Transactions in a gallery, for all threads of a process; each has a connection while it lasts."""
 
     def __init__(self, address: PostgresAddress, *, read_only: bool, timeout_s: float) -> None:
         self.address, self.read_only = address, read_only
@@ -273,25 +239,13 @@ class PostgresConnections:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A read transaction: one state of the gallery, whatever others write meanwhile.
-
-        Raises:
-            GalleryError: See :func:`translated`.
-        """
+        """Run the block in a read transaction: one state of the gallery, whatever others write meanwhile."""
         with self._transaction("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY") as connection:
             yield connection
 
     @contextlib.contextmanager
     def writing(self, subject_id: str | None = None) -> Iterator[Connection]:
-        """A write transaction, durable when the block ends, undone when it raises.
-
-        Args:
-            subject_id: Writers of other subjects need not wait; None is about all of them.
-
-        Raises:
-            GalleryLockedError: Somebody else writes the same for longer than the time-out.
-            GalleryError: Opened read-only; see :func:`translated`.
-        """
+        """Run the block in a write transaction; writers of other subjects need not wait, None is all."""
         if self.read_only:
             raise GalleryError(
                 f"gallery {self.address.shown}: it was opened read-only, nothing was stored"
@@ -344,7 +298,7 @@ class PostgresConnections:
     def _give_back(self, connection: Connection) -> None:
         with self._lock:
             if connection.closed:
-                # A server that went took the others with it: the next call shall not meet them.
+                # A server that went took the others with it: the next call must not get them.
                 _close(self._idle, self._pid)
             elif (
                 not self._closed

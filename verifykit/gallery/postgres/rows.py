@@ -1,4 +1,4 @@
-"""The statements on a gallery's rows in PostgreSQL; each runs inside the caller's transaction.
+"""Read, store and erase a gallery's rows in PostgreSQL; each statement runs inside the caller's transaction.
 
 Rows go in by ``COPY ... (FORMAT binary)``, one or a hundred thousand, so that float32 values travel as
 their bytes: https://www.postgresql.org/docs/current/sql-copy.html, "Binary Format".
@@ -16,9 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError, InputError
-from verifykit.gallery.base import Entry, metadata_from_json, require_no_crops
+from verifykit.gallery.base import (
+    Entry,
+    embedding_from_blob,
+    metadata_from_json,
+    require_no_crops,
+)
 from verifykit.gallery.postgres.connection import Connection
-from verifykit.gallery.sqlite.index import embedding_from_blob
 from verifykit.scoring import reference_rows
 from verifykit.spec import Fusion
 from verifykit.types import Subject, Template
@@ -33,13 +37,13 @@ _UNFIT = re.compile("[\0\ud800-\udfff]")
 
 
 def present(connection: Connection, subject_ids: Sequence[str]) -> set[str]:
-    """Those of these subjects who are enrolled."""
+    """Return those of these subjects who are enrolled."""
     query = "SELECT subject_id FROM subject WHERE subject_id = ANY(%s)"
     return {subject_id for (subject_id,) in connection.execute(query, (list(subject_ids),))}
 
 
 def batches(entries: Iterable[Entry]) -> Iterator[dict[str, Entry]]:
-    """Entries by subject, at most a thousand at a time and each subject once."""
+    """Yield entries by subject, at most a thousand at a time and each subject once."""
     batch: dict[str, Entry] = {}
     for entry in map(require_no_crops, entries):
         if entry.subject_id in batch or len(batch) == _BATCH:
@@ -50,14 +54,7 @@ def batches(entries: Iterable[Entry]) -> Iterator[dict[str, Entry]]:
 
 
 def store(connection: Connection, entries: Sequence[Entry], old: set[str], fusion: Fusion) -> None:
-    """Add entries, each subject once.
-
-    Args:
-        connection: In a write transaction.
-        entries: What to store.
-        old: Those of them who are enrolled already.
-        fusion: What a subject's reference rows are.
-    """
+    """Add entries, each subject once."""
     new = [entry for entry in entries if entry.subject_id not in old]
     _copy(connection, "subject", ("subject_id", "metadata", "filter"), map(_subject_fields, new))
     for entry in entries:
@@ -74,7 +71,7 @@ def store(connection: Connection, entries: Sequence[Entry], old: set[str], fusio
         (fields for entry in entries for fields in _template_fields(entry, before)),
     )
     if fusion != "max" and old:
-        # The one row of a subject stands for all templates.
+        # The one row of a subject represents all templates.
         connection.execute("DELETE FROM reference WHERE subject_id = ANY(%s)", (list(old),))
     columns = ("subject_id", "ordinal", "reference_row")
     rows = _reference_fields(connection, entries, before, fusion)
@@ -82,7 +79,7 @@ def store(connection: Connection, entries: Sequence[Entry], old: set[str], fusio
 
 
 def erase(connection: Connection, subject_id: str) -> int | None:
-    """Delete a subject and return the number of templates; None when nobody is enrolled."""
+    """Delete a subject and return the number of templates; None when the subject is not enrolled."""
     gone = connection.execute("DELETE FROM subject WHERE subject_id = %s", (subject_id,)).rowcount
     if not gone:
         return None
@@ -91,23 +88,20 @@ def erase(connection: Connection, subject_id: str) -> int | None:
 
 
 def count_rows(connection: Connection, table: str) -> int:
-    """How many rows one of the gallery's tables has."""
+    """Return how many rows one of the gallery's tables has."""
     found = connection.execute(f"SELECT count(*) FROM {table}".encode()).fetchone()  # noqa: S608
     return int(found[0]) if found else 0
 
 
-def read_counts(connection: Connection) -> dict[str, int]:
-    """Subjects, templates, and a revision that is another after every write."""
+def read_counts(connection: Connection) -> tuple[int, int, int]:
+    """Return subjects, templates, and a revision that is another after every write."""
     found = connection.execute("SELECT coalesce(sum(writes), 0)::bigint FROM revision").fetchone()
-    return {
-        "subject_count": count_rows(connection, "subject"),
-        "template_count": count_rows(connection, "template"),
-        "revision": int(found[0]) if found else 0,
-    }
+    subjects, templates = (count_rows(connection, table) for table in ("subject", "template"))
+    return subjects, templates, int(found[0]) if found else 0
 
 
 def read_metadata(connection: Connection, subject_ids: Iterable[str]) -> dict[str, str]:
-    """The metadata, as JSON text, of those of these subjects who are enrolled."""
+    """Return the metadata, as JSON text, of those of these subjects who are enrolled."""
     query = "SELECT subject_id, metadata FROM subject WHERE subject_id = ANY(%s)"
     return dict(connection.execute(query, (list(subject_ids),)).fetchall())
 
@@ -115,7 +109,7 @@ def read_metadata(connection: Connection, subject_ids: Iterable[str]) -> dict[st
 def read_subject(
     connection: Connection, subject_id: str
 ) -> tuple[str, list[tuple[object, str]]] | None:
-    """Metadata and templates as they are stored; None when nobody is enrolled."""
+    """Return metadata and templates as they are stored; None when the subject is not enrolled."""
     metadata = read_metadata(connection, [subject_id]).get(subject_id)
     if metadata is None:
         return None
@@ -128,12 +122,7 @@ def subject_from_rows(
     spec_digest: str,
     embedding_size: int,
 ) -> Subject:
-    """A subject from what :func:`read_subject` read.
-
-    Raises:
-        TemplateFormatError: An embedding is damaged.
-        ValueError: The metadata or the reasons are.
-    """
+    """Return a subject from what :func:`read_subject` read."""
     metadata, stored = rows
     templates = tuple(
         Template(
@@ -149,7 +138,7 @@ def subject_from_rows(
 def read_templates(
     connection: Connection, subject_ids: Iterable[str]
 ) -> dict[str, list[tuple[object, str]]]:
-    """(embedding's bytes, reasons as JSON) of each template of subjects, in the order of enrolment."""
+    """Return (embedding's bytes, reasons as JSON) of each subject's templates, in the order of enrolment."""
     found: dict[str, list[tuple[object, str]]] = {}
     rows = connection.execute(
         "SELECT subject_id, embedding, reasons FROM template WHERE subject_id = ANY(%s) "
@@ -163,11 +152,7 @@ def read_templates(
 
 
 def filter_json(where: Mapping[str, Any]) -> str:
-    """A filter as JSON text.
-
-    Raises:
-        InputError: Not a JSON object, or it holds what no filter finds (U+0000, half a surrogate pair).
-    """
+    """Return a filter as JSON text."""
     if not isinstance(where, Mapping):
         raise InputError(f"where is a mapping of metadata, got {type(where).__name__}")
     try:
@@ -180,7 +165,7 @@ def filter_json(where: Mapping[str, Any]) -> str:
 
 
 def vector_from_binary(value: bytes) -> NDArray[np.float32]:
-    """(D,) float32 from a ``vector`` as the server sends it."""
+    """Return (D,) float32 from a ``vector`` as the server sends it."""
     return np.frombuffer(value, dtype=">f4", offset=4).astype(np.float32)
 
 
@@ -254,7 +239,7 @@ def _last_ordinals(connection: Connection, subject_ids: set[str]) -> dict[str, i
 
 
 def _filter_text(metadata: str) -> str:
-    """The part of the metadata that jsonb can hold."""
+    """Return the part of the metadata that jsonb can hold."""
     body = json.loads(metadata)
     return json.dumps({key: item for key, item in body.items() if not _is_unfit({key: item})})
 

@@ -1,17 +1,12 @@
-"""The tables of a gallery on a PostgreSQL server: making them, and migrating them.
+"""The tables of a gallery on a PostgreSQL server: making and migrating them, and what the gallery says.
 
-The schema of a gallery on a PostgreSQL server, version by version.
-
-What a gallery on a PostgreSQL server says about itself.
-
-What a gallery over several PostgreSQL servers has where it is opened: tables whose rows lie elsewhere.
+A gallery over several servers has tables of the same names where it is opened, whose rows are on the shards.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 
 from verifykit.errors import (
@@ -19,8 +14,8 @@ from verifykit.errors import (
     GalleryFormatError,
     InputError,
     TemplateFormatError,
-    TemplateMismatchError,
 )
+from verifykit.gallery.base import GalleryIdentity, require_same_model
 from verifykit.gallery.postgres.connection import (
     Connection,
     PostgresAddress,
@@ -36,14 +31,14 @@ from verifykit.spec import Fusion
 # Each is run once, in order, in one transaction with its number in `schema_version`. What has been
 # released is never changed: add another. `{size}` is the length of an embedding.
 #
-# `metadata` is the text that was given; `filter` is the same for questions, where jsonb may reorder keys.
+# `metadata` is the text that was given; `filter` is the same for searches, where jsonb may reorder keys.
 # `reference` holds what scoring.reference_rows makes of a subject's templates: that is what is searched.
 #
 # `revision` counts writes where they happen, so that a shard counts what comes through its coordinator, and
 # a verifykit that knows only schema 1 is counted too. A connection has a row of its own, or waits for the
 # few that share it: one row for all would have every writer wait for the commit of another. The sum is
 # that of a reader's snapshot, so two of one sum had the same content. Roles that could write without a
-# right on this table still can; nobody else may have its function run as its owner.
+# right on this table still can; no other role may run its function as its owner.
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         "CREATE TABLE meta (key text PRIMARY KEY, value text NOT NULL)",
@@ -86,34 +81,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
 )
 
 
-@dataclass(frozen=True)
-class PostgresIdentity:
-    """What a gallery says about itself.
-
-    Attributes:
-        spec_digest: Digest of the model whose templates it holds.
-        embedding_size: D.
-        fusion: How the scores of a subject's templates become one.
-        model: That model's name, for people; may be empty.
-        created: ISO 8601, UTC.
-        version: Of its schema.
-    """
-
-    spec_digest: str
-    embedding_size: int
-    fusion: Fusion
-    model: str
-    created: str = ""
-    version: int = 0
-
-
 def read_version(connection: Connection, address: PostgresAddress) -> int | None:
-    """The version of the gallery's schema; None without a gallery.
-
-    Raises:
-        GalleryFormatError: It is newer than this verifykit, or other tables are in its place.
-        GalleryError: The database is not in UTF-8.
-    """
+    """Return the version of the gallery's schema; None without a gallery."""
     there = connection.execute(
         "SELECT to_regclass(quote_ident(%s) || '.schema_version') IS NOT NULL, "
         "(SELECT count(*) FROM pg_catalog.pg_class WHERE relnamespace = to_regnamespace(%s)), "
@@ -128,8 +97,8 @@ def read_version(connection: Connection, address: PostgresAddress) -> int | None
     if not is_gallery:
         if tables:
             raise GalleryFormatError(
-                f"gallery {address.shown}: schema {address.schema} holds tables that are no gallery: "
-                "give another verifykit_gallery"
+                f"gallery {address.shown}: schema {address.schema} holds tables that are not a gallery's: "
+                "choose another verifykit_gallery"
             )
         return None
     found = connection.execute("SELECT coalesce(max(version), 0) FROM schema_version").fetchone()
@@ -144,18 +113,8 @@ def read_version(connection: Connection, address: PostgresAddress) -> int | None
 
 def read_identity(
     connection: Connection, address: PostgresAddress, *, any_version: bool = False
-) -> PostgresIdentity:
-    """What the gallery says about itself.
-
-    Args:
-        connection: To its server.
-        address: The gallery.
-        any_version: Whether an older schema than this verifykit's will do.
-
-    Raises:
-        GalleryFormatError: Not a gallery, damaged, or of another schema.
-        GalleryError: There is none.
-    """
+) -> GalleryIdentity:
+    """Return what the gallery says about itself, of this schema or of any."""
     found = read_version(connection, address)
     if found is None:
         raise GalleryError(
@@ -169,7 +128,7 @@ def read_identity(
     values: dict[str, str] = dict(connection.execute("SELECT key, value FROM meta").fetchall())
     try:
         fusion: Fusion = next(known for known in FUSIONS if known == values["fusion"])
-        identity = PostgresIdentity(
+        identity = GalleryIdentity(
             values["spec_digest"],
             int(values["embedding_size"]),
             fusion,
@@ -184,13 +143,8 @@ def read_identity(
     return identity
 
 
-def find_identity(address: PostgresAddress) -> PostgresIdentity | None:
-    """What a gallery says about itself, None where there is none.
-
-    Raises:
-        GalleryFormatError: Damaged, or of another schema.
-        GalleryError: The server cannot be reached.
-    """
+def find_identity(address: PostgresAddress) -> GalleryIdentity | None:
+    """Return what a gallery says about itself, None where there is no gallery."""
     with contextlib.closing(connect(address, read_only=True)) as connection, translated(address):
         if read_version(connection, address) is None:
             return None
@@ -198,36 +152,19 @@ def find_identity(address: PostgresAddress) -> PostgresIdentity | None:
 
 
 def require_identity(
-    address: PostgresAddress, found: PostgresIdentity, wanted: PostgresIdentity
+    address: PostgresAddress, found: GalleryIdentity, required: GalleryIdentity
 ) -> None:
-    """Whether a gallery was made for this model and this fusion.
-
-    Raises:
-        TemplateMismatchError: It was made with another model.
-        GalleryFormatError: The digest agrees but the length of an embedding does not.
-        InputError: It was made with another fusion.
-    """
-    if found.spec_digest != wanted.spec_digest:
-        raise TemplateMismatchError(
-            f"gallery {address.shown} holds templates of model {found.model or 'without a name'} "
-            f"({found.spec_digest[:12]}), not of {wanted.model or 'this one'} "
-            f"({wanted.spec_digest[:12]}), and the two cannot be compared: open it with that model, or "
-            "enrol the subjects again into a new gallery"
-        )
-    if found.embedding_size != wanted.embedding_size:
-        raise GalleryFormatError(
-            f"gallery {address.shown} holds embeddings of {found.embedding_size} values, the model "
-            f"makes {wanted.embedding_size}: the gallery is damaged"
-        )
-    if found.fusion != wanted.fusion:
+    """Raise unless a gallery was made for this model and this fusion."""
+    require_same_model(address.shown, found, required)
+    if found.fusion != required.fusion:
         raise InputError(
-            f"gallery {address.shown} fuses scores by {found.fusion!r}, {wanted.fusion!r} was asked "
-            "for: copy it to a new gallery with that fusion (verifykit gallery copy --fusion)"
+            f"gallery {address.shown} fuses scores by {found.fusion!r}, {required.fusion!r} was requested: "
+            "copy it to a new gallery with that fusion (verifykit gallery copy --fusion)"
         )
 
 
 def partitions(connection: Connection, table: str) -> list[str]:
-    """The tables that hold a table's rows: itself, or its partitions by their number."""
+    """Return the tables that hold a table's rows: itself, or its partitions by their number."""
     found = connection.execute(
         "SELECT c.relname FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c "
         "ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(%s) "
@@ -238,16 +175,7 @@ def partitions(connection: Connection, table: str) -> list[str]:
 
 
 def coordinate(connection: Connection, address: PostgresAddress, version: int) -> None:
-    """Follow the shards to a version of the schema, in the caller's transaction.
-
-    Args:
-        connection: To the coordinator.
-        address: The gallery there.
-        version: The next one; every shard has it already.
-
-    Raises:
-        GalleryFormatError: A shard does not have it, or a later verifykit's coordinator cannot follow.
-    """
+    """Bring a coordinator to the next version of the schema, which every shard has already."""
     steps = {2: sum_revisions}
     if version not in steps:
         raise GalleryFormatError(
@@ -258,15 +186,7 @@ def coordinate(connection: Connection, address: PostgresAddress, version: int) -
 
 
 def sum_revisions(connection: Connection, address: PostgresAddress) -> None:
-    """Make `revision` the sum of the shards': each counts where its rows lie, in the same commit.
-
-    Args:
-        connection: To the coordinator, in a transaction.
-        address: The gallery there.
-
-    Raises:
-        GalleryFormatError: A shard does not count yet.
-    """
+    """Make `revision` the sum of the shards': each counts where its rows are, in the same commit."""
     psycopg = driver()
     sql = psycopg.sql
     shards = connection.execute(
@@ -305,12 +225,7 @@ LONGEST_INDEXED = 2_000
 
 
 def require_vector_size(embedding_size: int, *, approximate: bool) -> None:
-    """Whether pgvector can hold so long an embedding, and search for it.
-
-    Raises:
-        TemplateFormatError: It is too long to be stored.
-        InputError: It is too long for the index of an approximate search.
-    """
+    """Raise unless pgvector can hold an embedding of this size, and search for it."""
     if approximate and embedding_size > LONGEST_INDEXED:
         raise InputError(
             f"an HNSW index takes vectors of at most {LONGEST_INDEXED} values, this model's have "
@@ -323,14 +238,8 @@ def require_vector_size(embedding_size: int, *, approximate: bool) -> None:
         )
 
 
-def create_tables(address: PostgresAddress, identity: PostgresIdentity) -> None:
-    """Make the gallery if it is not there, and bring its schema up to date; safe when several do it.
-
-    Raises:
-        GalleryFormatError: It is of a newer schema, or its shards are of an older one, or the database schema
-            holds something else.
-        GalleryError: No pgvector on this server, no permission, no connection; nothing was made.
-    """
+def create_tables(address: PostgresAddress, identity: GalleryIdentity) -> None:
+    """Make the gallery if it is not there, and bring its schema up to date; safe when several do it."""
     psycopg = driver()
     with contextlib.closing(connect(address)) as connection, translated(address, connection):
         version = read_version(connection, address)
@@ -349,13 +258,13 @@ def create_tables(address: PostgresAddress, identity: PostgresIdentity) -> None:
                     use_schema(connection, address)
                 _migrate(connection, address, identity)
         except psycopg.errors.InsufficientPrivilege as error:
-            told = (
+            advice = (
                 "it cannot be made: grant this role the right to make a schema (CREATE ON DATABASE)"
                 if version is None
                 else f"its schema {version} is old: open it once for writing as the role that owns it"
             )
             said = " ".join(str(error).split())
-            raise GalleryError(f"gallery {address.shown}: {told} ({said})") from error
+            raise GalleryError(f"gallery {address.shown}: {advice} ({said})") from error
 
 
 def _make_extension(connection: Connection, address: PostgresAddress) -> None:
@@ -376,7 +285,7 @@ def _make_extension(connection: Connection, address: PostgresAddress) -> None:
         ) from error
 
 
-def _migrate(connection: Connection, address: PostgresAddress, identity: PostgresIdentity) -> None:
+def _migrate(connection: Connection, address: PostgresAddress, identity: GalleryIdentity) -> None:
     version = read_version(connection, address)
     size = identity.embedding_size
     if version is None:
@@ -408,7 +317,7 @@ def _migrate(connection: Connection, address: PostgresAddress, identity: Postgre
 
 
 def has_hnsw(connection: Connection, address: PostgresAddress) -> bool:
-    """Whether the gallery has the index of an approximate search."""
+    """Return whether the gallery has the index of an approximate search."""
     found = connection.execute(
         "SELECT to_regclass(quote_ident(%s) || '.reference_hnsw') IS NOT NULL", (address.schema,)
     ).fetchone()
@@ -416,7 +325,7 @@ def has_hnsw(connection: Connection, address: PostgresAddress) -> bool:
 
 
 def require_local(address: PostgresAddress, tables: Sequence[tuple[str, str]]) -> None:
-    """Raise :class:`InputError` when the rows lie on shards, where no index can be made from here."""
+    """Raise :class:`InputError` when the rows are on shards, where no index can be made from here."""
     if len(tables) > 1:
         raise InputError(
             f"gallery {address.shown}: it is spread over shards, where only the exact search is "
@@ -428,7 +337,7 @@ def create_hnsw(connection: Connection) -> None:
     """Make the index of an approximate search; other writers wait until it is finished.
 
     Malkov and Yashunin, Efficient and robust approximate nearest neighbor search using hierarchical
-    navigable small world graphs, 2018; pgvector's usual m = 16 and ef_construction = 64.
+    navigable small world graphs, 2018; pgvector's default m = 16 and ef_construction = 64.
     """
     connection.execute("SET LOCAL maintenance_work_mem = '256MB'")
     connection.execute(

@@ -1,10 +1,10 @@
 """Search on a PostgreSQL server: the server nominates, :mod:`verifykit.scoring` decides.
 
 pgvector's inner product is summed in float32 in an order of its own, so its last bits are not ours. It
-orders the reference rows; those within its error bound of being among the best come here, and are scored
+orders the reference rows; those within its error bound of being among the best are sent here, and scored
 by :func:`~verifykit.scoring.paired_scores`. So candidates and scores are those of every other gallery.
 
-Each partition is asked by itself for its best rows, so that a shard sorts, cuts and sends no more.
+Each partition is queried by itself for its best rows, so that a shard sorts, cuts and sends no more.
 """
 
 from __future__ import annotations
@@ -42,15 +42,7 @@ class _Row:
 
 
 class Nominations:
-    """Searches in one read transaction.
-
-    Args:
-        connection: In that transaction.
-        tables: The pairs of tables with reference rows and subjects, one a partition.
-        embedding_size: D.
-        where: JSON text that a subject's metadata must contain; None for all subjects.
-        approximate: Follow the HNSW index, which may miss rows.
-    """
+    """Searches in one read transaction."""
 
     def __init__(
         self,
@@ -74,16 +66,7 @@ class Nominations:
     def search(
         self, probe: NDArray[np.float32], limit: int, threshold: float
     ) -> list[tuple[str, float]]:
-        """The best subjects of a probe; a subject's score is that of its best row.
-
-        Args:
-            probe: (D,) float32, of :func:`~verifykit.scoring.unit_rows`.
-            limit: Most subjects to return.
-            threshold: Only scores of at least this much.
-
-        Returns:
-            (subject_id, score), best first, equal scores by subject id.
-        """
+        """The best subjects of a probe; a subject's score is that of its best row."""
         rows = self._nominate(probe, limit, threshold)
         if not rows:
             return []
@@ -126,14 +109,7 @@ class Nominations:
         least: float = -math.inf,
         explain: bool = False,
     ) -> list[Any]:
-        """Rows by their product with a probe, best first.
-
-        Args:
-            probe: (D,) float32.
-            count: How many, the best; None for all.
-            least: All of at least this product, when there is no ``count``.
-            explain: Return the lines of the server's plan instead.
-        """
+        """Rows by their product with a probe, best first."""
         sql = driver().sql
         operators = sql.Identifier(self._operators)
         order = _APPROXIMATE if self._approximate else _EXACT

@@ -1,8 +1,8 @@
-"""One gallery over several PostgreSQL servers: hash partitions behind postgres_fdw.
+"""Experimental: one gallery over several PostgreSQL servers, hash partitions behind postgres_fdw.
 
 Each shard is a gallery of its own with the subjects whose hash is its. The coordinator has tables of the
 same names without rows, whose partitions are the shards': :class:`~verifykit.gallery.PostgresGallery`
-opens it like any other. A subject's rows lie on one shard, so enrolling and erasing one is one commit
+opens it like any other. A subject's rows are on one shard, so enrolling and erasing one is one commit
 there. A shard sorts and cuts by itself; one that does not answer is an error of the whole call.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from verifykit.errors import GalleryError, InputError
-from verifykit.gallery.base import checked_identity
+from verifykit.gallery.base import GalleryIdentity, checked_identity
 from verifykit.gallery.postgres.connection import (
     Connection,
     PostgresAddress,
@@ -22,12 +22,12 @@ from verifykit.gallery.postgres.connection import (
     translated,
 )
 from verifykit.gallery.postgres.gallery import PostgresGallery
-from verifykit.gallery.postgres.schema import PostgresIdentity, create_tables, sum_revisions
+from verifykit.gallery.postgres.schema import create_tables, sum_revisions
 from verifykit.scoring import checked_fusion
 from verifykit.spec import Fusion
 
-# Of postgres_fdw: the operators of pgvector may run there, several shards are asked at once, and a row
-# count is asked for, so that it sees that sorting there is cheaper than sending everything.
+# Of postgres_fdw: the operators of pgvector may run there, several shards are queried at once, and a row
+# count is requested, so that it sees that sorting there is cheaper than sending everything.
 _SERVER_OPTIONS = {
     "extensions": "vector",
     "use_remote_estimate": "true",
@@ -53,6 +53,8 @@ def create_shards(
 ) -> None:
     """Make a gallery that is spread over several servers; open it with ``PostgresGallery(coordinator_url)``.
 
+    Experimental: another version of verifykit may need a new gallery, to which this one is copied.
+
     The number of shards is fixed: for another, make a new gallery and copy. The shards' passwords are kept
     in the coordinator's ``pg_user_mapping``, for the role that calls this and for no other. When it raises
     after the first shard was made, drop the empty schema ``verifykit_<name>`` there before the next try.
@@ -64,7 +66,7 @@ def create_shards(
         spec_digest: Digest of the model whose templates it holds.
         embedding_size: D.
         fusion: How the scores of a subject's templates become one.
-        model: Name of the model, for people.
+        model: Name of the model, human-readable.
 
     Raises:
         InputError: Fewer than two shards, the same one twice, the coordinator among them, or no URL.
@@ -80,7 +82,7 @@ def create_shards(
         raise InputError(
             f"it takes a coordinator and at least two shards, all different, got {', '.join(places)}"
         )
-    identity = PostgresIdentity(spec_digest, embedding_size, checked_fusion(fusion), model)
+    identity = GalleryIdentity(spec_digest, embedding_size, checked_fusion(fusion), model)
     _require_free(coordinator)
     reached = [_require_free(shard) for shard in shards]
     for url in shard_urls:
@@ -98,7 +100,7 @@ def create_shards(
 
 
 def _require_free(address: PostgresAddress) -> dict[str, Any]:
-    """How the server was reached, with what the environment and libpq's defaults added to the URL."""
+    """Return how the server was reached, with what the environment and libpq added to the URL."""
     connection = connect(address)
     try:
         with translated(address):
@@ -117,7 +119,7 @@ def _require_free(address: PostgresAddress) -> dict[str, Any]:
         connection.close()
     if found and found[0]:
         raise GalleryError(
-            f"gallery {address.shown}: it is there already, and shards are made empty: give another "
+            f"gallery {address.shown}: it is there already, and shards are made empty: choose another "
             "verifykit_gallery, and copy"
         )
     return reached

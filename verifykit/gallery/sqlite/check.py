@@ -1,4 +1,4 @@
-"""Reading a gallery file from end to end, to find what is wrong with it."""
+"""Read a gallery file from end to end, to find what is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import json
 import sqlite3
 
 from verifykit.errors import GalleryFormatError, InputError, TemplateFormatError
-from verifykit.gallery.base import checked_subject_id, metadata_from_json
+from verifykit.gallery.base import checked_subject_id, embedding_from_blob, metadata_from_json
 from verifykit.gallery.sqlite.encryption import Values
-from verifykit.gallery.sqlite.index import embedding_from_blob, named
+from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     StoredTemplate,
     find_row,
@@ -23,16 +23,7 @@ _MOST = 100
 
 
 def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
-    """What is wrong: SQLite's own check, then every subject and every template.
-
-    Args:
-        file: In a read transaction.
-        values: The file's.
-        embedding_size: D.
-
-    Returns:
-        A sentence a problem, the first 100 of them; empty for a sound file.
-    """
+    """Return what is wrong, at most 100 sentences: SQLite's own check, every subject, every template."""
     found: list[str] = []
     try:
         found += [
@@ -40,13 +31,13 @@ def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> l
             for (text,) in file.execute(f"PRAGMA integrity_check({_MOST})").fetchall()
             if text != "ok"
         ]
-        if values.sealed:
-            found += _sealed_problems(file, values, embedding_size)
+        if values.encrypted:
+            found += _encrypted_problems(file, values, embedding_size)
         else:
             found += _subject_problems(file, values)
         found += _template_problems(file, values, embedding_size)
     except sqlite3.DatabaseError as error:
-        found.append(f"file structure: {error}; what lies behind it was not checked")
+        found.append(f"file structure: {error}; what is stored behind it was not checked")
     return found[:_MOST]
 
 
@@ -76,14 +67,14 @@ def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
     return found + ([f"{rows} subjects have lost their id or their metadata"] if rows else [])
 
 
-def _sealed_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+def _encrypted_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
     found = []
     for (row,) in file.execute("SELECT row FROM subject ORDER BY row").fetchall():
-        found += _sealed_subject_problems(file, values, row, embedding_size)
+        found += _encrypted_subject_problems(file, values, row, embedding_size)
     return found
 
 
-def _sealed_subject_problems(
+def _encrypted_subject_problems(
     file: sqlite3.Connection, values: Values, row: int, embedding_size: int
 ) -> list[str]:
     found = []
@@ -93,7 +84,7 @@ def _sealed_subject_problems(
             found.append(f"subject {subject_id!r}: it cannot be found by its id")
         stored = read_templates(file, row)
         for template in stored:
-            problem = _sealed_template_problem(values, row, subject_id, template, embedding_size)
+            problem = _encrypted_template_problem(values, row, subject_id, template, embedding_size)
             if problem:
                 found.append(f"subject {subject_id!r}, template row {template.row}: {problem}")
         metadata_from_json(read_metadata(file, values, row, subject_id, stored))
@@ -103,7 +94,7 @@ def _sealed_subject_problems(
     return found
 
 
-def _sealed_template_problem(
+def _encrypted_template_problem(
     values: Values, row: int, subject_id: str, template: StoredTemplate, embedding_size: int
 ) -> str | None:
     try:
@@ -122,7 +113,7 @@ def _template_problems(file: sqlite3.Connection, values: Values, embedding_size:
     for row, blob in file.execute(query):
         if any(blob):
             found.append(f"template row {row}: its subject is removed, but it is not erased")
-    if values.sealed:
+    if values.encrypted:
         return found
     query = (
         "SELECT t.row, e.subject_id, t.embedding, t.reasons FROM template t "

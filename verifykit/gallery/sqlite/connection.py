@@ -1,7 +1,4 @@
-"""Opening a gallery file, and saying in words what SQLite reports.
-
-The two connections of an open gallery file: one that reads, and one that writes when it must.
-"""
+"""The two connections of an open gallery file: one that reads, and one that writes when it must."""
 
 from __future__ import annotations
 
@@ -9,31 +6,26 @@ import contextlib
 import os
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError, InputError
+from verifykit import _sqlite
+from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
 
-# SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
-_REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
+_DAMAGED = (
+    "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy"
+)
+
+_ADVICE: _sqlite.Advice = (
     (
         "is locked",
         GalleryLockedError,
         "another process is writing to it: try again, or wait longer",
     ),
-    ("not a database", GalleryFormatError, "it is not a verifykit gallery: give another path"),
-    (
-        "malformed",
-        GalleryFormatError,
-        "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy",
-    ),
-    (
-        "Could not decode",
-        GalleryFormatError,
-        "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy",
-    ),
+    ("not a database", GalleryFormatError, "it is not a verifykit gallery: choose another path"),
+    ("malformed", GalleryFormatError, _DAMAGED),
+    ("Could not decode", GalleryFormatError, _DAMAGED),
     ("is full", GalleryError, "the disk is full, nothing was stored: free space and try again"),
     (
         "readonly",
@@ -43,7 +35,7 @@ _REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
     (
         "unable to open",
         GalleryError,
-        "the file, or the -wal and -shm files beside it, cannot be opened: check the folder's permissions",
+        "the file, or the -wal and -shm files next to it, cannot be opened: check the folder's permissions",
     ),
     (
         "disk I/O error",
@@ -53,44 +45,26 @@ _REASONS: tuple[tuple[str, type[GalleryError], str], ...] = (
 )
 
 
-@contextlib.contextmanager
-def translated(path: Path) -> Iterator[None]:
-    """Turn SQLite's errors into ours.
-
-    Raises:
-        GalleryLockedError: The write lock was not free within the time-out.
-        GalleryFormatError: Not a database, or damaged.
-        GalleryError: Anything else: a full disk, a read-only folder, ...
-    """
-    try:
-        yield
-    except sqlite3.Error as error:
-        told = str(error).partition(" with text ")[0]  # which would be what is stored
-        for text, kind, advice in _REASONS:
-            if text in told:
-                raise kind(f"gallery {path}: {told}; {advice}") from error
-        raise GalleryError(f"gallery {path}: {told}") from error
+def translated(path: Path) -> contextlib.AbstractContextManager[None]:
+    """Turn SQLite's errors into ours."""
+    return _sqlite.translated(f"gallery {path}", _ADVICE, GalleryError)
 
 
 def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:
-    """A connection that commits durably and leaves no copy of what it deletes in the file.
+    """Return a connection that commits durably and leaves no copy of what it deletes in the file.
 
     Where the folder cannot be written and there is no write-ahead log to read, a read-only connection
     takes the file as unchanging, as SQLite needs a writable folder even to read a log. Its user opens it
     again when :func:`signature` changes.
-
-    Raises:
-        GalleryError: Missing, a folder, or not to be opened; see :func:`translated`.
     """
     require_file(path)
-    uri = path.absolute().as_uri()
     with translated(path):
         try:
-            return _opened(f"{uri}?mode={'ro' if read_only else 'rw'}", timeout_s)
+            return _sqlite.connect(path, mode="ro" if read_only else "rw", timeout_s=timeout_s)
         except sqlite3.OperationalError:
             if not read_only or os.access(path.parent, os.W_OK) or log_bytes(path):
                 raise
-            return _opened(f"{uri}?mode=ro&immutable=1", timeout_s)
+            return _sqlite.connect(path, mode="ro&immutable=1", timeout_s=timeout_s)
 
 
 def require_file(path: Path) -> None:
@@ -102,11 +76,7 @@ def require_file(path: Path) -> None:
 
 
 def signature(path: Path) -> tuple[int, ...]:
-    """What changes when the file is exchanged (the first two numbers) or written to.
-
-    Raises:
-        GalleryError: The file is gone.
-    """
+    """Return what changes when the file is exchanged (the first two numbers) or written to."""
     try:
         status = path.stat()
     except OSError as error:
@@ -118,84 +88,17 @@ def signature(path: Path) -> tuple[int, ...]:
 
 
 def log_bytes(path: Path) -> int:
-    """Size of the write-ahead log, 0 when there is none."""
+    """Return the size of the write-ahead log, 0 when there is none."""
     try:
         return path.with_name(path.name + "-wal").stat().st_size
     except FileNotFoundError:
         return 0
 
 
-def set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
-    """Give a new file a write-ahead log.
-
-    Args:
-        connection: To the file.
-        timeout_s: How long to wait for whoever has it locked.
-
-    Raises:
-        sqlite3.OperationalError: It was locked for longer.
-    """
-    # SQLite does not wait for the lock here, whatever the time-out.
-    end = time.monotonic() + timeout_s
-    while not _wal_is_set(connection, last_try=time.monotonic() > end):
-        time.sleep(0.01)
-
-
-def _wal_is_set(connection: sqlite3.Connection, *, last_try: bool) -> bool:
-    try:
-        connection.execute("PRAGMA journal_mode=WAL").fetchall()
-    except sqlite3.OperationalError as error:
-        if last_try or "is locked" not in str(error):
-            raise
-        return False
-    return True
-
-
-def _opened(uri: str, timeout_s: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        uri, uri=True, timeout=timeout_s, isolation_level=None, check_same_thread=False
-    )
-    try:
-        # fullfsync: on macOS fsync alone does not reach the disk. temp_store: no copy in a temporary file.
-        for setting in (
-            "synchronous=FULL",
-            "fullfsync=ON",
-            "secure_delete=ON",
-            "trusted_schema=OFF",
-            "temp_store=MEMORY",
-        ):
-            connection.execute(f"PRAGMA {setting}").fetchall()
-        connection.execute("SELECT count(*) FROM sqlite_master").fetchall()
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def checked_timeout(timeout_s: float) -> float:
-    """The time-out, if it is one.
-
-    Raises:
-        InputError: Negative or not a number.
-    """
-    if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
-        raise InputError(f"timeout_s must be 0 or more, got {timeout_s!r}")
-    return float(timeout_s)
-
-
-# A child after fork must neither use nor close its parent's connections, so they are kept for ever.
-_inherited: list[sqlite3.Connection] = []
-
-
 class Connections:
     """Transactions on a gallery file, for all threads of a process.
 
-    Readers wait for nobody outside the process. Writers wait for other writers.
-
-    Args:
-        path: The file, which exists.
-        read_only: Whether :meth:`writing` refuses.
-        timeout_s: How long a writer waits for another.
+    Readers wait for no other process. Writers wait for other writers.
     """
 
     def __init__(self, path: Path, *, read_only: bool, timeout_s: float) -> None:
@@ -210,53 +113,25 @@ class Connections:
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """A read transaction: one state of the file, whatever others write meanwhile.
-
-        Raises:
-            GalleryError: See :func:`~verifykit.gallery.sqlite.connection.translated`.
-        """
+        """Run the block in a read transaction: one state of the file, whatever others write meanwhile."""
         with self._read_lock, translated(self.path):
             self._require_same_file()
             connection = self._connection("reader", read_only=self._reads_only())
-            connection.execute("BEGIN")
-            try:
+            with _sqlite.reading(connection):
                 yield connection
-            finally:
-                connection.rollback()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """A write transaction, durable when the block ends, undone when it raises.
-
-        Raises:
-            GalleryLockedError: Another thread or process writes for longer than the time-out.
-            GalleryError: Opened read-only; see :func:`~verifykit.gallery.sqlite.connection.translated`.
-        """
+        """Run the block in a write transaction, durable when it ends, undone when it raises."""
         if self.read_only:
             raise GalleryError(f"gallery {self.path}: it was opened read-only, nothing was stored")
         with self._exclusively(), translated(self.path):
             self._require_same_file()
-            connection = self._connection("writer", read_only=False)
-            connection.execute("BEGIN IMMEDIATE")
-            try:
+            with _sqlite.writing(self._connection("writer", read_only=False)) as connection:
                 yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.rollback()
-                raise
 
     def wipe_log(self, *, wait: bool = True) -> bool:
-        """Move the write-ahead log into the file and empty it, so that it holds no erased content.
-
-        Args:
-            wait: Whether to wait for readers and writers in other processes, up to the time-out.
-
-        Returns:
-            False when one of them still needs the log.
-
-        Raises:
-            GalleryError: See :func:`~verifykit.gallery.sqlite.connection.translated`.
-        """
+        """Move the write-ahead log into the file and empty it; false when another process still needs it."""
         with self._exclusively(), translated(self.path):
             connection = self._connection("writer", read_only=False)
             patience_ms = int(1000 * self._timeout_s)
@@ -289,7 +164,7 @@ class Connections:
         if self._closed:
             raise GalleryError(f"gallery {self.path}: it was closed; open it again")
         if self._pid != os.getpid():
-            _inherited.extend(self._open.values())
+            _close(self._open, self._pid)
             self._open, self._pid = {}, os.getpid()
             self._finalizer = weakref.finalize(self, _close, self._open, self._pid)
         if role not in self._open:
@@ -313,8 +188,5 @@ class Connections:
 
 
 def _close(connections: dict[str, sqlite3.Connection], pid: int) -> None:
-    if pid != os.getpid():
-        _inherited.extend(connections.values())
-        return
     while connections:
-        connections.popitem()[1].close()
+        _sqlite.discard(connections.popitem()[1], pid)

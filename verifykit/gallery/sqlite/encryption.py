@@ -1,16 +1,10 @@
-"""Sealing what a gallery keeps: AES-256-GCM, each value bound to its place.
+"""How values are stored in a gallery file: in plain text, or encrypted by AES-256-GCM for their place.
 
 A file has keys of its own, derived from the operator's key and the file's salt (HKDF-SHA256, RFC 5869): so
 nonces never meet across files, and a subject id's hash says nothing without the key.
 
-The place that is bound into a value as associated data is not stored with it: a value that was moved to
-another place does not open. Which places there are is in sqlite_values.
-
-Whether a gallery file is sealed, and with which key.
-
-How values lie in a gallery file: in clear, or sealed for their place.
-
-A place says what the value is and where it belongs, and is bound into it when it is sealed:
+A place says what a value is and where it belongs. It is bound into the value as associated data and not
+stored: a value that was moved to another place is refused.
 
 - subject id: the subject's row number, which a file never gives twice.
 - record (subject id and metadata): the subject's row, its revision, when it was enrolled, and the nonces of
@@ -35,9 +29,10 @@ import stat
 import struct
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, Protocol
 
 from verifykit.errors import GalleryFormatError, GalleryKeyError
+from verifykit.gallery.base import KeySource
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -46,92 +41,14 @@ CIPHER = "AES-256-GCM"
 KEY_BYTES = 32
 SALT_BYTES = 16
 
-KeySource: TypeAlias = Union[bytes, str, "os.PathLike[str]", Callable[[], bytes]]
-"""32 bytes, the path of a key file, ``"env:NAME"``, or what asks a key service for the bytes."""
-
 _LABEL = b"verifykit gallery 2"
-# Random nonces of 96 bits: at most 2^32 values may be sealed with one key (NIST SP 800-38D, 8.3). A file of
-# a billion templates stays below.
+# Random nonces of 96 bits: at most 2^32 values may be encrypted with one key (NIST SP 800-38D, 8.3). A file
+# of a billion templates stays below.
 NONCE_BYTES = 12
 
 
-class Sealer:
-    """Seals and opens the values of one gallery file; safe to share between threads.
-
-    Attributes:
-        fingerprint: Tells which key it is, 16 hexadecimal digits; says nothing about the key.
-        sealed: True.
-    """
-
-    sealed = True
-
-    def __init__(self, key: bytes, salt: bytes) -> None:
-        """Derive the file's keys.
-
-        Args:
-            key: The operator's 32 bytes, from :func:`read_key`.
-            salt: The file's 16 bytes.
-
-        Raises:
-            GalleryKeyError: The extra ``encrypt`` is not installed.
-        """
-        aead, self._invalid_tag, derive = _cryptography()
-        self._aead: AESGCM = aead(derive(key, salt, b"values"))
-        self._id_key = derive(key, salt, b"subject ids")
-        # Of the key alone, so that an operator finds it for every file that it opens.
-        self.fingerprint = derive(key, b"", b"fingerprint")[:8].hex()
-
-    def seal(self, value: bytes, place: bytes) -> bytes:
-        """Encrypt a value for one place.
-
-        Args:
-            value: What is kept.
-            place: What it is and where it belongs, so that no two places read alike; the same is needed to
-                open it.
-
-        Returns:
-            Nonce, ciphertext and tag: 28 bytes more than the value.
-        """
-        nonce = secrets.token_bytes(NONCE_BYTES)
-        return nonce + self._aead.encrypt(nonce, value, place)
-
-    def open(self, sealed: bytes, place: bytes) -> bytes:
-        """Decrypt a value, if it is the one that was sealed for this place.
-
-        Args:
-            sealed: From :meth:`seal`.
-            place: As given there.
-
-        Raises:
-            GalleryFormatError: Changed, cut short, or sealed for another place or with another key.
-        """
-        try:
-            return self._aead.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], place)
-        except (self._invalid_tag, ValueError, TypeError) as error:
-            raise GalleryFormatError(
-                "a sealed value was changed, moved from another place, or put back from an older state"
-            ) from error
-
-    def id_key(self, subject_id: str) -> int:
-        """A keyed hash of a subject id, 64 bits signed: what the file looks it up by."""
-        digest = hashlib.blake2b(subject_id.encode(), digest_size=8, key=self._id_key).digest()
-        return int.from_bytes(digest, "little", signed=True)
-
-
 def read_key(source: KeySource) -> bytes:
-    """The operator's key.
-
-    Args:
-        source: 32 bytes; the path of a file that holds them raw, in base64 or in 64 hexadecimal digits;
-            ``"env:NAME"`` for an environment variable with one of the two texts; or a callable that returns
-            the bytes.
-
-    Returns:
-        32 bytes.
-
-    Raises:
-        GalleryKeyError: There is none, it is of another length, or others may read the file.
-    """
+    """Return the operator's 32 bytes."""
     if callable(source):
         return _checked(source(), "what the key's callable returned")
     if isinstance(source, (bytes, bytearray)):
@@ -148,15 +65,15 @@ def read_key(source: KeySource) -> bytes:
 
 
 def key_fingerprint(source: KeySource) -> str:
-    """Tells which key it is, 16 hexadecimal digits; says nothing about the key.
+    """Return 16 hexadecimal digits by which a key is known; they say nothing about the key.
 
     Args:
-        source: As for :func:`read_key`.
+        source: 32 bytes, a key file's path, ``"env:NAME"``, or a callable that returns the bytes.
 
     Raises:
         GalleryKeyError: There is no such key, or the extra ``encrypt`` is not installed.
     """
-    return Sealer(read_key(source), b"").fingerprint
+    return EncryptedValues(read_key(source), b"").fingerprint
 
 
 def new_key_file(path: str | os.PathLike[str]) -> None:
@@ -177,7 +94,8 @@ def new_key_file(path: str | os.PathLike[str]) -> None:
             os.fsync(file.fileno())
     except FileExistsError as error:
         raise GalleryKeyError(
-            f"{os.fspath(path)} is there already, and without it what it sealed is lost: give another path"
+            f"{os.fspath(path)} is there already, and what it encrypted is lost without it: choose another "
+            "path"
         ) from error
     except OSError as error:
         raise GalleryKeyError(
@@ -209,7 +127,7 @@ def _decoded(text: bytes, name: str) -> bytes:
         if len(key) == KEY_BYTES:
             return key
     raise GalleryKeyError(
-        f"{name} holds no key: 32 bytes are wanted, in base64 or as 64 hexadecimal digits "
+        f"{name} holds no key: 32 bytes are required, in base64 or as 64 hexadecimal digits "
         f"(`verifykit gallery new-key FILE` makes one)"
     )
 
@@ -217,7 +135,7 @@ def _decoded(text: bytes, name: str) -> bytes:
 def _checked(key: object, name: str) -> bytes:
     if not isinstance(key, bytes) or len(key) != KEY_BYTES:
         got = f"{len(key)} bytes" if isinstance(key, bytes) else type(key).__name__
-        raise GalleryKeyError(f"{name} is no key: 32 bytes are wanted, got {got}")
+        raise GalleryKeyError(f"{name} is not a key: 32 bytes are required, got {got}")
     return key
 
 
@@ -241,159 +159,138 @@ def _cryptography() -> tuple[type[AESGCM], type[Exception], Callable[[bytes, byt
 
 # Every kind has a name that ends with a zero byte, numbers of fixed size, and one part of any length, the
 # last: no two places read alike.
-_VALUE_LABEL = b"verifykit gallery 2 "
-_ID = _VALUE_LABEL + b"subject id\0"
-_RECORD = _VALUE_LABEL + b"record\0"
-_EMBEDDING = _VALUE_LABEL + b"embedding\0"
-_REASONS = _VALUE_LABEL + b"reasons\0"
-_CROP = _VALUE_LABEL + b"crop\0"
-_CHECK = _VALUE_LABEL + b"key check\0"
+_ID, _RECORD, _EMBEDDING, _REASONS, _CROP, _CHECK = (
+    _LABEL + b" " + kind + b"\0"
+    for kind in (b"subject id", b"record", b"embedding", b"reasons", b"crop", b"key check")
+)
 _ONE, _TWO, _THREE = struct.Struct("<q"), struct.Struct("<qq"), struct.Struct("<qqq")
 _LENGTH = struct.Struct("<H")
 
 
 class Values(Protocol):
-    """What writes and reads values; of ``Sealer`` and of :class:`ClearValues`.
+    """What writes and reads the values of a file."""
 
-    Attributes:
-        sealed: Whether values are encrypted.
-    """
+    encrypted: bool
 
-    sealed: bool
+    def encrypt(self, value: bytes, place: bytes) -> bytes:
+        """Return the value as it is stored."""
 
-    def seal(self, value: bytes, place: bytes) -> bytes:
-        """The value as it is stored."""
-
-    def open(self, sealed: bytes, place: bytes) -> bytes:
-        """The value that was stored.
-
-        Raises:
-            GalleryFormatError: It is not what was sealed for this place.
-        """
+    def decrypt(self, stored: bytes, place: bytes) -> bytes:
+        """Return the value, or raise :class:`GalleryFormatError` if it was not stored for this place."""
 
     def id_key(self, subject_id: str) -> int:
-        """A keyed hash of a subject id, 64 bits signed."""
+        """Return a keyed hash of a subject id, 64 bits signed: what the file looks it up by."""
 
 
-class ClearValues:
-    """Values as they are.
+def _hashed(subject_id: str, key: bytes) -> int:
+    digest = hashlib.blake2b(subject_id.encode(), digest_size=8, key=key).digest()
+    return int.from_bytes(digest, "little", signed=True)
 
-    Args:
-        salt: The file's key for hashing subject ids.
-    """
 
-    sealed = False
+class PlainValues:
+    """Values as they are; ids are hashed, as an index of the ids themselves would spread over the file."""
+
+    encrypted = False
 
     def __init__(self, salt: bytes) -> None:
         self._salt = salt
 
-    def seal(self, value: bytes, place: bytes) -> bytes:  # noqa: ARG002
-        """The value itself."""
+    def encrypt(self, value: bytes, place: bytes) -> bytes:  # noqa: ARG002
+        """Return the value itself."""
         return value
 
-    def open(self, sealed: bytes, place: bytes) -> bytes:  # noqa: ARG002
-        """The value itself."""
-        return sealed
+    def decrypt(self, stored: bytes, place: bytes) -> bytes:  # noqa: ARG002
+        """Return the value itself."""
+        return stored
 
     def id_key(self, subject_id: str) -> int:
-        """What an index of the ids themselves would spread over the file, a hash does not give away."""
-        digest = hashlib.blake2b(subject_id.encode(), digest_size=8, key=self._salt).digest()
-        return int.from_bytes(digest, "little", signed=True)
+        """See :meth:`Values.id_key`."""
+        return _hashed(subject_id, self._salt)
+
+
+class EncryptedValues:
+    """Encrypted values; safe to share between threads. ``fingerprint`` tells which key it is."""
+
+    encrypted = True
+
+    def __init__(self, key: bytes, salt: bytes) -> None:
+        aead, self._invalid_tag, derive = _cryptography()
+        self._aead: AESGCM = aead(derive(key, salt, b"values"))
+        self._id_key = derive(key, salt, b"subject ids")
+        # Of the key alone, so that an operator finds it for every file that it opens.
+        self.fingerprint = derive(key, b"", b"fingerprint")[:8].hex()
+
+    def encrypt(self, value: bytes, place: bytes) -> bytes:
+        """Return nonce, ciphertext and tag: 28 bytes more than the value."""
+        nonce = secrets.token_bytes(NONCE_BYTES)
+        return nonce + self._aead.encrypt(nonce, value, place)
+
+    def decrypt(self, stored: bytes, place: bytes) -> bytes:
+        """See :meth:`Values.decrypt`."""
+        try:
+            return self._aead.decrypt(stored[:NONCE_BYTES], stored[NONCE_BYTES:], place)
+        except (self._invalid_tag, ValueError, TypeError) as error:
+            raise GalleryFormatError(
+                "an encrypted value was changed, moved from another place, or put back from an older state"
+            ) from error
+
+    def id_key(self, subject_id: str) -> int:
+        """See :meth:`Values.id_key`."""
+        return _hashed(subject_id, self._id_key)
 
 
 def id_place(row: int) -> bytes:
-    """Of a subject's id.
-
-    Args:
-        row: The subject's row number.
-    """
+    """Return the place of a subject's id."""
     return _ID + _ONE.pack(row)
 
 
 def record_place(row: int, revision: int, enrolled_at: int | None, template_nonces: bytes) -> bytes:
-    """Of a subject's record.
-
-    Args:
-        row: The subject's row number.
-        revision: Of its last enrolment.
-        enrolled_at: When that was, Unix seconds; None for unknown.
-        template_nonces: Of all its templates, from :func:`nonces`.
-    """
-    return _RECORD + _THREE.pack(row, revision, _when(enrolled_at)) + template_nonces
+    """Return the place of a subject's record."""
+    when = -1 if enrolled_at is None else enrolled_at
+    return _RECORD + _THREE.pack(row, revision, when) + template_nonces
 
 
 def embedding_place(row: int, template: int, subject_id: bytes) -> bytes:
-    """Of an embedding.
-
-    Args:
-        row: The subject's row number.
-        template: The template's row number.
-        subject_id: UTF-8.
-    """
+    """Return the place of an embedding; ``template`` is its row number."""
     return _EMBEDDING + _TWO.pack(row, template) + subject_id
 
 
 def reasons_place(row: int, template: int, subject_id: bytes, embedding: bytes) -> bytes:
-    """Of a template's reason codes; ``embedding`` is the sealed one, the rest as there."""
+    """Return the place of a template's reason codes; ``embedding`` is the encrypted one."""
     return _REASONS + _TWO.pack(row, template) + embedding[:NONCE_BYTES] + subject_id
 
 
 def crop_place(row: int, template: int, crop: int, subject_id: bytes) -> bytes:
-    """Of a crop; ``crop`` is its row number, the rest as for an embedding."""
+    """Return the place of a crop; ``crop`` is its row number."""
     return _CROP + _THREE.pack(row, template, crop) + subject_id
 
 
-def check_place(identity: Iterable[object]) -> bytes:
-    """Of the constant by which a key is known: what the file says about itself is bound into it."""
-    return _CHECK + "\0".join(map(str, identity)).encode()
-
-
 def nonces(embeddings: Iterable[bytes]) -> bytes:
-    """The nonces of sealed embeddings in their order: they name the very values, under this file's key.
-
-    Raises:
-        GalleryFormatError: One of them is not even bytes.
-    """
+    """Return the nonces of encrypted embeddings: they name the very values, under this file's key."""
     try:
-        return b"".join([sealed[:NONCE_BYTES] for sealed in embeddings])
+        return b"".join([stored[:NONCE_BYTES] for stored in embeddings])
     except TypeError as error:
         raise GalleryFormatError(f"an embedding is of another type: {error}") from error
 
 
 def pack_record(subject_id: bytes, metadata: bytes) -> bytes:
-    """A subject's id and metadata (JSON) as one value."""
+    """Return a subject's id and metadata (JSON) as one value."""
     return _LENGTH.pack(len(subject_id)) + subject_id + metadata
 
 
 def unpack_record(record: bytes) -> tuple[bytes, bytes]:
-    """Subject id and metadata; the record was sealed, so it is one.
-
-    Raises:
-        GalleryFormatError: It is none.
-    """
+    """Return subject id and metadata of a record."""
     if len(record) < _LENGTH.size:
         raise GalleryFormatError("a subject's record is cut short")
     end = _LENGTH.size + _LENGTH.unpack_from(record)[0]
     return record[_LENGTH.size : end], record[end:]
 
 
-def _when(enrolled_at: int | None) -> int:
-    return -1 if enrolled_at is None else enrolled_at
-
-
-_KEYRING_CHECK = b"verifykit"
+_CHECK_VALUE = b"verifykit"
 
 
 class Keyring:
-    """How a file's values are read; it goes on when the file is sealed, or sealed with another key.
-
-    Args:
-        path: The file, for messages.
-        source: The key, or None for a file in clear.
-
-    Raises:
-        GalleryKeyError: There is no such key.
-    """
+    """How a file's values are read, also after the file was encrypted with another key."""
 
     def __init__(self, path: Path, source: KeySource | None) -> None:
         self._path, self._source = path, source
@@ -401,18 +298,13 @@ class Keyring:
         self._known: tuple[list[Any], Values] | None = None
 
     def values(self, file: sqlite3.Connection) -> Values:
-        """What writes and reads the values that the transaction sees.
-
-        Raises:
-            GalleryKeyError: The file is sealed with another key or is in clear, or no key was given.
-            GalleryFormatError: What the file says about its sealing is damaged.
-        """
+        """Return what writes and reads the values that the transaction sees."""
         query = "SELECT key, value FROM meta WHERE key IN ('file_salt', 'id_salt')"
         salts = file.execute(query).fetchall()
         known = self._known
         if known is None or known[0] != salts:
             if known is not None and self._source is not None:
-                # Sealed anew since: the key's place may hold the new key by now.
+                # Encrypted again since: the key's source may yield the new key by now.
                 self.key = read_key(self._source)
             meta = dict(file.execute("SELECT key, value FROM meta").fetchall())
             known = self._known = (salts, values_of(self._path, meta, self.key))
@@ -420,26 +312,17 @@ class Keyring:
 
 
 def salted(meta: Mapping[str, Any], key: bytes | None) -> dict[str, Any]:
-    """What a file's meta table has in addition, for values in clear or sealed; fresh salts at each call.
-
-    Args:
-        meta: What the file says about its model.
-        key: The operator's key; None for values in clear.
-    """
+    """Return what a file's meta table has in addition for its values; fresh salts at each call."""
     if key is None:
         return {"id_salt": secrets.token_bytes(SALT_BYTES)}
     salt = secrets.token_bytes(SALT_BYTES)
-    sealer = Sealer(key, salt)
-    body = {"cipher": CIPHER, "file_salt": salt, "key_fingerprint": sealer.fingerprint}
-    return {**body, "key_check": sealer.seal(_KEYRING_CHECK, _check_place({**meta, **body}))}
+    encrypting = EncryptedValues(key, salt)
+    body = {"cipher": CIPHER, "file_salt": salt, "key_fingerprint": encrypting.fingerprint}
+    return {**body, "key_check": encrypting.encrypt(_CHECK_VALUE, _check_place({**meta, **body}))}
 
 
 def key_description(file: sqlite3.Connection) -> dict[str, str]:
-    """What ``verifykit gallery info`` says about the key.
-
-    Returns:
-        ``encrypted``: ``"no"`` or the cipher's name, and for a sealed file ``key_fingerprint``.
-    """
+    """Return what ``verifykit gallery info`` says about the key."""
     query = "SELECT key, value FROM meta WHERE key IN ('cipher', 'key_fingerprint')"
     found = dict(file.execute(query).fetchall())
     if not found:
@@ -448,24 +331,14 @@ def key_description(file: sqlite3.Connection) -> dict[str, str]:
 
 
 def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
-    """What writes and reads the values of a file with this meta table.
-
-    Args:
-        path: The file, for messages.
-        meta: All of the table.
-        key: The operator's key, or None.
-
-    Raises:
-        GalleryKeyError: The file is sealed with another key or is in clear, or no key was given.
-        GalleryFormatError: What the table says about its sealing is damaged.
-    """
+    """Return what writes and reads the values of a file with this meta table."""
     if not {"cipher", "file_salt", "key_check", "key_fingerprint"} & meta.keys():
         if key is not None:
             raise GalleryKeyError(
-                f"gallery {path}: a key was given, but it is not encrypted: seal it with `verifykit gallery "
-                "encrypt`, or give no key"
+                f"gallery {path}: a key was given, but it is not encrypted: encrypt it with `verifykit "
+                "gallery encrypt`, or give no key"
             )
-        return ClearValues(meta["id_salt"])
+        return PlainValues(meta["id_salt"])
     try:
         cipher, salt, check = meta["cipher"], bytes(meta["file_salt"]), bytes(meta["key_check"])
         fingerprint = str(meta["key_fingerprint"])
@@ -481,22 +354,23 @@ def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
             f"gallery {path}: it is encrypted (key {fingerprint}), and no key was given: key=, --key-file "
             "FILE or the environment variable VERIFYKIT_GALLERY_KEY"
         )
-    sealer = Sealer(key, salt)
+    encrypting = EncryptedValues(key, salt)
     try:
-        sealer.open(check, _check_place(meta))
+        encrypting.decrypt(check, _check_place(meta))
     except GalleryFormatError as error:
-        if sealer.fingerprint == fingerprint:
+        if encrypting.fingerprint == fingerprint:
             raise GalleryFormatError(
                 f"gallery {path}: the key is right, but what its meta table says about model and key was "
                 "changed: restore it from an export or a copy"
             ) from error
         raise GalleryKeyError(
-            f"gallery {path}: it is encrypted with key {fingerprint}, and key {sealer.fingerprint} was "
+            f"gallery {path}: it is encrypted with key {fingerprint}, and key {encrypting.fingerprint} was "
             "given: give the other one"
         ) from error
-    return sealer
+    return encrypting
 
 
 def _check_place(meta: Mapping[str, Any]) -> bytes:
+    """Return the place of the value by which a key is known: the file's identity is bound into it."""
     names = ("spec_digest", "embedding_size", "created", "key_fingerprint", "model")
-    return check_place(meta[name] for name in names)
+    return _CHECK + "\0".join(str(meta[name]) for name in names).encode()

@@ -1,13 +1,4 @@
-"""A gallery in one SQLite file: durable, and shared between processes.
-
-What a gallery file says of one subject, of all of them, and of itself.
-
-Storing entries in a gallery file, inside the caller's transaction.
-
-Opening a gallery file: made if there is none, of the right model, with the right key.
-
-Who is in a gallery file since when, and erasing those who have been for too long.
-"""
+"""A gallery in one SQLite file: durable, and shared between processes."""
 
 from __future__ import annotations
 
@@ -17,10 +8,8 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from verifykit.errors import (
     GalleryError,
@@ -31,336 +20,63 @@ from verifykit.errors import (
     TemplateFormatError,
 )
 from verifykit.gallery.base import (
+    Enrolment,
     Entry,
+    GalleryIdentity,
+    GalleryInfo,
+    KeySource,
     OnExisting,
+    RekeyReport,
     TransferReport,
     checked_entry,
     checked_identity,
     checked_question,
     checked_subject_id,
+    checked_timeout,
+    embedding_from_blob,
     metadata_from_json,
     require_no_crops,
+    require_same_model,
+    unix_time,
 )
 from verifykit.gallery.sqlite.check import problems
-from verifykit.gallery.sqlite.connection import (
-    Connections,
-    checked_timeout,
-    log_bytes,
-    require_file,
-)
-from verifykit.gallery.sqlite.encryption import Keyring, KeySource, Values, key_description
-from verifykit.gallery.sqlite.index import (
-    FileIndex,
-    embedding_from_blob,
-    living_text,
-    stored_metadata,
-)
+from verifykit.gallery.sqlite.connection import Connections, log_bytes, require_file
+from verifykit.gallery.sqlite.encryption import Keyring, Values, key_description
+from verifykit.gallery.sqlite.index import FileIndex, living_text, stored_metadata
+from verifykit.gallery.sqlite.rekey import encrypt_gallery
 from verifykit.gallery.sqlite.rows import (
     erase,
     find_row,
     next_revision,
     read_crops,
-    read_id,
+    read_enrolments,
     read_ids,
     read_metadata,
     read_templates,
     store,
 )
 from verifykit.gallery.sqlite.schema import (
-    FileIdentity,
+    SCHEMA_VERSION,
     create_file,
+    identity_of,
     is_finished,
     migrate,
     read_identity,
-    require_model,
     version_of,
 )
 from verifykit.scoring import checked_embeddings, checked_fusion
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
 
-
-def read_subject(
-    path: Path,
-    file: sqlite3.Connection,
-    values: Values,
-    row: int,
-    subject_id: str,
-    *,
-    spec_digest: str,
-    embedding_size: int,
-) -> Subject:
-    """All that is stored of a subject, but crops.
-
-    Args:
-        path: The file, for messages.
-        file: In a transaction.
-        values: The file's.
-        row: The subject's.
-        subject_id: The subject's.
-        spec_digest: Digest of the file's model.
-        embedding_size: D.
-
-    Raises:
-        GalleryFormatError: It is damaged, or was changed.
-    """
-    try:
-        stored = read_templates(file, row)
-        metadata = metadata_from_json(read_metadata(file, values, row, subject_id, stored))
-        templates = []
-        for template in stored:
-            embedding, reasons = template.opened(values, row, subject_id)
-            vector = embedding_from_blob(embedding, embedding_size)
-            templates.append(Template(vector, spec_digest, reasons=tuple(json.loads(reasons))))
-        return Subject(subject_id, tuple(templates), metadata, _enrolled_at(file, row))
-    except (GalleryFormatError, TemplateFormatError, ValueError, TypeError) as error:
-        raise GalleryFormatError(
-            f"gallery {path}: what is stored of {subject_id!r} is damaged: {error}; run "
-            "`verifykit gallery check`, remove the subject and enrol again"
-        ) from error
-
-
-def required_row(path: Path, file: sqlite3.Connection, values: Values, subject_id: str) -> int:
-    """A subject's row number.
-
-    Raises:
-        SubjectNotFoundError: Nobody is enrolled under this id.
-        GalleryFormatError: A subject is in the place of another.
-    """
-    row = find_row(file, values, subject_id)
-    if row is None:
-        raise SubjectNotFoundError(f"gallery {path}: nobody is enrolled as {subject_id!r}")
-    return row
-
-
-def _enrolled_at(file: sqlite3.Connection, row: int) -> int | None:
-    if version_of(file) == 1:
-        return None
-    found: tuple[int | None] = file.execute(
-        "SELECT enrolled_at FROM subject WHERE row = ?", (row,)
-    ).fetchone()
-    return found[0]
-
-
-def describe(file: sqlite3.Connection) -> dict[str, Any]:
-    """Schema, encryption and counts, JSON-ready."""
-    subjects, templates, revision = file.execute(
-        "SELECT (SELECT count(*) FROM subject), "
-        "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
-        "(SELECT value FROM meta WHERE key = 'revision')"
-    ).fetchone()
-    crops = "SELECT count(*) FROM subject s JOIN crop c ON c.subject = s.row"
-    version = version_of(file)
-    unfinished = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
-    return {
-        "schema_version": version,
-        **key_description(file),
-        "subject_count": subjects,
-        "template_count": templates,
-        "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
-        "revision": revision,
-        **({"sealing_unfinished": True} if file.execute(unfinished).fetchone() else {}),
-    }
-
-
-def store_entries(
-    path: Path,
-    file: sqlite3.Connection,
-    values: Values,
-    entries: Iterable[Entry],
-    on_existing: OnExisting,
-) -> TransferReport:
-    """Store entries as one revision of the file.
-
-    Args:
-        path: The file, for messages.
-        file: In a write transaction.
-        values: The file's.
-        entries: Checked entries.
-        on_existing: What to do with a subject who was enrolled before.
-
-    Raises:
-        SubjectExistsError: ``on_existing="error"``, and a subject is there.
-        GalleryFormatError: A subject who is there is damaged.
-        GalleryError: Crops are to be kept in a file that is not encrypted.
-    """
-    subjects = templates = skipped = 0
-    revision, now = next_revision(file), int(time.time())
-    for entry in entries if values.sealed else map(require_no_crops, entries):
-        row = find_row(file, values, entry.subject_id)
-        if row is not None and on_existing == "error":
-            raise SubjectExistsError(
-                f"gallery {path}: subject {entry.subject_id!r} is already enrolled; nothing was stored"
-            )
-        if row is not None and on_existing == "skip":
-            skipped += 1
-            continue
-        enrolled_at = now if entry.enrolled_at is None else entry.enrolled_at
-        store(file, values, row, entry, revision, enrolled_at)
-        subjects += 1
-        templates += len(entry.embeddings)
-    return TransferReport(subjects, templates, skipped)
-
-
-def open_file(
-    path: Path,
-    wanted: FileIdentity,
-    keyring: Keyring,
-    *,
-    create: bool,
-    read_only: bool,
-    timeout_s: float,
-) -> tuple[Connections, FileIdentity]:
-    """Open a gallery file.
-
-    Args:
-        path: The file.
-        wanted: The model that it is opened for, and what a new file says about itself.
-        keyring: With the key, or without one.
-        create: Whether to make the file when there is none.
-        read_only: Refuse to write, and need no permission to.
-        timeout_s: How long to wait for another process.
-
-    Returns:
-        Its connections, and what it says about itself.
-
-    Raises:
-        TemplateMismatchError: It was made with another model.
-        GalleryKeyError: As for :class:`Keyring`.
-        GalleryFormatError: It is not a gallery, is damaged, or is of a newer schema.
-        GalleryError: It cannot be made or opened.
-    """
-    writable = os.access(path.parent, os.W_OK) or not path.exists()
-    if create and not read_only and writable and not is_finished(path):
-        create_file(path, wanted, timeout_s, keyring.key)
-    require_file(path)
-    connections = Connections(path, read_only=read_only, timeout_s=timeout_s)
-    try:
-        with connections.reading() as file:
-            found = read_identity(file, path)
-            keyring.values(file)
-        require_model(path, found, wanted.spec_digest, wanted.embedding_size, wanted.model)
-        if not read_only and log_bytes(path):
-            # A process that was killed may have left erased content in the log. Where that cannot
-            # be written, the gallery can still be read.
-            with contextlib.suppress(GalleryError):
-                connections.wipe_log(wait=False)
-    except BaseException:
-        connections.close()
-        raise
-    return connections, found
-
-
-def identity_of(path: Path, timeout_s: float) -> FileIdentity:
-    """What a file says about itself; takes no key.
-
-    Raises:
-        GalleryFormatError: It is not a gallery, is damaged, or is of a newer schema.
-        GalleryError: It cannot be opened.
-    """
-    require_file(path)
-    connections = Connections(path, read_only=True, timeout_s=timeout_s)
-    with contextlib.closing(connections), connections.reading() as file:
-        return read_identity(file, path)
-
-
 # Other writers wait for the end of a transaction, in which every erasure is written to the audit log.
 ERASED_AT_ONCE = 20
-
-_SCHEMA_2 = """
-    SELECT row, enrolled_at,
-        (SELECT count(*) FROM template t WHERE t.subject = subject.row),
-        (SELECT count(*) FROM crop c WHERE c.subject = subject.row)
-    FROM subject {condition}"""
-_SCHEMA_1 = """
-    SELECT row, NULL, (SELECT count(*) FROM template t WHERE t.subject = subject.row), 0
-    FROM subject {condition}"""
-
-
-@dataclass(frozen=True)
-class Enrolment:
-    """What a gallery says of a subject without opening what is stored.
-
-    Attributes:
-        subject_id: Who.
-        enrolled_at: When templates were last enrolled, Unix seconds; None where an earlier version of
-            verifykit enrolled, which did not note it: then since the gallery was made at the longest.
-        template_count: Templates.
-        crop_count: Images that were kept.
-    """
-
-    subject_id: str
-    enrolled_at: int | None
-    template_count: int
-    crop_count: int
-
-
-def read_enrolments(
-    file: sqlite3.Connection,
-    values: Values,
-    condition: str = "",
-    parameters: tuple[int, ...] = (),
-) -> list[tuple[int, Enrolment]]:
-    """Row number and enrolment of every subject, in the order of first enrolment.
-
-    Args:
-        file: In a transaction.
-        values: The file's.
-        condition: SQL behind the tables, for some of them only.
-        parameters: Its values.
-
-    Raises:
-        GalleryFormatError: The id of a subject is not what was stored.
-    """
-    query = _SCHEMA_1 if version_of(file) == 1 else _SCHEMA_2
-    found = file.execute(query.format(condition=condition), parameters).fetchall()
-    return [(row, Enrolment(read_id(file, values, row), *counts)) for row, *counts in found]
-
-
-def erase_expired(
-    file: sqlite3.Connection,
-    values: Values,
-    created: str,
-    before: int,
-    on_erase: Callable[[Enrolment], None],
-) -> list[Enrolment]:
-    """Erase some of those whose last enrolment is older.
-
-    Args:
-        file: In a write transaction, so that nobody is enrolled again meanwhile.
-        values: The file's.
-        created: When the gallery was made: from then on counts who was enrolled at an unknown time.
-        before: Unix seconds.
-        on_erase: Told of each one before the transaction ends; what it raises undoes all of them.
-
-    Returns:
-        Those who were erased, at most ``ERASED_AT_ONCE``.
-
-    Raises:
-        GalleryFormatError: The id of a subject is not what was stored.
-    """
-    condition = "WHERE coalesce(enrolled_at, ?) < ? ORDER BY row LIMIT ?"
-    found = read_enrolments(file, values, condition, (unix_time(created), before, ERASED_AT_ONCE))
-    for row, enrolment in found:
-        erase(file, row, next_revision(file))
-        on_erase(enrolment)
-    return [enrolment for _, enrolment in found]
-
-
-def unix_time(created: str) -> int:
-    """When a gallery was made, Unix seconds.
-
-    Args:
-        created: ISO 8601, as its file says it.
-    """
-    return int(datetime.fromisoformat(created).timestamp())
 
 
 class SqliteGallery:
     """A :class:`~verifykit.gallery.Gallery` in an SQLite file with a write-ahead log.
 
     May be shared between threads, and opened by any number of processes, of which one writes at a time.
-    The file must lie on a local disk. Removing writes zeros over a subject; the space is not given back
+    The file must be on a local disk. Removing writes zeros over a subject; the space is not given back
     (a copy makes a new file), and a keyed hash of the id may stay behind. The first search reads all
     templates into memory, later ones only what has changed since; the other calls read what they need.
 
@@ -369,10 +85,10 @@ class SqliteGallery:
         spec_digest: Digest of the model whose templates it holds.
         embedding_size: D.
         fusion: How the scores of a subject's templates become one.
-        model: Name of the model, written into a new file, for people.
+        model: Name of the model, written into a new file, human-readable.
         key: Of an encrypted gallery: 32 bytes, a key file's path, ``"env:NAME"``, or a callable that
             returns the bytes. A new file is then encrypted. Only counts, sizes, times and the model's name
-            and digest lie in clear.
+            and digest are stored in plain text.
         create: Whether to make the file when there is none.
         read_only: Refuse to write, and need no permission to.
         timeout_s: How long a writer waits for another.
@@ -383,9 +99,9 @@ class SqliteGallery:
             or the file is not encrypted and there is one. Any call may raise it: files are encrypted, and
             their keys exchanged, while they are open.
         GalleryFormatError: The file is not a gallery, is damaged, or is of a newer schema.
-        GalleryLockedError: The file was locked for longer than the time-out.
+        GalleryLockedError: The file was locked for longer than the timeout.
         GalleryError: It cannot be made or opened: no such folder, no permission, a full disk.
-        InputError: No such fusion or time-out.
+        InputError: No such fusion or timeout.
     """
 
     def __init__(
@@ -405,20 +121,39 @@ class SqliteGallery:
         self.fusion = checked_fusion(fusion)
         self.path = Path(path)
         self._keyring = Keyring(self.path, key)
-        self._connections, identity = open_file(
-            self.path,
-            FileIdentity(spec_digest, embedding_size, model, ""),
-            self._keyring,
-            create=create,
-            read_only=read_only,
-            timeout_s=checked_timeout(timeout_s),
+        identity = GalleryIdentity(spec_digest, embedding_size, fusion, model)
+        found = self._open(
+            identity, create=create, read_only=read_only, timeout_s=checked_timeout(timeout_s)
         )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
-        self.model = identity.model
-        self.created = identity.created
+        self.model, self.created, self._version = found.model, found.created, found.version
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
+
+    def _open(
+        self, identity: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
+    ) -> GalleryIdentity:
+        path = self.path
+        writable = os.access(path.parent, os.W_OK) or not path.exists()
+        if create and not read_only and writable and not is_finished(path):
+            create_file(path, identity, timeout_s, self._keyring.key)
+        require_file(path)
+        self._connections = Connections(path, read_only=read_only, timeout_s=timeout_s)
+        try:
+            with self._connections.reading() as file:
+                found = read_identity(file, path)
+                self._keyring.values(file)
+            require_same_model(str(path), found, identity)
+            if not read_only and log_bytes(path):
+                # A process that was killed may have left erased content in the log. Where that cannot
+                # be written, the gallery can still be read.
+                with contextlib.suppress(GalleryError):
+                    self._connections.wipe_log(wait=False)
+        except BaseException:
+            self._connections.close()
+            raise
+        return found
 
     @classmethod
     def open_existing(
@@ -469,9 +204,9 @@ class SqliteGallery:
         """See :meth:`Gallery.add`. A crash at any moment leaves all of the templates or none.
 
         Args:
-            subject_id: See there.
-            templates: See there.
-            metadata: See there.
+            subject_id: As in :meth:`Gallery.add`, like ``templates`` and ``metadata``.
+            templates: One for each image.
+            metadata: A JSON object.
             crops: What to keep of each template's image, for enrolling again with another model; only in
                 an encrypted gallery. Empty for nothing.
         """
@@ -486,55 +221,92 @@ class SqliteGallery:
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
-        """See :meth:`PortableGallery.add_entries`. One transaction; other writers wait for its end."""
+        """See :meth:`SupportsTransfer.add_entries`. One transaction; other writers wait for its end."""
+        subjects = templates = skipped = 0
         with self._writing() as (file, values):
-            return store_entries(self.path, file, values, entries, on_existing)
+            revision, now = next_revision(file), int(time.time())
+            for entry in entries if values.encrypted else map(require_no_crops, entries):
+                row = find_row(file, values, entry.subject_id)
+                if row is not None and on_existing == "error":
+                    raise SubjectExistsError(
+                        f"gallery {self.path}: subject {entry.subject_id!r} is already enrolled; nothing was "
+                        "stored"
+                    )
+                if row is not None and on_existing == "skip":
+                    skipped += 1
+                    continue
+                enrolled_at = now if entry.enrolled_at is None else entry.enrolled_at
+                store(file, values, row, entry, revision, enrolled_at)
+                subjects += 1
+                templates += len(entry.embeddings)
+        return TransferReport(subjects, templates, skipped)
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
         subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            return read_subject(
-                self.path,
-                file,
-                values,
-                required_row(self.path, file, values, subject_id),
-                subject_id,
-                spec_digest=self.spec_digest,
-                embedding_size=self.embedding_size,
+            return self._subject(file, values, subject_id)
+
+    def _subject(self, file: sqlite3.Connection, values: Values, subject_id: str) -> Subject:
+        row = self._row(file, values, subject_id)
+        try:
+            stored = read_templates(file, row)
+            metadata = metadata_from_json(read_metadata(file, values, row, subject_id, stored))
+            templates = []
+            for template in stored:
+                embedding, reasons = template.opened(values, row, subject_id)
+                vector = embedding_from_blob(embedding, self.embedding_size)
+                reason_codes = tuple(json.loads(reasons))
+                templates.append(Template(vector, self.spec_digest, reasons=reason_codes))
+            at = None
+            if self._version > 1 or version_of(file) > 1:  # another process may have migrated it
+                query = "SELECT enrolled_at FROM subject WHERE row = ?"
+                at = file.execute(query, (row,)).fetchone()[0]
+            return Subject(subject_id, tuple(templates), metadata, at)
+        except (GalleryFormatError, TemplateFormatError, ValueError, TypeError) as error:
+            raise GalleryFormatError(
+                f"gallery {self.path}: what is stored of {subject_id!r} is damaged: {error}; run "
+                "`verifykit gallery check`, remove the subject and enrol again"
+            ) from error
+
+    def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> int:
+        row = find_row(file, values, subject_id)
+        if row is None:
+            raise SubjectNotFoundError(
+                f"gallery {self.path}: subject {subject_id!r} is not enrolled"
             )
+        return row
 
     def crops(self, subject_id: str) -> list[bytes]:
-        """What was kept of a subject's images, in the order of enrolment; templates may lack it.
-
-        Raises:
-            SubjectNotFoundError: Nobody is enrolled under this id.
-            GalleryFormatError: One of them was changed.
-            InputError: No such subject id is possible.
-        """
+        """See :meth:`SupportsCrops.crops`."""
         subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            row = required_row(self.path, file, values, subject_id)
-            return read_crops(file, values, row, subject_id)
+            return read_crops(file, values, self._row(file, values, subject_id), subject_id)
 
     def enrolments(self) -> list[Enrolment]:
-        """Who is enrolled since when, with how many templates and crops; opens none of them."""
+        """See :meth:`SupportsExpiry.enrolments`."""
         with self._reading() as (file, values):
             return [enrolment for _, enrolment in read_enrolments(file, values)]
 
     def expire(self, before: int, on_erase: Callable[[Enrolment], None]) -> tuple[int, bool]:
-        """Erase some of those whose last enrolment is older; call it again until there is none.
-
-        Args:
-            before: Unix seconds.
-            on_erase: Told of each one before it is final; what it raises undoes this call.
-
-        Returns:
-            How many were erased, and whether their bytes have left the write-ahead log too.
-        """
+        """See :meth:`SupportsExpiry.expire`; false as long as bytes are in the write-ahead log."""
+        condition = "WHERE coalesce(enrolled_at, ?) < ? ORDER BY row LIMIT ?"
+        limits = (unix_time(self.created), before, ERASED_AT_ONCE)
         with self._writing() as (file, values):
-            erased = erase_expired(file, values, self.created, before, on_erase)
-        return len(erased), self._connections.wipe_log(wait=not erased)
+            found = read_enrolments(file, values, condition, limits)
+            for row, enrolment in found:
+                erase(file, row, next_revision(file))
+                on_erase(enrolment)
+        return len(found), self._connections.wipe_log(wait=not found)
+
+    def rekey(
+        self, key: KeySource, *, on_progress: Callable[[int, int], None] | None = None
+    ) -> RekeyReport:
+        """See :meth:`SupportsRekey.rekey`; other processes get ``GalleryKeyError`` afterwards."""
+        report = encrypt_gallery(self.path, key, old_key=self._keyring.key, on_progress=on_progress)
+        self._keyring = Keyring(self.path, key)
+        self.encrypted = True
+        return report
 
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`. Erased from the file, and from its write-ahead log.
@@ -546,8 +318,7 @@ class SqliteGallery:
         """
         subject_id = checked_subject_id(subject_id)
         with self._writing() as (file, values):
-            row = required_row(self.path, file, values, subject_id)
-            count = erase(file, row, next_revision(file))
+            count = erase(file, self._row(file, values, subject_id), next_revision(file))
         if not self._connections.wipe_log():
             raise GalleryLockedError(
                 f"gallery {self.path}: {subject_id!r} is removed, but another process is reading, so the "
@@ -581,22 +352,37 @@ class SqliteGallery:
         with self._reading() as (file, _):
             return int(file.execute("SELECT count(*) FROM subject").fetchone()[0])
 
-    def info(self) -> dict[str, Any]:
-        """What ``verifykit gallery info`` shows, JSON-ready."""
+    def info(self) -> GalleryInfo:
+        """Return what ``verifykit gallery info`` shows, JSON-ready."""
+        crops = "SELECT count(*) FROM subject s JOIN crop c ON c.subject = s.row"
+        unfinished = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
         with self._reading() as (file, _):
-            counts = describe(file)
-        return {
-            "path": str(self.path),
-            "model": self.model,
-            "spec_digest": self.spec_digest,
-            "embedding_size": self.embedding_size,
-            "created": self.created,
-            **counts,
-            "size_bytes": self.path.stat().st_size,
-        }
+            version = version_of(file)
+            subjects, templates, revision = file.execute(
+                "SELECT (SELECT count(*) FROM subject), "
+                "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
+                "(SELECT value FROM meta WHERE key = 'revision')"
+            ).fetchone()
+            found = {
+                "path": str(self.path),
+                "model": self.model,
+                "spec_digest": self.spec_digest,
+                "embedding_size": self.embedding_size,
+                "created": self.created,
+                "schema_version": version,
+                **key_description(file),
+                "subject_count": subjects,
+                "template_count": templates,
+                "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
+                "revision": revision,
+            }
+            if file.execute(unfinished).fetchone():
+                found["sealing_unfinished"] = True
+        found["size_bytes"] = self.path.stat().st_size
+        return cast("GalleryInfo", found)
 
     def check(self) -> list[str]:
-        """Read everything and say what is wrong: a sentence a problem, an empty list for none."""
+        """Read everything and return a sentence for each problem, none for a sound file."""
         with self._reading() as (file, values):
             return problems(file, values, self.embedding_size)
 
@@ -618,5 +404,6 @@ class SqliteGallery:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
         with self._connections.writing() as file:
-            migrate(file)
+            if self._version < SCHEMA_VERSION:
+                migrate(file)
             yield file, self._keyring.values(file)

@@ -1,18 +1,16 @@
-"""The in-memory copy of a gallery file, brought up to date with what changed since the last look.
+"""The in-memory copy of a gallery file, brought up to date with what changed since the last refresh.
 
 Every write transaction raises the file's revision by one and stamps the subjects it touched with it; a
-removal leaves the number of the subject's row with the revision. So a look that finds the revision it
+removal leaves the number of the subject's row with the revision. So a refresh that finds the revision it
 knows reads one row, and another reads what is stamped later: templates are only ever added behind the
-last row number that was seen.
-
-Reading a sealed gallery file from end to end, for the search; every subject is checked as a whole.
+last row number that was seen. Of an encrypted file every subject is checked as a whole.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError, TemplateFormatError
-from verifykit.gallery.base import metadata_from_json
-from verifykit.gallery.index import IndexView, SlotRows
+from verifykit.gallery.base import embedding_from_blob, metadata_from_json
+from verifykit.gallery.index import IndexView, RowStore
 from verifykit.gallery.sqlite.encryption import (
     Values,
     embedding_place,
@@ -34,144 +32,20 @@ from verifykit.gallery.sqlite.rows import read_id
 from verifykit.scoring import checked_embeddings, fused_rows
 from verifykit.spec import Fusion
 
-_BATCH = 512  # see sqlite_index
-
-# LEFT JOIN, as what has lost its record must be found and not left out.
-_SUBJECTS = """
-    SELECT s.row, s.revision, s.enrolled_at, m.body, t.row, t.embedding
-    FROM subject s
-    LEFT JOIN content m ON m.row = s.metadata_content
-    LEFT JOIN template t ON t.subject = s.row
-    WHERE s.revision > ? ORDER BY s.row, t.row"""
-
-
-_Opened: TypeAlias = tuple[int, str, str, list[bytes]]
-
-
-def opened_subjects(
-    path: Path, file: sqlite3.Connection, values: Values, revision: int, last_template: int
-) -> Iterator[_Opened]:
-    """The subjects who were enrolled or appended to since a revision, in the order of their rows.
-
-    Each is checked as a whole, templates of before included; only their nonces are looked at.
-
-    Args:
-        path: The file, for messages.
-        file: In a read transaction.
-        values: The file's.
-        revision: 0 for all subjects.
-        last_template: Row number up to which embeddings are not wanted.
-
-    Yields:
-        Row number, subject id, metadata as JSON text, and the embeddings in the order of enrolment.
-
-    Raises:
-        GalleryFormatError: A subject is not what was stored, and which.
-    """
-    # The sign keeps SQLite from the index of revisions, a detour for one who reads everything.
-    query = _SUBJECTS if revision else _SUBJECTS.replace("s.revision >", "+s.revision >")
-    for row, found in groupby(_rows(file.execute(query, (revision,))), itemgetter(0)):
-        rows = list(found)
-        try:
-            yield _opened(values, rows, last_template)
-        except GalleryFormatError as error:
-            raise GalleryFormatError(
-                f"gallery {path}: {named(file, values, row)}: {error}; run `verifykit gallery check`, remove "
-                "the subject and enrol again, or restore the file from an export or a copy"
-            ) from error
-
-
-def named(file: sqlite3.Connection, values: Values, row: int) -> str:
-    """Who is in a row of a file that is damaged, for a message."""
-    try:
-        return f"subject {read_id(file, values, row)!r}"
-    except GalleryFormatError:
-        return f"the subject in row {row}, whose id is lost too"
-
-
-def _opened(values: Values, rows: list[tuple[Any, ...]], last_template: int) -> _Opened:
-    row, revision, enrolled_at, record, first, _ = rows[0]
-    if first is None:
-        raise GalleryFormatError("it has no template")
-    place = record_place(row, revision, enrolled_at, nonces([found[5] for found in rows]))
-    name, metadata = unpack_record(values.open(record, place))
-    embeddings = [
-        values.open(sealed, embedding_place(row, template, name))
-        for _, _, _, _, template, sealed in rows
-        if template > last_template
-    ]
-    return row, name.decode(), metadata.decode(), embeddings
-
-
-def _rows(cursor: sqlite3.Cursor) -> Iterator[tuple[Any, ...]]:
-    while batch := cursor.fetchmany(_BATCH):
-        yield from batch
-
+_BATCH = 512
 
 _Stored = tuple[int, object]  # the row number of a subject, and an embedding of it
 
 
-def embedding_from_blob(blob: object, embedding_size: int) -> NDArray[np.float32]:
-    """(D,) float32 from little-endian bytes.
-
-    Raises:
-        TemplateFormatError: Not bytes, or another number of them.
-    """
-    if not isinstance(blob, bytes) or len(blob) != 4 * embedding_size:
-        size = f"{len(blob)} bytes" if isinstance(blob, bytes) else type(blob).__name__
-        raise TemplateFormatError(f"an embedding has {4 * embedding_size} bytes, got {size}")
-    return np.frombuffer(blob, dtype="<f4").astype(np.float32)
-
-
-def living_text(path: Path, text: str) -> str:
-    """An id or metadata of somebody who is enrolled: neither can hold the zeros of an erasure.
-
-    Raises:
-        GalleryFormatError: It is erased, so its subject's row is of an earlier moment.
-    """
-    if "\0" in text:
-        raise GalleryFormatError(
-            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
-            "copy that was made while somebody wrote; restore it from an export"
-        )
-    return text
-
-
-def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> dict[str, Any]:
-    """The metadata of somebody who is enrolled, a fresh object at each call.
-
-    Args:
-        path: The file, for messages.
-        subject_id: Who.
-        texts: As :meth:`FileIndex.refresh` returns them.
-
-    Raises:
-        GalleryFormatError: What is stored is not a JSON object.
-    """
-    try:
-        return metadata_from_json(texts.get(subject_id, "{}"))
-    except ValueError as error:
-        raise GalleryFormatError(
-            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
-            "check`, remove the subject and enrol again"
-        ) from error
-
-
 class FileIndex:
-    """The rows of a file's subjects; :meth:`refresh` needs the caller's lock.
-
-    Args:
-        path: The file, for messages.
-        embedding_size: D.
-        fusion: What a subject's rows are.
-    """
+    """The rows of a file's subjects; :meth:`refresh` needs the caller's lock."""
 
     def __init__(self, path: Path, embedding_size: int, fusion: Fusion) -> None:
         self._path, self._embedding_size, self._fusion = path, embedding_size, fusion
         self._forget()
 
     def _forget(self) -> None:
-        self._rows = SlotRows(self._embedding_size)
+        self._rows = RowStore(self._embedding_size)
         # A subject's slot is its row number in the file, which is never given twice: the file keeps a row of
         # `subject` or `removal` for each, so the list has no more places than the file has rows.
         self._ids: list[str] = []
@@ -182,24 +56,13 @@ class FileIndex:
     def refresh(
         self, file: sqlite3.Connection, values: Values
     ) -> tuple[IndexView, Mapping[str, str]]:
-        """The file's content as the transaction sees it.
-
-        Args:
-            file: In a read transaction.
-            values: The file's.
-
-        Returns:
-            The rows, and the metadata (JSON text) of those subjects that have any.
-
-        Raises:
-            GalleryFormatError: An embedding or a subject in the file is damaged.
-        """
+        """Return the rows, and the metadata as JSON text, as the transaction sees them."""
         revision = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
         if revision != self._revision:
             try:
                 self._take_removals(file)
-                if values.sealed:
-                    self._take_sealed(file, values)
+                if values.encrypted:
+                    self._take_encrypted(file, values)
                 else:
                     self._take_subjects(file)
                     self._take_templates(file)
@@ -220,7 +83,7 @@ class FileIndex:
             self._rows.remove(row)
 
     def _id_of(self, row: int) -> str:
-        """Empty for a row that came since the last look, or came and went."""
+        """Return a known row's subject; empty for a row that came since, or came and went."""
         return self._ids[row] if 0 <= row < len(self._ids) else ""
 
     def _take_subjects(self, file: sqlite3.Connection) -> None:
@@ -234,14 +97,17 @@ class FileIndex:
             rows, subject_ids, metadata = zip(*batch, strict=True)
             living_text(self._path, "".join(subject_ids))
             for row, subject_id, text in batch if known or any(metadata) else ():
-                if text is None:
-                    self._metadata.pop(subject_id, None)
-                else:
-                    self._metadata[subject_id] = text
-                if self._fusion != "max" and row < known:
-                    self._rows.remove(row)  # its one row stands for all its templates
+                self._note(row, subject_id, text, known)
             for row, subject_id in zip(rows, subject_ids, strict=True):
                 self._ids[row] = subject_id
+
+    def _note(self, row: int, subject_id: str, metadata: str | None, known: int) -> None:
+        if metadata is None:
+            self._metadata.pop(subject_id, None)
+        else:
+            self._metadata[subject_id] = metadata
+        if self._fusion != "max" and row < known:
+            self._rows.remove(row)  # its one row represents all its templates
 
     def _make_places(self, file: sqlite3.Connection) -> None:
         first, last, made = file.execute(
@@ -272,19 +138,14 @@ class FileIndex:
         for batch in _whole_subjects(_batches(file.execute(query, (self._revision,)))):
             self._append(batch)
 
-    def _take_sealed(self, file: sqlite3.Connection, values: Values) -> None:
-        """Subjects and templates in one pass, as a subject's record answers for its templates."""
+    def _take_encrypted(self, file: sqlite3.Connection, values: Values) -> None:
+        """Read subjects and templates in one pass, as a subject's record answers for its templates."""
         known, held = len(self._ids), list[_Stored]()
         self._make_places(file)
-        for row, subject_id, metadata, embeddings in opened_subjects(
+        for row, subject_id, metadata, embeddings in _opened_subjects(
             self._path, file, values, self._revision, self._last_template
         ):
-            if metadata == "{}":
-                self._metadata.pop(subject_id, None)
-            else:
-                self._metadata[subject_id] = metadata
-            if self._fusion != "max" and row < known:
-                self._rows.remove(row)  # its one row stands for all its templates
+            self._note(row, subject_id, None if metadata == "{}" else metadata, known)
             self._ids[row] = subject_id
             held += [(row, embedding) for embedding in embeddings]
             if len(held) >= _BATCH:
@@ -300,7 +161,7 @@ class FileIndex:
         self._last_template = file.execute(newest).fetchone()[0]
 
     def _append(self, stored: Sequence[_Stored]) -> None:
-        """Templates; all those of a subject, one after the other, unless the fusion is ``max``."""
+        """Append templates; all those of a subject, one after the other, unless the fusion is ``max``."""
         owners, blobs = zip(*stored, strict=True)
         slots = np.array(owners, np.int64)
         counts = np.ones_like(slots)
@@ -338,7 +199,7 @@ def _batches(found: sqlite3.Cursor) -> Iterator[list[Any]]:
 
 
 def _whole_subjects(batches: Iterable[list[_Stored]]) -> Iterator[list[_Stored]]:
-    """The same rows, cut where a subject ends."""
+    """Yield the same rows, cut where a subject ends."""
     held: list[_Stored] = []
     for batch in batches:
         held += batch
@@ -351,3 +212,81 @@ def _whole_subjects(batches: Iterable[list[_Stored]]) -> Iterator[list[_Stored]]
             held = held[whole:]
     if held:
         yield held
+
+
+# LEFT JOIN, as what has lost its record must be found and not left out.
+_SUBJECTS = """
+    SELECT s.row, s.revision, s.enrolled_at, m.body, t.row, t.embedding
+    FROM subject s
+    LEFT JOIN content m ON m.row = s.metadata_content
+    LEFT JOIN template t ON t.subject = s.row
+    WHERE s.revision > ? ORDER BY s.row, t.row"""
+
+
+_Opened: TypeAlias = tuple[int, str, str, list[bytes]]
+
+
+def _opened_subjects(
+    path: Path, file: sqlite3.Connection, values: Values, revision: int, last_template: int
+) -> Iterator[_Opened]:
+    """Yield the subjects who were enrolled or appended to since a revision, in the order of their rows.
+
+    Each is checked as a whole; of templates up to ``last_template`` only the nonces are looked at. Yields row
+    number, subject id, metadata as JSON text, and the embeddings in the order of enrolment.
+    """
+    # The sign keeps SQLite from the index of revisions, a detour for one who reads everything.
+    query = _SUBJECTS if revision else _SUBJECTS.replace("s.revision >", "+s.revision >")
+    for row, found in groupby(
+        chain.from_iterable(_batches(file.execute(query, (revision,)))), itemgetter(0)
+    ):
+        rows = list(found)
+        try:
+            yield _opened(values, rows, last_template)
+        except GalleryFormatError as error:
+            raise GalleryFormatError(
+                f"gallery {path}: {named(file, values, row)}: {error}; run `verifykit gallery check`, remove "
+                "the subject and enrol again, or restore the file from an export or a copy"
+            ) from error
+
+
+def named(file: sqlite3.Connection, values: Values, row: int) -> str:
+    """Return who is in a row of a file that is damaged, for a message."""
+    try:
+        return f"subject {read_id(file, values, row)!r}"
+    except GalleryFormatError:
+        return f"the subject in row {row}, whose id is lost too"
+
+
+def _opened(values: Values, rows: list[tuple[Any, ...]], last_template: int) -> _Opened:
+    row, revision, enrolled_at, record, first, _ = rows[0]
+    if first is None:
+        raise GalleryFormatError("it has no template")
+    place = record_place(row, revision, enrolled_at, nonces([found[5] for found in rows]))
+    name, metadata = unpack_record(values.decrypt(record, place))
+    embeddings = [
+        values.decrypt(embedding, embedding_place(row, template, name))
+        for _, _, _, _, template, embedding in rows
+        if template > last_template
+    ]
+    return row, name.decode(), metadata.decode(), embeddings
+
+
+def living_text(path: Path, text: str) -> str:
+    """Return an enrolled subject's id or metadata: neither can hold the zeros of an erasure."""
+    if "\0" in text:
+        raise GalleryFormatError(
+            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
+            "copy that was made during a write; restore it from an export"
+        )
+    return text
+
+
+def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> dict[str, Any]:
+    """Return an enrolled subject's metadata, a fresh object at each call."""
+    try:
+        return metadata_from_json(texts.get(subject_id, "{}"))
+    except ValueError as error:
+        raise GalleryFormatError(
+            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
+            "check`, remove the subject and enrol again"
+        ) from error

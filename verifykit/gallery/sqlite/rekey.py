@@ -1,15 +1,13 @@
-"""Sealing a gallery file, or sealing it with another key, while others use it.
+"""Encrypt a gallery file, or encrypt it with another key, while others use it.
 
-Sealed copies of all values are laid into tables beside those in use, in the same file and in small
-transactions: killed at any moment, the gallery is what it was, and the next run goes on from there. Then one
-transaction takes in what has changed meanwhile and exchanges the tables. SQLite does the rest: nobody sees
-half of it, a writer who waits for the lock writes into the new tables, and ``secure_delete`` writes zeros
-over every page of the old ones.
+Encrypted copies of all values are written to tables next to those in use, in the same file and in small
+transactions: killed at any moment, the gallery is what it was, and the next run continues. Then one
+transaction takes in what has changed meanwhile and exchanges the tables. SQLite does the rest: no reader
+sees half of it, a writer who waits for the lock writes into the new tables, and ``secure_delete`` writes
+zeros over every page of the old ones.
 
-A second file, renamed over the first, would be neither: a write-ahead log belongs to the name of a file, so
-whoever has the old file open and whoever opens the new one would write to the same log.
-
-What lies in a gallery file of one subject, sealed with another key for the same rows.
+A second file, renamed over the first, would not do: a write-ahead log belongs to the name of a file, so
+those who have the old file open and those who open the new one would write to the same log.
 """
 
 from __future__ import annotations
@@ -23,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryKeyError, GalleryLockedError
-from verifykit.gallery.sqlite.connection import Connections, checked_timeout
+from verifykit.gallery.base import KeySource, RekeyReport, checked_timeout
+from verifykit.gallery.sqlite.connection import Connections
 from verifykit.gallery.sqlite.encryption import (
     Keyring,
-    KeySource,
     Values,
     crop_place,
     embedding_place,
@@ -40,7 +38,6 @@ from verifykit.gallery.sqlite.encryption import (
     salted,
     values_of,
 )
-from verifykit.gallery.sqlite.gallery import identity_of
 from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     BESIDE,
@@ -49,24 +46,15 @@ from verifykit.gallery.sqlite.rows import (
     read_metadata,
     read_templates,
 )
-from verifykit.gallery.sqlite.schema import INDEXES, TABLES, is_whole, migrate
+from verifykit.gallery.sqlite.schema import INDEXES, TABLES, identity_of, is_whole, migrate
 
 REPLACED = ("content", "subject", "template", "crop")
 """The tables that hold something of subjects."""
 
 
 @dataclass(frozen=True)
-class Resealed:
-    """Rows for the tables beside those in use.
-
-    Attributes:
-        row: The subject's.
-        revision: The subject's.
-        subject: Its row of ``subject``.
-        contents: Rows of ``content``.
-        templates: Rows of ``template``.
-        crops: Rows of ``crop``.
-    """
+class RekeyedSubject:
+    """A subject's rows for the tables next to those in use."""
 
     row: int
     revision: int
@@ -76,7 +64,7 @@ class Resealed:
     crops: list[tuple[int, int, int, bytes]]
 
 
-def resealed(
+def rekeyed_subject(
     path: Path,
     file: sqlite3.Connection,
     old: Values,
@@ -86,23 +74,8 @@ def resealed(
     enrolled_at: int | None,
     id_content: int,
     metadata_content: int,
-) -> Resealed:
-    """Open all that there is of a subject, and seal it.
-
-    Args:
-        path: The file, for messages.
-        file: In a transaction.
-        old: What opens it.
-        new: What seals it.
-        row: Of the subject's row, like the rest.
-        revision: See there.
-        enrolled_at: See there.
-        id_content: See there.
-        metadata_content: See there.
-
-    Raises:
-        GalleryFormatError: It is damaged, or was changed.
-    """
+) -> RekeyedSubject:
+    """Decrypt all that is stored of a subject, and encrypt it with the new key for the same rows."""
     try:
         subject_id = read_id(file, old, row)
         stored = read_templates(file, row)
@@ -110,7 +83,7 @@ def resealed(
         name = subject_id.encode()
         templates = [_template(old, new, row, subject_id, template) for template in stored]
         crops = [
-            (crop, row, template, new.seal(old.open(body, place), place))
+            (crop, row, template, new.encrypt(old.decrypt(body, place), place))
             for crop, template, body in file.execute(
                 "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row", (row,)
             )
@@ -122,13 +95,13 @@ def resealed(
             "remove the subject and enrol again; nothing was changed"
         ) from error
     place = record_place(row, revision, enrolled_at, nonces([t[2] for t in templates]))
-    return Resealed(
+    return RekeyedSubject(
         row,
         revision,
         (row, new.id_key(subject_id), id_content, metadata_content, revision, enrolled_at),
         [
-            (id_content, new.seal(name, id_place(row))),
-            (metadata_content, new.seal(pack_record(name, metadata.encode()), place)),
+            (id_content, new.encrypt(name, id_place(row))),
+            (metadata_content, new.encrypt(pack_record(name, metadata.encode()), place)),
         ],
         templates,
         crops,
@@ -139,13 +112,13 @@ def _template(
     old: Values, new: Values, row: int, subject_id: str, template: StoredTemplate
 ) -> tuple[int, int, bytes, bytes]:
     name, (embedding, reasons) = subject_id.encode(), template.opened(old, row, subject_id)
-    sealed = new.seal(embedding, embedding_place(row, template.row, name))
-    place = reasons_place(row, template.row, name, sealed)
-    return template.row, row, sealed, new.seal(reasons, place)
+    stored = new.encrypt(embedding, embedding_place(row, template.row, name))
+    place = reasons_place(row, template.row, name, stored)
+    return template.row, row, stored, new.encrypt(reasons, place)
 
 
-def write_resealed(file: sqlite3.Connection, subject: Resealed) -> None:
-    """Lay a subject's rows beside those in use, in place of those of an earlier revision."""
+def _write_subject(file: sqlite3.Connection, subject: RekeyedSubject) -> None:
+    """Write a subject's rows next to those in use, in place of those of an earlier revision."""
     replace = "INSERT OR REPLACE INTO sealing_"
     file.execute(f"{replace}subject VALUES (?, ?, ?, ?, ?, ?)", subject.subject)
     file.executemany(f"{replace}content VALUES (?, ?)", subject.contents)
@@ -158,46 +131,31 @@ _BATCH = 500
 Progress = Callable[[int, int], None]
 
 
-@dataclass(frozen=True)
-class SealReport:
-    """What was done.
-
-    Attributes:
-        subject_count: Subjects in the file.
-        key_fingerprint: Of the key that it is sealed with now.
-        already: The file was sealed with this key before; nothing but its log was written.
-    """
-
-    subject_count: int
-    key_fingerprint: str
-    already: bool
-
-
-def seal_gallery(
+def encrypt_gallery(
     path: str | os.PathLike[str],
     key: KeySource,
     *,
     old_key: KeySource | None = None,
     timeout_s: float = 30.0,
-    progress: Progress | None = None,
-) -> SealReport:
+    on_progress: Progress | None = None,
+) -> RekeyReport:
     """Encrypt a gallery file, or encrypt it with another key; an interrupted run is continued by another.
 
     The gallery can be read and written meanwhile. Others who have it open get GalleryKeyError from the
-    moment on at which it is sealed, unless what they gave as the key yields the new one by then. The file
+    moment on at which it is encrypted, unless what they gave as the key yields the new one by then. The file
     grows to about twice its size; later enrolments use the space.
 
     Args:
         path: The file.
-        key: The key to seal with.
-        old_key: The key that it is sealed with; None for a file in clear.
+        key: The key to encrypt with.
+        old_key: The key that it is encrypted with; None for a file in plain text.
         timeout_s: How long to wait for other writers, and in the end for readers.
-        progress: Called with the number of subjects that are copied, and of all of them.
+        on_progress: Called with the number of subjects that are copied, and of all of them.
 
     Raises:
-        GalleryKeyError: A key cannot be read, ``old_key`` is another one, or the file is encrypted and there
-            is none.
-        GalleryLockedError: Others wrote for longer than the time-out; or it is sealed, but readers kept the
+        GalleryKeyError: A key cannot be read, ``old_key`` is another one, or the file is encrypted and none
+            is given.
+        GalleryLockedError: Others wrote for longer than the timeout; or it is encrypted, but readers kept the
             old bytes from being written over, which another run does.
         GalleryFormatError: It is not a gallery, or is damaged; nothing was changed.
         GalleryError: It cannot be read or written.
@@ -207,84 +165,78 @@ def seal_gallery(
     identity_of(place, timeout_s)
     connections = Connections(place, read_only=False, timeout_s=timeout_s)
     with contextlib.closing(connections):
-        already = _is_sealed_with(connections, place, new)
+        already = _has_key(connections, place, new)
         if not already:
             if old_key is None:
-                _require_clear(connections, place)
-            _Sealing(connections, Keyring(place, old_key), new).run(progress)
+                _require_plain(connections, place)
+            _Rekeying(connections, Keyring(place, old_key), new).run(on_progress)
         if not connections.wipe_log():
             raise GalleryLockedError(
-                f"gallery {place}: it is sealed, but another process is reading, so the bytes of before are "
+                f"gallery {place}: it is encrypted, but another process is reading, so the old bytes are "
                 "still in the file: run the same command again"
             )
         with connections.reading() as file:
             count = file.execute("SELECT count(*) FROM subject").fetchone()[0]
             query = "SELECT value FROM meta WHERE key = 'key_fingerprint'"
-            return SealReport(count, file.execute(query).fetchone()[0], already)
+            return RekeyReport(count, file.execute(query).fetchone()[0], already)
 
 
-def _is_sealed_with(connections: Connections, path: Path, key: bytes) -> bool:
+def _has_key(connections: Connections, path: Path, key: bytes) -> bool:
     with connections.reading() as file:
         try:
-            return Keyring(path, key).values(file).sealed
+            return Keyring(path, key).values(file).encrypted
         except GalleryKeyError:
             return False
 
 
-def _require_clear(connections: Connections, path: Path) -> None:
+def _require_plain(connections: Connections, path: Path) -> None:
     with connections.reading() as file:
-        told = key_description(file)
-    if told["encrypted"] != "no":
+        found = key_description(file)
+    if found["encrypted"] != "no":
         raise GalleryKeyError(
-            f"gallery {path}: it is encrypted already, with key {told['key_fingerprint']}: exchange the key "
+            f"gallery {path}: it is encrypted already, with key {found['key_fingerprint']}: exchange the key "
             "with `verifykit gallery rotate-key`"
         )
 
 
-class _Sealing:
-    """One run.
-
-    Args:
-        connections: To the file.
-        keyring: How its values are read.
-        key: What they are sealed with.
-    """
+class _Rekeying:
+    """One run."""
 
     def __init__(self, connections: Connections, keyring: Keyring, key: bytes) -> None:
         self._connections, self._keyring, self._key = connections, keyring, key
         self._path = connections.path
 
-    def run(self, progress: Progress | None) -> None:
+    def run(self, on_progress: Progress | None) -> None:
         """Copy, take in what changed, and exchange."""
         with self._connections.writing() as file:
             self._keyring.values(file)
             migrate(file)
             self._begin(file)
             known = _table(file, "meta")["revision"]
-        batch = self._batch(progress)
+        batch = self._batch(on_progress)
         # What is later is taken in under the lock: a pass that waits for others to be still might not end.
         while batch and batch[0].revision <= known:
             with self._connections.writing() as file:
                 self._require_mine(file)
                 _write(file, batch)
-            batch = self._batch(progress)
+            batch = self._batch(on_progress)
         with self._connections.writing() as file:
             while batch := self._next(file):
                 _write(file, batch)
             self._require_mine(file)
             _exchange(file, self._path)
 
-    def _batch(self, progress: Progress | None) -> list[Resealed]:
+    def _batch(self, on_progress: Progress | None) -> list[RekeyedSubject]:
         with self._connections.reading() as file:
             batch = self._next(file)
             count = "SELECT (SELECT count(*) FROM sealing_subject), (SELECT count(*) FROM subject)"
             done, total = file.execute(count).fetchone()
-        if progress:
-            progress(min(done, total), total)
+        if on_progress:
+            on_progress(min(done, total), total)
         return batch
 
     def _begin(self, file: sqlite3.Connection) -> None:
-        """Go on with what a run with the same keys has laid beside, or begin anew."""
+        """Continue what a run with the same keys has written, or start again."""
         meta = _table(file, "meta")
         of = meta.get("file_salt", meta.get("id_salt"))
         there = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
@@ -304,7 +256,7 @@ class _Sealing:
         self._new = values_of(self._path, {**meta, **self._state}, self._key)
 
     def _require_mine(self, file: sqlite3.Connection) -> dict[str, Any]:
-        """What is noted of this run, unless another took its place: two keys must not be mixed."""
+        """Return the state of this run, unless another took its place: two keys must not be mixed."""
         self._keyring.values(file)
         try:
             state = _table(file, "sealing_state")
@@ -317,29 +269,29 @@ class _Sealing:
             )
         return state
 
-    def _next(self, file: sqlite3.Connection) -> list[Resealed]:
+    def _next(self, file: sqlite3.Connection) -> list[RekeyedSubject]:
         state, old = self._require_mine(file), self._keyring.values(file)
         query = (
             "SELECT row, revision, enrolled_at, id_content, metadata_content FROM subject "
             "WHERE (revision, row) > (?, ?) ORDER BY revision, row LIMIT ?"
         )
         found = file.execute(query, (state["revision"], state["row"], _BATCH)).fetchall()
-        return [resealed(self._path, file, old, self._new, *subject) for subject in found]
+        return [rekeyed_subject(self._path, file, old, self._new, *subject) for subject in found]
 
 
-def _write(file: sqlite3.Connection, batch: list[Resealed]) -> None:
-    """Lay a batch beside, but for those who have changed since it was read: they come again."""
+def _write(file: sqlite3.Connection, batch: list[RekeyedSubject]) -> None:
+    """Write a batch, except subjects who have changed since it was read: they are copied later."""
     current = "SELECT 1 FROM subject WHERE row = ? AND revision = ?"
     for subject in batch:
         if file.execute(current, (subject.row, subject.revision)).fetchone():
-            write_resealed(file, subject)
+            _write_subject(file, subject)
     last = batch[-1]
     done = "UPDATE sealing_state SET value = ? WHERE key = ?"
     file.executemany(done, [(last.revision, "revision"), (last.row, "row")])
 
 
-# What is erased keeps its row; who was removed since, or has other metadata by now, leaves none that is
-# not zero.
+# What is erased keeps its row; a subject who was removed since, or has other metadata by
+# now, leaves none that is not zero.
 _COMPLETE = (
     """INSERT OR REPLACE INTO sealing_content SELECT row, zeroblob(length(body)) FROM content
     WHERE row NOT IN (SELECT id_content FROM subject UNION ALL SELECT metadata_content FROM subject)""",
@@ -366,8 +318,8 @@ def _exchange(file: sqlite3.Connection, path: Path) -> None:
     left_out = file.execute(_LEFT_OUT).fetchone()[0]
     if left_out:
         raise GalleryFormatError(
-            f"gallery {path}: {left_out} of the subjects that an earlier run has sealed are damaged; the "
-            "gallery is as it was: seal it with another new key, which begins anew"
+            f"gallery {path}: {left_out} of the subjects that an earlier run has encrypted are damaged; the "
+            "gallery is as it was: encrypt it with another new key, which starts again"
         )
     for statement in _COMPLETE:
         file.execute(statement)

@@ -1,7 +1,4 @@
-"""The statements on a gallery file's rows; each runs inside the caller's transaction.
-
-Writing zeros over a subject, wherever a gallery file holds something of it.
-"""
+"""Read, store and erase the rows of a gallery file; each statement runs inside the caller's transaction."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import GalleryFormatError
-from verifykit.gallery.base import Entry
+from verifykit.gallery.base import Enrolment, Entry
 from verifykit.gallery.sqlite.encryption import (
     Values,
     crop_place,
@@ -26,79 +23,26 @@ from verifykit.gallery.sqlite.encryption import (
     record_place,
     unpack_record,
 )
+from verifykit.gallery.sqlite.schema import version_of
 
 BESIDE = "sealing_"
-"""What the names of the tables begin with that an unfinished sealing has laid beside those in use."""
-
-_CONTENTS = "SELECT id_content, metadata_content FROM {}subject WHERE row = ?"
-_CONTENT = "UPDATE {}content SET body = zeroblob(length(body)) WHERE row = ?"
-_TEMPLATES = (
-    "UPDATE {}template SET embedding = zeroblob(length(embedding)), "
-    "reasons = zeroblob(length(reasons)) WHERE row IN (SELECT row FROM template WHERE subject = ?)"
-)
-_CROPS = (
-    "UPDATE {}crop SET body = zeroblob(length(body)) "
-    "WHERE row IN (SELECT row FROM crop WHERE subject = ?)"
-)
-
-
-def erase(file: sqlite3.Connection, row: int, revision: int) -> int:
-    """Write zeros over a subject, leave its row number for readers, and return its template count."""
-    erase_beside(file, row)
-    count = _zero(file, "", row)
-    file.execute("DELETE FROM subject WHERE row = ?", (row,))
-    file.execute("INSERT INTO removal VALUES (?, ?)", (revision, row))
-    return count
-
-
-def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
-    """Write zeros over rows of ``content``."""
-    file.executemany(_CONTENT.format(""), [(row,) for row in rows])
-
-
-def erase_beside(file: sqlite3.Connection, row: int) -> None:
-    """Write zeros over what an unfinished sealing holds of a subject; it comes to it again."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
-        _zero(file, BESIDE, row)
-
-
-def _zero(file: sqlite3.Connection, prefix: str, row: int) -> int:
-    for contents in file.execute(_CONTENTS.format(prefix), (row,)).fetchall():
-        file.executemany(_CONTENT.format(prefix), [(content,) for content in contents])
-    file.execute(_CROPS.format(prefix), (row,))
-    return file.execute(_TEMPLATES.format(prefix), (row,)).rowcount
+"""Prefix of the tables of an unfinished encryption, next to those in use; part of the file format."""
 
 
 @dataclass(frozen=True)
 class StoredTemplate:
-    """A template's row as it lies in the file.
-
-    Attributes:
-        row: Its number.
-        embedding: Little-endian float32, or what they were sealed to.
-        reasons: A JSON list, or what it was sealed to.
-    """
+    """A template's row as it is stored: little-endian float32 and a JSON list, or both encrypted."""
 
     row: int
     embedding: bytes
     reasons: bytes
 
     def opened(self, values: Values, subject: int, subject_id: str) -> tuple[bytes, bytes]:
-        """Embedding and reasons.
-
-        Args:
-            values: The file's.
-            subject: Row number of the subject whose they should be.
-            subject_id: And the id.
-
-        Raises:
-            GalleryFormatError: They are not what was stored for this subject in this row.
-        """
+        """Return embedding and reasons, if they were stored for this subject in this row."""
         name = subject_id.encode()
         return (
-            values.open(self.embedding, embedding_place(subject, self.row, name)),
-            values.open(self.reasons, reasons_place(subject, self.row, name, self.embedding)),
+            values.decrypt(self.embedding, embedding_place(subject, self.row, name)),
+            values.decrypt(self.reasons, reasons_place(subject, self.row, name, self.embedding)),
         )
 
 
@@ -109,41 +53,93 @@ def next_revision(file: sqlite3.Connection) -> int:
 
 
 def find_row(file: sqlite3.Connection, values: Values, subject_id: str) -> int | None:
-    """A subject's row number, None when nobody is enrolled under this id.
-
-    Raises:
-        GalleryFormatError: A subject is in the place of another.
-    """
+    """Return a subject's row number, None when no subject is enrolled under this id."""
     found = file.execute(
         "SELECT s.row, i.body FROM subject s JOIN content i ON i.row = s.id_content WHERE s.id_key = ?",
         (values.id_key(subject_id),),
     ).fetchall()
-    wanted = subject_id.encode()
-    rows = [row for row, body in found if values.open(body, id_place(row)) == wanted]
+    name = subject_id.encode()
+    rows = [row for row, body in found if values.decrypt(body, id_place(row)) == name]
     return int(rows[0]) if rows else None
 
 
 def read_id(file: sqlite3.Connection, values: Values, row: int) -> str:
-    """The id of the subject in a row.
-
-    Raises:
-        GalleryFormatError: It is not what was stored there.
-    """
+    """Return the id of the subject in a row."""
     query = "SELECT i.body FROM subject s JOIN content i ON i.row = s.id_content WHERE s.row = ?"
     found = file.execute(query, (row,)).fetchone()
     if found is None:
         raise GalleryFormatError(f"the subject in row {row} has lost its id")
-    return values.open(found[0], id_place(row)).decode()
+    return values.decrypt(found[0], id_place(row)).decode()
 
 
 def read_ids(file: sqlite3.Connection, values: Values) -> list[str]:
-    """The ids of all subjects, in no order.
-
-    Raises:
-        GalleryFormatError: One of them is not what was stored.
-    """
+    """Return the ids of all subjects, in no order."""
     query = "SELECT s.row, i.body FROM subject s JOIN content i ON i.row = s.id_content"
-    return [values.open(body, id_place(row)).decode() for row, body in file.execute(query)]
+    return [values.decrypt(body, id_place(row)).decode() for row, body in file.execute(query)]
+
+
+def read_templates(file: sqlite3.Connection, row: int) -> list[StoredTemplate]:
+    """Return a subject's templates in the order of enrolment, as they are stored."""
+    query = "SELECT row, embedding, reasons FROM template WHERE subject = ? ORDER BY row"
+    return [StoredTemplate(*found) for found in file.execute(query, (row,))]
+
+
+def read_metadata(
+    file: sqlite3.Connection,
+    values: Values,
+    row: int,
+    subject_id: str,
+    stored: list[StoredTemplate],
+) -> str:
+    """Return a subject's metadata as JSON text; ``stored`` is all its templates, for the check."""
+    # A file of schema 1, which is not encrypted, has no `enrolled_at`.
+    encrypted, plain = "m.body, s.revision, s.enrolled_at", "m.body, 0, 0"
+    query = (
+        "SELECT COLUMNS FROM subject s JOIN content m ON m.row = s.metadata_content WHERE s.row = ?"
+    )
+    query = query.replace("COLUMNS", encrypted if values.encrypted else plain)
+    found = file.execute(query, (row,)).fetchone()
+    if found is None:
+        raise GalleryFormatError("its metadata are lost")
+    body, revision, enrolled_at = found
+    if not values.encrypted:
+        return str(body.decode() if isinstance(body, bytes) else body)
+    place = record_place(row, revision, enrolled_at, nonces([t.embedding for t in stored]))
+    name, metadata = unpack_record(values.decrypt(body, place))
+    if name != subject_id.encode():
+        raise GalleryFormatError("it has the id of another subject")
+    return metadata.decode()
+
+
+def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
+    """Return a subject's crops in the order of enrolment."""
+    query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
+    return [
+        values.decrypt(body, crop_place(row, template, crop, subject_id.encode()))
+        for crop, template, body in file.execute(query, (row,))
+    ]
+
+
+_SCHEMA_2 = """
+    SELECT row, enrolled_at,
+        (SELECT count(*) FROM template t WHERE t.subject = subject.row),
+        (SELECT count(*) FROM crop c WHERE c.subject = subject.row)
+    FROM subject {condition}"""
+_SCHEMA_1 = """
+    SELECT row, NULL, (SELECT count(*) FROM template t WHERE t.subject = subject.row), 0
+    FROM subject {condition}"""
+
+
+def read_enrolments(
+    file: sqlite3.Connection,
+    values: Values,
+    condition: str = "",
+    parameters: tuple[int, ...] = (),
+) -> list[tuple[int, Enrolment]]:
+    """Return row number and enrolment of every subject, in the order of first enrolment."""
+    query = _SCHEMA_1 if version_of(file) == 1 else _SCHEMA_2
+    found = file.execute(query.format(condition=condition), parameters).fetchall()
+    return [(row, Enrolment(read_id(file, values, row), *counts)) for row, *counts in found]
 
 
 def store(
@@ -154,29 +150,25 @@ def store(
     revision: int,
     enrolled_at: int,
 ) -> None:
-    """Add an entry: to the subject in this row, or with None as a new subject.
-
-    Raises:
-        GalleryFormatError: What is stored of this subject is not what was stored.
-    """
+    """Add an entry: to the subject in this row, or with None as a new subject."""
     metadata, stored = entry.metadata, list[StoredTemplate]()
     if row is None:
         row, is_new, metadata = _next(file, "subject"), True, metadata or "{}"
     else:
         is_new = False
-        if values.sealed:  # read before it is sealed again, which vouches for it
+        if values.encrypted:  # read before it is encrypted again, which vouches for it
             stored = read_templates(file, row)
             old = read_metadata(file, values, row, entry.subject_id, stored)
             metadata = old if metadata is None else metadata
     name = entry.subject_id.encode()
     added = _add_templates(file, values, row, entry)
     body = None if metadata is None else metadata.encode()
-    if body is not None and values.sealed:
+    if body is not None and values.encrypted:
         all_nonces = nonces([t.embedding for t in (*stored, *added)])
         place = record_place(row, revision, enrolled_at, all_nonces)
-        body = values.seal(pack_record(name, body), place)
+        body = values.encrypt(pack_record(name, body), place)
     if is_new:
-        id_content = _keep(file, values.seal(name, id_place(row)))
+        id_content = _keep(file, values.encrypt(name, id_place(row)))
         file.execute(
             "INSERT INTO subject (row, id_key, id_content, metadata_content, revision, enrolled_at) "
             "VALUES (?, ?, ?, ?, ?, ?)",
@@ -211,17 +203,17 @@ def _add_templates(
     for number, (vector, reasons) in enumerate(
         zip(little, entry.reasons, strict=True), start=first
     ):
-        embedding = values.seal(vector.tobytes(), embedding_place(row, number, name))
+        embedding = values.encrypt(vector.tobytes(), embedding_place(row, number, name))
         listed = json.dumps(reasons).encode()
-        sealed = values.seal(listed, reasons_place(row, number, name, embedding))
-        added.append(StoredTemplate(number, embedding, sealed))
+        stored = values.encrypt(listed, reasons_place(row, number, name, embedding))
+        added.append(StoredTemplate(number, embedding, stored))
     file.executemany(
         "INSERT INTO template (row, subject, embedding, reasons) VALUES (?, ?, ?, ?)",
         [(t.row, row, t.embedding, t.reasons) for t in added],
     )
     if entry.crops:
         crops = [
-            (number, row, t.row, values.seal(crop, crop_place(row, t.row, number, name)))
+            (number, row, t.row, values.encrypt(crop, crop_place(row, t.row, number, name)))
             for number, t, crop in zip(
                 range(_next(file, "crop"), 2**62), added, entry.crops, strict=False
             )
@@ -235,65 +227,47 @@ def _keep(file: sqlite3.Connection, body: bytes) -> int | None:
 
 
 def _next(file: sqlite3.Connection, table: str) -> int:
-    """The row number that AUTOINCREMENT gives next: values are sealed before they have it."""
+    """Return the row number that AUTOINCREMENT gives next: values are encrypted for it before."""
     query = "SELECT seq FROM sqlite_sequence WHERE name = ?"
     found = file.execute(query, (table,)).fetchone()
     return found[0] + 1 if found else 1
 
 
-def read_templates(file: sqlite3.Connection, row: int) -> list[StoredTemplate]:
-    """A subject's templates in the order of enrolment, as they lie in the file."""
-    query = "SELECT row, embedding, reasons FROM template WHERE subject = ? ORDER BY row"
-    return [StoredTemplate(*found) for found in file.execute(query, (row,))]
+_CONTENTS = "SELECT id_content, metadata_content FROM {}subject WHERE row = ?"
+_CONTENT = "UPDATE {}content SET body = zeroblob(length(body)) WHERE row = ?"
+_TEMPLATES = (
+    "UPDATE {}template SET embedding = zeroblob(length(embedding)), "
+    "reasons = zeroblob(length(reasons)) WHERE row IN (SELECT row FROM template WHERE subject = ?)"
+)
+_CROPS = (
+    "UPDATE {}crop SET body = zeroblob(length(body)) "
+    "WHERE row IN (SELECT row FROM crop WHERE subject = ?)"
+)
 
 
-def read_metadata(
-    file: sqlite3.Connection,
-    values: Values,
-    row: int,
-    subject_id: str,
-    stored: list[StoredTemplate],
-) -> str:
-    """A subject's metadata as JSON text.
-
-    Args:
-        file: In a transaction.
-        values: The file's.
-        row: The subject's.
-        subject_id: The subject's, as the row's id says.
-        stored: All its templates.
-
-    Raises:
-        GalleryFormatError: Sealed, and the subject's templates, revision, time of enrolment, id or
-            metadata are not those that were stored together; or there is none.
-    """
-    # A file of schema 1, which is not sealed, has no `enrolled_at`.
-    sealed, clear = "m.body, s.revision, s.enrolled_at", "m.body, 0, 0"
-    query = (
-        "SELECT COLUMNS FROM subject s JOIN content m ON m.row = s.metadata_content WHERE s.row = ?"
-    )
-    query = query.replace("COLUMNS", sealed if values.sealed else clear)
-    found = file.execute(query, (row,)).fetchone()
-    if found is None:
-        raise GalleryFormatError("its metadata are lost")
-    body, revision, enrolled_at = found
-    if not values.sealed:
-        return str(body.decode() if isinstance(body, bytes) else body)
-    place = record_place(row, revision, enrolled_at, nonces([t.embedding for t in stored]))
-    name, metadata = unpack_record(values.open(body, place))
-    if name != subject_id.encode():
-        raise GalleryFormatError("it has the id of another subject")
-    return metadata.decode()
+def erase(file: sqlite3.Connection, row: int, revision: int) -> int:
+    """Write zeros over a subject, leave its row number for readers, and return its template count."""
+    erase_beside(file, row)
+    count = _zero(file, "", row)
+    file.execute("DELETE FROM subject WHERE row = ?", (row,))
+    file.execute("INSERT INTO removal VALUES (?, ?)", (revision, row))
+    return count
 
 
-def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
-    """A subject's crops in the order of enrolment.
+def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
+    """Write zeros over rows of ``content``."""
+    file.executemany(_CONTENT.format(""), [(row,) for row in rows])
 
-    Raises:
-        GalleryFormatError: One of them is not what was stored for this subject.
-    """
-    query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
-    return [
-        values.open(body, crop_place(row, template, crop, subject_id.encode()))
-        for crop, template, body in file.execute(query, (row,))
-    ]
+
+def erase_beside(file: sqlite3.Connection, row: int) -> None:
+    """Write zeros over what an unfinished encryption holds of a subject; it copies it again."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
+        _zero(file, BESIDE, row)
+
+
+def _zero(file: sqlite3.Connection, prefix: str, row: int) -> int:
+    for contents in file.execute(_CONTENTS.format(prefix), (row,)).fetchall():
+        file.executemany(_CONTENT.format(prefix), [(content,) for content in contents])
+    file.execute(_CROPS.format(prefix), (row,))
+    return file.execute(_TEMPLATES.format(prefix), (row,)).rowcount

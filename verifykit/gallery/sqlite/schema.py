@@ -1,19 +1,16 @@
-"""The schema of a gallery file: making one, and reading what one says about itself.
-
-The tables of a gallery file: their shape, their migration, and whether they are of one moment.
-"""
+"""The tables of a gallery file: making them, migrating them, and reading what a file says about itself."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from verifykit.errors import GalleryError, GalleryFormatError, TemplateMismatchError
-from verifykit.gallery.sqlite.connection import connect, set_wal, translated
+from verifykit import _sqlite
+from verifykit.errors import GalleryError, GalleryFormatError
+from verifykit.gallery.base import GalleryIdentity
+from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
 from verifykit.gallery.sqlite.encryption import salted
 
 APPLICATION_ID = 0x564B4701
@@ -25,7 +22,7 @@ SCHEMA_VERSION = 2
 # `content` (subject ids, metadata), `template` and `crop` are only appended to, and erased by writing zeros
 # over the row, which stays: when SQLite rebalances a page after an insertion or deletion in the middle, it
 # leaves copies of moved rows in the page's unused space, where secure_delete does not reach. Everything
-# else is integers. `id_key` is a keyed hash, see sqlite_values. `crop` is filled in sealed files only.
+# else is integers. `id_key` is a keyed hash, see encryption. `crop` is filled in encrypted files only.
 TABLES = {
     "meta": "(key TEXT PRIMARY KEY, value NOT NULL) WITHOUT ROWID",
     "content": "(row INTEGER PRIMARY KEY AUTOINCREMENT, body BLOB NOT NULL)",
@@ -56,7 +53,7 @@ INDEXES = (
     "CREATE INDEX crop_subject ON crop (subject)",
 )
 
-# The subjects as one reads them; not in sealed files.
+# The subjects as one reads them; not in encrypted files.
 _VIEW = """CREATE VIEW enrolled AS
     SELECT s.row AS row, s.revision AS revision, CAST(i.body AS TEXT) AS subject_id,
         CAST(m.body AS TEXT) AS metadata
@@ -101,34 +98,13 @@ _WHOLE_CROPS = """,
         (SELECT count(*) FROM crop INDEXED BY crop_subject) = made.crop"""
 
 
-def create_tables(file: sqlite3.Connection, *, sealed: bool) -> None:
-    """Make the tables of an empty file.
-
-    Args:
-        file: In a write transaction.
-        sealed: Whether values will be sealed.
-    """
-    for name, columns in TABLES.items():
-        file.execute(f"CREATE TABLE {name} {columns}")
-    for statement in INDEXES:
-        file.execute(statement)
-    if not sealed:
-        file.execute(_VIEW)
-    file.execute(f"PRAGMA application_id={APPLICATION_ID}")
-    file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-
-
 def version_of(file: sqlite3.Connection) -> int:
-    """The number of the file's schema."""
-    return int(file.execute("PRAGMA user_version").fetchone()[0])
+    """Return the number of the file's schema."""
+    return _sqlite.pragma(file, "user_version")
 
 
 def migrate(file: sqlite3.Connection) -> None:
-    """Bring a file of schema 1 to the present one, with the transaction that writes to it.
-
-    Args:
-        file: In a write transaction.
-    """
+    """Bring a file of schema 1 to the present one, with the transaction that writes to it."""
     if version_of(file) == 1:
         for statement in _MIGRATION:
             file.execute(statement)
@@ -136,54 +112,20 @@ def migrate(file: sqlite3.Connection) -> None:
 
 
 def is_whole(file: sqlite3.Connection) -> bool:
-    """Whether the tables are of one moment."""
+    """Return whether the tables are of one moment."""
     crops = _WHOLE_CROPS if version_of(file) > 1 else ""
     return all(file.execute(_WHOLE.format(crops=crops)).fetchone())
 
 
-@dataclass(frozen=True)
-class FileIdentity:
-    """What a gallery file says about itself.
-
-    Attributes:
-        spec_digest: Digest of the model whose templates it holds.
-        embedding_size: D.
-        model: That model's name, for people; may be empty.
-        created: ISO 8601, UTC.
-    """
-
-    spec_digest: str
-    embedding_size: int
-    model: str
-    created: str
-
-
-def create_file(
-    path: Path, identity: FileIdentity, timeout_s: float, key: bytes | None = None
-) -> None:
+def create_file(path: Path, identity: GalleryIdentity, timeout_s: float, key: bytes | None) -> None:
     """Make the file if there is none, or if it is empty; safe when two processes do it at once.
 
     Only its owner can read and write it: embeddings are biometric data.
-
-    Args:
-        path: The file.
-        identity: What it will say about itself.
-        timeout_s: How long to wait for another process.
-        key: Seal what it will hold with this key.
-
-    Raises:
-        GalleryKeyError: The extra ``encrypt`` is not installed.
-        GalleryError: The folder is missing or cannot be written, or the disk is full.
-        GalleryFormatError: There is a file, and it is not an SQLite database.
-        GalleryLockedError: Another process held it for longer than the time-out.
     """
     if not path.parent.is_dir():
         raise GalleryError(f"gallery {path}: folder {path.parent} does not exist; make it first")
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        _sync_folder(path.parent)
-    except FileExistsError:
-        pass
+        _sqlite.make_private_file(path)
     except OSError as error:
         raise GalleryError(
             f"gallery {path}: it cannot be made in this folder: {error.strerror}; choose another "
@@ -191,73 +133,56 @@ def create_file(
         ) from error
     connection = connect(path, read_only=False, timeout_s=timeout_s)
     with contextlib.closing(connection), translated(path):
-        if not _is_fresh(connection):
+        if not _sqlite.is_fresh(connection):
             return
         connection.execute("PRAGMA page_size=8192").fetchall()
-        set_wal(connection, timeout_s)
-        connection.execute("BEGIN IMMEDIATE")
-        if _is_fresh(connection):  # another process may have been quicker
-            create_tables(connection, sealed=key is not None)
-            values = {
-                "spec_digest": identity.spec_digest,
-                "embedding_size": identity.embedding_size,
-                "model": identity.model,
-                "created": identity.created or _now(),
-                "revision": 0,
-            }
-            values |= salted(values, key)
-            connection.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
-        connection.execute("COMMIT")
+        _sqlite.set_wal(connection, timeout_s)
+        with _sqlite.writing(connection):
+            if _sqlite.is_fresh(connection):  # another process may have been quicker
+                _create_tables(connection, identity, key)
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+def _create_tables(file: sqlite3.Connection, identity: GalleryIdentity, key: bytes | None) -> None:
+    for name, columns in TABLES.items():
+        file.execute(f"CREATE TABLE {name} {columns}")
+    for statement in INDEXES:
+        file.execute(statement)
+    if key is None:
+        file.execute(_VIEW)
+    file.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    values = {
+        "spec_digest": identity.spec_digest,
+        "embedding_size": identity.embedding_size,
+        "model": identity.model,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "revision": 0,
+    }
+    values |= salted(values, key)
+    file.executemany("INSERT INTO meta VALUES (?, ?)", values.items())
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in a folder durable; systems that cannot open a folder do it by themselves."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _is_fresh(connection: sqlite3.Connection) -> bool:
-    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-    return not tables and not _application_id(connection)
-
-
-def _application_id(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA application_id").fetchone()[0])
-
-
-def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
-    """What the file says about itself.
-
-    Raises:
-        GalleryFormatError: Not a gallery, not finished, damaged, of a newer schema, or a copy that was
-            made while somebody wrote.
-    """
+def read_identity(file: sqlite3.Connection, path: Path) -> GalleryIdentity:
+    """Return what the file says about itself, if it is a gallery of one moment; it keeps no fusion."""
     with translated(path):
-        if _application_id(connection) != APPLICATION_ID:
+        if _sqlite.pragma(file, "application_id") != APPLICATION_ID:
             raise GalleryFormatError(
-                f"gallery {path}: this is not a verifykit gallery; give another path"
+                f"gallery {path}: this is not a verifykit gallery; choose another path"
             )
-        version = version_of(connection)
+        version = version_of(file)
         if not 1 <= version <= SCHEMA_VERSION:
             raise GalleryFormatError(
                 f"gallery {path}: it has schema {version}, this verifykit reads 1 to {SCHEMA_VERSION}: "
                 "install the verifykit that wrote it"
             )
-        values = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+        values = dict(file.execute("SELECT key, value FROM meta").fetchall())
     try:
-        identity = FileIdentity(
+        identity = GalleryIdentity(
             str(values["spec_digest"]),
             int(values["embedding_size"]),
-            str(values["model"]),
-            str(values["created"]),
+            model=str(values["model"]),
+            created=str(values["created"]),
+            version=version,
         )
         salt = values["file_salt" if "file_salt" in values else "id_salt"]
         sound = isinstance(values["revision"], int) and isinstance(salt, bytes)
@@ -266,20 +191,20 @@ def read_identity(connection: sqlite3.Connection, path: Path) -> FileIdentity:
     if identity.embedding_size < 1 or not identity.spec_digest or not sound:
         raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
     with translated(path):
-        whole = is_whole(connection)
+        whole = is_whole(file)
     if not whole:
         raise GalleryFormatError(
-            f"gallery {path}: its parts are of different moments, as in a copy that was made while somebody "
-            "wrote: export the original (verifykit gallery export), or copy it when nobody has it open"
+            f"gallery {path}: its parts are of different moments, as in a copy that was made during a "
+            "write: export the original (verifykit gallery export), or copy it when no process has it open"
         )
     return identity
 
 
 def is_finished(path: Path) -> bool:
-    """Whether there surely is a gallery; not so when one is being made, or its maker was killed.
+    """Return whether there surely is a gallery; not so when one is being made, or its maker was killed.
 
     Looks at the file's first bytes only, so a gallery whose first changes are still in the log may be
-    told to be unfinished: :func:`create_file` then finds it whole.
+    reported as unfinished: :func:`create_file` then finds it whole.
     """
     try:
         with path.open("rb") as file:
@@ -290,24 +215,9 @@ def is_finished(path: Path) -> bool:
     return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
 
 
-def require_model(
-    path: Path, identity: FileIdentity, spec_digest: str, embedding_size: int, model: str
-) -> None:
-    """Whether a file was made with this model.
-
-    Raises:
-        TemplateMismatchError: It was made with another.
-        GalleryFormatError: The digest agrees but the length of an embedding does not.
-    """
-    if identity.spec_digest != spec_digest:
-        raise TemplateMismatchError(
-            f"gallery {path} holds templates of model {identity.model or 'without a name'} "
-            f"({identity.spec_digest[:12]}), not of {model or 'this one'} ({spec_digest[:12]}), and the "
-            "two cannot be compared: open it with that model, or enrol the subjects again into a new "
-            "gallery"
-        )
-    if identity.embedding_size != embedding_size:
-        raise GalleryFormatError(
-            f"gallery {path} holds embeddings of {identity.embedding_size} values, the model makes "
-            f"{embedding_size}: the file is damaged"
-        )
+def identity_of(path: Path, timeout_s: float) -> GalleryIdentity:
+    """Return what a file says about itself; takes no key."""
+    require_file(path)
+    connections = Connections(path, read_only=True, timeout_s=timeout_s)
+    with contextlib.closing(connections), connections.reading() as file:
+        return read_identity(file, path)

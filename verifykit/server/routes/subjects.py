@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from bisect import bisect_right
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from starlette.responses import Response
 
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
 from verifykit.gallery import Gallery
+from verifykit.gallery.base import subject_page
 from verifykit.server.dependencies import Caller, Record, require, service_of
 from verifykit.server.schemas import (
     EnrolQuestion,
@@ -179,10 +179,9 @@ class _Enrolment:
 
 
 def _page(gallery: Gallery, after: str | None, limit: int) -> dict[str, Any]:
-    ids = list(gallery.subject_ids())
-    start = 0 if after is None else bisect_right(ids, after)
+    ids = subject_page(gallery, after, limit + 1)
     rows = []
-    for subject_id in ids[start : start + limit]:
+    for subject_id in ids[:limit]:
         with suppress(SubjectNotFoundError):  # erased since
             subject = gallery.get(subject_id)
             rows.append(
@@ -192,8 +191,7 @@ def _page(gallery: Gallery, after: str | None, limit: int) -> dict[str, Any]:
                     "metadata": dict(subject.metadata),
                 }
             )
-    is_last = start + limit >= len(ids)
-    return {"subjects": rows, "next": None if is_last else ids[start + limit - 1]}
+    return {"subjects": rows, "next": ids[limit - 1] if len(ids) > limit else None}
 
 
 def _shown(gallery: Gallery, subject_id: str) -> dict[str, Any]:

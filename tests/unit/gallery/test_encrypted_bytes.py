@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.unit.gallery.files import file_bytes, reopen, run_python, templates, units
-from verifykit.gallery import SqliteGallery, seal_gallery
+from verifykit.gallery import SqliteGallery, encrypt_gallery
 
 KEY = bytes(range(32))
 PEOPLE = 60
@@ -38,7 +38,7 @@ def found_in(content: bytes, pieces: list[bytes]) -> list[bytes]:
 LIFE = """
     import logging, signal, sqlite3
     from verifykit.types import Template
-    from tests.unit.gallery.test_sealed_bytes import KEY, PEOPLE, name_of
+    from tests.unit.gallery.test_encrypted_bytes import KEY, PEOPLE, name_of
 
     logging.basicConfig(level=logging.DEBUG)
     for run in range(2):
@@ -122,7 +122,7 @@ def test_encrypting_a_file_leaves_nothing_of_it_in_clear(path: Path) -> None:
             gallery.add(name_of(i), templates(1000 + i, 2), {"note": f"secret of {i:05}"})
             gallery.remove(name_of(i + 1))
         assert found_in(file_bytes(path), secrets_of(range(PEOPLE)))
-        seal_gallery(path, KEY)
+        encrypt_gallery(path, KEY)
         assert found_in(file_bytes(path), secrets_of(range(PEOPLE))) == []
     assert found_in(file_bytes(path), secrets_of(range(PEOPLE))) == []
     with reopen(path, key=KEY) as again:
@@ -141,5 +141,5 @@ def test_the_keyed_hashes_of_a_file_in_clear_go_when_it_is_encrypted(path: Path)
     connection.close()
     stored = [number.to_bytes(8, "big", signed=True) for (number,) in hashes]
     assert len(found_in(file_bytes(path), [salt, *stored])) == 201
-    seal_gallery(path, KEY)
+    encrypt_gallery(path, KEY)
     assert found_in(file_bytes(path), [salt, *stored]) == []

@@ -1,4 +1,4 @@
-"""Keys, and values sealed for one place, against the standards they follow."""
+"""Keys, and values encrypted for one place, against the standards they follow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from verifykit.errors import GalleryFormatError, GalleryKeyError
 from verifykit.gallery import key_fingerprint, new_key_file
-from verifykit.gallery.sqlite.encryption import KeySource, Sealer, read_key
+from verifykit.gallery.sqlite.encryption import EncryptedValues, KeySource, read_key
 
 KEY, SALT = bytes(range(32)), bytes(range(16))
 
@@ -27,47 +27,53 @@ def hkdf(key: bytes, salt: bytes, info: bytes) -> bytes:
 
 
 def test_a_value_is_aes_gcm_with_a_key_of_hkdf_and_its_place_as_associated_data() -> None:
-    sealed = Sealer(KEY, SALT).seal(b"embedding", b"place")
+    encrypted = EncryptedValues(KEY, SALT).encrypt(b"embedding", b"place")
     key = hkdf(KEY, SALT, b"verifykit gallery 2 values")
-    assert AESGCM(key).decrypt(sealed[:12], sealed[12:], b"place") == b"embedding"
-    assert len(sealed) == 12 + len(b"embedding") + 16
-    again = Sealer(KEY, SALT)
-    assert again.open(sealed, b"place") == b"embedding"
-    assert again.seal(b"embedding", b"place")[:12] != sealed[:12]
+    assert AESGCM(key).decrypt(encrypted[:12], encrypted[12:], b"place") == b"embedding"
+    assert len(encrypted) == 12 + len(b"embedding") + 16
+    again = EncryptedValues(KEY, SALT)
+    assert again.decrypt(encrypted, b"place") == b"embedding"
+    assert again.encrypt(b"embedding", b"place")[:12] != encrypted[:12]
 
 
 def test_ids_are_hashed_with_a_key_of_their_own_for_each_file() -> None:
     key = hkdf(KEY, SALT, b"verifykit gallery 2 subject ids")
     digest = hashlib.blake2b("ålice".encode(), digest_size=8, key=key).digest()
-    assert Sealer(KEY, SALT).id_key("ålice") == int.from_bytes(digest, "little", signed=True)
-    assert Sealer(KEY, SALT).id_key("a") != Sealer(KEY, SALT[::-1]).id_key("a")
+    assert EncryptedValues(KEY, SALT).id_key("ålice") == int.from_bytes(
+        digest, "little", signed=True
+    )
+    assert EncryptedValues(KEY, SALT).id_key("a") != EncryptedValues(KEY, SALT[::-1]).id_key("a")
 
 
 def test_a_fingerprint_is_of_the_key_and_not_of_the_file() -> None:
     wanted = hkdf(KEY, b"", b"verifykit gallery 2 fingerprint")[:8].hex()
-    assert Sealer(KEY, SALT).fingerprint == Sealer(KEY, SALT[::-1]).fingerprint == wanted
+    assert (
+        EncryptedValues(KEY, SALT).fingerprint
+        == EncryptedValues(KEY, SALT[::-1]).fingerprint
+        == wanted
+    )
     assert key_fingerprint(KEY) == wanted != key_fingerprint(bytes(32))
 
 
 def test_nothing_that_was_changed_opens() -> None:
-    sealer = Sealer(KEY, SALT)
-    sealed = sealer.seal(b"embedding", b"place")
-    for bit in range(8 * len(sealed)):
-        changed = bytearray(sealed)
+    encrypting = EncryptedValues(KEY, SALT)
+    encrypted = encrypting.encrypt(b"embedding", b"place")
+    for bit in range(8 * len(encrypted)):
+        changed = bytearray(encrypted)
         changed[bit // 8] ^= 1 << bit % 8
         with pytest.raises(GalleryFormatError):
-            sealer.open(bytes(changed), b"place")
-    for cut in range(len(sealed)):
+            encrypting.decrypt(bytes(changed), b"place")
+    for cut in range(len(encrypted)):
         with pytest.raises(GalleryFormatError):
-            sealer.open(sealed[:cut], b"place")
+            encrypting.decrypt(encrypted[:cut], b"place")
     for wrong in ("text", 7, None):
         with pytest.raises(GalleryFormatError):
-            sealer.open(wrong, b"place")  # type: ignore[arg-type]
-    for other in (Sealer(KEY, SALT[::-1]), Sealer(KEY[::-1], SALT)):
+            encrypting.decrypt(wrong, b"place")  # type: ignore[arg-type]
+    for other in (EncryptedValues(KEY, SALT[::-1]), EncryptedValues(KEY[::-1], SALT)):
         with pytest.raises(GalleryFormatError):
-            other.open(sealed, b"place")
+            other.decrypt(encrypted, b"place")
     with pytest.raises(GalleryFormatError):
-        sealer.open(sealed, b"plac")
+        encrypting.decrypt(encrypted, b"plac")
 
 
 def test_a_key_is_read_from_wherever_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,8 +97,8 @@ def test_a_key_is_read_from_wherever_it_is(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize(
     ("source", "message"),
     [
-        (b"short", "the key is no key: 32 bytes are wanted, got 5 bytes"),
-        (lambda: "text", "callable returned is no key: 32 bytes are wanted, got str"),
+        (b"short", "the key is not a key: 32 bytes are required, got 5 bytes"),
+        (lambda: "text", "callable returned is not a key: 32 bytes are required, got str"),
         ("env:NO_SUCH_KEY", "variable NO_SUCH_KEY holds no key"),
         ("/no/such/key", "key file /no/such/key: No such file or directory"),
     ],
@@ -151,4 +157,4 @@ def test_a_new_key_file_is_for_its_owner_and_never_written_over(tmp_path: Path) 
 def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.ciphers.aead", None)
     with pytest.raises(GalleryKeyError, match=r"verifykit-sdk\[encrypt\]"):
-        Sealer(KEY, SALT)
+        EncryptedValues(KEY, SALT)

@@ -1,4 +1,4 @@
-"""A sealing that was interrupted, or disturbed by another: it goes on, and nothing is lost."""
+"""An encryption that was interrupted, or disturbed by another: it goes on, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 
 from tests.unit.gallery.files import file_bytes, people, reopen, templates
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryKeyError
-from verifykit.gallery import seal_gallery
-from verifykit.gallery.sqlite import rekey as sqlite_sealing
+from verifykit.gallery import encrypt_gallery
+from verifykit.gallery.sqlite import rekey
 
 KEY, OTHER, THIRD = bytes(range(32)), bytes(32), b"3" * 32
 
@@ -32,7 +32,7 @@ def stop_at(batch: int) -> Callable[[int, int], None]:
 
 @pytest.fixture(autouse=True)
 def _small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_sealing, "_BATCH", 5)
+    monkeypatch.setattr(rekey, "_BATCH", 5)
 
 
 @pytest.mark.parametrize("rotate", [False, True])
@@ -42,9 +42,9 @@ def test_an_interrupted_run_is_continued_and_loses_no_change(
 ) -> None:
     old, new = (OTHER, KEY) if rotate else (None, KEY)
     if rotate:
-        seal_gallery(full, OTHER)
+        encrypt_gallery(full, OTHER)
     with pytest.raises(StopError):
-        seal_gallery(full, new, old_key=old, progress=stop_at(batch))
+        encrypt_gallery(full, new, old_key=old, on_progress=stop_at(batch))
     with reopen(full, key=old) as gallery:
         assert gallery.info()["sealing_unfinished"]
         gallery.add("s2", templates(400), {"changed": True})
@@ -56,14 +56,14 @@ def test_an_interrupted_run_is_continued_and_loses_no_change(
         assert gallery.check() == []
         before = people(gallery)
     read: list[int] = []
-    original = sqlite_sealing.resealed
+    original = rekey.rekeyed_subject
 
     def counting(*arguments: object) -> object:
         read.append(arguments[4])  # type: ignore[arg-type]
         return original(*arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(sqlite_sealing, "resealed", counting)
-    seal_gallery(full, new, old_key=old)
+    monkeypatch.setattr(rekey, "rekeyed_subject", counting)
+    encrypt_gallery(full, new, old_key=old)
     assert len(read) == len(
         set(read)
     )  # each subject once, and of those before the cut the changed ones
@@ -79,8 +79,8 @@ def test_with_another_key_it_begins_anew(full: Path) -> None:
         before = people(gallery)
     for key in (KEY, OTHER):
         with pytest.raises(StopError):
-            seal_gallery(full, key, progress=stop_at(3))
-    seal_gallery(full, THIRD)
+            encrypt_gallery(full, key, on_progress=stop_at(3))
+    encrypt_gallery(full, THIRD)
     with reopen(full, key=THIRD) as gallery:
         assert gallery.check() == []
         assert people(gallery) == before
@@ -95,17 +95,17 @@ def test_two_runs_with_two_keys_do_not_mix(full: Path, finishes: bool) -> None:
     def other_run(done: int, total: int) -> None:
         calls.append(done)
         if len(calls) == 3 and finishes:
-            seal_gallery(full, OTHER)
+            encrypt_gallery(full, OTHER)
         elif len(calls) == 3:
             with pytest.raises(StopError):
-                seal_gallery(full, OTHER, progress=stop_at(2))
+                encrypt_gallery(full, OTHER, on_progress=stop_at(2))
 
     wanted = (
         (GalleryKeyError, "no key was given") if finishes else (GalleryError, "at the same time")
     )
     with pytest.raises(wanted[0], match=wanted[1]):
-        seal_gallery(full, KEY, progress=other_run)
-    assert seal_gallery(full, OTHER).already is finishes
+        encrypt_gallery(full, KEY, on_progress=other_run)
+    assert encrypt_gallery(full, OTHER).already is finishes
     with reopen(full, key=OTHER) as gallery:
         assert gallery.check() == []
         assert people(gallery) == before
@@ -121,25 +121,25 @@ def test_what_was_laid_beside_and_damaged_replaces_nothing(full: Path) -> None:
         "UPDATE sealing_state SET value = 10000 WHERE key = 'revision'",
     ):
         with pytest.raises(StopError):
-            seal_gallery(full, KEY, progress=stop_at(3))
+            encrypt_gallery(full, KEY, on_progress=stop_at(3))
         connection = sqlite3.connect(full)
         connection.execute(damage)
         connection.commit()
         connection.close()
-        with pytest.raises(GalleryFormatError, match="begins anew"):
-            seal_gallery(full, KEY)
+        with pytest.raises(GalleryFormatError, match="starts again"):
+            encrypt_gallery(full, KEY)
         with reopen(full) as gallery:
             assert people(gallery) == before
         with pytest.raises(StopError):
-            seal_gallery(full, OTHER, progress=stop_at(0))
-    seal_gallery(full, OTHER)
+            encrypt_gallery(full, OTHER, on_progress=stop_at(0))
+    encrypt_gallery(full, OTHER)
     with reopen(full, key=OTHER) as gallery:
         assert people(gallery) == before
 
 
 def test_what_is_removed_meanwhile_is_erased_beside_too(full: Path) -> None:
     with pytest.raises(StopError):
-        seal_gallery(full, KEY, progress=stop_at(5))
+        encrypt_gallery(full, KEY, on_progress=stop_at(5))
 
     def laid_beside() -> list[bytes]:
         connection = sqlite3.connect(full)
@@ -151,11 +151,11 @@ def test_what_is_removed_meanwhile_is_erased_beside_too(full: Path) -> None:
         connection.close()
         return [blob for (blob,) in found]
 
-    sealed = laid_beside()
-    assert len(sealed) == 4
-    assert all(map(any, sealed))
+    encrypted = laid_beside()
+    assert len(encrypted) == 4
+    assert all(map(any, encrypted))
     with reopen(full) as gallery:
         gallery.remove("s1")
         assert not any(map(any, laid_beside()))
         content = file_bytes(full)
-        assert not [blob for blob in sealed if blob in content]
+        assert not [blob for blob in encrypted if blob in content]

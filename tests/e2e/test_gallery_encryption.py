@@ -12,7 +12,7 @@ import pytest
 
 from tests.unit.gallery.files import file_bytes, reopen, run_python, templates, units
 from verifykit.errors import GalleryKeyError
-from verifykit.gallery import seal_gallery
+from verifykit.gallery import encrypt_gallery
 
 PEOPLE = 400
 KEYS = [bytes([number]) * 32 for number in range(3)]
@@ -21,9 +21,9 @@ KEYS = [bytes([number]) * 32 for number in range(3)]
 # Between two of them somebody is enrolled, somebody gets another template, and somebody is removed.
 SEAL_UNTIL_DONE = """
     import random, signal, sys, time
-    from verifykit.gallery import seal_gallery
+    from verifykit.gallery import encrypt_gallery
     from verifykit.gallery.sqlite import rekey
-    from tests.e2e.test_gallery_sealing import KEYS
+    from tests.e2e.test_gallery_encryption import KEYS
 
     rekey._BATCH = 20
     seed, old, new = int(sys.argv[2]), *(KEYS[int(n)] if n != "-" else None for n in sys.argv[3:5])
@@ -31,7 +31,7 @@ SEAL_UNTIL_DONE = """
     while True:
         child = os.fork()
         if child == 0:
-            seal_gallery(PATH, new, old_key=old, timeout_s=60)
+            encrypt_gallery(PATH, new, old_key=old, timeout_s=60)
             os._exit(0)
         time.sleep(chance.uniform(0.0, longest))
         os.kill(child, signal.SIGKILL)
@@ -40,7 +40,7 @@ SEAL_UNTIL_DONE = """
             with reopen(PATH, key=old, read_only=True) as gallery:
                 assert gallery.check() == []
         except GalleryError:
-            break  # it is sealed; or the kill came between that and the end
+            break  # it is encrypted; or the kill came between that and the end
         assert status == signal.SIGKILL, status
         kills += 1
         longest *= 1.15
@@ -52,7 +52,7 @@ SEAL_UNTIL_DONE = """
 """
 
 
-def seal_until_done(path: Path, seed: int, old: int | None, new: int) -> int:
+def encrypt_until_done(path: Path, seed: int, old: int | None, new: int) -> int:
     code = textwrap.dedent(
         """
         import os, sys
@@ -106,8 +106,8 @@ def test_killed_at_any_moment_it_is_what_it_was_and_the_next_run_goes_on(
     with reopen(path) as gallery:
         for i in range(PEOPLE):
             gallery.add(f"s{i}", templates(i, 2), {"n": i})
-    kills = first = seal_until_done(path, seed, None, 0)
-    report = seal_gallery(path, KEYS[0])  # empties the log, if the last kill came before that
+    kills = first = encrypt_until_done(path, seed, None, 0)
+    report = encrypt_gallery(path, KEYS[0])  # empties the log, if the last kill came before that
     assert report.already
     require_people(path, KEYS[0], kills)
     assert not [i for i in range(PEOPLE) if units(i, 2).tobytes()[16:32] in file_bytes(path)]
@@ -120,8 +120,8 @@ def test_killed_at_any_moment_it_is_what_it_was_and_the_next_run_goes_on(
             gallery.remove(f"s{11 + i}")
             gallery.add(f"s{11 + i}", templates(11 + i, 2), {"n": 11 + i})
             gallery.add(f"s{101 + i}", templates(101 + i, 2), {"n": 101 + i})
-    kills = seal_until_done(path, 100 + seed, 0, 1)
-    seal_gallery(path, KEYS[1], old_key=KEYS[0])
+    kills = encrypt_until_done(path, 100 + seed, 0, 1)
+    encrypt_gallery(path, KEYS[1], old_key=KEYS[0])
     require_people(path, KEYS[1], kills)
     assert first + kills > 4, "hardly any kill came before the end"
 
@@ -129,28 +129,28 @@ def test_killed_at_any_moment_it_is_what_it_was_and_the_next_run_goes_on(
 WRITE_AND_SEAL = """
     import time
     from multiprocessing import get_context
-    from tests.e2e.test_gallery_sealing import KEYS
+    from tests.e2e.test_gallery_encryption import KEYS
     from verifykit.errors import GalleryKeyError
-    from verifykit.gallery import seal_gallery
+    from verifykit.gallery import encrypt_gallery
     from verifykit.gallery.sqlite import rekey
 
     rekey._BATCH = 50
     context = get_context("fork")
-    sealed, counts = context.Value("q", 0), [context.Value("q", 0) for _ in range(2)]
+    encrypted, counts = context.Value("q", 0), [context.Value("q", 0) for _ in range(2)]
 
     def key():
-        return KEYS[sealed.value - 1] if sealed.value else None
+        return KEYS[encrypted.value - 1] if encrypted.value else None
 
     def opened():
         while True:
             try:
                 return reopen(PATH, timeout_s=60, key=key() and key)
-            except GalleryKeyError:  # sealed, and the key is not told yet
+            except GalleryKeyError:  # encrypted, and the key is not told yet
                 pass
 
     def write(number):
         gallery, i = opened(), 0
-        while sealed.value <= len(KEYS):
+        while encrypted.value <= len(KEYS):
             try:
                 gallery.add(f"w{number}-{i}", templates(10**5 * number + i), {"n": i})
             except GalleryKeyError:  # not stored: again, with the key that is right by now
@@ -173,8 +173,8 @@ WRITE_AND_SEAL = """
             time.sleep(0.01)
         if number < len(KEYS):
             old = KEYS[number - 1] if number else None
-            seal_gallery(PATH, KEYS[number], old_key=old, timeout_s=60)
-        sealed.value = number + 1
+            encrypt_gallery(PATH, KEYS[number], old_key=old, timeout_s=60)
+        encrypted.value = number + 1
     [writer.join() for writer in writers]
     assert [writer.exitcode for writer in writers] == [0, 0]
     print(*(count.value for count in counts))
