@@ -78,6 +78,7 @@ def export(
 ) -> None:
     """Write a training run as one model file, proved equal to the network."""
     from verifykit_export.export_run import ExportRequest, export_run
+    from verifykit_export.model_card import NOISE, fnmr_text
     from verifykit_training.preparation import default_data
 
     done = export_run(
@@ -107,8 +108,12 @@ def export(
     typer.echo(f"{done.path}: {measured.file_bytes} bytes, {precision}, opset {measured.opset}")
     typer.echo(
         f"gate: 1 - cosine at most {parity.gap:.1e} on {parity.images} crops, batches "
-        f"{parity.batch_gap:.1e}, FNMR at FMR 0.01 {parity.fnmr:.2%} by both"
+        f"{parity.batch_gap:.1e}, scores {parity.score_gap:.1e} apart"
     )
+    if parity.fnmr is not None and parity.fnmr_interval is not None:
+        typer.echo(fnmr_text(parity.fnmr, parity.fnmr_interval))
+    if parity.is_noise:
+        typer.echo(f"note: {NOISE}")
     typer.echo(
         f"EER {rates.eer:.2%}, in float32 {measured.float32_eer:.2%}: {rates.mated} mated and "
         f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects that were not trained on"

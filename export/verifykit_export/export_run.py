@@ -19,17 +19,18 @@ from verifykit_export.errors import ExportError
 from verifykit_export.model_card import Cost, Measured, render_measured
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
+    BATCH,
+    bounded_fnmr,
     cosine_gap,
     embed_with_onnx,
     embed_with_torch,
     open_session,
     require_equal,
-    require_same_fnmr,
 )
 from verifykit_export.precision import Precision, to_float16, to_int8
 from verifykit_export.samples import Samples, read_samples
 from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
-from verifykit_training.evaluation import Scores, Verification, evaluate_verification
+from verifykit_training.evaluation import Verification, evaluate_verification
 from verifykit_training.run_folder import EncoderRecord, write_whole
 
 _GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
@@ -112,21 +113,25 @@ def export_run(request: ExportRequest) -> Exported:
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
+    found = embed_with_onnx(session, record.input, samples.every)
     parity = require_equal(
         embed_with_torch(encoder, record.input, samples.every),
-        lambda crops, batch: embed_with_onnx(session, record.input, crops, batch=batch),
-        samples.every,
+        found,
+        embed_with_onnx(session, record.input, samples.every[:BATCH], batch=1),
     )
-    _, _, torch_scores = _rates(embed_with_torch(encoder, record.input, samples.crops), samples)
-    rows, rates, scores = _rates(embed_with_onnx(session, record.input, samples.crops), samples)
-    parity = replace(parity, fnmr=require_same_fnmr(torch_scores, scores))
+    rows = found[: len(samples.crops)]
+    rates = _rates(rows, samples)
+    subjects = [record.subject for record in samples.records]
+    forgeries = [record.is_forgery for record in samples.records]
+    fnmr, interval = bounded_fnmr(rows, subjects, forgeries, parity.score_gap)
+    parity = replace(parity, fnmr=fnmr, fnmr_interval=interval)
     model, reference = float32, None
     if request.precision != "fp32":
         reference = rates
         model = _reduced(request.precision, float32, record.input, samples)
         reduced = open_session(model)
-        before = rows
-        rows, rates, scores = _rates(embed_with_onnx(reduced, record.input, samples.crops), samples)
+        before, rows = rows, embed_with_onnx(reduced, record.input, samples.crops)
+        rates = _rates(rows, samples)
         parity = replace(parity, reduced_gap=cosine_gap(before, rows))
         _require_small_rise(request, reference.eer, rates.eer)
         costs = _costs(
@@ -136,11 +141,11 @@ def export_run(request: ExportRequest) -> Exported:
         costs = _costs({"fp32": (float32, session)}, samples, record)
     points = measured_points(
         rows,
-        [record.subject for record in samples.records],
-        [record.is_forgery for record in samples.records],
+        subjects,
+        forgeries,
         request.fusion,
         # A set of a combined manifest calls its subjects set/name.
-        populations=[record.subject.rpartition("/")[0] for record in samples.records],
+        populations=[subject.rpartition("/")[0] for subject in subjects],
     )
     spec = _spec(request, whole, model, rates, points)
     detector = None
@@ -165,9 +170,8 @@ def export_run(request: ExportRequest) -> Exported:
     return Exported(request.target, card, spec, measured)
 
 
-def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
-    rates, scores = evaluate_verification(rows, samples.records, samples.refused)
-    return rows, rates, scores
+def _rates(rows: Embeddings, samples: Samples) -> Verification:
+    return evaluate_verification(rows, samples.records, samples.refused)[0]
 
 
 def _reduced(

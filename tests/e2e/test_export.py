@@ -77,7 +77,9 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     assert export_run(monkeypatch, room, target, "--name", "drawn-people", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in target.parent.iterdir()) == ["mine.md", "mine.onnx"]
-    assert report["parity"]["gap"] <= 1e-6
+    assert report["parity"]["gap"] <= 1e-9
+    low, high = report["parity"]["fnmr_interval"]
+    assert low <= report["parity"]["fnmr"] <= high
     assert report["parity"]["images"] == 16 * 6
     assert report["rates"]["subjects"] == 8
     spec = models.load(target).spec
@@ -167,7 +169,8 @@ def test_the_counts_of_an_operating_point_are_those_of_the_file(
 
 @pytest.mark.parametrize(
     ("precision", "tolerance", "share", "gap"),
-    [("fp16", 0.999, 0.6, 1e-5), ("int8", 0.99, 0.4, 0.05)],
+    # fp16 keeps on every image what the file promises of its golden one: rounding depends on the processor.
+    [("fp16", 0.999, 0.6, 1 - 0.999), ("int8", 0.99, 0.4, 0.05)],
 )
 def test_smaller_precisions_are_written_with_what_they_cost(
     monkeypatch: pytest.MonkeyPatch,
