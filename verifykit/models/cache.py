@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -79,7 +80,11 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
         ModelIntegrityError: What it built is not the registered model.
     """
     path = cached_path(entry)
-    builder = _builder(entry)
+    point = _entry_point(entry)
+    try:
+        builder: Callable[[Path], None] = point.load()
+    except ImportError as error:
+        raise _import_failed(entry, point, error) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -88,7 +93,7 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
             builder(fresh)
             return _install(entry, fresh, path)
     except ImportError as error:
-        raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
+        raise _import_failed(entry, point, error) from error
     except OSError as error:
         raise ModelNotFoundError(
             f"model {entry.name!r} cannot be written to {path}: {error.strerror or error}; set "
@@ -125,15 +130,28 @@ def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
     return f"{path}: {problem}" if problem else model
 
 
-def _builder(entry: RegistryEntry) -> Callable[[Path], None]:
+def _entry_point(entry: RegistryEntry) -> importlib.metadata.EntryPoint:
     for point in importlib.metadata.entry_points(group=BUILDERS, name=entry.builder):
-        try:
-            builder: Callable[[Path], None] = point.load()
-        except ImportError as error:
-            raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
-        return builder
+        return point
     why = f"{BUILDERS!r} has no entry point {entry.builder!r}"
     raise ModelNotFoundError(_how_to_get(entry, why))
+
+
+def _import_failed(
+    entry: RegistryEntry, point: importlib.metadata.EntryPoint, error: ImportError
+) -> ModelNotFoundError:
+    """Name the extra only if a package that it brings is missing; else what failed, and where."""
+    required = (point.dist.requires if point.dist else None) or ()
+    of_extra = re.compile(rf"([\w.-]+).*;.*\bextra == ['\"]{re.escape(entry.extra)}['\"]")
+    brought = {found[1].replace("-", "_") for line in required if (found := of_extra.match(line))}
+    if isinstance(error, ModuleNotFoundError) and error.name in brought:
+        return ModelNotFoundError(_how_to_get(entry, str(error)))
+    where = f" (in {error.path})" if error.path else ""
+    return ModelNotFoundError(
+        f"model {entry.name!r} is not in the cache and cannot be built here, since its builder "
+        f"{point.value!r} failed to import: {type(error).__name__}: {error}{where}; repair or reinstall that "
+        "package, or give the path of a model file"
+    )
 
 
 def _how_to_get(entry: RegistryEntry, why: str) -> str:
