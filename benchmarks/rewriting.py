@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from verifykit.session import Session
-from verifykit_export.face import SFACE, YUNET, CarriedFile
+from verifykit_export.face import SFACE, YUNET, WeightsSource
 from verifykit_export.network import Network
 from verifykit_export.passes import (
     drop_dead,
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _contenders(
-    file: CarriedFile,
+    file: WeightsSource,
     steps: tuple[Callable[[Network], None], ...],
     free: dict[int, str],
     threads: int,

@@ -24,8 +24,8 @@ NameOption = Annotated[str | None, typer.Option("--name", help="The model's name
 CitationOption = Annotated[str, typer.Option(help="The paper or project to credit.")]
 
 app = typer.Typer(
-    help="A training run as a model file: verifykit-export RUN models/mine.onnx --data PATH. Somebody "
-    "else's ONNX encoder: verifykit-export import.",
+    help="Export a training run: verifykit-export RUN models/mine.onnx --data PATH. Import an ONNX encoder "
+    "of another project: verifykit-export import.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +36,7 @@ app = typer.Typer(
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     target: Annotated[
-        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
     ],
     data: Annotated[
         Path | None,
@@ -57,17 +57,18 @@ def export(
     ] = "mean",
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="A further run whose network looks at the same image; may be repeated."),
+        typer.Option(help="A further run whose network embeds the same image; may be repeated."),
     ] = None,
     mirrored: Annotated[
         bool,
         typer.Option(
             "--mirrored",
-            help="Look at the mirror images too; for runs with augmentation.hand.mirror.",
+            help="Embed mirror images too; for runs with augmentation.hand.mirror.",
         ),
     ] = False,
     images: Annotated[
-        int, typer.Option(min=2, help="Stop taking subjects for the rates at so many images.")
+        int,
+        typer.Option(min=2, help="Stop adding subjects for the rates at this number of images."),
     ] = 500,
     opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
     citation: CitationOption = "none",
@@ -158,16 +159,16 @@ def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
 
 @app.command("import")
 def import_(
-    foreign: Annotated[Path, typer.Argument(help="Somebody else's ONNX encoder.")],
+    foreign: Annotated[Path, typer.Argument(help="The ONNX encoder of another project.")],
     target: Annotated[
-        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
     ],
     modality: Annotated[Literal["face", "signature", "plain"], typer.Option()],
     color: Annotated[
         Literal["rgb", "bgr", "grey"], typer.Option(help="Order it was trained with.")
     ],
     mean: Annotated[str, typer.Option(help="One value a channel: 127.5,127.5,127.5.")],
-    std: Annotated[str, typer.Option(help="Likewise.")],
+    std: Annotated[str, typer.Option(help="One value a channel, as mean.")],
     crop: Annotated[
         Literal["five_point", "plain"], typer.Option(help="What part of an image it sees.")
     ],
@@ -189,7 +190,7 @@ def import_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write somebody else's encoder as a model file, proved equal to theirs."""
+    """Write an ONNX encoder of another project as a model file, proved equal to the original."""
     from verifykit_export.import_onnx import ImportRequest, import_foreign
 
     done = import_foreign(

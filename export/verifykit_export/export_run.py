@@ -1,4 +1,4 @@
-"""A training run becomes one model file, proved equal to the network that it came from."""
+"""Export a training run as one model file, proved equal to its network."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _TIMED_RUNS = 15
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to write, and what it is measured on.
+    """Options of an export.
 
     Attributes:
         run: The run's folder.
-        target: The model file; its card goes beside it as ``.md``.
+        target: The model file; its card is written next to it as ``.md``.
         data: Real images: the run's data or others, a folder or a CSV.
         precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
         name: The model's name; None takes the run's.
@@ -51,9 +51,9 @@ class ExportRequest:
         opset: The ONNX operator set.
         max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
         fusion: How the scores of several references become one.
-        beside: Further runs, whose networks read the same image: see ``torch_export.compose``.
-        mirrored: Whether the networks look at the mirror images too; likewise.
-        images: Stop taking subjects for the rates once they have so many images.
+        beside: Further runs whose networks embed the same image: see ``torch_export.compose``.
+        mirrored: Whether the networks embed mirror images too.
+        images: Stop adding subjects for the rates at this number of images.
         cache: Folder of the crops; None is verifykit's own.
     """
 
@@ -74,12 +74,12 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written and measured.
+    """Paths, specification and measurements of an exported model.
 
     Attributes:
         path: The model file.
-        card: The card beside it.
-        spec: What the file says about itself.
+        card: The card next to it.
+        spec: Its specification.
         measured: Gate, rates, size and speed.
     """
 
@@ -90,20 +90,7 @@ class Exported:
 
 
 def export_run(request: ExportRequest) -> Exported:
-    """Export, prove, measure, calibrate, write.
-
-    Args:
-        request: What to write.
-
-    Raises:
-        ExportError: The file would not be the network, or its EER rises by more than is allowed; then
-            nothing is written.
-        TrainingError: The folder holds no finished run, or a damaged one.
-        DataError: The data cannot be read or are too few.
-        ModelError: The run contradicts itself, or a face model that lends its detector is not there.
-        ProviderError: onnxruntime is not installed.
-        OSError: The target cannot be written.
-    """
+    """Export, prove, measure, calibrate and write a model file."""
     if not request.target.parent.is_dir():
         raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
     whole = compose(request.run, request.beside, mirrored=request.mirrored)
@@ -194,7 +181,7 @@ def _require_small_rise(request: ExportRequest, before: float, after: float) -> 
 def _costs(
     models: dict[str, tuple[onnx.ModelProto, Session]], samples: Samples, record: EncoderRecord
 ) -> tuple[Cost, ...]:
-    """Size and time of each; they take turns, so that a busy machine is busy for all."""
+    """Return size and time of each network, timed in turns, so that other load slows all alike."""
     crops = samples.crops[:1]
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(_TIMED_RUNS):

@@ -1,4 +1,4 @@
-"""The part of a model card that only the export knows: how it was trained, proved and measured."""
+"""The part of a model card that only the export knows: training, proof, rates, size and speed."""
 
 from __future__ import annotations
 
@@ -76,15 +76,7 @@ def fnmr_text(fnmr: float, interval: tuple[float, float]) -> str:
 
 
 def render_measured(record: EncoderRecord, measured: Measured) -> str:
-    """Markdown to follow :func:`verifykit.models.render_card`.
-
-    Args:
-        record: What the run knows about its result.
-        measured: What the export measured.
-
-    Returns:
-        Text that begins with an empty line and ends with a line feed.
-    """
+    """Markdown to follow :func:`verifykit.models.render_card`."""
     sections = [_training(record), _protocol(measured), _rates(measured)]
     sections += [_references(measured)] if measured.points else []
     sections += [_costs(measured)]

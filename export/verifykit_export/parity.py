@@ -178,5 +178,6 @@ def _limit(expected: Embeddings) -> float:
 
 
 def _unit(rows: Embeddings) -> NDArray[np.float64]:
-    exact = rows.astype(np.float64)
-    return exact / np.linalg.norm(exact, axis=1, keepdims=True)
+    exact: NDArray[np.float64] = rows.astype(np.float64)
+    exact /= np.linalg.norm(exact, axis=1, keepdims=True)
+    return exact

@@ -26,7 +26,7 @@ import verifykit_export.export_run
 from tests.unit.export.commands import command, refused
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job
+from verifykit_training.run_folder import TrainingJob
 
 SIZE_PX = 32
 
@@ -47,7 +47,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
         loss={"name": "supervised_contrastive"},
         run={"epochs": 4, "steps_per_epoch": 20},
     )
-    outcome = train(Job(config, room / "people", room / "run", room / "crops", quiet=True))
+    outcome = train(TrainingJob(config, room / "people", room / "run", room / "crops", quiet=True))
     assert outcome.best is not None
     assert outcome.best < 0.3
     return room
@@ -223,7 +223,7 @@ def test_an_opset_that_the_exporter_does_not_write_is_refused(
     monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status = export_run(monkeypatch, room, target, "--opset", "17")
-    refused(capsys, status, target, because="opset 17 was asked for, torch's exporter wrote 18")
+    refused(capsys, status, target, because="opset 17 was requested, torch's exporter wrote 18")
     assert logging.getLogger("torch.onnx").level != logging.CRITICAL
 
 
@@ -235,13 +235,13 @@ def test_an_opset_that_the_exporter_does_not_write_is_refused(
             lambda data: data[:-100],
             "does not fit the encoder, or is damaged",
         ),
-        ("spec.json", lambda data: data[:-20], "no finished run"),
+        ("spec.json", lambda data: data[:-20], "is not a finished run"),
         (
             "spec.json",
             lambda data: data.replace(b'"scale": 0.0039', b'"scale": 0.0038'),
             "not of one run",
         ),
-        ("subjects.json", lambda data: b"", "is no run"),
+        ("subjects.json", lambda data: b"", "is not a run"),
     ],
 )
 def test_a_damaged_run_is_an_error_of_one_line(  # type: ignore[no-untyped-def]

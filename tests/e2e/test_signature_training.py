@@ -24,7 +24,7 @@ from verifykit_export.export_run import ExportRequest, export_run
 from verifykit_export.torch_export import compose
 from verifykit_training.config import Config
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job
+from verifykit_training.run_folder import TrainingJob
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -80,7 +80,7 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     for name, config in configs.items():
         data = room / "writers" / "manifest.csv"
-        train(Job(config, data, room / name, room / "crops", quiet=True))
+        train(TrainingJob(config, data, room / name, room / "crops", quiet=True))
     return room
 
 
@@ -116,7 +116,7 @@ def test_runs_side_by_side_become_one_model_that_decides(room: Path, tmp_path: P
 
 
 def test_what_does_not_go_together_is_refused(room: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="never saw mirrored subjects"):
+    with pytest.raises(ExportError, match="was not trained on mirrored subjects"):
         compose(room / "plain", mirrored=True)
     with pytest.raises(ExportError, match=r"trained on .* subject"):
         compose(room / "wide", [room / "others"])
@@ -129,5 +129,5 @@ def test_what_does_not_go_together_is_refused(room: Path, tmp_path: Path) -> Non
             '"margin_share":0.04', '"margin_share":0.05'
         )
     )
-    with pytest.raises(ExportError, match=r"cannot stand beside .* crop"):
+    with pytest.raises(ExportError, match=r"cannot be combined with .* crop"):
         compose(room / "wide", [other])

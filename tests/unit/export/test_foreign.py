@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from onnx import helper
 
-from tests.unit.export.carried import HEADS, OpenCVNetwork
 from tests.unit.export.networks import model, normal, operators, pixels, run
+from tests.unit.export.opencv_network import HEADS, OpenCVNetwork
 from verifykit.errors import ModelContractError
 from verifykit_export.face import SFACE, YUNET
 from verifykit_export.foreign import import_detector, import_encoder

@@ -206,7 +206,7 @@ def test_a_batch_that_is_not_free_is_refused(model: onnx.ModelProto) -> None:
         require_contract(fixed, SPEC, 16, 18)
     with pytest.raises(ExportError, match=r"wanted \(N, \[32\]\), the exported file has \[16\]"):
         require_contract(model, SPEC, 32, 18)
-    with pytest.raises(ExportError, match="opset 19 was asked for"):
+    with pytest.raises(ExportError, match="opset 19 was requested"):
         require_contract(model, SPEC, 16, 19)
 
 
