@@ -10,12 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from verifykit.errors import InputError, VerifyKitError
 from verifykit.spec import OperatingPoint
+
+if TYPE_CHECKING:
+    from verifykit_export.export_run import Exported
 
 _COMMANDS = ("import", "run", "--help")
 
@@ -79,7 +82,6 @@ def export(
 ) -> None:
     """Write a training run as one model file, proved equal to the network."""
     from verifykit_export.export_run import ExportRequest, export_run
-    from verifykit_export.model_card import NOISE, fnmr_text
     from verifykit_training.preparation import default_data
 
     done = export_run(
@@ -99,45 +101,57 @@ def export(
             cache=cache,
         )
     )
-    measured, points = done.measured, done.spec.operating_points
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
-        found = {"operating_points": [asdict(point) for point in points], **asdict(measured)}
+        found = {
+            "operating_points": [asdict(point) for point in done.spec.operating_points],
+            **asdict(done.measured),
+        }
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
+    for line in _report(done):
+        typer.echo(line)
+
+
+def _report(done: Exported) -> Iterator[str]:
+    """Yield the lines about an exported model."""
+    from verifykit_export.model_card import NOISE, fnmr_text
+
+    measured, points = done.measured, done.spec.operating_points
     parity, rates = measured.parity, measured.rates
-    typer.echo(f"{done.path}: {measured.file_bytes} bytes, {precision}, opset {measured.opset}")
-    typer.echo(
+    yield (
+        f"{done.path}: {measured.file_bytes} bytes, {measured.precision}, opset {measured.opset}"
+    )
+    yield (
         f"gate: 1 - cosine at most {parity.gap:.1e} on {parity.images} crops, batches "
         f"{parity.batch_gap:.1e}, scores {parity.score_gap:.1e} apart"
     )
     if parity.fnmr is not None and parity.fnmr_interval is not None:
-        typer.echo(fnmr_text(parity.fnmr, parity.fnmr_interval))
+        yield fnmr_text(parity.fnmr, parity.fnmr_interval)
     if parity.is_noise:
-        typer.echo(f"note: {NOISE}")
-    typer.echo(
+        yield f"note: {NOISE}"
+    yield (
         f"EER {rates.eer:.2%}, in float32 {measured.float32_eer:.2%}: {rates.mated} mated and "
         f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects that were not trained on"
     )
     for cost in measured.costs:
-        typer.echo(
+        yield (
             f"{cost.precision}: {cost.network_bytes} bytes, {cost.image_ms:.2f} ms an image, "
             f"{cost.times_float32:.2f} times float32"
         )
-    for line in _points_text(points):
-        typer.echo(line)
+    yield from _points_text(points)
     if not points:
-        typer.echo(
+        yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
             "even FMR 0.1 takes; every call needs threshold="
         )
     if measured.ignores_color:
-        typer.echo(
+        yield (
             f"the network hardly tells red from blue (cosine {measured.swapped_cosine:.4f}): the check at "
             "load would not find a swapped channel order"
         )
     if points and done.spec.default_fmr is None:
-        typer.echo(
+        yield (
             "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
             "every call needs fmr= or threshold="
         )

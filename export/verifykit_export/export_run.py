@@ -20,6 +20,7 @@ from verifykit_export.model_card import Cost, Measured, render_measured
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
     BATCH,
+    Parity,
     bounded_fnmr,
     cosine_gap,
     embed_with_onnx,
@@ -100,18 +101,8 @@ def export_run(request: ExportRequest) -> Exported:
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
-    found = embed_with_onnx(session, record.input, samples.every)
-    parity = require_equal(
-        embed_with_torch(encoder, record.input, samples.every),
-        found,
-        embed_with_onnx(session, record.input, samples.every[:BATCH], batch=1),
-    )
-    rows = found[: len(samples.crops)]
+    rows, parity = _prove(whole, session, samples)
     rates = _rates(rows, samples)
-    subjects = [record.subject for record in samples.records]
-    forgeries = [record.is_forgery for record in samples.records]
-    fnmr, interval = bounded_fnmr(rows, subjects, forgeries, parity.score_gap)
-    parity = replace(parity, fnmr=fnmr, fnmr_interval=interval)
     model, reference = float32, None
     if request.precision != "fp32":
         reference = rates
@@ -128,11 +119,11 @@ def export_run(request: ExportRequest) -> Exported:
         costs = _costs({"fp32": (float32, session)}, samples, record)
     points = measured_points(
         rows,
-        subjects,
-        forgeries,
+        samples.subjects,
+        samples.forgeries,
         request.fusion,
         # A set of a combined manifest calls its subjects set/name.
-        populations=[subject.rpartition("/")[0] for subject in subjects],
+        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
     )
     spec = _spec(request, whole, model, rates, points)
     detector = None
@@ -155,6 +146,20 @@ def export_run(request: ExportRequest) -> Exported:
     text = render_card(spec) + render_measured(record, measured)
     write_whole(card, lambda part: _write(part, text))
     return Exported(request.target, card, spec, measured)
+
+
+def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:
+    """Compare the float32 file to the network; return the file's rows of the samples, and the parity."""
+    spec, crops = whole.record.input, samples.every
+    found = embed_with_onnx(session, spec, crops)
+    parity = require_equal(
+        embed_with_torch(whole.encoder, spec, crops),
+        found,
+        embed_with_onnx(session, spec, crops[:BATCH], batch=1),
+    )
+    rows = found[: len(samples.crops)]
+    fnmr, interval = bounded_fnmr(rows, samples.subjects, samples.forgeries, parity.score_gap)
+    return rows, replace(parity, fnmr=fnmr, fnmr_interval=interval)
 
 
 def _rates(rows: Embeddings, samples: Samples) -> Verification:

@@ -37,6 +37,16 @@ class Samples:
     refused: int
 
     @property
+    def subjects(self) -> list[str]:
+        """The subject of each record."""
+        return [record.subject for record in self.records]
+
+    @property
+    def forgeries(self) -> list[bool]:
+        """Whether each record is a forgery."""
+        return [record.is_forgery for record in self.records]
+
+    @property
     def every(self) -> tuple[Image, ...]:
         """All crops."""
         return self.crops + self.trained
