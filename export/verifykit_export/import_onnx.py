@@ -145,7 +145,7 @@ def import_foreign(request: ImportRequest) -> Imported:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        # Weights in files beside it come along; everything is inside from here on.
+        # Weights in other files are read too; everything is inside from here on.
         return onnx.load(path)
     except Exception as error:  # protobuf, onnx and the system each raise their own
         raise ExportError(f"{path} is no ONNX file that can be read: {error}") from error
@@ -225,7 +225,7 @@ def _drawn_crops(spec: InputSpec) -> list[Image]:
 def _proved(
     foreign: onnx.ModelProto, encoder: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]
 ) -> Parity:
-    # Other inputs are weights, or left behind by whoever compressed them: the rewriting needs none of them.
+    # Other inputs are weights, or left over from compression: the rewriting needs none of them.
     images = [item for item in foreign.graph.input if item.name == encoder.graph.input[0].name]
     del foreign.graph.input[:]
     foreign.graph.input.extend(images)

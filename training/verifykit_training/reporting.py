@@ -34,7 +34,7 @@ from verifykit_training.run_folder import RunFolder
 
 _TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
-_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # told apart by the colour-blind
+_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # distinct to the colour-blind
 
 
 def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
