@@ -25,7 +25,7 @@ from verifykit_training.config import Config, load_config
 from verifykit_training.dataset import Record, read_records
 from verifykit_training.evaluation import embed_records, load_encoder
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job, RunFolder
+from verifykit_training.run_folder import RunFolder, TrainingJob
 
 SMALL = ("crop.height_px=64", "crop.width_px=192", "validation.every_epochs=1000")
 # Encoder to its changes of the shipped configuration.
@@ -145,7 +145,7 @@ def main() -> None:
     for run in runs:
         folder = RunFolder(arguments.runs / run.name.replace(" ", "-").replace(",", ""))
         if not folder.weights.exists():
-            train(Job(run.config, run.data, folder.path, quiet=True))
+            train(TrainingJob(run.config, run.data, folder.path, quiet=True))
         steps = [json.loads(line) for line in (folder.path / "metrics.jsonl").open()]
         seconds = statistics.median([s["seconds"] for s in steps if s["event"] == "step"])
         size, per_image = cost(folder)

@@ -60,15 +60,7 @@ def append_checksum(data: bytes) -> bytes:
 
 
 def with_spec(file: ModelFile, spec: ModelSpec) -> bytes:
-    """The model's bytes with another specification of the same weights, input and crop.
-
-    Args:
-        file: The model, as it was read.
-        spec: What it shall say about itself.
-
-    Raises:
-        ModelContractError: The specification is of another network, input or crop.
-    """
+    """The model's bytes with another specification of the same weights, input and crop."""
     if spec.digest != file.spec.digest:
         raise ModelContractError(
             f"{file.path}: the specification is of model {spec.digest[:12]}, the file of "
@@ -80,20 +72,7 @@ def with_spec(file: ModelFile, spec: ModelSpec) -> bytes:
 
 
 def read(path: str | os.PathLike[str]) -> ModelFile:
-    """Read a model file, check its checksum and parse its specification.
-
-    Args:
-        path: A file that verifykit's export wrote.
-
-    Returns:
-        Its bytes and what it says about itself.
-
-    Raises:
-        ModelNotFoundError: There is no such file, or it cannot be opened.
-        ModelIntegrityError: Its bytes are not those that were written.
-        ModelContractError: It is an ONNX model without a verifykit specification, or with one that
-            contradicts itself.
-    """
+    """Read a model file, check its checksum and parse its specification."""
     path = Path(path)
     try:
         data = path.read_bytes()
@@ -153,11 +132,7 @@ def _metadata(data: bytes) -> dict[str, str]:
 
 
 def _fields(data: bytes) -> list[tuple[int, bytes]]:
-    """The length-delimited fields of a protobuf message, one level deep; others are passed over.
-
-    Raises:
-        ValueError: The bytes are not a protobuf message.
-    """
+    """The length-delimited fields of a protobuf message, one level deep; others are passed over."""
     fields, at = [], 0
     while at < len(data):
         tag, at = _read_varint(data, at)

@@ -164,21 +164,7 @@ def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
 def unit_rows(
     outputs: Sequence[NDArray[np.float32]], name: str, count: int, size: int
 ) -> NDArray[np.float32]:
-    """The single (N, D) output of an encoder as unit rows.
-
-    Args:
-        outputs: What :meth:`Session.run` returned.
-        name: What to call the model in messages.
-        count: N that is wanted.
-        size: D that is wanted.
-
-    Returns:
-        (N, D) float32, rows of unit length.
-
-    Raises:
-        ModelContractError: Another number of outputs, another shape, or a row that is zero or not
-            finite.
-    """
+    """The single (N, D) output of an encoder as unit rows."""
     if len(outputs) != 1 or outputs[0].shape != (count, size):
         shapes = [output.shape for output in outputs]
         raise ModelContractError(f"{name}: one output of {(count, size)} is wanted, got {shapes}")

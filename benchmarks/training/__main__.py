@@ -31,7 +31,7 @@ from verifykit_training.learner import Learner, input_of
 from verifykit_training.loop import train
 from verifykit_training.losses import build_loss
 from verifykit_training.preparation import build_sampler, prepare
-from verifykit_training.run_folder import Job, RunFolder
+from verifykit_training.run_folder import RunFolder, TrainingJob
 
 console = Console()
 WARM_UP_STEPS = 2
@@ -103,7 +103,7 @@ def time_step(config: Config, options: argparse.Namespace) -> float:
     stopwatch = Stopwatch()
     with tempfile.TemporaryDirectory() as folder, instrument_loop(stopwatch):
         run = RunFolder(Path(folder) / "run")
-        train(Job(config, options.data, run.path, cache=options.cache, quiet=True))
+        train(TrainingJob(config, options.data, run.path, cache=options.cache, quiet=True))
         steps = [row["seconds"] for row in run.read_metrics() if row["event"] == "step"]
     steps = steps[WARM_UP_STEPS:]
     parts = {name: values[WARM_UP_STEPS:] for name, values in stopwatch.seconds.items()}

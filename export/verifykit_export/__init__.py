@@ -1,3 +1,3 @@
-"""Models from elsewhere into verifykit model files: passes over the graph, digest, golden, writing."""
+"""Write verifykit model files, from training runs and from ONNX files of other projects."""
 
 from __future__ import annotations

@@ -10,12 +10,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from verifykit.errors import InputError, VerifyKitError
 from verifykit.spec import OperatingPoint
+
+if TYPE_CHECKING:
+    from verifykit_export.export_run import Exported
 
 _COMMANDS = ("import", "run", "--help")
 
@@ -24,8 +27,8 @@ NameOption = Annotated[str | None, typer.Option("--name", help="The model's name
 CitationOption = Annotated[str, typer.Option(help="The paper or project to credit.")]
 
 app = typer.Typer(
-    help="A training run as a model file: verifykit-export RUN models/mine.onnx --data PATH. Somebody "
-    "else's ONNX encoder: verifykit-export import.",
+    help="Export a training run: verifykit-export RUN models/mine.onnx --data PATH. Import an ONNX encoder "
+    "of another project: verifykit-export import.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -36,7 +39,7 @@ app = typer.Typer(
 def export(
     run: Annotated[Path, typer.Argument(help="The folder of a training run.")],
     target: Annotated[
-        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
     ],
     data: Annotated[
         Path | None,
@@ -57,17 +60,18 @@ def export(
     ] = "mean",
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="A further run whose network looks at the same image; may be repeated."),
+        typer.Option(help="A further run whose network embeds the same image; may be repeated."),
     ] = None,
     mirrored: Annotated[
         bool,
         typer.Option(
             "--mirrored",
-            help="Look at the mirror images too; for runs with augmentation.hand.mirror.",
+            help="Embed mirror images too; for runs with augmentation.hand.mirror.",
         ),
     ] = False,
     images: Annotated[
-        int, typer.Option(min=2, help="Stop taking subjects for the rates at so many images.")
+        int,
+        typer.Option(min=2, help="Stop adding subjects for the rates at this number of images."),
     ] = 500,
     opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
     citation: CitationOption = "none",
@@ -97,41 +101,57 @@ def export(
             cache=cache,
         )
     )
-    measured, points = done.measured, done.spec.operating_points
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
-        found = {"operating_points": [asdict(point) for point in points], **asdict(measured)}
+        found = {
+            "operating_points": [asdict(point) for point in done.spec.operating_points],
+            **asdict(done.measured),
+        }
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
+    for line in _report(done):
+        typer.echo(line)
+
+
+def _report(done: Exported) -> Iterator[str]:
+    """Yield the lines about an exported model."""
+    from verifykit_export.model_card import NOISE, fnmr_text
+
+    measured, points = done.measured, done.spec.operating_points
     parity, rates = measured.parity, measured.rates
-    typer.echo(f"{done.path}: {measured.file_bytes} bytes, {precision}, opset {measured.opset}")
-    typer.echo(
-        f"gate: 1 - cosine at most {parity.gap:.1e} on {parity.images} crops, batches "
-        f"{parity.batch_gap:.1e}, FNMR at FMR 0.01 {parity.fnmr:.2%} by both"
+    yield (
+        f"{done.path}: {measured.file_bytes} bytes, {measured.precision}, opset {measured.opset}"
     )
-    typer.echo(
+    yield (
+        f"gate: 1 - cosine at most {parity.gap:.1e} on {parity.images} crops, batches "
+        f"{parity.batch_gap:.1e}, scores {parity.score_gap:.1e} apart"
+    )
+    if parity.fnmr is not None and parity.fnmr_interval is not None:
+        yield fnmr_text(parity.fnmr, parity.fnmr_interval)
+    if parity.is_noise:
+        yield f"note: {NOISE}"
+    yield (
         f"EER {rates.eer:.2%}, in float32 {measured.float32_eer:.2%}: {rates.mated} mated and "
         f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects that were not trained on"
     )
     for cost in measured.costs:
-        typer.echo(
+        yield (
             f"{cost.precision}: {cost.network_bytes} bytes, {cost.image_ms:.2f} ms an image, "
             f"{cost.times_float32:.2f} times float32"
         )
-    for line in _points_text(points):
-        typer.echo(line)
+    yield from _points_text(points)
     if not points:
-        typer.echo(
+        yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
             "even FMR 0.1 takes; every call needs threshold="
         )
     if measured.ignores_color:
-        typer.echo(
+        yield (
             f"the network hardly tells red from blue (cosine {measured.swapped_cosine:.4f}): the check at "
             "load would not find a swapped channel order"
         )
     if points and done.spec.default_fmr is None:
-        typer.echo(
+        yield (
             "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
             "every call needs fmr= or threshold="
         )
@@ -153,16 +173,16 @@ def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
 
 @app.command("import")
 def import_(
-    foreign: Annotated[Path, typer.Argument(help="Somebody else's ONNX encoder.")],
+    foreign: Annotated[Path, typer.Argument(help="The ONNX encoder of another project.")],
     target: Annotated[
-        Path, typer.Argument(help="The model file to write; its card goes beside it.")
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
     ],
     modality: Annotated[Literal["face", "signature", "plain"], typer.Option()],
     color: Annotated[
         Literal["rgb", "bgr", "grey"], typer.Option(help="Order it was trained with.")
     ],
     mean: Annotated[str, typer.Option(help="One value a channel: 127.5,127.5,127.5.")],
-    std: Annotated[str, typer.Option(help="Likewise.")],
+    std: Annotated[str, typer.Option(help="One value a channel, as mean.")],
     crop: Annotated[
         Literal["five_point", "plain"], typer.Option(help="What part of an image it sees.")
     ],
@@ -184,7 +204,7 @@ def import_(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write somebody else's encoder as a model file, proved equal to theirs."""
+    """Write an ONNX encoder of another project as a model file, proved equal to the original."""
     from verifykit_export.import_onnx import ImportRequest, import_foreign
 
     done = import_foreign(

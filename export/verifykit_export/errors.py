@@ -1,4 +1,4 @@
-"""What export raises on purpose, beside the runtime's own errors."""
+"""Errors of export."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run becomes one model file, proved equal to the network that it came from."""
+"""Export a training run as one model file, proved equal to its network."""
 
 from __future__ import annotations
 
@@ -20,17 +20,19 @@ from verifykit_export.errors import ExportError
 from verifykit_export.model_card import Cost, Measured, render_measured
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
+    BATCH,
+    Parity,
+    bounded_fnmr,
     cosine_gap,
     embed_with_onnx,
     embed_with_torch,
     open_session,
     require_equal,
-    require_same_fnmr,
 )
 from verifykit_export.precision import Precision, to_float16, to_int8
 from verifykit_export.samples import Samples, read_samples
 from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
-from verifykit_training.evaluation import Scores, Verification, evaluate_verification
+from verifykit_training.evaluation import Verification, evaluate_verification
 from verifykit_training.run_folder import EncoderRecord
 
 _GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
@@ -39,11 +41,11 @@ _TIMED_RUNS = 15
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What to write, and what it is measured on.
+    """Options of an export.
 
     Attributes:
         run: The run's folder.
-        target: The model file; its card goes beside it as ``.md``.
+        target: The model file; its card is written next to it as ``.md``.
         data: Real images: the run's data or others, a folder or a CSV.
         precision: ``"fp32"``, ``"fp16"`` or ``"int8"``.
         name: The model's name; None takes the run's.
@@ -51,9 +53,9 @@ class ExportRequest:
         opset: The ONNX operator set.
         max_eer_rise: How much the EER of fp16 or int8 may lie above that of float32, in [0, 1].
         fusion: How the scores of several references become one.
-        beside: Further runs, whose networks read the same image: see ``torch_export.compose``.
-        mirrored: Whether the networks look at the mirror images too; likewise.
-        images: Stop taking subjects for the rates once they have so many images.
+        beside: Further runs whose networks embed the same image: see ``torch_export.compose``.
+        mirrored: Whether the networks embed mirror images too.
+        images: Stop adding subjects for the rates at this number of images.
         cache: Folder of the crops; None is verifykit's own.
     """
 
@@ -74,12 +76,12 @@ class ExportRequest:
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written and measured.
+    """Paths, specification and measurements of an exported model.
 
     Attributes:
         path: The model file.
-        card: The card beside it.
-        spec: What the file says about itself.
+        card: The card next to it.
+        spec: Its specification.
         measured: Gate, rates, size and speed.
     """
 
@@ -90,20 +92,7 @@ class Exported:
 
 
 def export_run(request: ExportRequest) -> Exported:
-    """Export, prove, measure, calibrate, write.
-
-    Args:
-        request: What to write.
-
-    Raises:
-        ExportError: The file would not be the network, or its EER rises by more than is allowed; then
-            nothing is written.
-        TrainingError: The folder holds no finished run, or a damaged one.
-        DataError: The data cannot be read or are too few.
-        ModelError: The run contradicts itself, or a face model that lends its detector is not there.
-        ProviderError: onnxruntime is not installed.
-        OSError: The target cannot be written.
-    """
+    """Export, prove, measure, calibrate and write a model file."""
     if not request.target.parent.is_dir():
         raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
     whole = compose(request.run, request.beside, mirrored=request.mirrored)
@@ -113,21 +102,15 @@ def export_run(request: ExportRequest) -> Exported:
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
-    parity = require_equal(
-        embed_with_torch(encoder, record.input, samples.every),
-        lambda crops, batch: embed_with_onnx(session, record.input, crops, batch=batch),
-        samples.every,
-    )
-    _, _, torch_scores = _rates(embed_with_torch(encoder, record.input, samples.crops), samples)
-    rows, rates, scores = _rates(embed_with_onnx(session, record.input, samples.crops), samples)
-    parity = replace(parity, fnmr=require_same_fnmr(torch_scores, scores))
+    rows, parity = _prove(whole, session, samples)
+    rates = _rates(rows, samples)
     model, reference = float32, None
     if request.precision != "fp32":
         reference = rates
         model = _reduced(request.precision, float32, record.input, samples)
         reduced = open_session(model)
-        before = rows
-        rows, rates, scores = _rates(embed_with_onnx(reduced, record.input, samples.crops), samples)
+        before, rows = rows, embed_with_onnx(reduced, record.input, samples.crops)
+        rates = _rates(rows, samples)
         parity = replace(parity, reduced_gap=cosine_gap(before, rows))
         _require_small_rise(request, reference.eer, rates.eer)
         costs = _costs(
@@ -137,11 +120,11 @@ def export_run(request: ExportRequest) -> Exported:
         costs = _costs({"fp32": (float32, session)}, samples, record)
     points = measured_points(
         rows,
-        [record.subject for record in samples.records],
-        [record.is_forgery for record in samples.records],
+        samples.subjects,
+        samples.forgeries,
         request.fusion,
         # A set of a combined manifest calls its subjects set/name.
-        populations=[record.subject.rpartition("/")[0] for record in samples.records],
+        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
     )
     spec = _spec(request, whole, model, rates, points)
     detector = None
@@ -166,9 +149,22 @@ def export_run(request: ExportRequest) -> Exported:
     return Exported(request.target, card, spec, measured)
 
 
-def _rates(rows: Embeddings, samples: Samples) -> tuple[Embeddings, Verification, Scores]:
-    rates, scores = evaluate_verification(rows, samples.records, samples.refused)
-    return rows, rates, scores
+def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:
+    """Compare the float32 file to the network; return the file's rows of the samples, and the parity."""
+    spec, crops = whole.record.input, samples.every
+    found = embed_with_onnx(session, spec, crops)
+    parity = require_equal(
+        embed_with_torch(whole.encoder, spec, crops),
+        found,
+        embed_with_onnx(session, spec, crops[:BATCH], batch=1),
+    )
+    rows = found[: len(samples.crops)]
+    fnmr, interval = bounded_fnmr(rows, samples.subjects, samples.forgeries, parity.score_gap)
+    return rows, replace(parity, fnmr=fnmr, fnmr_interval=interval)
+
+
+def _rates(rows: Embeddings, samples: Samples) -> Verification:
+    return evaluate_verification(rows, samples.records, samples.refused)[0]
 
 
 def _reduced(
@@ -191,7 +187,7 @@ def _require_small_rise(request: ExportRequest, before: float, after: float) -> 
 def _costs(
     models: dict[str, tuple[onnx.ModelProto, Session]], samples: Samples, record: EncoderRecord
 ) -> tuple[Cost, ...]:
-    """Size and time of each; they take turns, so that a busy machine is busy for all."""
+    """Return size and time of each network, timed in turns, so that other load slows all alike."""
     crops = samples.crops[:1]
     times: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(_TIMED_RUNS):

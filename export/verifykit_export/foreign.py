@@ -1,6 +1,6 @@
-"""Somebody else's ONNX network, cleaned and rewritten to run fast on ONNX Runtime.
+"""Rewrite an ONNX network of another project to run fast on ONNX Runtime.
 
-Every step is a pass of :mod:`verifykit_export.passes`, none changes what the network computes.
+Every step is a pass of :mod:`verifykit_export.passes`; none changes what the network computes.
 """
 
 from __future__ import annotations
@@ -23,20 +23,7 @@ from verifykit_export.passes import (
 
 
 def import_encoder(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Make an encoder of somebody else's network.
-
-    Args:
-        model: (1, C, H, W) or (N, C, H, W) float32 to (N, D); it may carry quantised weights, list its
-            weights as inputs, or be of fixed batch.
-        name: The graph's name.
-
-    Returns:
-        The same function, of any number of images at once.
-
-    Raises:
-        ModelContractError: It has not one image input and one output of one row an image.
-        ValueError: It uses operators outside the ONNX standard.
-    """
+    """Return the same encoder, cleaned and for any number of images at once."""
     network = _cleaned(model)
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelContractError(
@@ -59,19 +46,7 @@ def import_encoder(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
 
 
 def import_detector(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """Make a detector of a fully convolutional network of fixed size.
-
-    Args:
-        model: (1, 3, H, W) float32 to heads of any number.
-        name: The graph's name.
-
-    Returns:
-        The same function, of any batch, and of any height and width that the network's own strides
-        divide.
-
-    Raises:
-        ValueError: It has not one input, or uses operators outside the ONNX standard.
-    """
+    """Return the same fully convolutional detector for any batch, height and width."""
     network = _cleaned(model)
     free_dimensions(network, {0: "batch", 2: "height", 3: "width"})
     fold_scale(network)

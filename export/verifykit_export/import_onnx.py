@@ -1,4 +1,4 @@
-"""Somebody else's encoder as a verifykit model, proved to answer as the file that it was."""
+"""Import an ONNX encoder of another project as a model file, proved equal to the original."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from verifykit_export.errors import ExportError
 from verifykit_export.foreign import import_encoder
 from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
 from verifykit_export.network import OPSET
-from verifykit_export.parity import Parity, embed_with_onnx, open_session, require_equal
+from verifykit_export.parity import BATCH, Parity, embed_with_onnx, open_session, require_equal
 from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
@@ -37,17 +37,17 @@ class ImportRequest:
 
     Attributes:
         source_file: An ONNX file, (N, C, H, W) float32 to (N, D) float32.
-        target: The model file; its card goes beside it as ``.md``.
+        target: The model file; its card is written next to it as ``.md``.
         modality: What it compares.
         color: ``"rgb"``, ``"bgr"`` or ``"grey"``.
         scale: Factor on pixels 0..255.
         mean: One value a channel, after scaling.
-        std: Likewise.
+        std: One value a channel, as ``mean``.
         crop: ``"five_point"`` or ``"plain"``.
         licence: SPDX identifier of the weights.
         source: Where the file is from.
         height_px: Must agree with the file; needed only where the file leaves it free.
-        width_px: Likewise.
+        width_px: As ``height_px``.
         detector: The verifykit model that lends a five_point crop its detector.
         name: The model's name; None takes the target's.
         training_data: What it was trained on, and the terms.
@@ -76,12 +76,12 @@ class ImportRequest:
 
 @dataclass(frozen=True)
 class Imported:
-    """What was written.
+    """Paths, specification and parity of an imported model.
 
     Attributes:
         path: The model file.
-        card: The card beside it.
-        spec: What the file says about itself.
+        card: The card next to it.
+        spec: Its specification.
         parity: How far it is from the foreign file.
         real_images: Of the images in ``parity``, how many were real; the others are drawn.
     """
@@ -94,21 +94,9 @@ class Imported:
 
 
 def import_foreign(request: ImportRequest) -> Imported:
-    """Clean, rewrite, prove and write.
+    """Clean, rewrite, prove and write an ONNX encoder.
 
     The file comes without operating points: every call needs ``threshold=`` until it is calibrated.
-
-    Args:
-        request: What to import.
-
-    Raises:
-        ExportError: The file cannot be read, or the rewritten network is not the foreign one; then
-            nothing is written.
-        ModelContractError: It is no encoder of such images, or the request contradicts it.
-        InputError: No real image gave a crop.
-        ModelError: The model that lends its detector is not there.
-        ProviderError: onnxruntime is not installed.
-        OSError: The target cannot be written.
     """
     if not request.target.parent.is_dir():
         raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
@@ -157,7 +145,7 @@ def import_foreign(request: ImportRequest) -> Imported:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        # Weights in files beside it come along; everything is inside from here on.
+        # Weights in other files are read too; everything is inside from here on.
         return onnx.load(path)
     except Exception as error:  # protobuf, onnx and the system each raise their own
         raise ExportError(f"{path} is no ONNX file that can be read: {error}") from error
@@ -237,7 +225,7 @@ def _drawn_crops(spec: InputSpec) -> list[Image]:
 def _proved(
     foreign: onnx.ModelProto, encoder: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]
 ) -> Parity:
-    # Other inputs are weights, or left behind by whoever compressed them: the rewriting needs none of them.
+    # Other inputs are weights, or left over from compression: the rewriting needs none of them.
     images = [item for item in foreign.graph.input if item.name == encoder.graph.input[0].name]
     del foreign.graph.input[:]
     foreign.graph.input.extend(images)
@@ -251,7 +239,9 @@ def _proved(
     expected = embed_with_onnx(before, spec, crops, batch=1)
     after = open_session(encoder)
     return require_equal(
-        expected, lambda some, batch: embed_with_onnx(after, spec, some, batch=batch), crops
+        expected,
+        embed_with_onnx(after, spec, crops),
+        embed_with_onnx(after, spec, crops[:BATCH], batch=1),
     )
 
 

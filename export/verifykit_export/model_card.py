@@ -1,4 +1,4 @@
-"""The part of a model card that only the export knows: how it was trained, proved and measured."""
+"""The part of a model card that only the export knows: training, proof, rates, size and speed."""
 
 from __future__ import annotations
 
@@ -62,16 +62,21 @@ class Measured:
         return self.swapped_cosine is not None and self.swapped_cosine >= SWAPPED_COSINE
 
 
+NOISE = (
+    "all pairs have almost the same score (standard deviation below 1e-5): the network is hardly trained, "
+    "and its error rates are noise"
+)
+
+
+def fnmr_text(fnmr: float, interval: tuple[float, float]) -> str:
+    """Return the sentence about the FNMR at FMR 0.01, for the card and the terminal."""
+    low, high = interval
+    within = "within the difference of scores from the network"
+    return f"FNMR at FMR 0.01 {fnmr:.2%}; {low:.2%} to {high:.2%} {within}"
+
+
 def render_measured(record: EncoderRecord, measured: Measured) -> str:
-    """Markdown to follow :func:`verifykit.models.render_card`.
-
-    Args:
-        record: What the run knows about its result.
-        measured: What the export measured.
-
-    Returns:
-        Text that begins with an empty line and ends with a line feed.
-    """
+    """Markdown to follow :func:`verifykit.models.render_card`."""
     sections = [_training(record), _protocol(measured), _rates(measured)]
     sections += [_references(measured)] if measured.points else []
     sections += [_costs(measured)]
@@ -105,14 +110,22 @@ def _protocol(measured: Measured) -> list[str]:
         ),
         (
             f"- float32 file against the network in torch: 1 - cosine at most {parity.gap:.1e} on "
-            f"{parity.images} crops, allowed {LIMIT:g}; one at a time against seven {parity.batch_gap:.1e}"
+            f"{parity.images} crops, allowed {LIMIT:g}; one at a time against seven {parity.batch_gap:.1e}; "
+            f"scores at most {parity.score_gap:.1e} apart"
         ),
     ]
-    if parity.fnmr is not None:
-        lines.append(f"- FNMR at FMR 0.01: {parity.fnmr:.2%} by both")
+    if parity.fnmr is not None and parity.fnmr_interval is not None:
+        lines.append(f"- float32 file: {fnmr_text(parity.fnmr, parity.fnmr_interval)}")
+    if parity.is_noise:
+        lines.append(f"- {NOISE}")
     if parity.reduced_gap is not None:
         lines.append(
             f"- {measured.precision} against float32: 1 - cosine at most {parity.reduced_gap:.1e}"
+        )
+    if measured.precision == "int8":
+        lines.append(
+            "- int8 embeddings depend on the processor (on x86, whether it has VNNI): scores differ by up to "
+            "6e-3"
         )
     if measured.ignores_color:
         lines.append(

@@ -1,9 +1,4 @@
-"""Write the one file that is a model; :mod:`verifykit.modelfile` reads it.
-
-What identifies a network: its operators and weights, not the bytes of a file.
-
-The golden embedding: what the finished network answers to the golden image.
-"""
+"""Write model files (:mod:`verifykit.modelfile` reads them), with digest and golden embedding."""
 
 from __future__ import annotations
 
@@ -31,15 +26,6 @@ def weights_digest(model: onnx.ModelProto) -> str:
 
     It does not depend on the version of onnx or protobuf, on the names of nodes, on the order of
     attributes and constants, or on metadata.
-
-    Args:
-        model: Only plain operators; no subgraphs, no data in other files.
-
-    Returns:
-        64 hexadecimal digits.
-
-    Raises:
-        ValueError: An attribute is neither number, text nor tensor.
     """
     digest = hashlib.sha256()
     graph = model.graph
@@ -132,28 +118,13 @@ def _agree(what: str, found: str, stated: str) -> None:
 
 
 SWAPPED_COSINE = 0.99
-"""From here on a swapped channel order would not be found at load."""
+"""From here on the check at load does not detect a swapped channel order."""
 
 
 def golden_embedding(
     model: onnx.ModelProto, spec: InputSpec, *, may_ignore_color: bool = False
 ) -> tuple[float, ...]:
-    """Run a network on the golden image through verifykit's own preprocessing and session.
-
-    Args:
-        model: An encoder, (N, C, H, W) float32 to (N, D) float32.
-        spec: How crops become its input.
-        may_ignore_color: Do not insist that the network tells red from blue: for one whose channel order
-            is not in doubt, since it was trained by the same preprocessing.
-
-    Returns:
-        D values of unit length, rounded to 7 decimals.
-
-    Raises:
-        ModelContractError: The network's answer is not (N, D), or it answers alike when red and blue
-            are swapped: its golden would not find that mistake.
-        ProviderError: onnxruntime is not installed.
-    """
+    """Run a network on the golden image through verifykit's own preprocessing and session."""
     session = Session(model.SerializeToString(), name="encoder", providers="cpu")
     golden = _embed(session, spec, golden_image(spec.height_px, spec.width_px))
     cosine = None if may_ignore_color else swapped_cosine(model, spec)
@@ -166,19 +137,7 @@ def golden_embedding(
 
 
 def swapped_cosine(model: onnx.ModelProto, spec: InputSpec) -> float | None:
-    """Cosine between the golden image's embeddings with red and blue in order and swapped.
-
-    Args:
-        model: An encoder, (N, C, H, W) float32 to (N, D) float32.
-        spec: How crops become its input.
-
-    Returns:
-        In [-1, 1]; None for grey.
-
-    Raises:
-        ModelContractError: The network's answer is not (N, D).
-        ProviderError: onnxruntime is not installed.
-    """
+    """Cosine between the golden image's embeddings with red and blue in order and swapped."""
     if spec.color == "grey":
         return None
     session = Session(model.SerializeToString(), name="encoder", providers="cpu")

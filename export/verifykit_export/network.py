@@ -1,4 +1,4 @@
-"""A network open for rewriting: nodes in order, constants as arrays."""
+"""An ONNX network open for rewriting: nodes in order, constants as arrays."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IR_VERSION = 8
 
 @dataclass
 class Network:
-    """What :mod:`verifykit_export.passes` work on, in place.
+    """A network that :mod:`verifykit_export.passes` change in place.
 
     Attributes:
         nodes: In topological order.
@@ -35,12 +35,7 @@ class Network:
 
     @classmethod
     def from_model(cls, model: onnx.ModelProto) -> Network:
-        """Open a copy of a model; metadata, names and shapes in between are left behind.
-
-        Raises:
-            ValueError: The model uses operators outside the default domain, local functions or
-                sparse constants.
-        """
+        """Open a copy of a model; metadata, names and shapes in between are left behind."""
         graph = model.graph
         foreign = sorted({node.domain for node in graph.node} - {"", "ai.onnx"})
         if foreign or model.functions or graph.sparse_initializer:
@@ -59,16 +54,7 @@ class Network:
     def to_model(
         self, name: str, *, opset: int = OPSET, ir_version: int = IR_VERSION
     ) -> onnx.ModelProto:
-        """A checked model.
-
-        Args:
-            name: The graph's name.
-            opset: The operator set that the nodes are written in.
-            ir_version: The format's version.
-
-        Raises:
-            onnx.checker.ValidationError: A node is not valid in this operator set.
-        """
+        """Return a checked model."""
         graph = helper.make_graph(
             self.nodes,
             name,
@@ -86,21 +72,21 @@ class Network:
         return model
 
     def producer(self, tensor: str) -> onnx.NodeProto | None:
-        """The node that computes a tensor; None for inputs and constants."""
+        """Return the node that computes a tensor; None for inputs and constants."""
         return next((node for node in self.nodes if tensor in node.output), None)
 
     def consumers(self, tensor: str) -> list[onnx.NodeProto]:
-        """The nodes that read a tensor."""
+        """Return the nodes that read a tensor."""
         return [node for node in self.nodes if tensor in node.input]
 
     def only_consumer(self, tensor: str) -> onnx.NodeProto | None:
-        """The one node that reads a tensor; None if several do, or if it is also an output."""
+        """Return the one node that reads a tensor; None if several do, or if it is also an output."""
         readers = self.consumers(tensor)
         is_output = any(item.name == tensor for item in self.outputs)
         return readers[0] if len(readers) == 1 and not is_output else None
 
     def constant(self, node: onnx.NodeProto, index: int) -> NDArray[Any] | None:
-        """The value of a node's input, if it has one there and it is constant."""
+        """Return the value of a node's input, if it has one there and it is constant."""
         return self.constants.get(node.input[index]) if index < len(node.input) else None
 
     def add_constant(self, near: str, value: NDArray[Any]) -> str:
@@ -110,7 +96,7 @@ class Network:
         return name
 
     def fresh_name(self, near: str) -> str:
-        """A tensor name that is not taken; the same for the same passes on the same model."""
+        """Return a tensor name that is not taken; the same for the same passes on the same model."""
         taken = set(self.constants) | {item.name for item in self.inputs}
         taken |= {name for node in self.nodes for name in node.output}
         while True:
@@ -133,7 +119,7 @@ class Network:
 
 
 def attributes(node: onnx.NodeProto) -> Mapping[str, Any]:
-    """A node's attributes as Python values; strings as bytes."""
+    """Return a node's attributes as Python values; strings as bytes."""
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
 
 

@@ -1,4 +1,4 @@
-"""Smaller numbers: float16, and static int8 with ranges measured on real crops."""
+"""Convert a network to float16, or to static int8 with ranges measured on real crops."""
 
 from __future__ import annotations
 
@@ -28,14 +28,7 @@ _QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and arithmetic in float16; input, output and the rows' normalisation stay float32.
-
-    Args:
-        model: An encoder in float32; left as it is.
-
-    Returns:
-        The encoder in float16.
-    """
+    """Return the encoder in float16, with float32 input, output and normalisation of rows."""
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
     nodes = list(model.graph.node)
@@ -52,18 +45,10 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> onnx.ModelProto:
-    """Weights per channel and activations in int8, as QuantizeLinear and DequantizeLinear pairs.
+    """Return the encoder in int8, weights per channel, as pairs of QuantizeLinear and DequantizeLinear.
 
     Static: the range of every activation is the one seen on the crops. Dynamic quantisation is not
     offered, for it reaches only the last layer of a convolutional network.
-
-    Args:
-        model: An encoder in float32, batch norms folded; left as it is.
-        spec: Its input.
-        crops: (h, w, 3) uint8 RGB each, real ones, at least one.
-
-    Returns:
-        The encoder; input, output and the rows' normalisation stay float32.
     """
     from onnxruntime.quantization import (
         CalibrationDataReader,
@@ -102,7 +87,7 @@ def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> 
 
 
 def _sort(network: Network) -> None:
-    """Every node behind those that it reads from: the converter appends its casts."""
+    """Order nodes after those that they read from: the converter appends its casts."""
     made_by = {name: node for node in network.nodes for name in node.output}
     order = TopologicalSorter({name: list(node.input) for name, node in made_by.items()})
     names = [name for name in order.static_order() if name in made_by]
@@ -110,7 +95,7 @@ def _sort(network: Network) -> None:
 
 
 def _join_casts(network: Network) -> None:
-    """Float32 to float16 and back is float32: between two nodes that stay float32 nothing is rounded."""
+    """Remove casts to float16 and back between two nodes that stay float32."""
     outputs = {item.name for item in network.outputs}
     for node in network.nodes:
         before = network.producer(node.input[0]) if node.op_type == "Cast" else None
@@ -144,7 +129,7 @@ def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without onnxruntime's notes on the root logger."""
+    """Silence onnxruntime's messages on the root logger."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -15,14 +15,14 @@ from verifykit_training.preparation import crop_records
 from verifykit_training.run_folder import EncoderRecord, RunFolder
 
 LEAST_IMAGES = 24
-"""Fewer crops prove nothing."""
+"""With fewer crops, equality is not proved."""
 
 _CALIBRATION_IMAGES = 128
 
 
 @dataclass(frozen=True, eq=False)
 class Samples:
-    """Crops, and whose they are.
+    """Crops with their subjects.
 
     Attributes:
         records: Images of subjects that the run was not trained on; rates are measured on them.
@@ -35,6 +35,16 @@ class Samples:
     crops: tuple[Image, ...]
     trained: tuple[Image, ...]
     refused: int
+
+    @property
+    def subjects(self) -> list[str]:
+        """The subject of each record."""
+        return [record.subject for record in self.records]
+
+    @property
+    def forgeries(self) -> list[bool]:
+        """Whether each record is a forgery."""
+        return [record.is_forgery for record in self.records]
 
     @property
     def every(self) -> tuple[Image, ...]:
@@ -51,22 +61,7 @@ def read_samples(
     limit: int,
     cache: Path | None = None,
 ) -> Samples:
-    """Crop real images exactly as the run did.
-
-    Args:
-        run: Says who was trained on.
-        config: Of the run.
-        record: Of the run.
-        data: The run's data or others, a folder or a CSV.
-        limit: Stop taking subjects once they have so many images.
-        cache: Folder of the crops; None is verifykit's own.
-
-    Raises:
-        DataError: The data cannot be read, hold fewer than 24 images, or nobody the run was not
-            trained on with a mated pair.
-        ModelContractError: The crops are cut otherwise here than in the run.
-        ModelError: The face model that lends its detector is not there.
-    """
+    """Crop real images exactly as the run did."""
     trained_on = set(run.read_subjects().get("train", ()))
     records = read_records(data)
     held_out = _whole_subjects([r for r in records if r.subject not in trained_on], limit)
@@ -75,7 +70,7 @@ def read_samples(
     cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
     if cache_of.spec != record.crop:
         raise ModelContractError(
-            f"{run.path} cut its crops otherwise than they are cut here: spec.json and config.toml "
+            f"{run.path} was trained on other crops than these: spec.json and config.toml "
             f"disagree, or the model {record.detector_model!r} is another one now"
         )
     crops = {item.path: cache_of.crop(item.path) for item in kept}
@@ -83,8 +78,8 @@ def read_samples(
     _require_pairs(data, mine)
     if len(crops) < LEAST_IMAGES:
         raise DataError(
-            f"{data} gives {len(crops)} crops, at least {LEAST_IMAGES} are wanted to hold the exported "
-            "file against the network: give more with --data"
+            f"{data} gives {len(crops)} crops, at least {LEAST_IMAGES} are required to compare the "
+            "exported file to the network: give more with --data"
         )
     return Samples(
         tuple(mine),

@@ -1,7 +1,4 @@
-"""A network in torch to ONNX, and what came out read back.
-
-What goes into a model file: the network of a run, or of several side by side, at mirror images too.
-"""
+"""Compose the networks of training runs, and export them from torch to ONNX."""
 
 from __future__ import annotations
 
@@ -37,20 +34,7 @@ _LOGGERS = ("torch.onnx", "onnxscript", "onnx_ir")
 def to_onnx(
     encoder: nn.Module, spec: InputSpec, embedding_size: int, *, opset: int = TORCH_OPSET
 ) -> onnx.ModelProto:
-    """Export an encoder with everything in it, the rows' normalisation to unit length too, in float32.
-
-    Args:
-        encoder: (N, C, H, W) float32 to (N, D) unit rows, in eval mode, on the CPU.
-        spec: Its input.
-        embedding_size: D.
-        opset: The operator set that is asked for.
-
-    Returns:
-        One model, all weights inside, nothing in it about the machine that it was made on.
-
-    Raises:
-        ExportError: The exporter failed, or returned another opset, input or output than was asked for.
-    """
+    """Export an encoder with everything in it, the rows' normalisation to unit length too, in float32."""
     example = torch.zeros(2, spec.channels, spec.height_px, spec.width_px)
     batch = torch.export.Dim("batch")
     with _quiet():
@@ -90,21 +74,11 @@ def to_onnx(
 def require_contract(
     model: onnx.ModelProto, spec: InputSpec, embedding_size: int, opset: int
 ) -> None:
-    """Read back from a model what was asked of its exporter.
-
-    Args:
-        model: The exporter's answer.
-        spec: The input that was asked for, of any number of images.
-        embedding_size: D that was asked for.
-        opset: The operator set that was asked for.
-
-    Raises:
-        ExportError: Something else came back.
-    """
+    """Raise ExportError unless an exported model has the required opset, input and output."""
     found = [item.version for item in model.opset_import if item.domain in ("", "ai.onnx")]
     if found != [opset]:
         raise ExportError(
-            f"opset {opset} was asked for, torch's exporter wrote {', '.join(map(str, found))}: ask for "
+            f"opset {opset} was requested, torch's exporter wrote {', '.join(map(str, found))}: ask for "
             "one that it writes"
         )
     wanted = {
@@ -128,7 +102,7 @@ def require_contract(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What the exporter only logs is read back from the file, and refused there."""
+    """Silence the exporter: what it logs is checked in the file it writes."""
     levels = {name: logging.getLogger(name).level for name in _LOGGERS}
     for name in _LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -148,7 +122,7 @@ class Composition:
         config: Its configuration.
         record: What becomes the specification; ``embedding_size`` is that of the whole.
         encoder: The whole network, in eval mode.
-        source: Which runs and epochs, for people.
+        source: Runs and epochs, human-readable.
         source_sha256: Of the weights; of several, of their digests one after the other.
     """
 
@@ -161,21 +135,7 @@ class Composition:
 
 
 def compose(path: Path, beside: Sequence[Path] = (), *, mirrored: bool = False) -> Composition:
-    """Load a run's network, and lay others beside it.
-
-    Args:
-        path: The run's folder.
-        beside: Further runs of the same crop and input, trained on no subject that the first was not.
-        mirrored: Look at the mirror images too: :class:`~verifykit_training.encoders.MirroredViews`.
-
-    Returns:
-        The whole.
-
-    Raises:
-        ExportError: Runs that do not go together, or never saw mirrored subjects.
-        TrainingError: A folder holds no finished run, or a damaged one.
-        ModelError: A run contradicts itself.
-    """
+    """Load a run's network, combined with those of other runs."""
     runs = [RunFolder(each) for each in (path, *beside)]
     records = [run.read_record() for run in runs]
     loaded = [load_encoder(run) for run in runs]
@@ -220,7 +180,7 @@ def _require_company(
     for name in ("modality", "input", "crop", "detector_model"):
         if getattr(record, name) != getattr(of_first, name):
             raise ExportError(
-                f"{run.path} cannot stand beside {first.path}: its {name} is {getattr(record, name)}, "
+                f"{run.path} cannot be combined with {first.path}: its {name} is {getattr(record, name)}, "
                 f"not {getattr(of_first, name)}"
             )
     known, more = (set(each.read_subjects().get("train", ())) for each in (first, run))
@@ -235,6 +195,6 @@ def _require_mirrors(config: Config, record: EncoderRecord) -> None:
     hand = config.augmentation.hand
     if hand is None or not hand.mirror:
         raise ExportError(
-            f"run {record.name!r} never saw mirrored subjects (augmentation.hand.mirror): its rows for "
-            "mirror images are worth nothing; export without mirrored"
+            f"run {record.name!r} was not trained on mirrored subjects (augmentation.hand.mirror): its "
+            "embeddings of mirror images mean nothing; export without mirrored"
         )

@@ -26,7 +26,7 @@ import verifykit_export.export_run
 from tests.unit.export.commands import command, refused
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job
+from verifykit_training.run_folder import TrainingJob
 
 SIZE_PX = 32
 
@@ -37,27 +37,31 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``people/`` drawn, ``run/`` trained on them."""
-    room = tmp_path_factory.mktemp("export")
-    draw_folder(room / "people", subjects=16, images=6)
+    workspace = tmp_path_factory.mktemp("export")
+    draw_folder(workspace / "people", subjects=16, images=6)
     config = small_config(
         data={"validation_share": 0.5},
         sampler={"p": 8, "k": 3},
         loss={"name": "supervised_contrastive"},
         run={"epochs": 4, "steps_per_epoch": 20},
     )
-    outcome = train(Job(config, room / "people", room / "run", room / "crops", quiet=True))
+    outcome = train(
+        TrainingJob(
+            config, workspace / "people", workspace / "run", workspace / "crops", quiet=True
+        )
+    )
     assert outcome.best is not None
     assert outcome.best < 0.3
-    return room
+    return workspace
 
 
 def export_run(
-    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, *more: object, run: str = "run"
+    monkeypatch: pytest.MonkeyPatch, workspace: Path, target: Path, *more: object, run: str = "run"
 ) -> int:
-    options = ("--data", room / "people", "--cache", room / "crops")
-    return command(monkeypatch, room / run, target, *options, *more)
+    options = ("--data", workspace / "people", "--cache", workspace / "crops")
+    return command(monkeypatch, workspace / run, target, *options, *more)
 
 
 @pytest.fixture
@@ -66,18 +70,23 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "models" / "mine.onnx"
 
 
-def held_out(room: Path) -> list[list[Path]]:
-    subjects = json.loads((room / "run" / "subjects.json").read_text())["validation"]
-    return [sorted((room / "people" / name).iterdir()) for name in subjects]
+def held_out(workspace: Path) -> list[list[Path]]:
+    subjects = json.loads((workspace / "run" / "subjects.json").read_text())["validation"]
+    return [sorted((workspace / "people" / name).iterdir()) for name in subjects]
 
 
 def test_a_run_becomes_a_model_that_decides_as_its_network(
-    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert export_run(monkeypatch, room, target, "--name", "drawn-people", "--json") == 0
+    assert export_run(monkeypatch, workspace, target, "--name", "drawn-people", "--json") == 0
     report = json.loads(capsys.readouterr().out)
     assert sorted(path.name for path in target.parent.iterdir()) == ["mine.md", "mine.onnx"]
-    assert report["parity"]["gap"] <= 1e-6
+    assert report["parity"]["gap"] <= 1e-9
+    low, high = report["parity"]["fnmr_interval"]
+    assert low <= report["parity"]["fnmr"] <= high
     assert report["parity"]["images"] == 16 * 6
     assert report["rates"]["subjects"] == 8
     spec = models.load(target).spec
@@ -103,9 +112,9 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
         assert point.fnmr_interval is not None
         assert point.fnmr_interval[0] <= point.fnmr <= point.fnmr_interval[1]  # type: ignore[operator]
     assert "several references drawn 20 times" in spec.provenance.calibration_data
-    assert str(room) not in target.read_bytes().decode(errors="ignore")
+    assert str(workspace) not in target.read_bytes().decode(errors="ignore")
 
-    one, two = held_out(room)[:2]
+    one, two = held_out(workspace)[:2]
     verifier = vk.Verifier(target, gallery=target.parent / "people.db")
     verifier.enroll("one", one[0])
     verifier.enroll("two", two[0])
@@ -117,9 +126,9 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     from verifykit_training.evaluation import embed_records, load_encoder
     from verifykit_training.run_folder import RunFolder
 
-    encoder, config = load_encoder(RunFolder(room / "run"))
+    encoder, config = load_encoder(RunFolder(workspace / "run"))
     records = [Record(path, "one") for path in (one[0], one[1], two[1])]
-    rows, _, _ = embed_records(encoder, config, records, room / "crops")
+    rows, _, _ = embed_records(encoder, config, records, workspace / "crops")
     assert decision.score == pytest.approx(float(rows[0] @ rows[1]), abs=1e-5)
     assert other.score == pytest.approx(float(rows[0] @ rows[2]), abs=1e-5)
 
@@ -145,11 +154,13 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
 
 
 def test_the_counts_of_an_operating_point_are_those_of_the_file(
-    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path
+    monkeypatch: pytest.MonkeyPatch, workspace: Path, target: Path
 ) -> None:
-    assert export_run(monkeypatch, room, target) == 0
+    assert export_run(monkeypatch, workspace, target) == 0
     encoder = Encoder.open(target)
-    rows = [[encoder.templates(path)[0].embedding for path in paths] for paths in held_out(room)]
+    rows = [
+        [encoder.templates(path)[0].embedding for path in paths] for paths in held_out(workspace)
+    ]
     scores = [
         float(np.float64(a) @ np.float64(b))
         for i, one in enumerate(rows)
@@ -167,11 +178,12 @@ def test_the_counts_of_an_operating_point_are_those_of_the_file(
 
 @pytest.mark.parametrize(
     ("precision", "tolerance", "share", "gap"),
-    [("fp16", 0.999, 0.6, 1e-5), ("int8", 0.99, 0.4, 0.05)],
+    # fp16 keeps on every image what the file promises of its golden one: rounding depends on the processor.
+    [("fp16", 0.999, 0.6, 1 - 0.999), ("int8", 0.99, 0.4, 0.05)],
 )
 def test_smaller_precisions_are_written_with_what_they_cost(
     monkeypatch: pytest.MonkeyPatch,
-    room: Path,
+    workspace: Path,
     target: Path,
     capsys: pytest.CaptureFixture[str],
     precision: str,
@@ -180,7 +192,7 @@ def test_smaller_precisions_are_written_with_what_they_cost(
     gap: float,
 ) -> None:
     options = ("--precision", precision, "--max-eer-rise", "0.1", "--json")
-    assert export_run(monkeypatch, room, target, *options) == 0
+    assert export_run(monkeypatch, workspace, target, *options) == 0
     report = json.loads(capsys.readouterr().out)
     float32, reduced = report["costs"]
     assert reduced["precision"] == precision
@@ -189,7 +201,7 @@ def test_smaller_precisions_are_written_with_what_they_cost(
     assert report["rates"]["eer"] - report["float32_eer"] <= 0.1
     assert 0.0 < report["parity"]["reduced_gap"] < gap
     assert models.load(target).spec.golden_tolerance == tolerance
-    people = held_out(room)
+    people = held_out(workspace)
     verifier = vk.Verifier(target)
     mated = [verifier.compare(one[0], one[1]).score for one in people]
     non_mated = [verifier.compare(people[i - 1][0], people[i][0]).score for i in range(8)]
@@ -197,7 +209,10 @@ def test_smaller_precisions_are_written_with_what_they_cost(
 
 
 def test_a_model_whose_eer_rose_too_much_is_not_written(
-    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
         ruined = onnx.ModelProto()
@@ -212,15 +227,18 @@ def test_a_model_whose_eer_rose_too_much_is_not_written(
 
     monkeypatch.setattr(verifykit_export.export_run, "to_int8", spoilt)
     options = ("--precision", "int8", "--max-eer-rise", "0.001")
-    status = export_run(monkeypatch, room, target, *options)
+    status = export_run(monkeypatch, workspace, target, *options)
     refused(capsys, status, target, because="raises the EER from")
 
 
 def test_an_opset_that_the_exporter_does_not_write_is_refused(
-    monkeypatch: pytest.MonkeyPatch, room: Path, target: Path, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch,
+    workspace: Path,
+    target: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    status = export_run(monkeypatch, room, target, "--opset", "17")
-    refused(capsys, status, target, because="opset 17 was asked for, torch's exporter wrote 18")
+    status = export_run(monkeypatch, workspace, target, "--opset", "17")
+    refused(capsys, status, target, because="opset 17 was requested, torch's exporter wrote 18")
     assert logging.getLogger("torch.onnx").level != logging.CRITICAL
 
 
@@ -232,18 +250,18 @@ def test_an_opset_that_the_exporter_does_not_write_is_refused(
             lambda data: data[:-100],
             "does not fit the encoder, or is damaged",
         ),
-        ("spec.json", lambda data: data[:-20], "no finished run"),
+        ("spec.json", lambda data: data[:-20], "is not a finished run"),
         (
             "spec.json",
             lambda data: data.replace(b'"scale": 0.0039', b'"scale": 0.0038'),
             "not of one run",
         ),
-        ("subjects.json", lambda data: b"", "is no run"),
+        ("subjects.json", lambda data: b"", "is not a run"),
     ],
 )
 def test_a_damaged_run_is_an_error_of_one_line(  # type: ignore[no-untyped-def]
     monkeypatch: pytest.MonkeyPatch,
-    room: Path,
+    workspace: Path,
     target: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -251,19 +269,19 @@ def test_a_damaged_run_is_an_error_of_one_line(  # type: ignore[no-untyped-def]
     change,
     because: str,
 ) -> None:
-    shutil.copytree(room / "run", tmp_path / "run")
+    shutil.copytree(workspace / "run", tmp_path / "run")
     path = tmp_path / "run" / name
     before = path.read_bytes()
     path.write_bytes(change(before))
     assert path.read_bytes() != before
-    options = ("--data", room / "people", "--cache", room / "crops")
+    options = ("--data", workspace / "people", "--cache", workspace / "crops")
     status = command(monkeypatch, tmp_path / "run", target, *options)
     refused(capsys, status, target, because=because)
 
 
 def test_too_few_pictures_of_other_people_are_refused(
     monkeypatch: pytest.MonkeyPatch,
-    room: Path,
+    workspace: Path,
     target: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -271,5 +289,7 @@ def test_too_few_pictures_of_other_people_are_refused(
     few = draw_folder(tmp_path / "few", subjects=3, images=4)
     for folder in few.iterdir():
         folder.rename(few / f"new_{folder.name}")
-    status = command(monkeypatch, room / "run", target, "--data", few, "--cache", room / "crops")
+    status = command(
+        monkeypatch, workspace / "run", target, "--data", few, "--cache", workspace / "crops"
+    )
     refused(capsys, status, target, because="gives 12 crops, at least 24")

@@ -24,7 +24,7 @@ from verifykit_export.export_run import ExportRequest, export_run
 from verifykit_export.torch_export import compose
 from verifykit_training.config import Config
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job
+from verifykit_training.run_folder import TrainingJob
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -60,12 +60,12 @@ def _config(**sections: object) -> Config:
 
 
 @pytest.fixture(scope="module")
-def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """``writers/`` drawn; ``wide/`` and ``narrow/`` trained on half of them, ``plain/`` without mirrors."""
-    room = tmp_path_factory.mktemp("signatures")
-    (room / "writers").mkdir()
-    rows = draw_set(room / "writers", 10)
-    with (room / "writers" / "manifest.csv").open("w", newline="") as file:
+    workspace = tmp_path_factory.mktemp("signatures")
+    (workspace / "writers").mkdir()
+    rows = draw_set(workspace / "writers", 10)
+    with (workspace / "writers" / "manifest.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, ["path", "subject", "label"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows(rows)
@@ -79,21 +79,21 @@ def room(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "others": _config(seed=1, run=few),
     }
     for name, config in configs.items():
-        data = room / "writers" / "manifest.csv"
-        train(Job(config, data, room / name, room / "crops", quiet=True))
-    return room
+        data = workspace / "writers" / "manifest.csv"
+        train(TrainingJob(config, data, workspace / name, workspace / "crops", quiet=True))
+    return workspace
 
 
-def test_runs_side_by_side_become_one_model_that_decides(room: Path, tmp_path: Path) -> None:
+def test_runs_side_by_side_become_one_model_that_decides(workspace: Path, tmp_path: Path) -> None:
     done = export_run(
         ExportRequest(
-            run=room / "wide",
-            beside=(room / "narrow",),
+            run=workspace / "wide",
+            beside=(workspace / "narrow",),
             mirrored=True,
             fusion="spread",
             target=tmp_path / "drawn.onnx",
-            data=room / "writers" / "manifest.csv",
-            cache=room / "crops",
+            data=workspace / "writers" / "manifest.csv",
+            cache=workspace / "crops",
         )
     )
     assert done.spec.embedding_size == 4 * (16 + 8)
@@ -104,7 +104,7 @@ def test_runs_side_by_side_become_one_model_that_decides(room: Path, tmp_path: P
     assert max(p.reference_count for p in done.spec.operating_points) > 3
 
     verifier = vk.Verifier(tmp_path / "drawn.onnx")
-    writer = room / "writers" / "drawn" / "000"
+    writer = workspace / "writers" / "drawn" / "000"
     verifier.enroll("ada", [writer / f"g0{i}.png" for i in range(4)])
     decision = verifier.verify("ada", writer / "g05.png", threshold=0.5)
     rows = [verifier.extract(writer / f"g0{i}.png").embedding for i in range(4)]
@@ -115,13 +115,13 @@ def test_runs_side_by_side_become_one_model_that_decides(room: Path, tmp_path: P
     assert np.allclose(np.linalg.norm(probe.reshape(4, -1), axis=1), 0.5, atol=1e-5)
 
 
-def test_what_does_not_go_together_is_refused(room: Path, tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match="never saw mirrored subjects"):
-        compose(room / "plain", mirrored=True)
+def test_what_does_not_go_together_is_refused(workspace: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="was not trained on mirrored subjects"):
+        compose(workspace / "plain", mirrored=True)
     with pytest.raises(ExportError, match=r"trained on .* subject"):
-        compose(room / "wide", [room / "others"])
+        compose(workspace / "wide", [workspace / "others"])
     other = tmp_path / "other"
-    shutil.copytree(room / "narrow", other)
+    shutil.copytree(workspace / "narrow", other)
     spec = (other / "spec.json").read_text()
     assert '"margin_share": 0.04' in spec or '"margin_share":0.04' in spec
     (other / "spec.json").write_text(
@@ -129,5 +129,5 @@ def test_what_does_not_go_together_is_refused(room: Path, tmp_path: Path) -> Non
             '"margin_share":0.04', '"margin_share":0.05'
         )
     )
-    with pytest.raises(ExportError, match=r"cannot stand beside .* crop"):
-        compose(room / "wide", [other])
+    with pytest.raises(ExportError, match=r"cannot be combined with .* crop"):
+        compose(workspace / "wide", [other])

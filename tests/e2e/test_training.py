@@ -30,7 +30,7 @@ from verifykit_training.evaluation import (
 )
 from verifykit_training.loop import train
 from verifykit_training.reporting import summarise
-from verifykit_training.run_folder import Job, RunFolder
+from verifykit_training.run_folder import RunFolder, TrainingJob
 
 
 @pytest.fixture(autouse=True)
@@ -47,24 +47,24 @@ def drawn_people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def job(drawn_people: Path, tmp_path: Path) -> Job:
+def job(drawn_people: Path, tmp_path: Path) -> TrainingJob:
     cache = drawn_people.parent / "cache"
-    return Job(small_config(), drawn_people, tmp_path / "run", cache, quiet=True)
+    return TrainingJob(small_config(), drawn_people, tmp_path / "run", cache, quiet=True)
 
 
-def _with(job: Job, **sections: Any) -> Job:
+def _with(job: TrainingJob, **sections: Any) -> TrainingJob:
     return replace(job, config=small_config(**sections))
 
 
-def _metrics(job: Job, event: str) -> list[dict[str, Any]]:
+def _metrics(job: TrainingJob, event: str) -> list[dict[str, Any]]:
     return [line for line in RunFolder(job.run).read_metrics() if line["event"] == event]
 
 
-def _weights(job: Job) -> dict[str, torch.Tensor]:
+def _weights(job: TrainingJob) -> dict[str, torch.Tensor]:
     return load_file(RunFolder(job.run).weights)
 
 
-def _assert_same(first: Job, second: Job) -> None:
+def _assert_same(first: TrainingJob, second: TrainingJob) -> None:
     """Every weight, buffer, moment and counter of two runs, to the bit."""
     one, two = (torch.load(RunFolder(job.run).last, weights_only=True) for job in (first, second))
     assert one["outcome"] == two["outcome"]
@@ -83,7 +83,7 @@ EVERYTHING: dict[str, Any] = {
 }
 
 
-def test_a_run_learns_and_leaves_everything_behind(job: Job, tmp_path: Path) -> None:
+def test_a_run_learns_and_leaves_everything_behind(job: TrainingJob, tmp_path: Path) -> None:
     sections = {
         "seed": 1,
         "data": {"test_share": 0.25},
@@ -128,7 +128,7 @@ def test_a_run_learns_and_leaves_everything_behind(job: Job, tmp_path: Path) -> 
     assert report["after_training"]["eer"] == pytest.approx(outcome.best)
 
 
-def test_four_epochs_are_two_and_two(job: Job, tmp_path: Path) -> None:
+def test_four_epochs_are_two_and_two(job: TrainingJob, tmp_path: Path) -> None:
     whole = _with(job, **EVERYTHING)
     train(whole)
     halves = replace(whole, run=tmp_path / "halves")
@@ -144,7 +144,7 @@ def test_four_epochs_are_two_and_two(job: Job, tmp_path: Path) -> None:
 
 
 def test_a_run_killed_in_an_epoch_goes_on_from_its_last_checkpoint(
-    job: Job, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sections = EVERYTHING | {"run": {**EVERYTHING["run"], "save_every_steps": 2}}
     whole = _with(job, **sections)
@@ -167,11 +167,13 @@ def test_a_run_killed_in_an_epoch_goes_on_from_its_last_checkpoint(
     _assert_same(whole, killed)
 
 
-def test_a_run_is_neither_overwritten_nor_continued_as_another(job: Job, tmp_path: Path) -> None:
+def test_a_run_is_neither_overwritten_nor_continued_as_another(
+    job: TrainingJob, tmp_path: Path
+) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         train(replace(job, resume=True))
     train(replace(job, stop_after=1))
-    with pytest.raises(TrainingError, match="holds a run already: give --resume"):
+    with pytest.raises(TrainingError, match="already holds a run: give --resume"):
         train(job)
     with pytest.raises(ConfigError, match=r"differs .* in optimiser"):
         train(replace(_with(job, optimiser={"rate": 1e-4}), resume=True))
@@ -180,7 +182,7 @@ def test_a_run_is_neither_overwritten_nor_continued_as_another(job: Job, tmp_pat
         train(replace(job, data=other, resume=True))
 
 
-def test_nan_stops_the_run_and_names_the_batch(job: Job) -> None:
+def test_nan_stops_the_run_and_names_the_batch(job: TrainingJob) -> None:
     job = _with(job, optimiser={"rate": 1e30, "name": "sgd"}, run={"epochs": 6})
     with pytest.raises(
         TrainingError, match=r"is (nan|inf) in epoch .*The batch was: .*s\d\d/\d\.png"
@@ -188,7 +190,9 @@ def test_nan_stops_the_run_and_names_the_batch(job: Job) -> None:
         train(job)
 
 
-def test_collapse_is_said_and_written_down(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_collapse_is_said_and_written_down(
+    job: TrainingJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def collapsed(name: str, **options: Any) -> EmbeddingNetwork:
         encoder = build_encoder(name, **options)
         torch.nn.init.zeros_(encoder.head.weight)
@@ -209,7 +213,7 @@ def test_collapse_is_said_and_written_down(job: Job, monkeypatch: pytest.MonkeyP
     assert _metrics(job, "step")[-1]["loss"] == pytest.approx(0.5, abs=1e-4)
 
 
-def test_without_gain_it_stops_early_and_keeps_the_best(job: Job) -> None:
+def test_without_gain_it_stops_early_and_keeps_the_best(job: TrainingJob) -> None:
     job = _with(job, optimiser={"rate": 1e-12}, validation={"patience": 2}, run={"epochs": 30})
     outcome = train(job)
     rates = [line["eer"] for line in _metrics(job, "validation")]
@@ -219,7 +223,7 @@ def test_without_gain_it_stops_early_and_keeps_the_best(job: Job) -> None:
     assert train(replace(job, resume=True)).epoch == outcome.epoch
 
 
-def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(job: Job) -> None:
+def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(job: TrainingJob) -> None:
     job = _with(job, optimiser={"frozen_epochs": 1}, run={"epochs": 1})
     train(job)
     torch.manual_seed(job.config.seed)
@@ -232,13 +236,13 @@ def test_a_frozen_backbone_stays_as_it_was_and_the_head_learns(job: Job) -> None
     assert np.mean(moved) > 0.9
 
 
-def test_the_softmax_stage_comes_first(job: Job) -> None:
+def test_the_softmax_stage_comes_first(job: TrainingJob) -> None:
     train(_with(job, softmax_stage={"epochs": 1}))
     kinds = [(line["epoch"], "accuracy" in line) for line in _metrics(job, "step")]
     assert set(kinds) == {(1, True), (2, False)}
 
 
-def test_accumulated_batches_make_the_gradient_of_their_mean(job: Job) -> None:
+def test_accumulated_batches_make_the_gradient_of_their_mean(job: TrainingJob) -> None:
     job = _with(
         job,
         optimiser={"name": "sgd", "rate": 0.1, "momentum": 0.0, "weight_decay": 0.0},
@@ -269,7 +273,7 @@ def test_accumulated_batches_make_the_gradient_of_their_mean(job: Job) -> None:
 
 
 @pytest.mark.parametrize("name", ["balanced_triplets", "triplet_file"])
-def test_explicit_triplets(job: Job, name: str, tmp_path: Path) -> None:
+def test_explicit_triplets(job: TrainingJob, name: str, tmp_path: Path) -> None:
     people = sorted(path for path in job.data.iterdir())
     lines = [
         f"{people[i] / '0.png'},{people[i] / '1.png'},{people[(i + 1) % 12] / '2.png'}"
@@ -283,7 +287,7 @@ def test_explicit_triplets(job: Job, name: str, tmp_path: Path) -> None:
     assert all(line["valid_terms"] in (1, 2, 3) for line in _metrics(job, "step"))
 
 
-def test_mixed_precision_trains(job: Job) -> None:
+def test_mixed_precision_trains(job: TrainingJob) -> None:
     outcome = train(_with(job, run={"precision": "bf16-mixed"}))
     assert outcome.best is not None
     assert all(value.dtype != torch.bfloat16 for value in _weights(job).values())

@@ -124,7 +124,7 @@ def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path
     data = draw_folder(tmp_path / "data", 6, 2)
     status, out, _ = command("check", data, "--config", config)
     assert status == 0
-    assert "nothing stands in the way" in out
+    assert "nothing prevents training" in out
     (data / "s00" / "0.png").write_bytes((data / "s01" / "0.png").read_bytes())
     status, out, _ = command("check", data)
     assert status == 1

@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from tests.e2e import norm_free_training
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit_training.loop import train
-from verifykit_training.run_folder import Job, Outcome, RunFolder
+from verifykit_training.run_folder import Outcome, RunFolder, TrainingJob
 
 CHECKOUT = Path(__file__).parents[2]
 
@@ -38,16 +38,16 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
+def job(tmp_path: Path) -> TrainingJob:
     data = draw_folder(tmp_path / "data", 12, 6)
-    return Job(small_config(), data, tmp_path / "run", tmp_path / "cache", quiet=True)
+    return TrainingJob(small_config(), data, tmp_path / "run", tmp_path / "cache", quiet=True)
 
 
-def _steps(job: Job) -> list[dict[str, Any]]:
+def _steps(job: TrainingJob) -> list[dict[str, Any]]:
     return [line for line in RunFolder(job.run).read_metrics() if line["event"] == "step"]
 
 
-def _program(job: Job, *arguments: str, script: str = "-m verifykit_training") -> list[str]:
+def _program(job: TrainingJob, *arguments: str, script: str = "-m verifykit_training") -> list[str]:
     job.run.parent.mkdir(exist_ok=True)
     file = job.run.parent / f"{job.run.name}.toml"
     file.write_text(job.config.to_toml(), encoding="utf-8")
@@ -56,7 +56,7 @@ def _program(job: Job, *arguments: str, script: str = "-m verifykit_training") -
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_the_same_batch(job: Job, tmp_path: Path) -> None:
+def test_two_processes_are_one_with_the_same_batch(job: TrainingJob, tmp_path: Path) -> None:
     # Losses, gradients and weights; by SGD, so that a wrong factor shows.
     config = small_config(
         encoder={"name": "norm_free"},
@@ -84,7 +84,7 @@ def test_two_processes_are_one_with_the_same_batch(job: Job, tmp_path: Path) -> 
         torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
 
 
-def test_a_stopped_program_ends_in_good_order_and_goes_on(job: Job) -> None:
+def test_a_stopped_program_ends_in_good_order_and_goes_on(job: TrainingJob) -> None:
     job = replace(job, config=small_config(run={"epochs": 4000}))
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(_program(job, "--quiet"), env=environment)

@@ -1,16 +1,12 @@
-"""Augmentation between ``crop`` and ``to_tensor``, by albumentations.
+"""Random changes of crops between ``crop`` and ``to_tensor``, by albumentations and of handwriting.
 
 A preset is a list of transforms written as in a configuration's ``[[augmentation.transforms]]``, so that
-``config.toml`` of a run states every one of them with its arguments.
+``config.toml`` of a run states each with its arguments.
 
-Changes of handwriting: another hand for each subject of a batch, and the hand's own unsteadiness.
-
-190 writers are few. A mirrored, slanted, stretched signature is nobody's among them, so in a batch a subject
-is turned into a new one by one change for all of its images, forgeries included; what tells genuine from
-forged is kept, and a loss that compares within the batch needs no more. On top of it every image is
-changed a little by itself, as the next signature of the same hand is. Both are put into one mapping of
-pixels, which samples the crop once; albumentations, which interpolates in every transform, took four
-times as long in a trial, on two cores that the network needs.
+Handwriting: 190 writers are few, so all images of a subject in a batch, forgeries included, are changed in
+one way (mirrored, slanted, stretched): a new subject, in which genuine and forged differ as before.
+Each image is also changed a little by itself. Both are one mapping of pixels, which samples the crop once:
+albumentations, which interpolates in every transform, took four times as long.
 """
 
 from __future__ import annotations
@@ -30,47 +26,39 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.types import Image
-from verifykit_training.config import AugmentationConfig, HandConfig
+from verifykit_training.config import AugmentationConfig, HandwritingConfig
 from verifykit_training.errors import ConfigError
 
 _SUBJECT_NODES, _IMAGE_NODES = (3, 7), (6, 16)
 
 
 @dataclass(frozen=True)
-class _Hand:
-    """What happens to all images of one subject."""
+class _Handwriting:
+    """The change of all images of one subject."""
 
     matrix: NDArray[np.float64]
     warp: NDArray[np.float32]
     stroke_px: float
 
 
-def change_hands(
-    crops: Sequence[Image], subjects: Sequence[int], config: HandConfig, seed: int
+def change_handwriting(
+    crops: Sequence[Image], subjects: Sequence[int], config: HandwritingConfig, seed: int
 ) -> list[Image]:
-    """Make other writers of the writers in a batch.
-
-    Args:
-        crops: Each (H, W, 3) uint8, all of one size, three equal channels, 0 where there is no ink.
-        subjects: A number for each crop's subject; equal numbers are changed alike.
-        config: The section ``[augmentation.hand]``.
-        seed: In [0, 2**32); the same seed gives the same changes.
-
-    Returns:
-        As many crops of the same size; the ink stays within them.
-    """
+    """Change the writers of a batch into other writers."""
     random = np.random.default_rng(seed)
-    hands: dict[int, _Hand] = {}
+    hands: dict[int, _Handwriting] = {}
     changed = []
     for crop, subject in zip(crops, subjects, strict=True):
         if subject not in hands:
-            hands[subject] = _another_hand(random, config, crop.shape[0])
+            hands[subject] = _another_handwriting(random, config, crop.shape[0])
         grey = _changed(crop[:, :, 0], hands[subject], random, config)
         changed.append(np.repeat(grey[:, :, None], 3, axis=2))
     return changed
 
 
-def _another_hand(random: np.random.Generator, config: HandConfig, height: int) -> _Hand:
+def _another_handwriting(
+    random: np.random.Generator, config: HandwritingConfig, height: int
+) -> _Handwriting:
     mirror = np.ones(2)
     if random.random() < config.mirror:
         mirror = np.array(((-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0))[random.integers(3)])
@@ -79,7 +67,7 @@ def _another_hand(random: np.random.Generator, config: HandConfig, height: int) 
     matrix = matrix @ _shear(random.uniform(-1.0, 1.0) * config.subject_shear)
     warp = random.standard_normal((*_SUBJECT_NODES, 2)) * config.subject_warp_share * height
     nodes = _resized(warp.astype(np.float32), *_IMAGE_NODES)
-    return _Hand(
+    return _Handwriting(
         matrix @ np.diag(mirror * stretch),
         nodes,
         random.uniform(-1.0, 1.0) * config.subject_stroke_px,
@@ -87,7 +75,10 @@ def _another_hand(random: np.random.Generator, config: HandConfig, height: int) 
 
 
 def _changed(
-    grey: NDArray[np.uint8], hand: _Hand, random: np.random.Generator, config: HandConfig
+    grey: NDArray[np.uint8],
+    hand: _Handwriting,
+    random: np.random.Generator,
+    config: HandwritingConfig,
 ) -> NDArray[np.uint8]:
     height, width = grey.shape
     scale = np.exp(random.uniform(-1.0, 1.0, 3) * np.log1p([config.scale, 0.5 * config.scale, 0]))
@@ -194,7 +185,7 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
             "p": 0.15,
         },
     ],
-    # Never mirrored, which would be another hand; the crop's ground is black.
+    # Never mirrored, which would be another handwriting; the crop's ground is black.
     "signature": [
         {
             "transform": "Affine",
@@ -223,7 +214,7 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
             "p": 0.2,
         },
     ],
-    # Nothing that could change what a picture of any kind means.
+    # Nothing that could change what an image of any kind means.
     "plain": [
         {
             "transform": "Affine",
@@ -243,14 +234,7 @@ PRESETS: dict[str, list[dict[str, Any]]] = {
 
 
 def resolve_augmentation(config: AugmentationConfig) -> AugmentationConfig:
-    """Write a preset out, so that nothing hides behind its name.
-
-    Args:
-        config: The section ``[augmentation]``.
-
-    Returns:
-        Preset ``none`` and all transforms.
-    """
+    """Return the configuration with its preset written out as transforms."""
     return AugmentationConfig(
         hand=config.hand,
         preset="none",
@@ -262,14 +246,7 @@ class Augmentation:
     """Random changes of crops that keep their size; the same seed gives the same changes."""
 
     def __init__(self, config: AugmentationConfig) -> None:
-        """Build the transforms.
-
-        Args:
-            config: The section ``[augmentation]``.
-
-        Raises:
-            ConfigError: A transform is unknown, or takes no such argument or value.
-        """
+        """Build the transforms."""
         self._hand = config.hand
         transforms = resolve_augmentation(config).transforms
         self._transforms = [_transform(table) for table in transforms]
@@ -278,21 +255,9 @@ class Augmentation:
     def __call__(
         self, crops: Sequence[Image], seed: int, subjects: Sequence[int] = ()
     ) -> list[Image]:
-        """Change a batch of crops.
-
-        Args:
-            crops: Each (H, W, 3) uint8 RGB.
-            subjects: A number for each crop's subject, for changes of handwriting.
-            seed: In [0, 2**32).
-
-        Returns:
-            As many, each of the size and type it had.
-
-        Raises:
-            ConfigError: A transform changes the size or type of a crop.
-        """
+        """Change a batch of crops."""
         if self._hand is not None:
-            crops = change_hands(crops, subjects, self._hand, seed)
+            crops = change_handwriting(crops, subjects, self._hand, seed)
         if not self._transforms:
             return list(crops)
         # Once a batch: seeding costs more than the transforms of one crop.
@@ -324,7 +289,7 @@ def _transform(table: dict[str, Any]) -> Any:
         if key not in allowed:
             raise ConfigError(f"augmentation: {name} takes no {key!r}{_hint(key, allowed)}")
     try:
-        # albumentations warns where a value does not fit, and goes on with another.
+        # albumentations warns where a value does not fit, and continues with another.
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             return known[name](**arguments)

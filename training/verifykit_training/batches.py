@@ -1,9 +1,7 @@
-"""From records to batches: which images, cropped, augmented and as tensors.
+"""Samplers, batches and loaders: which images make a batch, cropped, augmented and as tensors.
 
-What is random in a batch follows from (seed, epoch, place in the epoch) and from nothing else: neither
-from the number of workers nor from what was drawn before, so that a run can be taken up anywhere.
-
-Which images make a batch: P subjects with K images each, balanced triplets, triplets from a list.
+What is random in a batch follows from (seed, epoch, place in the epoch) and nothing else, neither the number
+of workers nor earlier draws, so that a run can be resumed anywhere.
 """
 
 from __future__ import annotations
@@ -27,7 +25,7 @@ from verifykit_training.dataset import Record
 
 
 class Batch(NamedTuple):
-    """What the network is given, and whose it is.
+    """Input of the network, with subjects.
 
     Attributes:
         images: (N, C, H, W) float32, as ``to_tensor`` makes them.
@@ -55,13 +53,13 @@ class Plan(NamedTuple):
 
 
 class EpochSampler(Protocol):
-    """Yields lists of rows; an epoch's lists follow from its number."""
+    """A sampler of lists of rows that follow from the number of the epoch."""
 
     def __iter__(self) -> Iterator[list[int]]:
-        """The batches of the epoch."""
+        """Yield the batches of the epoch."""
 
     def __len__(self) -> int:
-        """How many they are."""
+        """Return the number of batches."""
 
     def set_epoch(self, epoch: int) -> None:
         """Choose the epoch."""
@@ -78,15 +76,7 @@ class CropDataset(Dataset[Batch]):
         spec: InputSpec,
         augmentation: Augmentation | None = None,
     ) -> None:
-        """Pair records with their crops.
-
-        Args:
-            records: Images that the cache holds.
-            labels: A number for each record's subject.
-            cache: Their crops.
-            spec: Values that the network is fed.
-            augmentation: Between crop and tensor.
-        """
+        """Pair records with their crops."""
         self.records = records
         self.labels = labels
         self._cache, self._spec, self._augmentation = cache, spec, augmentation
@@ -124,16 +114,7 @@ class BatchPlan(Sampler[Plan]):
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        """Plan batches.
-
-        Args:
-            sampler: Yields global batches of rows; begun again when it runs out.
-            batches: Global batches in an epoch.
-            seed: Of the augmentation.
-            unit: Rows that stay together: 3 for triplets.
-            rank: Which process this is.
-            processes: How many there are; each gets as many whole units, a rest is left out.
-        """
+        """Plan batches."""
         self._sampler, self._batches, self._seed, self._unit = sampler, batches, seed, unit
         self._rank, self._processes = rank, processes
         self._epoch, self._first = 0, 0
@@ -142,7 +123,7 @@ class BatchPlan(Sampler[Plan]):
         return self._batches - self._first
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
-        """Choose the epoch, and the batch at which it is taken up."""
+        """Choose the epoch, and the batch at which it is resumed."""
         self._epoch, self._first = epoch, first
 
     def __iter__(self) -> Iterator[Plan]:
@@ -166,14 +147,7 @@ def build_loader(
     *,
     pinned: bool = False,
 ) -> DataLoader[Batch]:
-    """A loader whose workers make whole batches.
-
-    Args:
-        dataset: What to read.
-        plans: Which batches.
-        workers: Processes; 0 reads in this one.
-        pinned: Into page-locked memory, for a GPU.
-    """
+    """Return a loader whose workers make whole batches."""
     return DataLoader(
         dataset,
         batch_sampler=plans,  # type: ignore[arg-type]
@@ -188,7 +162,7 @@ def build_loader(
 
 
 def derived_seed(*numbers: int) -> int:
-    """One seed in [0, 2**32) from several numbers, each in [0, 2**32)."""
+    """Return one seed in [0, 2**32) from several numbers, each in [0, 2**32)."""
     return int(np.random.SeedSequence(numbers).generate_state(1)[0])
 
 
@@ -204,23 +178,6 @@ class PKSampler(Sampler[list[int]]):
     are then laid into batches so that no batch holds a subject twice and the number of batches is the
     largest possible; groups that are left over are another random choice in each epoch. A batch lists a
     subject's K images one after the other.
-
-    Args:
-        labels: N integers, the subject of each image.
-        p: Subjects in a batch.
-        k: Genuine images of each.
-        seed: Together with the epoch it decides everything.
-        forgeries: N booleans, True for skilled forgeries of the subject in ``labels``; None is none.
-        even: Whether every subject comes equally often, rather than every image: a subject's images are
-            dealt anew until it has as many groups as the one with the most.
-        forgeries_per_subject: Forgeries of each subject that are added to its K images; a subject
-            without any gives more genuine images instead, so that all batches are of one size.
-        rank: This process's number among ``world_size``: it gets its own equal part of each batch.
-        world_size: Number of processes; must divide ``p``, so that no subject is torn apart.
-
-    Raises:
-        InputError: Sizes that are not positive, fewer than P subjects, or a ``world_size`` that does
-            not divide ``p``.
     """
 
     def __init__(
@@ -305,17 +262,6 @@ class BalancedTripletSampler(Sampler[list[int]]):
     For a handful of classes, as those build triplets who classify with the embedding: the anchor's class
     and the negative's class go through all ordered pairs, in a new order each round, and the images of
     a class are used up before any comes again.
-
-    Args:
-        labels: N integers, the class of each image.
-        triplets: Triplets in a batch.
-        seed: Together with the epoch it decides everything.
-        batches: Batches in an epoch; None is as many as use N images, at least one.
-        forgeries: N booleans, True for skilled forgeries, which are left out; None is none.
-
-    Raises:
-        InputError: Fewer than two classes, a class with one genuine image, or sizes that are not
-            positive.
     """
 
     def __init__(
@@ -367,16 +313,7 @@ class BalancedTripletSampler(Sampler[list[int]]):
 
 
 class TripletListSampler(Sampler[list[int]]):
-    """Batches of triplets that somebody else chose, shuffled, each once an epoch.
-
-    Args:
-        triplets: (T, 3) row numbers: anchor, positive, negative.
-        batch_triplets: Triplets in a batch; the last batch may be smaller.
-        seed: Together with the epoch it decides the order.
-
-    Raises:
-        InputError: No triplets, another shape, or a size that is not positive.
-    """
+    """Batches of triplets from a list, shuffled, each once an epoch."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """The command ``verifykit-train``.
 
-Exit status: 0 done (or stopped in good order), 1 ``check`` found something, 2 error, 130 interrupted.
+Exit status: 0 done (or stopped with a checkpoint), 1 ``check`` found something, 2 error, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -45,25 +45,27 @@ def train(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Override, as in --set loss.margin=0.3.")
     ] = None,
-    resume: Annotated[bool, typer.Option(help="Go on with the run in the folder.")] = False,
+    resume: Annotated[bool, typer.Option(help="Continue the run in the folder.")] = False,
     stop_after: Annotated[
-        int | None, typer.Option(min=1, help="Stop in good order after so many epochs.")
+        int | None, typer.Option(min=1, help="Stop with a checkpoint after this number of epochs.")
     ] = None,
     triplets: Annotated[Path | None, typer.Option(help="A CSV anchor,positive,negative.")] = None,
     cache: CacheOption = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
-    """Train, or go on; at the end pictures in the run's folder."""
+    """Train or resume a run; at the end, write its report."""
     from verifykit_training.config import load_config
     from verifykit_training.loop import train as train_job
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import summarise
-    from verifykit_training.run_folder import Job, RunFolder
+    from verifykit_training.run_folder import RunFolder, TrainingJob
 
     parsed = load_config(config, set_ or ())
     folder = run or Path("runs") / parsed.name
     source = default_data(data)
-    outcome = train_job(Job(parsed, source, folder, cache, triplets, resume, stop_after, quiet))
+    outcome = train_job(
+        TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
+    )
     if outcome.ended and outcome.is_first_process:
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
@@ -76,7 +78,7 @@ def check(
         Path | None, typer.Argument(help="A folder for each subject, or a CSV.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file: its split is looked at too.")
+        Path | None, typer.Option(help="A TOML file: its split is checked too.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything found, as JSON.")] = False,
 ) -> None:
@@ -118,7 +120,7 @@ def evaluate(
     run: Annotated[Path, typer.Argument(help="The run's folder.")],
     data: DataOption = None,
     part: Annotated[
-        Part, typer.Option(help="held_out: everybody who was neither trained nor validated on.")
+        Part, typer.Option(help="held_out: subjects that were neither trained nor validated on.")
     ] = "held_out",
     pairs: Annotated[
         Path | None, typer.Option(help="A CSV probe,reference,mated: accuracy as LFW reports it.")
@@ -127,7 +129,7 @@ def evaluate(
         bool, typer.Option("--classify", help="Linear classifier and nearest neighbours.")
     ] = False,
     subjects: Annotated[
-        int | None, typer.Option(min=2, help="Classify so many subjects only.")
+        int | None, typer.Option(min=2, help="Classify this number of subjects only.")
     ] = None,
     k: Annotated[int, typer.Option("--neighbours", min=1, help="Neighbours that vote.")] = 1,
     untrained: Annotated[
@@ -139,7 +141,7 @@ def evaluate(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
 ) -> None:
-    """Error rates on people the run has not seen, and what the embedding classifies."""
+    """Measure error rates on subjects that the run was not trained on, and classification."""
     from verifykit_training.evaluation import classify as classify_embeddings
     from verifykit_training.evaluation import (
         embed_records,
@@ -202,7 +204,7 @@ def _print_check(found: dict[str, Any], problems: list[str]) -> None:
         for item in [] if is_count else value[:5]:
             text = item if isinstance(item, str) else "  ".join(map(str, item))
             console.print(f"    {text}", markup=False)
-    console.print("; ".join(problems) if problems else "nothing stands in the way of training")
+    console.print("; ".join(problems) if problems else "nothing prevents training")
 
 
 def _print_table(title: str, values: dict[str, Any]) -> None:

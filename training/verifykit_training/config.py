@@ -94,7 +94,7 @@ class SamplerConfig(_Section):
     triplets: int = Field(default=16, ge=1)
 
 
-class HandConfig(_Section):
+class HandwritingConfig(_Section):
     """Changes of handwriting (``augmentation``): one for all images of a subject in a batch, one for each.
 
     ``mirror`` is the probability that a subject is mirrored, which makes another subject of it; so it goes
@@ -123,7 +123,7 @@ class AugmentationConfig(_Section):
     arguments.
     """
 
-    hand: HandConfig | None = None
+    hand: HandwritingConfig | None = None
     preset: Literal["none", "face", "signature", "ink", "plain"] = "none"
     transforms: list[dict[str, Any]] = []
 
@@ -234,15 +234,7 @@ class Config(_Section):
 
 
 def require_same_config(config: Config, of_run: Config) -> None:
-    """A run is continued as it was begun; only what changes no weight may differ.
-
-    Args:
-        config: Of the continuation.
-        of_run: As the run's folder has it.
-
-    Raises:
-        ConfigError: They differ; names the keys.
-    """
+    """A run is continued as it was begun; only what changes no weight may differ."""
     new, old = config.model_dump(exclude=_FREE), of_run.model_dump(exclude=_FREE)
     # The run's folder has the preset written out, and the preset itself is the program's.
     if config.augmentation.preset != "none":
@@ -262,15 +254,7 @@ else:
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a TOML file and lay overrides over it.
-
-    Args:
-        path: The file.
-        overrides: ``section.key=value``, the value written as in TOML; a bare word is a string.
-
-    Raises:
-        ConfigError: The file cannot be read, is not TOML, or holds a key or value that is not allowed.
-    """
+    """Read a TOML file and lay overrides over it."""
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -285,16 +269,7 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
 
 
 def parse_config(body: Mapping[str, Any], where: str = "configuration") -> Config:
-    """Check a parsed configuration.
-
-    Args:
-        body: As a TOML reader gives it.
-        where: What errors call it.
-
-    Raises:
-        ConfigError: Names every key that is unknown (with the closest known one), missing or of a
-            value that is not allowed.
-    """
+    """Check a parsed configuration."""
     try:
         return Config.model_validate(dict(body))
     except ValidationError as error:

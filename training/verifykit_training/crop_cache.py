@@ -1,8 +1,8 @@
-"""Crops on disk, so that a face is looked for once and not in each epoch.
+"""Cache crops on disk, so that a face is detected once and not in each epoch.
 
-A crop is what :class:`verifykit.extraction.SampleExtractor` gives: the runtime's own preprocessing. One
-uncompressed file an image, named by the crop's specification and the image file's path, size and time of
-change; a changed image is cropped again, and processes may fill one cache at once.
+A crop is made by :class:`verifykit.extraction.SampleExtractor`, the runtime's own preprocessing. One
+uncompressed file per image, named by the crop's specification and the image file's path, size and
+modification time; a changed image is cropped again, and processes may fill one cache at once.
 """
 
 from __future__ import annotations
@@ -33,15 +33,7 @@ _TEMPLATE_PX = 112
 
 
 def build_extractor(config: CropConfig) -> SampleExtractor:
-    """What turns an image into the crop that a configuration asks for.
-
-    Args:
-        config: The section ``[crop]``.
-
-    Raises:
-        ModelError: ``five_point``, and the face model that lends its detector is not there.
-        DataError: ``five_point`` and the named model has no detector.
-    """
+    """Build the extractor of the configured crop."""
     if config.kind == "plain":
         return SampleExtractor(PlainCrop(config.height_px, config.width_px, config.fit))
     if config.kind != FivePointCrop.kind:
@@ -62,17 +54,12 @@ class CropCache:
     """Crops of one specification in a folder.
 
     Attributes:
-        folder: Where they lie.
+        folder: Where they are stored.
         spec: Their geometry.
     """
 
     def __init__(self, root: Path, spec: CropSpec) -> None:
-        """Open or begin a cache.
-
-        Args:
-            root: Folder that holds the caches of all specifications.
-            spec: Geometry of the crops.
-        """
+        """Open or begin a cache."""
         self.spec = spec
         # Another version of verifykit may crop otherwise.
         identity = canonical({"crop": plain(spec), "verifykit": verifykit.__version__})
@@ -80,17 +67,7 @@ class CropCache:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def crop(self, image: Path) -> Image:
-        """A crop that :meth:`fill` has made.
-
-        Args:
-            image: The image file.
-
-        Returns:
-            (height_px, width_px, 3) uint8 RGB.
-
-        Raises:
-            DataError: It is not in the cache: the image changed since, or was refused.
-        """
+        """Return a crop that :meth:`fill` has made, (H, W, 3) uint8 RGB."""
         path = self._path(image)
         if path is None or not path.exists():
             raise DataError(f"{image} is not in the crop cache: it changed since, or was refused")
@@ -104,17 +81,7 @@ class CropCache:
         workers: int = 2,
         progress: Callable[[int], None] | None = None,
     ) -> dict[Path, str]:
-        """Crop every image that is not in the cache.
-
-        Args:
-            records: The images.
-            extractor: Makes the cropper; not called when nothing is missing.
-            workers: Threads; each holds one decoded image at a time.
-            progress: Called with the number of images done so far.
-
-        Returns:
-            The images that gave no crop, each with the reason; remembered, not tried again.
-        """
+        """Crop every image that is not in the cache; return the refused ones, each with its reason."""
         refused, missing = {}, []
         for record in records:
             path = self._path(record.path)

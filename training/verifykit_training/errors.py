@@ -1,4 +1,4 @@
-"""What training raises on purpose, beside the runtime's own errors."""
+"""Errors of training."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from verifykit.errors import InputError, VerifyKitError
 
 
 class TrainingError(VerifyKitError):
-    """A run cannot begin, go on or be continued; the message says why and what to do."""
+    """A run cannot start or continue; the message says why and what to do."""
 
 
 class ConfigError(TrainingError, ValueError):

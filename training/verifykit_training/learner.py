@@ -1,10 +1,4 @@
-"""What learns: encoder, losses, optimiser and average, and what of them a checkpoint holds.
-
-An exponential moving average of weights and buffers, by torch's ``AveragedModel``.
-
-Buffers are averaged too: the average of the weights with the last batch's statistics of a batch
-normalisation is neither one network nor the other.
-"""
+"""Encoder, losses, optimiser and moving average of a run, and their state in a checkpoint."""
 
 from __future__ import annotations
 
@@ -31,17 +25,12 @@ _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
 
 def build_average(module: nn.Module, decay: float) -> AveragedModel:
-    """Begin an average at the weights of a module.
+    """Return an exponential moving average that begins at a module's weights.
+
+    Buffers are averaged too: averaged weights with the last batch's normalisation are neither network.
 
     At update n the decay is ``min(decay, (1 + n) / (10 + n))``, as in TensorFlow's
     ``ExponentialMovingAverage(num_updates=n)``, so that a short run is not an average of its start.
-
-    Args:
-        module: What is averaged; copied.
-        decay: In (0, 1).
-
-    Returns:
-        Its ``module`` holds the average; ``update_parameters(module)`` takes one step.
     """
 
     @torch.no_grad()
@@ -57,7 +46,7 @@ def build_average(module: nn.Module, decay: float) -> AveragedModel:
 
 
 class Gathered(NamedTuple):
-    """A global batch: the rows of all processes, one after the other.
+    """A global batch: the rows of all processes, in order.
 
     Attributes:
         embeddings: (N, D) float32; gradients flow back to the process that each row came from.
@@ -79,21 +68,11 @@ class Learner:
         encoder: The bare network.
         optimiser: Groups carry ``peak``, the rate that the schedule scales.
         model: The network as Fabric wraps it; set by :meth:`enter_epoch`.
-        rule: The loss in force; likewise.
+        rule: The loss in force; also set there.
     """
 
     def __init__(self, fabric: Fabric, config: Config, classes: int) -> None:
-        """Build everything; in every process from the same random start.
-
-        Args:
-            fabric: Launched.
-            config: The run's configuration.
-            classes: Number of training subjects.
-
-        Raises:
-            InputError: An encoder, a loss or an option that is not known.
-            ModelError: The weights to begin with cannot be had.
-        """
+        """Build everything; in every process from the same random start."""
         self._fabric, self._config = fabric, config
         torch.manual_seed(config.seed)
         encoder: nn.Module = encoder_of(config)
@@ -122,36 +101,25 @@ class Learner:
         return self._average.module if self._average is not None else self.encoder
 
     def enter_epoch(self, epoch: int) -> None:
-        """Freeze or release the backbone, and choose the loss.
-
-        Args:
-            epoch: Counted from 0.
-        """
+        """Freeze or release the backbone, and choose the loss."""
         frozen = epoch < self._config.optimiser.frozen_epochs
         in_softmax = self._softmax is not None and epoch < self._config.softmax_stage.epochs
         if self._state != (frozen, in_softmax):
             set_backbone_frozen(self.encoder, frozen)
-            # Wrapped anew: processes exchange the gradients of what was trainable then.
+            # Wrapped again: processes exchange the gradients of what was trainable then.
             self.model = self._fabric.setup_module(self.encoder)
             self.rule = self._softmax if in_softmax and self._softmax else self._loss
             self._state = (frozen, in_softmax)
         self.model.train()
 
     def loss(self, batch: Gathered) -> LossOutput:
-        """The loss in force, on the global batch."""
+        """Return the loss in force of the global batch."""
         outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
         return outcome
 
     def take_step(self, factor: float) -> Tensor:
-        """Clip, step, average.
-
-        Args:
-            factor: Of the rates.
-
-        Returns:
-            Norm of the encoder's gradient before clipping.
-        """
+        """Clip, step and average; return the norm of the encoder's gradient before clipping."""
         for group in self.optimiser.param_groups:
             group["lr"] = group["peak"] * factor
         if self._fabric.world_size > 1:
@@ -174,7 +142,7 @@ class Learner:
         return norm
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold."""
+        """Return the state for a checkpoint."""
         parts = {"encoder": self.encoder, "loss": self._loss}
         parts |= {"softmax": self._softmax} if self._softmax is not None else {}
         parts |= {"average": self._average} if self._average is not None else {}
@@ -185,7 +153,7 @@ class Learner:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
+        """Restore the state that :meth:`state` returned."""
         modules = state["modules"]
         self.encoder.load_state_dict(modules["encoder"])
         self._loss.load_state_dict(modules["loss"])
@@ -219,12 +187,7 @@ class Learner:
 
 
 def encoder_of(config: Config) -> nn.Module:
-    """The encoder that a configuration names.
-
-    Raises:
-        InputError: No such encoder or option.
-        ModelError: Its weights cannot be had.
-    """
+    """Build the encoder that a configuration names."""
     encoder = config.encoder
     return build_encoder(
         encoder.name,
@@ -236,11 +199,7 @@ def encoder_of(config: Config) -> nn.Module:
 
 
 def input_of(config: Config) -> InputSpec:
-    """Values that the configured encoder is fed.
-
-    Raises:
-        InputError: No such encoder.
-    """
+    """Return the input specification of the configured encoder."""
     channels = 1 if config.encoder.color == "grey" else 3
     scale, mean, std = input_statistics(config.encoder.name, channels)
     crop = config.crop
@@ -248,19 +207,11 @@ def input_of(config: Config) -> InputSpec:
 
 
 def gather(fabric: Fabric, embeddings: Tensor, batch: Batch) -> Gathered:
-    """The global batch, so that mining sees it.
+    """Return the global batch, so that mining uses all of it.
 
     Each process computes the whole loss and the gradient of all rows; what comes back to a process is the
     sum over processes for its own rows, which the mean over processes of the weights' gradients then
     makes the gradient of one process with the whole batch.
-
-    Args:
-        fabric: Launched.
-        embeddings: (n, D) of this process.
-        batch: Its batch.
-
-    Returns:
-        The rows of all processes.
     """
     local = Gathered(embeddings, batch.labels, batch.forgeries, batch.rows)
     if fabric.world_size == 1:

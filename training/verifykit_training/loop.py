@@ -8,9 +8,11 @@ of a generator, and a resumed run ends at the same weights as one that was never
 from __future__ import annotations
 
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
+from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import require_same_config
 from verifykit_training.errors import TrainingError
 from verifykit_training.evaluation import validate
@@ -27,35 +30,22 @@ from verifykit_training.learner import Learner, gather, input_of
 from verifykit_training.preparation import build_sampler, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
-    Job,
     Metrics,
     Outcome,
     RunFolder,
+    TrainingJob,
     encoder_record,
     load_checkpoint,
     save_checkpoint,
     save_weights,
 )
 from verifykit_training.schedule import rate_factor
-from verifykit_training.watch import CollapseWatch, require_finite, stop_signals
 
 
-def train(job: Job) -> Outcome:
+def train(job: TrainingJob) -> Outcome:
     """Train as a configuration says, until its last epoch, no more gain, or a signal to stop.
 
-    SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` goes on from there.
-
-    Args:
-        job: What, on what, where to.
-
-    Returns:
-        How far it came.
-
-    Raises:
-        TrainingError: The folder holds a run, or another one than is to be resumed; or a loss or
-            gradient became NaN.
-        InputError: The data or the configuration cannot be used.
-        ModelError: Weights to begin with, or the face detector, are not there.
+    SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` continues from there.
     """
     run = job.config.run
     fabric = Fabric(
@@ -70,7 +60,7 @@ def train(job: Job) -> Outcome:
     return outcome
 
 
-def _train(fabric: Fabric, job: Job) -> Outcome:
+def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
     with Display(quiet=job.quiet or not fabric.is_global_zero) as display:
         run = _Run(fabric, job, display)
         try:
@@ -81,9 +71,9 @@ def _train(fabric: Fabric, job: Job) -> Outcome:
 
 
 class _Run:
-    """Everything that a step touches, and the loop over it."""
+    """The state of a run, and the loop over its steps."""
 
-    def __init__(self, fabric: Fabric, job: Job, display: Display) -> None:
+    def __init__(self, fabric: Fabric, job: TrainingJob, display: Display) -> None:
         config = job.config
         self.fabric, self.job, self.config, self.display = fabric, job, config, display
         self.folder = RunFolder(job.run)
@@ -107,7 +97,7 @@ class _Run:
         self.learner = Learner(fabric, config, len(self.data.subjects))
         self.outcome = self._resumed() if job.resume else Outcome()
         self.outcome.is_first_process = fabric.is_global_zero
-        self.watch = CollapseWatch()
+        self.collapse = CollapseMonitor()
         self.metrics: Metrics | None = None
         if fabric.is_global_zero:
             self.metrics = self._begun()
@@ -120,7 +110,7 @@ class _Run:
             while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
                 if not self._epoch(stop):
                     self._save(self.folder.last)
-                    self.display.say(f"stopped after step {outcome.step}; --resume goes on")
+                    self.display.say(f"stopped after step {outcome.step}; --resume continues")
                     break
                 outcome.epoch, outcome.batch = outcome.epoch + 1, 0
                 self._validate()
@@ -162,7 +152,7 @@ class _Run:
                 output = learner.loss(whole)
                 self._require_finite(output.loss, "loss", whole.rows)
                 fabric.backward(output.loss / accumulate)
-            spread, begins = self.watch.update(whole.embeddings)
+            spread, begins = self.collapse.update(whole.embeddings)
             if begins:
                 self._say_collapse(spread)
             statistics = {name: float(value) for name, value in output.statistics.items()}
@@ -262,3 +252,28 @@ class _Run:
         require_finite(
             value, what, epoch=outcome.epoch + 1, step=outcome.step, records=records, rows=rows
         )
+
+
+@contextmanager
+def stop_signals() -> Iterator[threading.Event]:
+    """Set the event at SIGINT or SIGTERM, so that a step can end; a second one acts as usual.
+
+    Outside the main thread, where Python takes no signals, the event is never set.
+    """
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(kind: int, _frame: object) -> None:
+        event.set()
+        signal.signal(kind, before[signal.Signals(kind)])
+
+    for kind in before:
+        signal.signal(kind, note)
+    try:
+        yield event
+    finally:
+        for kind, handler in before.items():
+            signal.signal(kind, handler)

@@ -1,4 +1,4 @@
-"""From ``--data`` to datasets that the loop can read: records, splits, crops."""
+"""Prepare the data of a run: records, splits, crops, sampler."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from verifykit_training.errors import DataError
 
 @dataclass(frozen=True)
 class Prepared:
-    """Data of a run, cropped.
+    """The cropped data of a run.
 
     Attributes:
-        train: What is learnt from, augmented.
-        validation: What checkpoints are chosen by; None without validation subjects.
+        train: Training images, augmented.
+        validation: Images by which checkpoints are chosen; None without validation subjects.
         subjects: Names of the training subjects, in the order of their numbers.
         splits: The subjects of each split.
         refused: Images that gave no crop, with the reason.
@@ -48,11 +48,7 @@ class Prepared:
 
 
 def default_data(data: Path | None) -> Path:
-    """The data of ``--data``, else of the environment's ``VERIFYKIT_DATA``.
-
-    Raises:
-        DataError: Neither is given.
-    """
+    """Return the path of ``--data``, else of ``$VERIFYKIT_DATA``."""
     if data is not None:
         return data
     if named := os.environ.get("VERIFYKIT_DATA"):
@@ -67,21 +63,7 @@ def crop_records(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> tuple[CropCache, list[Record], dict[Path, str]]:
-    """Crop images as a configuration says, each once and for all runs.
-
-    Args:
-        records: The images.
-        config: Its section ``[crop]``.
-        cache: Folder of the crops; None is ``crops`` in verifykit's own cache folder.
-        progress: Called with the number of images done so far.
-
-    Returns:
-        The cache, the records that have a crop, and the images that have none with the reason.
-
-    Raises:
-        ModelError: The face model that lends its detector is not there.
-        DataError: No image gave a crop.
-    """
+    """Crop images as configured, once for all runs; return cache, kept records and refusals with reasons."""
     extractor = build_extractor(config.crop)
     crops = CropCache(cache or cache_folder() / "crops", extractor.spec)
     refused = crops.fill(
@@ -102,19 +84,7 @@ def prepare(
     *,
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Read, split and crop the data of a run.
-
-    Args:
-        config: The run's configuration.
-        data: A folder or a CSV, as for :func:`~verifykit_training.dataset.read_records`.
-        spec: Values that the encoder is fed.
-        cache: Folder of the crops.
-        progress: Called with the number of images cropped so far.
-
-    Raises:
-        DataError: The data cannot be read, split or cropped.
-        ModelError: The face model that lends its detector is not there.
-    """
+    """Read, split and crop the data of a run."""
     parts = divide(
         read_records(data),
         validation_share=config.data.validation_share,
@@ -141,17 +111,7 @@ def prepare(
 
 
 def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -> EpochSampler:
-    """What makes the global batches.
-
-    Args:
-        config: Its section ``[sampler]``, and the seed.
-        dataset: The training set.
-        triplets: The file of ``--triplets``.
-
-    Raises:
-        DataError: ``triplet_file`` without a file, or a file that does not fit the data.
-        InputError: Fewer subjects than a batch wants.
-    """
+    """Build the sampler of global batches."""
     sampler = config.sampler
     if sampler.name == "triplet_file":
         if triplets is None:

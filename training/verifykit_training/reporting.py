@@ -1,9 +1,4 @@
-"""Pictures at the end of a run: loss, scores, DET curve, a map of the embeddings.
-
-What a person sees of a run: progress with the time that is left, on standard error.
-
-The end of a run: its best weights on the held-out subjects, in pictures and figures.
-"""
+"""Report a run: progress on standard error, and at its end figures and rates of the best weights."""
 
 from __future__ import annotations
 
@@ -39,16 +34,11 @@ from verifykit_training.run_folder import RunFolder
 
 _TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
-_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # told apart by the colour-blind
+_MATED, _NON_MATED, _SKILLED = "#0072b2", "#d55e00", "#009e73"  # distinct to the colour-blind
 
 
 def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
-    """Loss, share of active terms, and the validation's error rate over the steps.
-
-    Args:
-        path: The PNG file to write.
-        lines: Of ``metrics.jsonl``.
-    """
+    """Plot loss, share of active terms and validation error over the steps."""
     steps = [line for line in lines if line["event"] == "step"]
     validations = [line for line in lines if line["event"] == "validation"]
     figure, axes = _figure(3 if validations else 2, "training")
@@ -80,13 +70,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
 
 
 def draw_scores(path: Path, scores: Scores, people: str) -> None:
-    """Histograms of the scores, each of area 1.
-
-    Args:
-        path: The PNG file to write.
-        scores: Of all pairs.
-        people: Of whom, for the title.
-    """
+    """Plot histograms of the scores, each of area 1."""
     figure, (axis,) = _figure(1, f"scores of pairs, {people}")
     kinds = (
         (scores.mated, "mated", _MATED),
@@ -105,13 +89,7 @@ def draw_scores(path: Path, scores: Scores, people: str) -> None:
 
 
 def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> None:
-    """FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997).
-
-    Args:
-        path: The PNG file to write.
-        curves: A name and scores for each line; skilled forgeries get a line of their own.
-        people: Of whom, for the title.
-    """
+    """Plot FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997)."""
     from scipy.stats import norm
 
     figure, (axis,) = _figure(1, f"detection error trade-off, {people}", width=5.5)
@@ -140,16 +118,10 @@ def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> N
 def draw_embeddings(
     path: Path, embeddings: NDArray[np.float32], subjects: Sequence[str], people: str
 ) -> None:
-    """A map of the embeddings by t-SNE (van der Maaten and Hinton, JMLR 9, 2008), a colour a subject.
+    """Plot the embeddings by t-SNE (van der Maaten and Hinton, JMLR 9, 2008), a colour a subject.
 
     The twenty subjects with the most images, 1500 images at most: distances between far groups mean
     nothing in such a map, being mixed or apart does.
-
-    Args:
-        path: The PNG file to write.
-        embeddings: (N, D) unit rows.
-        subjects: (N,) whose they are.
-        people: Who they are, for the title.
     """
     from sklearn.manifold import TSNE
 
@@ -183,14 +155,10 @@ def _figure(columns: int, title: str, width: float = 4.5) -> tuple[Figure, Seque
 
 
 class Display:
-    """Progress and remarks of one run; as a context manager it owns the terminal's last lines."""
+    """Progress and messages of a run; as a context manager it controls the terminal's last lines."""
 
     def __init__(self, *, quiet: bool) -> None:
-        """Choose whether anything is shown.
-
-        Args:
-            quiet: Show nothing.
-        """
+        """Show nothing if ``quiet``."""
         self._console = Console(stderr=True, quiet=quiet)
         self._progress = Progress(
             TextColumn("{task.description}"),
@@ -226,13 +194,7 @@ class Display:
             self._progress.remove_task(task)
 
     def begin(self, data: Prepared, steps: int, done: int) -> None:
-        """Say what is trained on, and begin to count.
-
-        Args:
-            data: Of the run.
-            steps: Of the whole run.
-            done: Steps done before.
-        """
+        """Print what is trained on, and start the progress bar."""
         held_out = (
             f"validated on {len(data.splits['validation'])} others"
             if data.validation is not None
@@ -245,13 +207,7 @@ class Display:
         self._task = self._progress.add_task("training", total=steps, completed=done)
 
     def step(self, step: int, epoch: int, values: Mapping[str, float]) -> None:
-        """Show a step.
-
-        Args:
-            step: Optimiser steps done.
-            epoch: Counted from 1.
-            values: Its metrics.
-        """
+        """Show a step."""
         if self._task is not None:
             text = (
                 f"epoch {epoch} loss {values['loss']:.4f} active {values['active_share']:.0%} "
@@ -260,35 +216,21 @@ class Display:
             self._progress.update(self._task, completed=step, description=text)
 
     def validated(self, epoch: int, values: Mapping[str, float]) -> None:
-        """Say what validation gave.
-
-        Args:
-            epoch: Counted from 1.
-            values: Its metrics.
-        """
+        """Print the rates of a validation."""
         rates = ", ".join(f"{name} {value:.2%}" for name, value in values.items() if "eer" in name)
         self.say(f"epoch {epoch}: {rates} on {values['mated']:.0f} mated pairs")
 
     def say(self, text: str) -> None:
-        """One remark, above the progress."""
+        """Print a message above the progress bar."""
         self._progress.console.print(text, highlight=False, markup=False)
 
 
 def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
-    """Fill ``report/``: curves of the training, scores, DET curve, map of the embeddings, ``report.json``.
+    """Write ``report/``: training curves, scores, DET curve, map of the embeddings, ``report.json``.
 
-    They are of the validation subjects, who chose the epoch, so that their figures flatter it somewhat;
-    without validation subjects of the training subjects, which shows only what was fitted. Figures of the
-    test subjects, whom nothing has looked at, are what ``verifykit-train evaluate`` gives.
-
-    Args:
-        run: A run that has ended.
-        data: Its data.
-        cache: Folder of the crops.
-
-    Raises:
-        TrainingError: The run has no weights.
-        DataError: The data cannot be read.
+    They are of the validation subjects, which chose the epoch and flatter it somewhat;
+    without validation subjects of the training subjects, which shows only what was fitted. Those of the
+    test subjects, which nothing has used, are printed by ``verifykit-train evaluate``.
     """
     run.report.mkdir(exist_ok=True)
     draw_curves(run.report / "training.png", run.read_metrics())

@@ -1,4 +1,4 @@
-"""The learning rate over a run, as a factor of the rate that was asked for."""
+"""The learning rate over a run, as a factor of the configured rate."""
 
 from __future__ import annotations
 
@@ -8,18 +8,9 @@ from verifykit_training.config import ScheduleConfig
 
 
 def rate_factor(schedule: ScheduleConfig, step: int, steps: int, steps_per_epoch: int) -> float:
-    """Linear warm-up, then cosine to the floor, steps, or nothing.
+    """Return the factor in [0, 1] at a step: linear warm-up, then cosine to the floor, steps, or 1.
 
     The cosine is that of Loshchilov and Hutter, "SGDR", ICLR 2017, equation 5, without restarts.
-
-    Args:
-        schedule: The section ``[schedule]``.
-        step: Optimiser steps done so far.
-        steps: Optimiser steps of the whole run.
-        steps_per_epoch: Of one epoch.
-
-    Returns:
-        In (0, 1], or 0 at the end of a cosine with ``floor = 0``.
     """
     if step < schedule.warm_up_steps:
         return (step + 1) / (schedule.warm_up_steps + 1)

@@ -1,4 +1,4 @@
-"""``verifykit doctor``: what is installed here, what of it works, and how fast it is."""
+"""``verifykit doctor``: report the installation, what of it works, and how fast it is."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     problems: list[str] = []
     installed = importlib.metadata.packages_distributions()
     versions = {
-        "verifykit": importlib.metadata.version("verifykit-sdk"),
+        "verifykit-sdk": importlib.metadata.version("verifykit-sdk"),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": importlib.metadata.version("numpy"),
@@ -63,6 +63,8 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
         versions |= {name: importlib.metadata.version(name) for name in packages}
         if len(packages) > 1:
             problems.append(f"{' and '.join(packages)} both bring the module {module}: {advice}")
+    if other := _namesake():
+        problems.append(other)
     try:
         names = available_providers()
     except VerifyKitError as error:
@@ -72,6 +74,19 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     ready = next((model for model in known if model["state"] == "ready"), None)
     providers = [_provider(name, ready, threads, problems) for name in names]
     return {"versions": versions, "providers": providers, "models": known, "problems": problems}
+
+
+def _namesake() -> str | None:
+    """Report another project's distribution, whose files have the same import name as these."""
+    try:
+        version = importlib.metadata.version("verifykit")
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return (
+        f"the distribution verifykit {version}, of another project, is installed too; it and verifykit-sdk "
+        "overwrite each other's files: pip uninstall verifykit, then pip install --force-reinstall "
+        "--no-deps verifykit-sdk"
+    )
 
 
 def _model(status: models.ModelStatus, problems: list[str]) -> dict[str, Any]:

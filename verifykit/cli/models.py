@@ -59,7 +59,7 @@ def pull(
 
 @app.command()
 def path(model: ModelArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
-    """Print where a model's file lies; it may be copied to another machine."""
+    """Print the path of a model's file; it may be copied to another machine."""
     with outcome(as_json=as_json, debug=debug):
         found = str(models.resolve(model))
         emit({"model": model, "path": found}, found, as_json=as_json)
@@ -73,7 +73,7 @@ def verify(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Check a model's file: checksum, registered digests, and that it computes what it should."""
+    """Check a model's file: checksum, registered digests, and that it reproduces its golden embedding."""
     with outcome(as_json=as_json, debug=debug):
         file = models.verify(model)
         encoder = Encoder.open(file, providers=providers, threads=threads)

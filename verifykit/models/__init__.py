@@ -1,6 +1,6 @@
 """From a name to a model file: registry, cache, checksum, licence.
 
-A model is asked for by a registered name (``"face"``) or by the path of a model file. A registered
+A model is requested by a registered name (``"face"``) or by the path of a model file. A registered
 name wins over a file or folder of the same name; write ``./face`` to mean that.
 """
 
@@ -40,7 +40,7 @@ class ModelStatus:
 
     Attributes:
         entry: What the registry states about it.
-        path: Where its file lies, or will lie.
+        path: Where its file is, or will be stored.
         present: Whether a file is there; it is checked only when it is loaded.
     """
 
@@ -71,7 +71,7 @@ def load(name_or_path: str | os.PathLike[str]) -> ModelFile:
 
 
 def resolve(name_or_path: str | os.PathLike[str]) -> Path:
-    """The path of a model's file, checked and if necessary built as by :func:`load`.
+    """Return the path of a model's file, checked and if necessary built as by :func:`load`.
 
     Raises:
         ModelError: As :func:`load`.
@@ -80,11 +80,11 @@ def resolve(name_or_path: str | os.PathLike[str]) -> Path:
 
 
 def pull(name: str, *, again: bool = False) -> Path:
-    """Make a registered model ready for use without a network, and say where it lies.
+    """Make a registered model ready for use without a network, and return its path.
 
     Args:
         name: A registered name.
-        again: Build it even if a good one lies in the cache.
+        again: Build it even if a good one is in the cache.
 
     Raises:
         ModelError: As :func:`load`; also for a path, which is not pulled from anywhere.
@@ -98,7 +98,7 @@ def pull(name: str, *, again: bool = False) -> Path:
 
 
 def verify(name_or_path: str | os.PathLike[str]) -> ModelFile:
-    """Check a model's file as it lies there; nothing is built and nothing is replaced.
+    """Check a model's file as it is; nothing is built and nothing is replaced.
 
     Raises:
         ModelNotFoundError: There is no file.
@@ -119,13 +119,13 @@ def verify(name_or_path: str | os.PathLike[str]) -> ModelFile:
 
 
 def list_models() -> tuple[ModelStatus, ...]:
-    """The registered models, and whether their files are on this machine."""
+    """List the registered models, and whether their files are on this machine."""
     entries = [(entry, _path(entry)) for entry in registered().values()]
     return tuple(ModelStatus(entry, path, path.is_file()) for entry, path in entries)
 
 
 def card(name_or_path: str | os.PathLike[str]) -> str:
-    """The model card as Markdown, generated from the model's own specification.
+    """Return the model card as Markdown, generated from the model's own specification.
 
     Raises:
         ModelError: As :func:`load`.
@@ -134,7 +134,7 @@ def card(name_or_path: str | os.PathLike[str]) -> str:
 
 
 def _entry(name_or_path: str | os.PathLike[str]) -> RegistryEntry | None:
-    """The registered model of this name; None for a path."""
+    """Return the registered model of this name; None for a path."""
     if not isinstance(name_or_path, str):
         return None
     if entry := registered().get(name_or_path):

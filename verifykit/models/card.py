@@ -1,4 +1,4 @@
-"""A model card as Markdown, generated from what the model file says about itself."""
+"""Model cards as Markdown, generated from specifications."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from verifykit.spec import ModelSpec, OperatingPoint
 
 
 def render_card(spec: ModelSpec) -> str:
-    """The model card: licence, data, input, operating points with their counts, limits.
+    """Render the model card: licence, data, input, operating points with their counts, limits.
 
     Args:
-        spec: What the model file says about itself.
+        spec: The specification of the model file.
 
     Returns:
         Markdown that ends with a line feed; equal specifications give equal text.
@@ -64,7 +64,7 @@ def _input(spec: ModelSpec) -> list[str]:
     return lines
 
 
-# A card is read by people; the file has every number of references.
+# The card shows some numbers of references; the file has all.
 _SHOWN_COUNTS = (1, 3, 5, 10)
 
 
@@ -112,7 +112,7 @@ def _limits(spec: ModelSpec) -> list[str]:
         "## Limits",
         "",
         "- A score is a similarity, not a probability.",
-        "- The rates hold for pictures like the calibration data; on others, measure your own.",
+        "- The rates hold for images like the calibration data; on others, measure your own.",
         "- Templates and galleries of a model with another digest are refused, never compared.",
     ]
     for attack in sorted({point.attack for point in spec.operating_points}):

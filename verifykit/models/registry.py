@@ -2,7 +2,7 @@
 
 A registered model is either a file that the package ships, or one that a builder makes on first use
 from weights that another package carries. Both are pinned by two digests: of weights, input and
-crop, and of the calibration. A file that says otherwise is not that model.
+crop, and of the calibration. Another file is not that model.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class RegistryEntry:
         name: The name that applications use.
         modality: What it compares.
         licence: SPDX expression of the weights.
-        summary: One sentence for people.
+        summary: One sentence, human-readable.
         spec_digest: :attr:`ModelSpec.digest` that the file must have.
         calibration_digest: :func:`calibration_digest` that the file must have.
-        file: File name beside the registry, for a model that the package ships; else empty.
+        file: File name next to the registry, for a model that the package ships; else empty.
         builder: Name in the entry-point group ``verifykit.builders``, for a built one; else empty.
         carrier: The package that carries the weights for the builder; else empty.
         extra: The extra of verifykit that installs carrier and builder's needs; else empty.
@@ -62,7 +62,7 @@ class RegistryEntry:
             )
 
     def disagreement(self, spec: ModelSpec) -> str | None:
-        """What a file's specification states otherwise than the registry; None if they agree."""
+        """Return how a file's specification differs from the registry; None if it does not."""
         pairs = {
             "modality": (spec.modality, self.modality),
             "licence": (spec.licence, self.licence),

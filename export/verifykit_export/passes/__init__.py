@@ -1,7 +1,6 @@
-"""Rewritings of a network, one idea to a file; each leaves what the network computes as it was.
+"""Passes that rewrite a network in place and keep what it computes.
 
-A pass is a function that changes a ``Network`` in place. Its test runs the network
-before and after it.
+The test of each runs the network before and after it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Batch normalisation disappears into the convolution or matrix product beside it."""
+"""Batch normalisation is folded into the convolution or matrix product next to it."""
 
 from __future__ import annotations
 

@@ -17,9 +17,6 @@ def fold_constants(network: Network) -> None:
 
     ONNX Runtime refuses the block-wise ``DequantizeLinear`` of some files; no runtime is helped by
     weights that are unpacked at every start.
-
-    Raises:
-        ValueError: A ``Constant`` that is not a dense tensor.
     """
     for node in list(network.nodes):
         value = _value(network, node)

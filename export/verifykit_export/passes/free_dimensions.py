@@ -14,13 +14,6 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
     """Make axes of the single input free, and every shape that follows from them.
 
     ``Reshape`` to a fixed number of images copies the number from its input instead.
-
-    Args:
-        network: One input of static shape.
-        names: Axis to the name of the free dimension, for example ``{0: "batch"}``.
-
-    Raises:
-        ValueError: The network has not one input, or an axis of it that it does not have.
     """
     if len(network.inputs) != 1:
         raise ValueError(f"one input is wanted, got {[item.name for item in network.inputs]}")

@@ -42,7 +42,7 @@ def test_a_sound_installation(face_model: Path) -> None:
     result = CliRunner().invoke(app, ["doctor", "--threads", "2", "--json"])
     report = json.loads(result.stdout)
     assert (result.exit_code, report["problems"]) == (0, [])
-    for package in ("verifykit", "python", "numpy", "opencv-python-headless", "onnxruntime"):
+    for package in ("verifykit-sdk", "python", "numpy", "opencv-python-headless", "onnxruntime"):
         assert report["versions"][package]
     (face,) = (model for model in report["models"] if model["name"] == "face")
     assert (face["licence"], face["state"]) == ("Apache-2.0 AND MIT", "ready")
@@ -71,6 +71,24 @@ def test_packages_that_overwrite_each_other(
     assert set(packages) <= set(report["versions"])
     (problem,) = report["problems"]
     assert problem.startswith(f"{packages[0]} and {packages[1]} both bring the module {module}")
+
+
+def test_another_projects_distribution_of_the_same_import_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, face_model: Path
+) -> None:
+    info = tmp_path / "verifykit-9.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: verifykit\nVersion: 9.1\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    result = CliRunner().invoke(app, ["doctor", "--threads", "2", "--json"])
+    (problem,) = json.loads(result.stdout)["problems"]
+    assert result.exit_code == 2
+    assert problem.startswith(
+        "the distribution verifykit 9.1, of another project, is installed too"
+    )
+    assert "pip uninstall verifykit" in problem
+    text = CliRunner().invoke(app, ["doctor", "--threads", "2"]).stdout
+    assert "problem: the distribution verifykit 9.1" in text
 
 
 def test_without_a_model_nothing_is_built(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

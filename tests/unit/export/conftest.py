@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.unit.export.carried import detector, encoder, sface, yunet
+from tests.unit.export.opencv_network import detector, encoder, sface, yunet
 
 __all__ = ["detector", "encoder", "sface", "yunet"]

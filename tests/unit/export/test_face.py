@@ -20,7 +20,7 @@ from verifykit.errors import (
 )
 from verifykit.models import calibration_digest, registered
 from verifykit.spec import FivePointCrop
-from verifykit_export.face import SFACE, YUNET, CarriedFile, build_face
+from verifykit_export.face import SFACE, YUNET, WeightsSource, build_face
 from verifykit_export.modelfile import golden_embedding, weights_digest
 
 
@@ -64,14 +64,14 @@ def test_the_file_holds_both_networks(
 def test_a_carrier_with_other_bytes_is_refused(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    carried: CarriedFile = getattr(verifykit_export.face, name)
-    data = bytearray(carried.read())
+    source: WeightsSource = getattr(verifykit_export.face, name)
+    data = bytearray(source.read())
     data[len(data) // 2] ^= 1
     (tmp_path / "damaged.onnx").write_bytes(data)
     monkeypatch.setattr(
-        verifykit_export.face, name, replace(carried, path=str(tmp_path / "damaged.onnx"))
+        verifykit_export.face, name, replace(source, path=str(tmp_path / "damaged.onnx"))
     )
-    with pytest.raises(ModelIntegrityError, match=carried.sha256):
+    with pytest.raises(ModelIntegrityError, match=source.sha256):
         build_face(tmp_path / "face.onnx")
     assert not (tmp_path / "face.onnx").exists()
 

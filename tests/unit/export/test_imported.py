@@ -1,4 +1,4 @@
-"""Somebody else's encoder becomes a verifykit model that answers as theirs."""
+"""The ONNX encoder of another project becomes a verifykit model with the same embeddings."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def product(tmp_path: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch) -> P
     site = tmp_path / "site"
     info = site / "tiny_builder-1.0.dist-info"
     info.mkdir(parents=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: tiny-builder\nVersion: 1.0\n")
+    metadata = "Metadata-Version: 2.1\nName: tiny-builder\nVersion: 1.0\nProvides-Extra: tiny\n"
+    metadata += "Requires-Dist: not-installed-here>=1; extra == 'tiny'\n"
+    (info / "METADATA").write_text(metadata)
     (info / "entry_points.txt").write_text(f"[{models.BUILDERS}]\ntiny = tiny_builder:build\n")
     (site / "tiny_builder.py").write_text(textwrap.dedent(BUILDER))
     (site / "product.onnx").write_bytes(model_bytes())

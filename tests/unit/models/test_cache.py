@@ -117,6 +117,53 @@ def test_a_builder_whose_package_is_missing(product: Path, where: str) -> None:
         models.load("tiny")
 
 
+@pytest.mark.parametrize("where", ["at the top", "inside"])
+@pytest.mark.parametrize(
+    ("line", "because"),
+    [
+        (
+            "import a_users_own_package",
+            "ModuleNotFoundError: No module named 'a_users_own_package'",
+        ),
+        ("from os import no_such_name", "ImportError: cannot import name 'no_such_name' from 'os'"),
+        ("import not_installed_here", "ImportError: broken inside"),
+    ],
+    ids=["another package", "a name", "inside an installed package"],
+)
+def test_an_import_that_fails_for_another_reason_is_reported_as_it_is(
+    product: Path, where: str, line: str, because: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "broken" in because:
+        monkeypatch.delitem(sys.modules, "not_installed_here", raising=False)
+        product.with_name("not_installed_here.py").write_text(
+            "raise ImportError('broken inside')\n"
+        )
+    code = f"{line}\n" if where == "at the top" else f"def build(target):\n    {line}\n"
+    product.with_name("tiny_builder.py").write_text(code)
+    with pytest.raises(ModelNotFoundError, match="tiny_builder:build' failed to import") as caught:
+        models.load("tiny")
+    assert because in str(caught.value)
+    assert "pip install" not in str(caught.value)
+    assert isinstance(caught.value.__cause__, ImportError)
+
+
+def test_a_project_with_packages_of_the_folders_names(home: Path, tmp_path: Path) -> None:
+    for name in ("training", "export"):
+        (tmp_path / "project" / name).mkdir(parents=True)
+        (tmp_path / "project" / name / "__init__.py").write_text("OWN = True\n")
+    code = "import training, export, verifykit as vk; vk.Verifier('face')\n"
+    code += "assert training.OWN and export.OWN"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "project",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (home / "models" / "face.onnx").is_file()
+
+
 def test_a_cache_that_cannot_be_written(
     product: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Schedule, average, checkpoints, watch, scores, classifiers, metrics file."""
+"""Schedule, average, checkpoints, monitor, scores, classifiers, metrics file."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import ScheduleConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError, TrainingError
 from verifykit_training.evaluation import classify, pair_scores
 from verifykit_training.learner import build_average
+from verifykit_training.loop import stop_signals
 from verifykit_training.run_folder import (
     Metrics,
     RunFolder,
@@ -27,7 +29,6 @@ from verifykit_training.run_folder import (
     save_weights,
 )
 from verifykit_training.schedule import rate_factor
-from verifykit_training.watch import CollapseWatch, require_finite, stop_signals
 
 
 def test_the_cosine_is_torchs() -> None:
@@ -84,7 +85,7 @@ def test_a_checkpoint_is_whole_or_the_one_before(
     assert load_checkpoint(path)["step"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
     path.write_bytes(b"PK\x03\x04 torn")
-    with pytest.raises(TrainingError, match="no checkpoint that can be read"):
+    with pytest.raises(TrainingError, match="not a readable checkpoint"):
         load_checkpoint(path)
     with pytest.raises(TrainingError, match="nothing to resume"):
         load_checkpoint(tmp_path / "other.pt")
@@ -102,17 +103,17 @@ def test_weights_return_as_they_were_and_fit_one_network_only(tmp_path: Path) ->
 
 
 def test_collapse_is_said_once_when_it_lasts() -> None:
-    watch = CollapseWatch(least_spread=0.01, steps=3)
+    monitor = CollapseMonitor(least_spread=0.01, steps=3)
     apart = torch.nn.functional.normalize(torch.randn(20, 8), dim=1)
     point = apart[:1].expand(20, 8)
-    assert watch.update(apart)[0] == pytest.approx(
+    assert monitor.update(apart)[0] == pytest.approx(
         0.5 * float(torch.cdist(apart, apart).square().mean()), abs=1e-5
     )
-    said = [watch.update(batch)[1] for batch in (point, point, apart, point, point, point, point)]
+    said = [monitor.update(batch)[1] for batch in (point, point, apart, point, point, point, point)]
     assert said == [False] * 5 + [True, False]
-    assert watch.collapsed
-    watch.update(apart)
-    assert not watch.collapsed
+    assert monitor.collapsed
+    monitor.update(apart)
+    assert not monitor.collapsed
 
 
 def test_nan_names_the_batch() -> None:

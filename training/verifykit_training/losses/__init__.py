@@ -100,7 +100,7 @@ def build_loss(
             any batch that holds several images of a subject.
         classes: Number of training subjects; used by ``"cosface"`` and ``"arcface"`` alone, which
             have one trained direction for each.
-        embedding_size: Length of an embedding; likewise.
+        embedding_size: Length of an embedding; as ``classes``.
         **options: The loss's own, such as ``margin`` or ``metric``.
 
     Returns:

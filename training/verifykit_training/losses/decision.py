@@ -21,7 +21,7 @@ _LEAST = 1.0 / LONGEST_ROW**2
 
 
 class DecisionLoss(nn.Module):
-    """What verification does, made differentiable, beside the supervised contrastive loss.
+    """What verification does, made differentiable, added to the supervised contrastive loss.
 
     A probe's score for a subject is that of verifykit's fusion (``"mean"`` or ``"spread"``) with the
     subject's genuine rows of the batch as references, itself left out. A logistic with one trained scale
@@ -75,7 +75,7 @@ class DecisionLoss(nn.Module):
             forgeries: (N,) bool, True for skilled forgeries of the subject in ``labels``.
 
         Returns:
-            The loss, and beside the statistics of the supervised contrastive part
+            The loss, and next to the statistics of the supervised contrastive part
             ``genuine_accepted``, ``skilled_refused`` and ``random_refused`` at even odds, in [0, 1], NaN
             where a batch has none.
         """

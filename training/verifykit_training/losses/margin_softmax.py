@@ -103,7 +103,7 @@ class MarginSoftmax(nn.Module):
             forgeries: (N,) bool.
 
         Returns:
-            The loss, and ``accuracy`` and ``target_cosine`` (without the margin) beside ``valid_terms``,
+            The loss, and ``accuracy`` and ``target_cosine`` (without the margin) next to ``valid_terms``,
             ``active_share`` (rows that are not of their own class once the margin is taken off) and
             ``embedding_norm``.
         """

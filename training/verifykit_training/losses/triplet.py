@@ -1,4 +1,4 @@
-"""The triplet loss over triplets that somebody chose."""
+"""The triplet loss over given triplets."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from numpy.typing import NDArray
 
-from verifykit_export.face import SFACE, YUNET, CarriedFile
+from verifykit_export.face import SFACE, YUNET, WeightsSource
 from verifykit_export.foreign import import_detector, import_encoder
 
 HEADS = [f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in (8, 16, 32)]
@@ -39,7 +39,7 @@ def detector(yunet: onnx.ModelProto) -> onnx.ModelProto:
 class OpenCVNetwork:
     """A carried file in OpenCV's own runtime, by none of our code."""
 
-    def __init__(self, file: CarriedFile) -> None:
+    def __init__(self, file: WeightsSource) -> None:
         data = np.frombuffer(file.read(), dtype=np.uint8)
         try:
             self._net = cv2.dnn.readNetFromONNX(data)
