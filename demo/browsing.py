@@ -1,4 +1,4 @@
-"""A Chromium that stands in for a person: a fake camera, and a hand that signs with the mouse."""
+"""A Chromium that takes the place of a person: a fake camera, and a pen that signs with the mouse."""
 
 from __future__ import annotations
 

@@ -65,8 +65,8 @@ def faces(page: Page, pictures: dict[str, Path]) -> None:
     panel.get_by_role("button", name="Enrol another person").click()
     panel.get_by_role("button", name="Start the camera").click()
     panel.locator(".boxes rect.good").wait_for()
-    panel.get_by_role("button", name="Take picture").click()
-    panel.locator(".tray li").wait_for()
+    panel.get_by_role("button", name="Take photo").click()
+    panel.locator(".thumbnails li").wait_for()
     panel.get_by_label("Name or number").fill("Barack")
     panel.get_by_label("Note").fill("Former president, too")
     page.wait_for_timeout(600)
@@ -76,7 +76,7 @@ def faces(page: Page, pictures: dict[str, Path]) -> None:
     page.get_by_role("tab", name="Verify").click()
     answered(page, "verify", pictures["obama2"], "Barack")
     keep(page, "verify")
-    page.get_by_role("button", name="Another picture").click()
+    page.get_by_role("button", name="Another image").click()
     answered(page, "verify", pictures["biden"], "Barack")
     keep(page, "another-person")
     page.get_by_role("tab", name="People").click()
@@ -112,7 +112,7 @@ def enrol(page: Page, who: str, note: str) -> None:
 
 
 def answered(page: Page, tab: str, picture: Path, who: str) -> None:
-    """Choose a picture and wait for the answer about it."""
+    """Choose an image and wait for the answer about it."""
     panel = page.locator(f"#panel-{tab}")
     panel.locator("input[type=file]").set_input_files(picture)
     panel.locator(".boxes rect").first.wait_for()

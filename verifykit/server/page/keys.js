@@ -1,11 +1,11 @@
-// The API key: asked for in a dialog, kept for this browser tab.
+// The API key: entered in a dialog, kept for this browser tab.
 
 import { keepKey, key, whenKeyIsRefused } from "./api.js";
 import { byId, part } from "./dom.js";
 
 const WHY = {
-  plain: "Only needed if the service asks for one.",
-  401: "This service wants a key, and has none from this tab, or one that is wrong or has expired.",
+  plain: "Only required if the service asks for one.",
+  401: "This service requires a key. This tab has none, or one that is wrong or has expired.",
   403: "The key is known, but its scopes do not allow this. Use another, or ask the operator for one.",
 };
 
@@ -26,6 +26,6 @@ export function startKeys(onChange) {
     keepKey(dialog.querySelector("input").value.trim());
     onChange();
   });
-  // A 403 stands in the answer with a button of its own; without any key nothing works.
+  // A 403 is shown as an answer, with a button of its own; without any key nothing works.
   whenKeyIsRefused((problem) => problem.status === 401 && openKeyDialog(problem));
 }
