@@ -178,10 +178,10 @@ def test_identify_names_who_it_is_and_says_when_it_is_nobody(
     panel.locator("input[type=file]").set_input_files(portraits["person_b_2"])
     text = visit.press(panel, "Identify").inner_text()
     assert f"This is {LONG.strip()}." in text
-    assert "searches for a person who is not enrolled returns a candidate." in text
+    assert "searches for a person not enrolled returns a candidate." in text
     panel.get_by_role("button", name="Another image").click()
     panel.locator("input[type=file]").set_input_files(portraits["impostor_1"])
-    assert "This person is not enrolled." in visit.press(panel, "Identify").inner_text()
+    assert "No enrolled person matches." in visit.press(panel, "Identify").inner_text()
 
 
 def test_several_people_are_refused_or_identified_each(
@@ -201,7 +201,7 @@ def test_several_people_are_refused_or_identified_each(
     panel.locator(".cards").wait_for()
     cards = sorted(text.partition("\n")[2] for text in panel.locator(".card").all_inner_texts())
     assert len(cards) == 2
-    assert any(card.split(". ", 1)[1].startswith("This person is not enrolled") for card in cards)
+    assert any(card.split(". ", 1)[1].startswith("No enrolled person matches") for card in cards)
     assert sorted(panel.locator(".boxes text").all_text_contents()) == ["1", "2"]
     assert visit.page.evaluate("() => document.activeElement.className") == "cards"
     assert visit.refusals == [(422, "POST /v1/identify")]

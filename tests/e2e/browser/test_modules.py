@@ -90,4 +90,7 @@ def test_what_a_rate_becomes_in_a_search(visit: Visit) -> None:
     )
     rate = 1 - (1 - 1e-4) ** 1200
     assert math.isclose(rate, 0.113, abs_tol=1e-3)
-    assert said == "With 1,200 enrolled, about 11 in 100 searches for a person who is not enrolled returns a candidate."
+    assert (
+        said
+        == "With 1,200 enrolled, about 11 in 100 searches for a person not enrolled returns a candidate."
+    )

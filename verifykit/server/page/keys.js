@@ -14,8 +14,9 @@ const dialog = byId("key-dialog");
 /** Opens the dialog; `problem` says why, if the service refused. */
 export function openKeyDialog(problem) {
   part(dialog, "why").textContent = WHY[problem?.status] ?? WHY.plain;
+  if (dialog.open) return; // a second refusal must not replace what is being typed
   dialog.querySelector("input").value = key();
-  if (!dialog.open) dialog.showModal();
+  dialog.showModal();
 }
 
 /** Wires the button and the dialog; `onChange` runs when another key is in use. */

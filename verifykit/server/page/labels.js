@@ -51,7 +51,7 @@ const OTHER = {
   people: "The people who are enrolled.",
   isMatch: ["This is ", "."],
   isOther: ["This is not the person enrolled as ", "."],
-  isUnknown: "This person is not enrolled.",
+  isUnknown: "No enrolled person matches.",
   areSame: "Both show the same person.",
   areDifferent: "These show two different people.",
   usable: "The image can be used.",

@@ -143,5 +143,5 @@ export function searchMeaning(fmr) {
   const count = model().gallery?.subject_count;
   if (!count || !fmr) return "";
   const rate = -Math.expm1(count * Math.log1p(-fmr));
-  return `With ${number(count)} enrolled, about ${oneIn(rate)} searches for a person who is not enrolled returns a candidate.`;
+  return `With ${number(count)} enrolled, about ${oneIn(rate)} searches for a person not enrolled returns a candidate.`;
 }
