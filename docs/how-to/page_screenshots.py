@@ -1,4 +1,4 @@
-"""Take the pictures of the page: ``python docs/how-to/page_screenshots.py``."""  # noqa: INP001
+"""Take the screenshots of the page: ``python docs/how-to/page_screenshots.py``."""  # noqa: INP001
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PHONE = {"width": 390, "height": 844}
 
 
 def main() -> None:
-    """Write ``serve-page-*.png`` beside this file."""
+    """Write ``serve-page-*.png`` next to this file."""
     pictures = portraits(carriers=[OFFICIAL])
     with tempfile.TemporaryDirectory() as name, sync_playwright() as playwright:
         folder = Path(name)
