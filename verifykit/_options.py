@@ -22,12 +22,14 @@ class OptionField:
         hint: Its type.
         default: Its default value.
         help: What it means, in one sentence.
+        bounds: Limits of a number: ``gt``, ``ge``, ``lt``, ``le``.
     """
 
     name: str
     hint: Any
     default: Any
     help: str
+    bounds: Mapping[str, Any]
 
 
 def option_fields(
@@ -48,12 +50,11 @@ def option_fields(
         if nested is not None:
             inner = typing.get_type_hints(nested)
             found += [
-                OptionField(each.name, inner[each.name] | None, None, each.metadata["help"])
-                for each in dataclasses.fields(nested)
+                _field(each, inner[each.name] | None, None) for each in dataclasses.fields(nested)
             ]
             continue
         default = (defaults or {}).get(name, fields[name].default)
-        found.append(OptionField(name, hints[name], default, fields[name].metadata["help"]))
+        found.append(_field(fields[name], hints[name], default))
     return found
 
 
@@ -85,6 +86,11 @@ def build_options(
         if given:
             arguments[name] = nested(**given)
     return kind(**arguments)
+
+
+def _field(field: dataclasses.Field[Any], hint: Any, default: Any) -> OptionField:
+    notes = field.metadata
+    return OptionField(field.name, hint, default, notes["help"], notes.get("bounds", {}))
 
 
 def _nested(hint: Any) -> type | None:

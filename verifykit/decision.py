@@ -32,10 +32,10 @@ class Policy:
     """
 
     accept_fmr: float = field(
-        metadata={"help": "With --review-fmr: accept at this rate, instead of --fmr."}
+        metadata={"help": "With the review rate: accept at this rate, instead of fmr."}
     )
     review_fmr: float = field(
-        metadata={"help": "Above --accept-fmr: send to review up to this rate."}
+        metadata={"help": "With the accept rate, and above it: send to review up to this rate."}
     )
 
     def __post_init__(self) -> None:
@@ -241,11 +241,17 @@ class DecisionOptions:
 
     fmr: float | None = field(
         default=None,
-        metadata={"help": "False match rate to decide at; the model's default if not given."},
+        metadata={
+            "help": "False match rate to decide at; the model's default if not given.",
+            "bounds": {"gt": 0, "lt": 1},
+        },
     )
     threshold: float | None = field(
         default=None,
-        metadata={"help": "A bare cosine threshold instead; it represents no rate."},
+        metadata={
+            "help": "A bare cosine threshold instead; it represents no rate.",
+            "bounds": {"ge": -1, "le": 1},
+        },
     )
     attack: Attack | None = field(
         default=None,
@@ -255,7 +261,8 @@ class DecisionOptions:
     fpir: float | None = field(
         default=None,
         metadata={
-            "help": "Rate of searches that find a wrong subject in this gallery, instead of --fmr."
+            "help": "Rate of searches that find a wrong subject in this gallery, instead of fmr.",
+            "bounds": {"gt": 0, "lt": 1},
         },
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,8 +15,8 @@ from verifykit.modalities import golden_image
 __all__ = ["write_second_model"]
 
 
-def write_second_model(face_model: Path, path: Path) -> Path:
-    """Write the model file ``path``: of another digest than the face model, and with other embeddings."""
+def write_second_model(face_model: Path, path: Path, **changes: Any) -> Path:
+    """Write a model file of another digest than the face model's; ``changes`` are of its specification."""
     file = modelfile.read(face_model)
     golden = golden_image(file.spec.input.height_px, file.spec.input.width_px)
     opened = Encoder.open(file, providers="auto", threads=2)
@@ -26,6 +27,7 @@ def write_second_model(face_model: Path, path: Path) -> Path:
         input=replace(file.spec.input, mirror=True),
         golden_embedding=tuple(map(float, both / np.linalg.norm(both))),
     )
+    spec = replace(spec, **changes)
     end = len(modelfile.metadata_entry(modelfile.CHECKSUM_KEY, "0" * 64))
     old = modelfile.metadata_entry(modelfile.SPEC_KEY, file.spec.to_json())
     bare = file.data[:-end]

@@ -1,7 +1,4 @@
-"""``verifykit serve``: the HTTP API and the page.
-
-``verifykit serve keys``: the keys with which applications ask the service.
-"""
+"""``verifykit serve``: the HTTP API and the web page; ``verifykit serve keys``: its API keys."""
 
 from __future__ import annotations
 
@@ -21,7 +18,6 @@ from verifykit.cli.options import (
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
-    ModelOption,
     MultiFaceOption,
     ProvidersOption,
     QualityOption,
@@ -38,37 +34,37 @@ if TYPE_CHECKING:
 
 _GalleryOption = Annotated[
     str | None,
-    typer.Option("--gallery", "-g", metavar="FILE", help="The gallery: keys lie beside its file."),
+    typer.Option(
+        "--gallery", "-g", metavar="FILE", help="The gallery: keys are stored next to its file."
+    ),
 ]
 _StateOption = Annotated[
     Path | None,
-    typer.Option("--state", metavar="FILE", help="The state file itself: for postgresql:// URLs."),
+    typer.Option(
+        "--state", metavar="FILE", help="The state file, for galleries at postgresql:// URLs."
+    ),
 ]
 
-keys_app = typer.Typer(help="Make, list and revoke API keys.", no_args_is_help=True)
+keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help=True)
 
 
 @keys_app.command()
 def create(
-    name: Annotated[str, typer.Option("--name", help="What people call it: who will use it.")],
+    name: Annotated[str, typer.Option("--name", help="A name for the key: who will use it.")],
     scope: Annotated[
         list[str],
-        typer.Option(
-            "--scope", metavar="SCOPE", help="verify, enrol, read or admin; may be repeated."
-        ),
+        typer.Option("--scope", metavar="SCOPE", help="verify, enrol, read or admin; repeatable."),
     ],
     gallery: _GalleryOption = None,
     state: _StateOption = None,
     expires: Annotated[
         str | None,
-        typer.Option(
-            "--expires", metavar="TIME", help="After 90d, 12h or 30m; never if not given."
-        ),
+        typer.Option("--expires", metavar="TIME", help="After 90d, 12h or 30m; never by default."),
     ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Make a key and print it: this once, as only its hash is stored."""
+    """Create a key and print it, once: only its hash is stored."""
     with outcome(as_json=as_json, debug=debug):
         now = datetime.now(timezone.utc)
         expires_at = None if expires is None else now + parse_duration(expires)
@@ -76,7 +72,7 @@ def create(
             key, token = keys.create(name, scope, expires_at)
         emit({**key.to_dict(), "token": token}, token, as_json=as_json)
         typer.echo(
-            f"key {key.key_id} ({name}) may {', '.join(sorted(key.scopes))}; keep it now, it cannot be "
+            f"key {key.key_id} ({name}) may {', '.join(sorted(key.scopes))}; save it now, it cannot be "
             "shown again",
             err=True,
         )
@@ -89,7 +85,7 @@ def list_(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Print all keys, also those that expired or were revoked."""
+    """Print all keys, with those that expired or were revoked."""
     with outcome(as_json=as_json, debug=debug):
         with _keys(gallery, state, create=False) as keys:
             found = keys.list()
@@ -104,13 +100,13 @@ def list_(
 
 @keys_app.command()
 def revoke(
-    key_id: Annotated[str, typer.Argument(metavar="ID", help="The key's id: keys list.")],
+    key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the key, from keys list.")],
     gallery: _GalleryOption = None,
     state: _StateOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Refuse a key from now on; running services see it at once."""
+    """Refuse a key from now on, also in running services."""
     with outcome(as_json=as_json, debug=debug):
         with _keys(gallery, state, create=False) as keys:
             key = keys.revoke(key_id)
@@ -120,7 +116,7 @@ def revoke(
 @contextmanager
 def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[KeyStore]:
     try:
-        # Not at the top: the other verbs do without this extra.
+        # Not at the top: the other verbs work without this extra.
         from verifykit.server.auth import KeyStore
         from verifykit.server.state import ServerState
     except ImportError as error:
@@ -129,9 +125,9 @@ def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[
             'pip install "verifykit-sdk[server]"'
         ) from error
     if (gallery is None) == (state is None):
-        raise InputError("give --gallery or --state: one of them says where the keys lie")
+        raise InputError("give either --gallery or --state: the keys are stored there")
     if gallery is not None and gallery_path(gallery) is None:
-        raise InputError("a gallery on a server has no file beside it: give --state")
+        raise InputError("a gallery on a server has no folder for the state file: give --state")
     opened = ServerState(state or Path(f"{gallery}.server"), create=create)
     try:
         yield KeyStore(opened)
@@ -153,7 +149,7 @@ def _end(key: ApiKey, now: datetime) -> str:
 
 _MB = 1_000_000
 
-app = typer.Typer(help="Answer over HTTP, with a page for people; make API keys.")
+app = typer.Typer(help="Serve the verbs over HTTP, with a web page; create API keys.")
 app.add_typer(keys_app, name="keys")
 
 
@@ -166,35 +162,48 @@ def serve(
             "--gallery",
             "-g",
             metavar="FILE|URL",
-            help="The gallery's file, or a postgresql:// URL.",
+            help="The default model's gallery: a file, or a postgresql:// URL.",
         ),
     ] = None,
     key_file: KeyFileOption = None,
-    model: ModelOption = "face",
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="NAME[=GALLERY]",
+            help="A model, or its file, and its gallery, repeatable; without one, of --gallery [face].",
+        ),
+    ] = None,
     signatures: Annotated[
         str | None,
         typer.Option(
             "--signatures",
             metavar="FILE|URL",
-            help="The gallery of signatures; NAME.signatures.db beside NAME.db if not given.",
+            help="As --model signature=GALLERY; next to NAME.db, NAME.signatures.db by default.",
         ),
     ] = None,
     no_signatures: Annotated[
-        bool, typer.Option("--no-signatures", help="Do not open the model for signatures.")
+        bool, typer.Option("--no-signatures", help="Do not serve signatures.")
     ] = False,
     host: Annotated[
-        str, typer.Option("--host", help="Where to listen; beyond this machine only with keys.")
+        str,
+        typer.Option("--host", help="Address to listen at; beyond this machine only with keys."),
     ] = "127.0.0.1",
     port: Annotated[
-        int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
+        int, typer.Option("--port", min=0, max=65535, help="0 takes a free one.")
     ] = 8000,
     state: Annotated[
         str | None,
-        typer.Option("--state", metavar="FILE", help="API keys; beside the gallery's file."),
+        typer.Option(
+            "--state", metavar="FILE", help="The file of API keys; next to the gallery by default."
+        ),
     ] = None,
     audit: Annotated[
         str | None,
-        typer.Option("--audit", metavar="FILE", help="The audit log; beside the gallery's file."),
+        typer.Option(
+            "--audit", metavar="FILE", help="The audit log; next to the gallery by default."
+        ),
     ] = None,
     fmr: FmrOption = None,
     calibration: CalibrationOption = None,
@@ -204,38 +213,47 @@ def serve(
     threads: ThreadsOption = None,
     workers: Annotated[
         int | None,
-        typer.Option("--workers", min=1, help="Requests at the same time; default two a core."),
+        typer.Option(
+            "--workers", min=1, help="Requests at the same time; two for each core by default."
+        ),
     ] = None,
     queue: Annotated[
-        int, typer.Option("--queue", min=0, help="Requests that wait; more are answered 503.")
+        int, typer.Option("--queue", min=0, help="Requests that may wait; more are answered 503.")
     ] = 64,
     max_body_mb: Annotated[
-        float, typer.Option("--max-body-mb", min=0.001, help="Largest request, in 10^6 bytes.")
+        float,
+        typer.Option("--max-body-mb", min=0.001, help="Maximum size of a request, in 10^6 bytes."),
     ] = 20.0,
     max_images: Annotated[
-        int, typer.Option("--max-images", min=1, help="Most pictures of one enrolment.")
+        int, typer.Option("--max-images", min=1, help="Maximum number of images of one enrolment.")
     ] = 10,
     max_pixels: Annotated[
-        int, typer.Option("--max-pixels", min=1, help="Largest height x width of a picture.")
+        int, typer.Option("--max-pixels", min=1, help="Maximum height x width of an image.")
     ] = 40_000_000,
     rate: Annotated[
-        int, typer.Option("--rate", min=0, help="Requests a minute of one key; 0 is any number.")
+        int, typer.Option("--rate", min=0, help="Requests per minute of one key; 0 is no limit.")
     ] = 0,
     failed_verifications: Annotated[
         int,
         typer.Option(
             "--failed-verifications",
             min=0,
-            help="Non-matches of one subject in 15 minutes; 0 is any number.",
+            help="Non-matches of one subject in 15 minutes; 0 is no limit.",
         ),
     ] = 10,
     cors: Annotated[
         list[str] | None,
-        typer.Option("--cors", metavar="ORIGIN", help="Another site that may ask; repeatable."),
+        typer.Option(
+            "--cors",
+            metavar="ORIGIN",
+            help="Another site whose pages may call the API; repeatable.",
+        ),
     ] = None,
     trusted_host: Annotated[
         list[str] | None,
-        typer.Option("--trusted-host", metavar="NAME", help="Further name of ours; repeatable."),
+        typer.Option(
+            "--trusted-host", metavar="NAME", help="Another host name of the service; repeatable."
+        ),
     ] = None,
     keep_crops: KeepCropsOption = False,
     expire: Annotated[
@@ -243,7 +261,7 @@ def serve(
         typer.Option(
             "--expire",
             metavar="TIME",
-            help="Erase who was enrolled longer ago: 365d; at the start and daily.",
+            help="Erase subjects enrolled longer ago, such as 365d; at the start and daily.",
         ),
     ] = None,
     tls_cert: Annotated[
@@ -258,10 +276,9 @@ def serve(
     if context.invoked_subcommand is not None:
         return
     with outcome(as_json=False, debug=debug):
-        if gallery is None:
-            raise InputError("give --gallery FILE or --gallery postgresql://...")
+        galleries = _galleries(gallery, model or [])
         try:
-            # Not at the top: the other verbs do without this extra.
+            # Not at the top: the other verbs work without this extra.
             from verifykit.server import ServerSettings
             from verifykit.server import serve as answer
         except ImportError as error:
@@ -269,14 +286,17 @@ def serve(
                 f"`verifykit serve` needs {error.name}, which is not installed: "
                 'pip install "verifykit-sdk[server]"'
             ) from error
+        (default, location), *others = galleries
         settings = ServerSettings(
-            gallery,
+            location,
             key=gallery_key(key_file),
-            model=model,
+            model=default,
+            models=tuple(others),
             calibration=None if calibration is None else str(calibration),
             fmr=fmr,
             signatures=signatures,
-            with_signatures=not no_signatures,
+            # A list of models with their galleries is complete: nothing is added to it.
+            with_signatures=not no_signatures and (gallery is not None or signatures is not None),
             host=host,
             port=port,
             state=state,
@@ -300,3 +320,20 @@ def serve(
             tls_key=tls_key,
         )
         answer(settings, lambda address: typer.echo(f"listening at {address}"))
+
+
+def _galleries(gallery: str | None, models: list[str]) -> list[tuple[str, str]]:
+    """Return pairs of a model and its gallery, the default first."""
+    named = [model for model in models if "=" not in model]
+    pairs = [
+        (name, location) for name, _, location in (m.partition("=") for m in models if "=" in m)
+    ]
+    if len(named) > 1 or (named and gallery is None):
+        raise InputError(
+            f"--model {named[-1]}: this model has no gallery; give --model {named[-1]}=GALLERY"
+        )
+    if gallery is not None:
+        return [(named[0] if named else "face", gallery), *pairs]
+    if not pairs:
+        raise InputError("give --gallery FILE, --gallery postgresql://... or --model NAME=GALLERY")
+    return pairs

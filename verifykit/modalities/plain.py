@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import numpy as np
 
-from verifykit.modalities.base import Finding, Modality
+from verifykit.modalities.base import Capture, Finding, Modality
 from verifykit.modalities.ops import require_image
 from verifykit.spec import CropSpec, PlainCrop
 from verifykit.types import Image
@@ -18,6 +20,7 @@ class PlainModality(Modality):
     noun = "image"
     plural = "images"
     crop_spec = PlainCrop
+    capture: ClassVar[Capture] = "camera"
 
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
         """Return the whole image, resized."""

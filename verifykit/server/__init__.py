@@ -1,4 +1,4 @@
-"""The service: the verbs over HTTP, and a page for people. Needs the extra ``server``."""
+"""The service: the verbs over HTTP, and a web page. Needs the extra ``server``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Who asks, and whether they may: tokens, scopes and rates, without a word of HTTP.
-
-API keys: made once, shown once, stored as hashes.
-"""
+"""API-key authentication: keys stored as hashes, their scopes, and the rates of callers; without HTTP."""
 
 from __future__ import annotations
 
@@ -30,16 +27,7 @@ _COLUMNS = "key_id, name, scopes, created, expires, revoked, secret_hash"
 
 @dataclass(frozen=True)
 class ApiKey:
-    """What is known about a key; its secret is not.
-
-    Attributes:
-        key_id: The part of the token that may be shown: in lists, logs and the audit log.
-        name: What the operator called it.
-        scopes: What it may be used for; ``admin`` is all of it.
-        created: When it was made, UTC.
-        expires: From when on it is refused, UTC; None for never.
-        revoked: When it was revoked, UTC; None if it was not.
-    """
+    """A key without its secret; ``key_id`` is the part of the token that may be shown, times are UTC."""
 
     key_id: str
     name: str
@@ -49,15 +37,15 @@ class ApiKey:
     revoked: datetime | None = None
 
     def allows(self, scope: Scope) -> bool:
-        """Whether the key has this scope, by itself or as ``admin``."""
+        """Return whether the key has this scope, by itself or as ``admin``."""
         return scope in self.scopes or "admin" in self.scopes
 
     def is_valid(self, now: datetime) -> bool:
-        """Whether the key is neither revoked nor expired."""
+        """Return whether the key is neither revoked nor expired."""
         return self.revoked is None and (self.expires is None or now < self.expires)
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON types; times in ISO 8601."""
+        """Return the key as JSON types; times in ISO 8601."""
         return {
             "key_id": self.key_id,
             "name": self.name,
@@ -69,12 +57,7 @@ class ApiKey:
 
 
 class KeyStore:
-    """The keys in a state file; what one process changes, all see with their next request.
-
-    Args:
-        state: The file.
-        clock: What time it is, with a time zone.
-    """
+    """The keys in a state file; a change by one process holds in all from their next request on."""
 
     def __init__(
         self,
@@ -88,43 +71,30 @@ class KeyStore:
     def create(
         self, name: str, scopes: Iterable[str], expires_at: datetime | None = None
     ) -> tuple[ApiKey, str]:
-        """Make a key.
-
-        Args:
-            name: For people, 1 to 100 printable characters; several keys may have the same.
-            scopes: One or more of :data:`SCOPES`.
-            expires_at: From when on it is refused, with a time zone; None for never.
-
-        Returns:
-            The key, and the token that its owner sends: nobody can show it again.
-
-        Raises:
-            InputError: No such name, scope or time is possible.
-            GalleryError: The state file cannot be written.
-        """
+        """Create a key; return it with the token that its owner sends, which cannot be shown again."""
         now = self._clock()
         if not 1 <= len(name) <= _NAME_CHARACTERS or not name.isprintable():
             raise InputError(
-                f"a key's name is 1 to {_NAME_CHARACTERS} printable characters, got {name!r}"
+                f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {name!r}"
             )
-        wanted = frozenset(scopes)
-        if not wanted or not wanted <= set(SCOPES):
+        granted = frozenset(scopes)
+        if not granted or not granted <= set(SCOPES):
             raise InputError(
-                f"a key's scopes are one or more of {', '.join(SCOPES)}, got {sorted(wanted)}"
+                f"a key's scopes are one or more of {', '.join(SCOPES)}, got {sorted(granted)}"
             )
         if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
             raise InputError(
-                f"a key expires in the future and at a time with a time zone, got {expires_at}"
+                f"a key expires in the future, at a time with a time zone, got {expires_at}"
             )
         secret = secrets.token_urlsafe(_SECRET_BYTES)
-        key = ApiKey(secrets.token_hex(6), name, wanted, now, expires_at)
+        key = ApiKey(secrets.token_hex(6), name, granted, now, expires_at)
         with self._state.writing() as connection:
             connection.execute(
                 f"INSERT INTO api_key ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, NULL, ?)",  # noqa: S608
                 (
                     key.key_id,
                     name,
-                    " ".join(sorted(wanted)),
+                    " ".join(sorted(granted)),
                     now.timestamp(),
                     None if expires_at is None else expires_at.timestamp(),
                     _hash(secret),
@@ -133,11 +103,7 @@ class KeyStore:
         return key, f"vk_{key.key_id}_{secret}"
 
     def list(self) -> tuple[ApiKey, ...]:
-        """All keys, the oldest first, with those that expired or were revoked.
-
-        Raises:
-            GalleryError: The state file cannot be read.
-        """
+        """Return all keys, the oldest first, with those that expired or were revoked."""
         with self._state.reading() as connection:
             rows = connection.execute(
                 f"SELECT {_COLUMNS} FROM api_key ORDER BY created, key_id"  # noqa: S608
@@ -145,13 +111,9 @@ class KeyStore:
         return tuple(_key(row) for row in rows)
 
     def revoke(self, key_id: str) -> ApiKey:
-        """Refuse a key from now on, in every process; again changes nothing.
+        """Refuse a key from now on, in every process; revoking it again changes nothing.
 
-        The key stays in the list, so that the audit log's key ids keep a name.
-
-        Raises:
-            InputError: There is no such key.
-            GalleryError: The state file cannot be written.
+        The key stays in the list, so that the key ids in the audit log keep a name.
         """
         with self._state.writing() as connection:
             connection.execute(
@@ -164,49 +126,36 @@ class KeyStore:
         return _key(row)
 
     def authenticate(self, token: str) -> ApiKey | None:
-        """Whose token this is: None when it is nobody's, expired or revoked.
-
-        Args:
-            token: What the client sent; any text.
-
-        Raises:
-            GalleryError: The state file cannot be read.
-        """
+        """Return the key of a token; None if it is unknown, expired or revoked."""
         prefix, _, rest = token.partition("_")
         key_id, _, secret = rest.partition("_")
         with self._state.reading() as connection:
             row = _row(connection, key_id)
-        # The same work whether the id is known or not, so that the time tells nobody which ids there are.
-        right = hmac.compare_digest(_hash(secret), row[-1] if row else bytes(32))
-        if row is None or not right or prefix != "vk":
+        # The same work whether the id is known or not, so that timing does not reveal the ids.
+        is_right = hmac.compare_digest(_hash(secret), row[-1] if row else bytes(32))
+        if row is None or not is_right or prefix != "vk":
             return None
         key = _key(row)
         return key if key.is_valid(self._clock()) else None
 
     def any(self) -> bool:
-        """Whether a key was ever made. A revoked or expired one counts.
-
-        Otherwise a service without keys, which is open, and one whose last key was revoked would be alike.
-
-        Raises:
-            GalleryError: The state file cannot be read.
-        """
+        """Return whether a key was ever created; revoking the last key must not open the service."""
         with self._state.reading() as connection:
             return connection.execute("SELECT 1 FROM api_key LIMIT 1").fetchone() is not None
 
 
 def _hash(secret: str) -> bytes:
-    # A slow hash makes guessing a password dear. Nobody guesses 256 random bits, so a fast one is as safe,
-    # and a request costs microseconds instead of a quarter of a second that anybody could make us spend.
+    # A slow hash makes passwords expensive to guess. 256 random bits cannot be guessed: a fast hash is as
+    # safe, and a request costs microseconds, not a quarter of a second that any client could cause.
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
 def _row(connection: sqlite3.Connection, key_id: str) -> tuple[Any, ...] | None:
-    # As bytes, for SQLite takes no lone surrogates, and a client may send anything.
-    asked = key_id.encode("utf-8", "surrogatepass")
+    # As bytes: SQLite accepts no lone surrogates, and a client may send any text.
+    encoded = key_id.encode("utf-8", "surrogatepass")
     row: tuple[Any, ...] | None = connection.execute(
         f"SELECT {_COLUMNS} FROM api_key WHERE key_id = CAST(? AS TEXT)",  # noqa: S608
-        (asked,),
+        (encoded,),
     ).fetchone()
     return row
 
@@ -231,18 +180,12 @@ _BAD_TOKENS = 20
 _BAD_TOKENS_S = 60.0
 
 
-class Gate:
-    """Lets requests in: :meth:`identify` says whose they are, :meth:`require` whether they may.
+class Authenticator:
+    """Admits requests: :meth:`identify` finds the key of a request, :meth:`require` checks what it may do.
 
-    An address that sends bad tokens is told to wait. A good token from there still passes, or one client
-    could lock out all that share a proxy; and nobody finds 256 bits by trying.
-
-    Args:
-        keys: The keys.
-        rate: How often each key may ask, or each address without keys; None for any number.
-        open_without_keys: Whether everybody may do everything while no key was ever made. Only for a
-            service that no other machine can reach.
-        bad_tokens: How often an address may send a token that is nobody's; 20 a minute if not given.
+    An address that sends bad tokens must wait. A good token from there still passes: otherwise one client
+    could lock out all that share a proxy, and 256 bits are not found by trying. ``open_without_keys`` admits
+    every request while no key was ever created: only for a service that no other machine can reach.
     """
 
     def __init__(
@@ -260,23 +203,11 @@ class Gate:
         self._bad_tokens = bad_tokens
 
     def identify(self, token: str | None, address: str) -> ApiKey | None:
-        """Whose request this is.
-
-        Args:
-            token: What the client sent as ``Authorization: Bearer``; None without.
-            address: The client's IP address.
-
-        Returns:
-            The key; None where the service is open.
-
-        Raises:
-            ProblemError: ``unauthorized``; ``rate_limited`` after too many bad tokens.
-            GalleryError: The state file cannot be read.
-        """
+        """Return the key of a request, None where the service is open; else ``unauthorized``."""
         if self._open_without_keys and not self._keys.any():
             return None
         if token is None:
-            raise _unauthorized("this needs a key, and none was sent")
+            raise _unauthorized("an API key is required, and none was sent")
         key = self._keys.authenticate(token)
         if key is not None:
             return key
@@ -290,34 +221,21 @@ class Gate:
         raise _unauthorized("this key is unknown, has expired or was revoked")
 
     def require(self, scope: Scope | None, key: ApiKey | None, address: str) -> None:
-        """Let this request through, and count it.
-
-        Args:
-            scope: What it needs; None for any key.
-            key: What :meth:`identify` returned.
-            address: The client's IP address.
-
-        Raises:
-            ProblemError: ``rate_limited``; ``forbidden`` when the key has not the scope.
-        """
+        """Count a request, and raise ``rate_limited``, or ``forbidden`` for a key without the scope."""
         if self._rate is not None:
-            who = f"address {network_of(address)}" if key is None else f"key {key.key_id}"
-            wait_s = self._rate.take(who)
+            caller = f"address {network_of(address)}" if key is None else f"key {key.key_id}"
+            wait_s = self._rate.take(caller)
             if wait_s > 0:
                 raise ProblemError("rate_limited", "too many requests in a minute", retry_s=wait_s)
         if key is not None and scope is not None and not key.allows(scope):
             raise ProblemError(
                 "forbidden",
-                f"this needs a key with scope {scope}; this one has {', '.join(sorted(key.scopes))}",
+                f"this requires a key with scope {scope}; this one has {', '.join(sorted(key.scopes))}",
             )
 
 
 def network_of(address: str) -> str:
-    """What to count an address by: for IPv6 its /64, as one client there has 2^64 addresses.
-
-    Args:
-        address: An IP address, or whatever else a server calls its client.
-    """
+    """Return what an address is counted by: for IPv6 its /64, as one client there has 2^64 addresses."""
     try:
         parsed = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:

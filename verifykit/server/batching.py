@@ -1,4 +1,4 @@
-"""Crops of requests at the same time, in one run of the network."""
+"""Batching: crops of simultaneous requests in one run of the network."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class _Call:
 
 
 class Batcher:
-    """Wraps an ``Encode`` so that calls of several threads share its runs; is one itself by ``encode``.
+    """Wraps an ``Encode`` so that calls of several threads share its runs; ``encode`` is one itself.
 
-    There are only so many runs at the same time. Calls that come meanwhile wait, and share the next one.
-    When others are about to call, the first may wait for them a moment. There is no thread of its own:
-    a caller that finds a run free does the work for all who wait.
+    The number of simultaneous runs is limited: calls that arrive meanwhile wait, and share the next run. If
+    others have announced a call, the first waits for them up to ``wait_s``. There is no extra thread: a
+    caller that finds a free run does the work of all that wait.
     """
 
     def __init__(
@@ -42,14 +42,9 @@ class Batcher:
         wait_s: float = 0.0,
         on_batch: Callable[[int], None] | None = None,
     ) -> None:
-        """Wrap a function.
+        """Wrap a function; a call with more than ``size`` crops has a run of its own.
 
-        Args:
-            encode: Crops to unit rows.
-            size: Most crops of a shared run; a call with more has a run for itself.
-            runs: At most so many runs at the same time.
-            wait_s: How long the first caller waits for others that are on their way.
-            on_batch: Told the number of crops of each run.
+        ``on_batch`` is called with the number of crops of each run.
         """
         self._encode, self._size, self._wait_s = encode, size, wait_s
         self._on_batch = on_batch
@@ -70,18 +65,7 @@ class Batcher:
                 self._coming -= 1
 
     def encode(self, crops: Sequence[Image]) -> Embeddings:
-        """The rows of these crops, as if they were alone.
-
-        Args:
-            crops: N crops, (h, w, 3) uint8 RGB each.
-
-        Returns:
-            (N, D) float32 unit rows.
-
-        Raises:
-            ModelContractError: As the wrapped function, for these crops and not for others'.
-            ProviderError: Likewise.
-        """
+        """Return the rows of these crops, or raise what the wrapped function raises for them alone."""
         call = _Call(list(crops))
         with self._changed:
             self._waiting.append(call)
@@ -121,7 +105,7 @@ class Batcher:
             self._changed.wait(left)
 
     def _next_batch(self) -> list[_Call]:
-        """The calls that waited longest, whole, as many as fit; at least one."""
+        """Remove and return the calls that waited longest: whole ones, as many as fit, at least one."""
         count = total = 0
         for call in self._waiting:
             total += len(call.crops)

@@ -1,7 +1,4 @@
-"""Who asks, and whether they may: API keys, scopes and rates, before a body is read.
-
-What is written down about each verb: in the audit log, and in the metrics.
-"""
+"""What routes depend on: the caller with its API key, the subject id, and the recorder of decisions."""
 
 from __future__ import annotations
 
@@ -9,72 +6,83 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Literal, cast
+from urllib.parse import unquote
 
-from fastapi import Depends, Request
+from fastapi import Depends, Path, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from verifykit.errors import AcquisitionError, ImageError, SubjectExistsError, SubjectNotFoundError
 from verifykit.server.auth import Scope
-from verifykit.server.errors import as_problem
+from verifykit.server.errors import ProblemError, as_problem
 from verifykit.server.service import ServedModel, Service
 
 _BEARER = HTTPBearer(
     auto_error=False,
     scheme_name="key",
-    description="A key from `verifykit serve keys create`; not needed while there is none.",
+    description="A key from `verifykit serve keys create`; not required while there are no keys.",
 )
+
+
+def service_of(request: Request) -> Service:
+    """Return the service of the application."""
+    return cast("Service", request.app.state.service)
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks.
-
-    Attributes:
-        key_id: Of the API key; None where there are none.
-    """
+    """The sender of a request, by the id of its API key; None where there are no keys."""
 
     key_id: str | None
 
     @property
     def owner(self) -> str:
-        """Whose idempotency keys these are."""
+        """The owner of the caller's idempotency keys."""
         return self.key_id or "anybody"
 
 
-def service_of(request: Request) -> Service:
-    """What the application has open."""
-    return cast("Service", request.app.state.service)
-
-
 def require(scope: Scope | None) -> Callable[..., Caller]:
-    """A dependency that lets through who has a scope.
-
-    Args:
-        scope: Which; None for whoever has a key.
-    """
+    """Return a dependency that admits callers with a scope; None admits every key."""
 
     # Not async: the state file is read in a thread of the pool, and not on the event loop.
     def admitted(
         request: Request,
         credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
     ) -> Caller:
-        gate = service_of(request).gate
+        authenticator = service_of(request).authenticator
         address = request.client.host if request.client else ""
         token = None if credentials is None else credentials.credentials
-        key = gate.identify(token, address)
+        key = authenticator.identify(token, address)
         caller = Caller(None if key is None else key.key_id)
         request.state.key_id = caller.key_id
-        gate.require(scope, key, address)
+        authenticator.require(scope, key, address)
         return caller
 
     return admitted
 
 
+def _subject_id(
+    subject_id: Annotated[
+        str,
+        Path(description="One percent-encoded segment: a slash is sent as %2F.", max_length=765),
+    ],
+) -> str:
+    try:
+        return unquote(subject_id, errors="strict")
+    except UnicodeDecodeError as error:
+        raise ProblemError(
+            "invalid_value", "the subject id in the path is not UTF-8, percent-encoded"
+        ) from error
+
+
+SubjectId = Annotated[str, Depends(_subject_id)]
+"""The subject id of the path, decoded; the library decides whether it is allowed."""
+
+
 Verb = Literal["enroll", "verify", "compare", "identify", "remove"]
 
 
-class Record:
-    """Writes down how one call came out; what returns is on the disk."""
+class DecisionRecorder:
+    """Records the outcome of one call in the audit log, durably, and in the metrics."""
 
     def __init__(
         self,
@@ -84,51 +92,25 @@ class Record:
         model: ServedModel,
         subject_id: str | None = None,
     ) -> None:
-        """Note who asks for what.
-
-        Args:
-            service: Where it is written.
-            caller: Who asks.
-            verb: For what.
-            model: Of which verifier.
-            subject_id: About whom, if about one subject.
-        """
+        """Note who calls which verb of which model, and for which subject, if it is about one."""
         self._service, self._caller, self._verb = service, caller, verb
         self._subject_id = subject_id
         self._model_digest = model.verifier.spec.digest
 
     def done(self, what: str) -> None:
-        """Something was stored or erased.
-
-        Raises:
-            AuditError: It could not be written.
-        """
+        """Record that something was stored or erased."""
         self._append(self._subject_id, what)
 
     def decided(
         self, outcome: str, score: float | None, threshold: float, subject_id: str | None = None
     ) -> None:
-        """A decision was made.
-
-        Args:
-            outcome: ``match`` or ``no_match``.
-            score: Of the comparison; None where nobody was found.
-            threshold: That was applied.
-            subject_id: Who was found, where nobody was claimed.
-
-        Raises:
-            AuditError: It could not be written.
-        """
+        """Record a decision; ``subject_id`` is the subject that was found, where none was claimed."""
         self._service.metrics.decided(self._verb, outcome)
         self._append(subject_id or self._subject_id, outcome, score, threshold)
 
     @contextmanager
     def refusals(self) -> Iterator[None]:
-        """Write down that a sample or a subject was refused in this block.
-
-        Raises:
-            AuditError: It could not be written.
-        """
+        """Record a sample or a subject that is refused in this block."""
         try:
             yield
         except (AcquisitionError, ImageError, SubjectNotFoundError, SubjectExistsError) as error:

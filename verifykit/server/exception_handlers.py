@@ -1,4 +1,4 @@
-"""Every exception becomes a problem: those of the library, of FastAPI, and those nobody expected."""
+"""Answer every exception with a problem: those of the library, of FastAPI, and unexpected ones."""
 
 from __future__ import annotations
 
@@ -12,69 +12,32 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 from verifykit.errors import VerifyKitError
-from verifykit.server.errors import ProblemError, as_problem, request_id_of
-from verifykit.server.observability import Metrics
+from verifykit.server.errors import ProblemError, as_problem
+from verifykit.server.observability import Metrics, request_id_of
 
 _log = logging.getLogger("verifykit.server")
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
-class LastResort:
-    """Answers what no handler caught, inside the other middlewares, so that they see the answer.
-
-    Args:
-        app: What is inside.
-        metrics: Where refusals are counted.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        started = False
-
-        async def sending(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, sending)
-        except Exception as error:
-            if started:
-                raise
-            answer = _answer(scope, error, self._metrics)
-            await answer(scope, receive, send)
-
-
-def handle_failures(app: FastAPI, routes: Sequence[BaseRoute], metrics: Metrics) -> None:
-    """Have an application answer its errors with problems.
-
-    Args:
-        app: The application.
-        routes: Its routes, for the header ``Allow``.
-        metrics: Where refusals are counted.
-    """
+def add_exception_handlers(app: FastAPI, routes: Sequence[BaseRoute], metrics: Metrics) -> None:
+    """Have an application answer its errors with problems; ``routes`` are for the header ``Allow``."""
 
     async def handler(request: Request, error: Exception) -> Response:
         if isinstance(error, HTTPException) and error.status_code == 405:
-            # Starlette names the methods of the first route of this address; there may be several.
+            # Starlette names the methods of the first route of this path; there may be several.
             error.headers = {"Allow": ", ".join(sorted(_methods(routes, request.scope)))}
-        return _answer(request.scope, error, metrics)
+        return error_response(request.scope, error, metrics)
 
     for kind in (VerifyKitError, RequestValidationError, HTTPException):
         app.add_exception_handler(kind, handler)
 
 
-def _answer(scope: Scope, error: Exception, metrics: Metrics) -> Response:
+def error_response(scope: Scope, error: Exception, metrics: Metrics) -> Response:
+    """Return the response to an exception; count it, and log an internal one."""
     problem = _problem(error)
     metrics.refused(problem.code)
     request_id = request_id_of(scope)
@@ -99,7 +62,7 @@ def _problem(error: Exception) -> ProblemError:
         code = _CODES.get(error.status_code, "bad_request")
         return ProblemError(code, str(error.detail), headers=error.headers)
     if isinstance(error, ClientDisconnect):
-        return ProblemError("bad_request", "the client went away before its body was complete")
+        return ProblemError("bad_request", "the client disconnected before its body was complete")
     return as_problem(error)
 
 

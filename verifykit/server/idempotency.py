@@ -1,4 +1,4 @@
-"""Requests that may be sent twice and are done once: the header ``Idempotency-Key``."""
+"""Idempotency: requests with the header ``Idempotency-Key`` are carried out once, however often sent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RETRY_S = 1.0
 
 
 class IdempotencyKeyReusedError(ProblemError):
-    """This key came before with another request."""
+    """The key was used with another request."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -28,42 +28,30 @@ class IdempotencyKeyReusedError(ProblemError):
 
 
 class IdempotencyInProgressError(ProblemError):
-    """The request with this key is being worked on."""
+    """The request with this key is in progress."""
 
     def __init__(self) -> None:
         super().__init__(
             "idempotency_in_progress",
-            "a request with this Idempotency-Key and this content is being worked on",
+            "a request with this Idempotency-Key and this content is in progress",
             retry_s=_RETRY_S,
         )
 
 
 @dataclass(frozen=True)
 class StoredAnswer:
-    """What the first request was answered.
-
-    Attributes:
-        status: HTTP status.
-        body: The bytes of the JSON body.
-    """
+    """The response to the first request: HTTP status, and the bytes of the JSON body."""
 
     status: int
     body: bytes
 
 
 class Idempotency:
-    """Answers to requests with a key, for all processes of one state file.
+    """Responses to requests with a key, for all processes of one state file, kept for ``ttl_s``.
 
-    :meth:`begin`, then either :meth:`finish` or :meth:`abandon`. A process that died in between did
-    neither: its request can be begun again when the lease is over. Which of the two it died in, before or
-    after the gallery stored the subject, only the gallery knows.
-
-    Args:
-        state: The file.
-        ttl_s: How long an answer is kept, in seconds.
-        lease_s: How long a request may be worked on before its process is taken for dead; longer than any
-            request takes.
-        clock: Seconds since 1970, the same in all processes.
+    Call :meth:`begin`, then either :meth:`finish` or :meth:`abandon`. A process that died in between did
+    neither: its request can be begun again after ``lease_s``, which is longer than any request takes. Whether
+    it died before or after the gallery stored the subject, only the gallery knows.
     """
 
     def __init__(
@@ -80,39 +68,16 @@ class Idempotency:
         self._worker = secrets.token_hex(8)
 
     def find(self, key: str, owner: str, digest: str) -> StoredAnswer | None:
-        """The answer to a request that came before.
-
-        Args:
-            key: The header's value, 1 to 255 characters.
-            owner: Whose request it is: the id of the API key, or one word for all when there are none.
-            digest: Hash of everything that makes the request what it is: method, path, query and body.
-
-        Returns:
-            None when there is nothing: it can be begun.
-
-        Raises:
-            IdempotencyKeyReusedError: The key came with another digest.
-            IdempotencyInProgressError: It is being worked on.
-            ProblemError: No such key is possible.
-            GalleryError: The state file cannot be read.
-        """
+        """Return the stored response to a request of this owner, key and digest of its content, or None."""
         name = _hashed(key)
         with self._state.reading() as connection:
             return self._found(connection, name, owner, digest)
 
     def begin(self, key: str, owner: str, digest: str) -> StoredAnswer | None:
-        """Say that this process works on a request, unless it was answered: :meth:`find`, and more.
+        """Claim a request and return None, or return the response that is stored.
 
-        Of several that begin the same request at once, one goes on.
-
-        Returns:
-            None when the caller must do the work; otherwise what was answered meanwhile.
-
-        Raises:
-            IdempotencyKeyReusedError: The key came with another digest.
-            IdempotencyInProgressError: It is being worked on.
-            ProblemError: No such key is possible.
-            GalleryError: The state file cannot be written.
+        Of several callers that begin the same request at once, one gets None; the others get
+        ``idempotency_in_progress``.
         """
         name = _hashed(key)
         with self._state.writing() as connection:
@@ -127,11 +92,7 @@ class Idempotency:
             return found
 
     def finish(self, key: str, owner: str, status: int, body: bytes) -> None:
-        """Store the answer to a request that was begun. The first one stays.
-
-        Raises:
-            GalleryError: The state file cannot be written.
-        """
+        """Store the response to a request that was begun; the first one stays."""
         with self._state.writing() as connection:
             connection.execute(
                 "UPDATE answer SET status = ?, body = ?"
@@ -140,11 +101,7 @@ class Idempotency:
             )
 
     def abandon(self, key: str, owner: str) -> None:
-        """Forget a request that this process began and could not finish, so that it can be sent again.
-
-        Raises:
-            GalleryError: The state file cannot be written.
-        """
+        """Drop a request that this process began and could not finish, so that it can be sent again."""
         with self._state.writing() as connection:
             connection.execute(
                 "DELETE FROM answer"
@@ -169,17 +126,17 @@ class Idempotency:
             raise IdempotencyKeyReusedError
         if status is not None:
             return StoredAnswer(status, body)
-        # abs: a clock that was set back must not keep a dead process's request for long.
+        # abs: a clock that was set back must not block a dead process's request for long.
         if abs(age_s) < self._lease_s:
             raise IdempotencyInProgressError
         return None
 
 
 def _hashed(key: str) -> bytes:
-    # What a client chooses for a key may be a name or a subject id: it is not kept.
+    # A client's key may be a name or a subject id: only its hash is stored.
     if not 1 <= len(key) <= _KEY_CHARACTERS:
         raise ProblemError(
             "bad_request",
-            f"Idempotency-Key has 1 to {_KEY_CHARACTERS} characters, this one has {len(key)}",
+            f"Idempotency-Key must have 1 to {_KEY_CHARACTERS} characters, got {len(key)}",
         )
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

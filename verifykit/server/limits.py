@@ -1,8 +1,8 @@
-"""How often somebody may ask, and how often a subject's verification may fail.
+"""Rate limiting: requests of a caller, and failed verifications of a subject.
 
-Both count in the memory of one process: N services on one gallery together let through up to N times as
-much, and a restart forgets. Both hold a bounded number of entries, and forget the one that was idle for
-longest first.
+Both limiters count in the memory of one process: N services on one gallery together admit up to N times as
+many, and a restart resets them. Both keep a bounded number of entries, and drop the one that was idle for
+longest.
 """
 
 from __future__ import annotations
@@ -21,16 +21,7 @@ _MINUTE_S = 60.0
 
 
 class RateLimiter:
-    """A token bucket for each key: so many requests at once, and so many a minute for ever.
-
-    Args:
-        per_minute: How many, 1 or more.
-        clock: Seconds that never go back.
-        most: How many keys are remembered; a key that is forgotten has a full bucket again.
-
-    Raises:
-        InputError: ``per_minute`` or ``most`` is less than 1.
-    """
+    """A token bucket of ``per_minute`` tokens for each key; at most ``most`` keys are kept."""
 
     def __init__(
         self, per_minute: int, *, clock: Clock = time.monotonic, most: int = 10_000
@@ -42,18 +33,13 @@ class RateLimiter:
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> float:
-        """Ask for one request.
-
-        Returns:
-            0.0 when it is allowed, and counted; otherwise after how many seconds one will be, and nothing
-            is counted.
-        """
+        """Count one request and return 0.0, or return after how many seconds one will be allowed."""
         with self._lock:
             now = self._clock()
             tokens, since = self._buckets.pop(key, (float(self._per_minute), now))
             rate = self._per_minute / _MINUTE_S
             tokens = min(float(self._per_minute), tokens + (now - since) * rate)
-            # After exactly the time that was told, rounding must not refuse again.
+            # After exactly the time that was returned, rounding must not refuse again.
             allowed = tokens > 1 - 1e-9
             self._buckets[key] = (max(tokens - 1, 0.0) if allowed else tokens, now)
             if len(self._buckets) > self._most:
@@ -62,26 +48,16 @@ class RateLimiter:
 
     @property
     def remembered(self) -> int:
-        """How many keys are remembered."""
+        """Number of keys that are kept."""
         return len(self._buckets)
 
 
 class FailureLimiter:
-    """So many failures of a subject within a window of time, then a pause.
+    """A pause for a subject after ``limit`` failures within ``window_s``; a match resets the count.
 
-    A match clears: the subject was here. A claimed identity that fails again and again is somebody trying
-    faces until one passes, which an FMR for one attempt says nothing about. Attempts that are compared at
-    the same moment may exceed the limit: ask right before the comparison, where as many run as there are
-    workers.
-
-    Args:
-        limit: How many failures, 1 or more.
-        window_s: Length of the window in seconds, more than 0.
-        clock: Seconds that never go back.
-        most: How many subjects are remembered.
-
-    Raises:
-        InputError: ``limit`` or ``most`` is less than 1, or ``window_s`` is no length of time.
+    A claimed identity that fails repeatedly may be an attacker who tries faces until one passes, which an FMR
+    for one attempt says nothing about. Attempts that are compared at the same moment may exceed the limit, up
+    to the number of workers: call :meth:`wait_s` right before the comparison.
     """
 
     def __init__(
@@ -96,7 +72,7 @@ class FailureLimiter:
         self._failures: OrderedDict[str, list[float]] = OrderedDict()
 
     def wait_s(self, subject: str) -> float:
-        """After how many seconds this subject may try again; 0.0 for now."""
+        """Return after how many seconds this subject may try again; 0.0 for now."""
         with self._lock:
             recent = self._recent(subject)
             if len(recent) < self._limit:
@@ -104,20 +80,20 @@ class FailureLimiter:
             return recent[-self._limit] + self._window_s - self._clock()
 
     def record(self, subject: str, *, matched: bool) -> None:
-        """Count an attempt: a failure adds one, a match clears."""
+        """Count an attempt: a failure adds one, a match resets."""
         with self._lock:
             recent = self._recent(subject)
             self._failures.pop(subject, None)
             if matched:
                 return
-            # Those at the same time may be more than the limit; the last so many are what counts.
+            # Simultaneous failures may exceed the limit; only the last ones count.
             self._failures[subject] = [*recent, self._clock()][-self._limit :]
             if len(self._failures) > self._most:
                 self._failures.popitem(last=False)
 
     @property
     def remembered(self) -> int:
-        """How many subjects are remembered."""
+        """Number of subjects that are kept."""
         return len(self._failures)
 
     def _recent(self, subject: str) -> list[float]:

@@ -1,19 +1,20 @@
-"""Who may talk to the service from where, and what browsers are told: plain ASGI middlewares.
+"""ASGI middlewares, from the outside in: what every request passes before it reaches a route.
 
-From the outside in: :class:`RequestId`, :class:`SecurityHeaders`, :class:`TrustedHosts`,
-:class:`SameOrigin`, and then :class:`~verifykit.server.middleware.BodyLimit`.
-
-Refuses a body that is too large or too slow, without keeping it.
-
-Subject ids in paths: one segment, percent-encoded, whatever it holds.
+:class:`RequestIdMiddleware`, :class:`AccessLogMiddleware` and :class:`MetricsMiddleware` see every request;
+:class:`SecurityHeadersMiddleware`, :class:`TrustedHostsMiddleware` and :class:`SameOriginMiddleware` protect
+browsers and their users; :class:`BodyLimitMiddleware` ends requests that are too large or too slow;
+:class:`ErrorMiddleware` answers what no handler caught; :class:`SubjectPathMiddleware` keeps subject ids in
+paths encoded until they are routed.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import secrets
+import time
 from collections.abc import Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -21,9 +22,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from verifykit.errors import InputError
-from verifykit.server.errors import ProblemError, problem_response, request_id_of
+from verifykit.server.errors import ProblemError
+from verifykit.server.exception_handlers import error_response
+from verifykit.server.observability import Metrics, request_id_of, route_template
 
-_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_log = logging.getLogger("verifykit.server")
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|https?://\[[0-9a-f:.]+\](:[0-9]{1,5})?")
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[^:\[\]]+)(:[0-9]{0,5})?")
 
@@ -41,15 +46,15 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
+_SUBJECTS = b"/v1/subjects/"
+# How long to wait for the rest of a body that is not read, before the connection is closed.
+_MOMENT_S = 0.05
 
 
-class RequestId:
-    """Gives each request an id: in ``scope["state"]``, the answer, the log and every problem.
+class RequestIdMiddleware:
+    """Give each request an id: in ``scope["state"]``, the response, the log and every problem.
 
     The client's ``X-Request-Id`` is kept when it is up to 64 characters of ``A-Z a-z 0-9 . _ -``.
-
-    Args:
-        app: What is inside.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -60,8 +65,8 @@ class RequestId:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _SANE_ID.fullmatch(asked) else secrets.token_hex(8)
+        given = Headers(scope=scope).get("x-request-id", "")
+        request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def named(message: Message) -> None:
@@ -72,12 +77,8 @@ class RequestId:
         await self._app(scope, receive, named)
 
 
-class SecurityHeaders:
-    """Tells browsers to run nothing but our own scripts, and to keep no answer.
-
-    Args:
-        app: What is inside.
-    """
+class AccessLogMiddleware:
+    """Log one line for each request, when it has ended."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -87,7 +88,82 @@ class SecurityHeaders:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        # The page and its files are nobody's secret: a browser may keep them, if it asks for news.
+        begin = time.perf_counter()
+        status: int | None = None  # stays None when the client leaves before there is a response
+        received = sent = 0
+
+        async def receiving() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def sending(message: Message) -> None:
+            nonlocal status, sent
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            sent += len(message.get("body", b""))
+            await send(message)
+
+        failed = True
+        try:
+            await self._app(scope, receiving, sending)
+            failed = False
+        finally:
+            fields = {
+                "request_id": request_id_of(scope),
+                "method": scope["method"],
+                "route": route_template(scope),
+                "status": 500 if failed and status is None else status,
+                "duration_ms": round((time.perf_counter() - begin) * 1000, 3),
+                "key_id": scope.get("state", {}).get("key_id"),
+                "request_bytes": received,
+                "response_bytes": sent,
+            }
+            level = logging.ERROR if failed else logging.INFO
+            _log.log(level, "request", extra={"fields": fields}, exc_info=failed)
+
+
+class MetricsMiddleware:
+    """Count and time each request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status = 500  # what the client sees when the application raises
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        self._metrics.started()
+        try:
+            await self._app(scope, receive, sending)
+        finally:
+            seconds = time.perf_counter() - begin
+            self._metrics.answered(route_template(scope), scope["method"], status, seconds)
+
+
+class SecurityHeadersMiddleware:
+    """Have browsers run only the scripts of the page, and store no response."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # The page and its files are not secret: a browser may keep them if it revalidates.
         path = scope["path"]
         is_page = path == "/" or path.startswith("/static/")
 
@@ -101,15 +177,10 @@ class SecurityHeaders:
         await self._app(scope, receive, protected)
 
 
-class TrustedHosts:
-    """Refuses a ``Host`` that is not ours: a foreign name that was pointed at this address (DNS rebinding).
+class TrustedHostsMiddleware:
+    """Refuse requests for another host: a foreign name may resolve to this address (DNS rebinding).
 
-    Args:
-        app: What is inside.
-        hosts: Names and addresses without port; IPv6 addresses with or without brackets.
-
-    Raises:
-        InputError: One of them is not a name or an address.
+    ``hosts`` are names and addresses without port; IPv6 addresses with or without brackets.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
@@ -117,23 +188,21 @@ class TrustedHosts:
         self._hosts = frozenset(_host_name(host) for host in hosts)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; 400 when its host is none of ours."""
+        """Answer one request; 400 for another host."""
         if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).getlist("host")):
-            refusal = problem_response(
-                400,
+            refusal = ProblemError(
                 "bad_request",
                 "the Host header is missing or names another host than this service",
-                "Ask under the service's own name; the operator can add one by --trusted-host.",
-                request_id_of(scope),
+                hint="Use the service's own name; the operator can add one by --trusted-host.",
             )
-            await refusal(scope, receive, send)
+            await refusal.response(request_id_of(scope))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _is_ours(self, asked: list[str]) -> bool:
-        if len(asked) != 1:
+    def _is_ours(self, hosts: list[str]) -> bool:
+        if len(hosts) != 1:
             return False
-        match = _HOST.fullmatch(asked[0].lower())
+        match = _HOST.fullmatch(hosts[0].lower())
         return match is not None and match[1].rstrip(".") in self._hosts
 
 
@@ -143,22 +212,15 @@ def _host_name(host: str) -> str:
         name = f"[{name}]"
     match = _HOST.fullmatch(name)
     if match is None or match[2] is not None or not re.fullmatch(r"[\w.\[\]:-]+", name):
-        raise InputError(f"a trusted host is a name or an address without port, got {host!r}")
+        raise InputError(f"trusted host {host!r}: give a name or an address, without a port")
     return name
 
 
-class SameOrigin:
-    """Refuses what other web sites make a browser send, unless their origin was named.
+class SameOriginMiddleware:
+    """Refuse what other web sites make a browser send, unless their origin is in ``cors_origins``.
 
-    A request without ``Origin`` and ``Sec-Fetch-Site`` comes from no browser, and passes. A link from
-    another site to the page ``/`` passes too: it does nothing and shows nothing.
-
-    Args:
-        app: What is inside.
-        cors_origins: Origins such as ``https://door.example``, without a path.
-
-    Raises:
-        InputError: One of them is no origin.
+    A request without ``Origin`` and ``Sec-Fetch-Site`` does not come from a browser, and passes. A link from
+    another site to the page ``/`` passes too: it changes nothing and shows nothing.
     """
 
     def __init__(self, app: ASGIApp, cors_origins: Iterable[str] = ()) -> None:
@@ -177,14 +239,12 @@ class SameOrigin:
         elif _is_own(scope, headers):
             await self._app(scope, receive, self._varying(send) if self._named else send)
         else:
-            refusal = problem_response(
-                403,
+            refusal = ProblemError(
                 "forbidden",
                 "another web site sent this request; nothing was done",
-                "Use the service's own page; the operator can allow another origin by --cors.",
-                request_id_of(scope),
+                hint="Use the service's own page; the operator can allow another origin by --cors.",
             )
-            await refusal(scope, receive, send)
+            await refusal.response(request_id_of(scope))(scope, receive, send)
 
     async def _answer_named(self, origin: str, scope: Scope, receive: Receive, send: Send) -> None:
         async def shared(message: Message) -> None:
@@ -198,8 +258,8 @@ class SameOrigin:
                 answer.add_vary_header("Origin")
             await send(message)
 
-        asked = Headers(scope=scope).get("access-control-request-method")
-        if scope["method"] != "OPTIONS" or asked is None:
+        requested = Headers(scope=scope).get("access-control-request-method")
+        if scope["method"] != "OPTIONS" or requested is None:
             await self._app(scope, receive, shared)
             return
         allowed = {
@@ -229,7 +289,7 @@ def _is_own(scope: Scope, headers: Headers) -> bool:
         return is_link and scope["path"] == "/" and not origins
     host = headers.get("host", "")
     own = {f"https://{host}".lower()}
-    if scope.get("scheme", "http") == "http":  # what ends the TLS may be before us
+    if scope.get("scheme", "http") == "http":  # a proxy may terminate TLS
         own.add(f"http://{host}".lower())
     return len(origins) <= 1 and own.issuperset(origin.lower() for origin in origins)
 
@@ -237,28 +297,18 @@ def _is_own(scope: Scope, headers: Headers) -> bool:
 def _checked_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise InputError(
-            f"an origin is http(s)://HOST[:PORT] in lower case and without a path, got {origin!r}"
+            f"origin {origin!r}: give http(s)://HOST[:PORT], in lower case and without a path"
         )
     return origin
 
 
-# How long to wait for the rest of a body that nobody will read, before the connection is given up.
-_MOMENT_S = 0.05
+class BodyLimitMiddleware:
+    """End a request whose body has more than ``max_bytes`` (413) or takes longer than ``timeout_s`` (408).
 
-
-class BodyLimit:
-    """An ASGI middleware that ends a request whose body is too large (413) or comes too slowly (408).
-
-    An announced length is refused at once; otherwise bytes are counted as they come. Most clients read no
-    answer before they have sent everything, and lose it when the connection is cut: what they still send
-    after an early answer is read and thrown away for a while.
-
-    Args:
-        app: What is inside. It sees ``http.disconnect`` in place of the rest of a refused body, and what
-            it answers to that is dropped.
-        max_bytes: Size that a body may have.
-        timeout_s: Time in seconds that the whole of it may take.
-        linger_s: How long the rest is thrown away after an early answer, in seconds.
+    A ``Content-Length`` is refused at once; otherwise bytes are counted as they arrive. Most clients read no
+    response before they have sent everything, and lose it when the connection is closed: after an early
+    response the rest of the body is read and discarded for ``linger_s``. The application sees
+    ``http.disconnect`` in place of the rest of a refused body, and its response to that is dropped.
     """
 
     def __init__(
@@ -286,19 +336,21 @@ class BodyLimit:
 
 
 class _Exchange:
-    """One request's body, and its answer."""
+    """The body of one request, and its response."""
 
     problem: ProblemError | None = None
     started = False
     _start: Message | None = None
 
-    def __init__(self, headers: Headers, receive: Receive, send: Send, limit: BodyLimit) -> None:
+    def __init__(
+        self, headers: Headers, receive: Receive, send: Send, limit: BodyLimitMiddleware
+    ) -> None:
         self._receive, self._send, self._limit = receive, send, limit
         self._linger_s = limit.linger_s
         self._end = asyncio.get_running_loop().time() + limit.timeout_s
         self._seen = 0
         announced = headers.get("content-length", "")
-        # Who asks whether to send a body is not made to send it by our reading.
+        # Reading would tell a client that asks whether to send its body to send it.
         self._waits = headers.get("expect", "").lower() == "100-continue"
         self._complete = announced in ("", "0") and "transfer-encoding" not in headers
         if announced and not (announced.isascii() and announced.isdigit()):
@@ -307,7 +359,7 @@ class _Exchange:
             self._refuse_size()
 
     async def receive(self) -> Message:
-        """The next part of the body, or the end of a refused one."""
+        """Return the next part of the body, or a disconnect in place of a refused one."""
         if self.problem is None and not self._complete:
             try:
                 left_s = self._end - asyncio.get_running_loop().time()
@@ -327,12 +379,12 @@ class _Exchange:
         return await self._receive()
 
     async def send_from_app(self, message: Message) -> None:
-        """Send, unless the request was refused meanwhile: then the refusal is the answer."""
+        """Send, unless the request has been refused since: then the refusal is the response."""
         if self.problem is None or self.started:
             await self.send(message)
 
     async def send(self, message: Message) -> None:
-        """Send, and see to what the client still sends of a body that nobody reads."""
+        """Send, and discard the rest of a body that the application does not read."""
         if message["type"] == "http.response.start":
             self._start = message  # until it is known whether the application still reads
             return
@@ -371,21 +423,42 @@ class _Exchange:
     def _refuse_size(self) -> None:
         self.problem = ProblemError(
             "body_too_large",
-            f"the body has more than the {self._limit.max_bytes} bytes that are possible; nothing was done",
+            f"the body has more than the {self._limit.max_bytes} bytes that are allowed; nothing was done",
         )
 
 
-_SUBJECTS = b"/v1/subjects/"
+class ErrorMiddleware:
+    """Answer exceptions that no handler caught; inside the other middlewares, which see the response."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def sending(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, sending)
+        except Exception as error:
+            if started:
+                raise
+            answer = error_response(scope, error, self._metrics)
+            await answer(scope, receive, send)
 
 
-class EncodedSubjects:
-    """Routes subjects by the path as it was sent.
+class SubjectPathMiddleware:
+    """Route subjects by the path as it was sent, percent-encoded.
 
-    Servers decode paths before they are routed, and then the subject ``a/verify`` would be the address of
-    another's verification. Here ``%2F`` stays what it is until the segment has been taken.
-
-    Args:
-        app: What is inside.
+    A decoded path would make the subject ``a/verify`` the address of the verification of ``a``: ``%2F`` must
+    stay encoded until the segment has been taken.
     """
 
     def __init__(self, app: ASGIApp) -> None:

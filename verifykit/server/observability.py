@@ -1,9 +1,7 @@
-"""Logs as JSON lines: what was asked and how it went, and nothing about whom.
+"""Observability without personal data: logs as JSON lines, and metrics for Prometheus.
 
-No picture, embedding, score, subject id, query string or token comes into a line: the path is its route's
-template, and of an exception there is the class and the place, but not the message.
-
-What Prometheus reads: counts and times, of one process, with no label that names a subject or a key.
+No image, embedding, score, subject id, query string or token is logged or used as a label: a path is logged
+as the template of its route, and an exception by its class and traceback, without its message.
 """
 
 from __future__ import annotations
@@ -11,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timezone
 from types import TracebackType
@@ -26,70 +23,16 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-
-from verifykit.server.errors import request_id_of
-
-_log = logging.getLogger("verifykit.server")
+from starlette.types import Scope
 
 
-class AccessLog:
-    """An ASGI middleware that writes one line for each request, when it is over.
-
-    Args:
-        app: What is inside.
-    """
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, and say so."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begin = time.perf_counter()
-        status: int | None = None  # None in the line: the client went before there was an answer
-        received = sent = 0
-
-        async def receiving() -> Message:
-            nonlocal received
-            message = await receive()
-            received += len(message.get("body", b""))
-            return message
-
-        async def sending(message: Message) -> None:
-            nonlocal status, sent
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            sent += len(message.get("body", b""))
-            await send(message)
-
-        failed = True
-        try:
-            await self._app(scope, receiving, sending)
-            failed = False
-        finally:
-            fields = {
-                "request_id": request_id_of(scope),
-                "method": scope["method"],
-                "route": route_template(scope),
-                "status": 500 if failed and status is None else status,
-                "duration_ms": round((time.perf_counter() - begin) * 1000, 3),
-                "key_id": scope.get("state", {}).get("key_id"),
-                "request_bytes": received,
-                "response_bytes": sent,
-            }
-            level = logging.ERROR if failed else logging.INFO
-            _log.log(level, "request", extra={"fields": fields}, exc_info=failed)
+def request_id_of(scope: Mapping[str, Any]) -> str:
+    """Return the id that ``RequestIdMiddleware`` stored in ``scope["state"]``; empty without it."""
+    return str(scope.get("state", {}).get("request_id", ""))
 
 
 def route_template(scope: Scope) -> str:
-    """The path as the routes write it, such as ``/v1/subjects/{subject_id}``: never what was asked for.
-
-    Args:
-        scope: Of a request that was answered, as its route is found on the way.
-    """
+    """Return the path of an answered request as its route defines it: ``/v1/subjects/{subject_id}``."""
     template = getattr(scope.get("route"), "path", None)
     if isinstance(template, str):
         return template
@@ -97,10 +40,10 @@ def route_template(scope: Scope) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object for each record: time, level, logger, message, and the record's ``fields``."""
+    """Format a record as one JSON object: time, level, logger, message, and the record's ``fields``."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, without its end."""
+        """Return the line, without its end."""
         moment = datetime.fromtimestamp(record.created, timezone.utc)
         line: dict[str, Any] = {
             "time": moment.isoformat(timespec="milliseconds"),
@@ -117,7 +60,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def _chain(error: BaseException) -> Iterator[dict[str, Any]]:
-    """An exception and what caused it; no messages, as they name subjects."""
+    """Yield an exception and its causes, without messages: they may name subjects."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:
@@ -139,13 +82,10 @@ def _places(traceback: TracebackType | None) -> Iterator[str]:
 
 
 def configure_logging(level: int = logging.INFO, stream: TextIO | None = None) -> None:
-    """Send verifykit's and uvicorn's records to one stream as JSON lines; again replaces the first time.
+    """Log verifykit's and uvicorn's records as JSON lines to one stream, by default standard error.
 
-    uvicorn must be run with ``log_config=None``. Its own access log is off, for it holds paths.
-
-    Args:
-        level: From which level on.
-        stream: Where to; standard error if not given.
+    A second call replaces the first. uvicorn must be run with ``log_config=None``; its own access log is
+    disabled, because it contains paths.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(JsonFormatter())
@@ -159,18 +99,12 @@ def configure_logging(level: int = logging.INFO, stream: TextIO | None = None) -
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
-# A client may send any word for a method, and each would be a time series.
+# A client may send any word as a method, and each would be a time series.
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
 class Metrics:
-    """The counters of one process, in a registry of their own.
-
-    Of several services on one gallery each answers for itself.
-
-    Attributes:
-        content_type: Of what :meth:`render` returns.
-    """
+    """The metrics of one process, in a registry of their own; ``content_type`` is that of :meth:`render`."""
 
     content_type = CONTENT_TYPE_LATEST
 
@@ -222,30 +156,18 @@ class Metrics:
         self._in_flight.inc()
 
     def answered(self, route: str, method: str, status: int, seconds: float) -> None:
-        """Count a request that ends.
-
-        Args:
-            route: The template of its path.
-            method: HTTP method; one that no route knows is counted as ``other``.
-            status: HTTP status.
-            seconds: How long it took.
-        """
+        """Count a request that ends; ``route`` is the template of its path."""
         method = method if method in _METHODS else "other"
         self._in_flight.dec()
         self._requests.labels(route, method, str(status)).inc()
         self._seconds.labels(route, method).observe(seconds)
 
     def watch_queue(self, length: Callable[[], int]) -> None:
-        """Ask for the queue's length whenever the metrics are read."""
+        """Read the length of the queue whenever the metrics are read."""
         self._queue.set_function(length)
 
     def decided(self, verb: str, outcome: str) -> None:
-        """Count a decision.
-
-        Args:
-            verb: ``verify``, ``compare`` or ``identify``.
-            outcome: ``match``, ``no_match``, or what else a verb decides.
-        """
+        """Count a decision of a verb, by its outcome: ``match`` or ``no_match``."""
         self._decisions.labels(verb, outcome).inc()
 
     def refused(self, reason: str) -> None:
@@ -253,42 +175,9 @@ class Metrics:
         self._refusals.labels(reason).inc()
 
     def batch(self, size: int) -> None:
-        """Count a run of the encoder with so many images."""
+        """Count a run of the encoder on this number of images."""
         self._batches.observe(size)
 
     def render(self) -> bytes:
-        """All of it in Prometheus's text format."""
+        """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
-
-
-class RequestMetrics:
-    """An ASGI middleware that counts and times each request.
-
-    Args:
-        app: What is inside.
-        metrics: Where to count.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        begin = time.perf_counter()
-        status = 500  # what the client sees when the application raises
-
-        async def sending(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
-        self._metrics.started()
-        try:
-            await self._app(scope, receive, sending)
-        finally:
-            seconds = time.perf_counter() - begin
-            self._metrics.answered(route_template(scope), scope["method"], status, seconds)

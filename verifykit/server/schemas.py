@@ -1,109 +1,118 @@
-"""What requests ask for in their query, one class a verb; what is not listed is refused.
+"""Request and response schemas: the query parameters and the answers of every verb.
 
-What the verbs answer, for OpenAPI: the library's own results, and what the service adds to them.
-
-Results as JSON.
-
-What OpenAPI says about bodies and problems, beside what FastAPI knows by itself.
+OpenAPI and the responses are both made from these classes. A response is validated when it is created, with
+everything in it, and only then encoded.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-from urllib.parse import unquote
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
-from fastapi import Depends, Path
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
+from pydantic.dataclasses import dataclass
 from starlette.responses import Response
 
+from verifykit._options import build_options, option_fields
+from verifykit.decision import DecisionOptions
 from verifykit.enrollment import IfEnrolled
-from verifykit.server.errors import CODES, MEDIA_TYPE, ProblemError
-from verifykit.spec import Attack
-from verifykit.types import Decision, Detection, Identification, MultiFace, QualityGate
+from verifykit.extraction import SampleOptions
+from verifykit.types import (
+    Decision,
+    Detection,
+    EnrollmentReport,
+    Identification,
+    MultiFace,
+    QualityGate,
+)
+
+Query = TypeVar("Query", bound="ModelQuery")
 
 
-def _subject_id(
-    subject_id: Annotated[
-        str,
-        Path(description="One percent-encoded segment: a slash is sent as %2F.", max_length=765),
-    ],
-) -> str:
-    try:
-        return unquote(subject_id, errors="strict")
-    except UnicodeDecodeError as error:
-        raise ProblemError(
-            "invalid_value", "the subject id in the path is not UTF-8, percent-encoded"
-        ) from error
+def with_options(
+    kind: type, names: Iterable[str] | None = None
+) -> Callable[[type[Query]], type[Query]]:
+    """Give a query one optional parameter for each field of an option object that it does not declare."""
+
+    def decorate(query: type[Query]) -> type[Query]:
+        fields: dict[str, Any] = {
+            each.name: (each.hint | None, Field(None, description=each.help, **each.bounds))
+            for each in option_fields(kind, names)
+            if each.name not in query.model_fields
+        }
+        return create_model(
+            query.__name__,
+            __base__=query,
+            __doc__=query.__doc__,
+            __module__=query.__module__,
+            **fields,
+        )
+
+    return decorate
 
 
-SubjectId = Annotated[str, Depends(_subject_id)]
-"""The subject id of the path, decoded; whether it is allowed is for the library to say."""
-
-
-class Question(BaseModel):
-    """What every verb takes."""
+class ModelQuery(BaseModel):
+    """The query of every verb."""
 
     # A mistyped name must not silently mean the default.
     model_config = ConfigDict(extra="forbid", protected_namespaces=())
 
     model: str | None = Field(None, description="Which of /v1/models; the first by default.")
 
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of the verb: everything but the model."""
+        return self.model_dump(exclude={"model"})
 
-class SampleQuestion(Question):
-    """What verbs take that look at one sample a picture."""
+    def sample(self, defaults: SampleOptions) -> SampleOptions:
+        """Return how samples are chosen and judged: by the request, else by default."""
+        values = self.model_dump()
+        names = (each.name for each in option_fields(SampleOptions))
+        return defaults.changed(**{name: values.get(name) for name in names})
 
-    multi_face: MultiFace | None = Field(None, description="What to do with several faces.")
-    quality: QualityGate | None = Field(
-        None, description="Refuse weak samples, or take them and warn."
-    )
-
-
-class DecisionQuestion(SampleQuestion):
-    """What verbs take that decide."""
-
-    fmr: float | None = Field(None, gt=0, lt=1, description="False match rate to decide at.")
-    threshold: float | None = Field(
-        None, ge=-1, le=1, description="A bare cosine threshold instead; it stands for no rate."
-    )
-    attack: Attack | None = Field(None, description="What the rate is about.")
+    def decision(self) -> DecisionOptions:
+        """Return how the request wants the threshold to be chosen."""
+        return build_options(DecisionOptions, self.model_dump(exclude_none=True))
 
 
-class EnrolQuestion(Question):
-    """What enrolment takes."""
+@with_options(SampleOptions)
+@with_options(DecisionOptions, ("fmr", "threshold", "attack"))
+class DecisionQuery(ModelQuery):
+    """The query of verbs that decide."""
+
+
+@with_options(SampleOptions)
+class EnrolmentQuery(ModelQuery):
+    """The query of enrolment."""
 
     on_existing: IfEnrolled = Field(
-        "error", description="What to do when the subject is enrolled already."
+        "error", description="What to do when the subject is already enrolled."
     )
     multi_face: Literal["error", "largest"] | None = Field(
-        None, description="What to do with several faces."
-    )
-    quality: QualityGate | None = Field(
-        None, description="Refuse weak samples, or take them and warn."
+        None, description="What to do with several faces in an image."
     )
 
 
-class IdentifyQuestion(DecisionQuestion):
-    """What identification takes."""
+@with_options(DecisionOptions, ("fpir",))
+class IdentifyQuery(DecisionQuery):
+    """The query of identification."""
 
-    limit: int = Field(5, ge=1, le=100, description="At most so many candidates for each face.")
-    fpir: float | None = Field(
-        None, gt=0, lt=1, description="False positive identification rate of a search, not fmr."
-    )
+    limit: int = Field(5, ge=1, le=100, description="Maximum number of candidates for each face.")
 
 
-class ListQuestion(Question):
-    """What the list of subjects takes."""
+class SubjectsQuery(ModelQuery):
+    """The query of the list of subjects."""
 
     after: str | None = Field(None, description="Only ids after this one.", max_length=255)
-    limit: int = Field(100, ge=1, le=1000, description="At most so many.")
+    limit: int = Field(100, ge=1, le=1000, description="Maximum number of subjects.")
 
 
-@dataclass(frozen=True)
+_RESPONSE = ConfigDict(allow_inf_nan=False, protected_namespaces=(), revalidate_instances="always")
+
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class Problem:
-    """An error, as RFC 9457 has it."""
+    """An error as RFC 9457 defines it."""
 
     type: str
     title: str
@@ -114,16 +123,21 @@ class Problem:
     request_id: str
 
 
-@dataclass(frozen=True)
-class DecisionAnswer(Decision):
-    """A decision, and whose it is."""
-
-    model: str = ""
-    model_digest: str = ""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class EnrolmentResponse(EnrollmentReport):
+    """What an enrolment accepted and what it refused, image by image."""
 
 
-@dataclass(frozen=True)
-class IdentifyAnswer:
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class DecisionResponse(Decision):
+    """A decision, and the model that it was made with."""
+
+    model: str
+    model_digest: str
+
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class IdentifyResponse:
     """An answer for each face, the largest first."""
 
     faces: tuple[Identification, ...]
@@ -131,18 +145,18 @@ class IdentifyAnswer:
     model_digest: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class InspectedSample:
-    """What was seen of one face or signature."""
+    """The measurements of one face or signature."""
 
     detection: Detection | None
     quality: Mapping[str, float]
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class InspectAnswer:
-    """Whether a picture could be used, and what to change if not; ``reasons`` is empty for a good one."""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class InspectResponse:
+    """Whether an image could be used, and what to change if not; ``reasons`` is empty for a good one."""
 
     height_px: int
     width_px: int
@@ -151,51 +165,51 @@ class InspectAnswer:
     hints: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class RemovalAnswer:
-    """A subject who was erased; ``erased`` is false while another process reads, see ``remove``."""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class RemovalResponse:
+    """A subject that was erased; ``erased`` is false while another process still reads, see ``remove``."""
 
     subject_id: str
     removed_templates: int
     erased: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class SubjectRow:
-    """One line of the list of subjects."""
+    """One row of the list of subjects."""
 
     subject_id: str
     template_count: int
     metadata: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class SubjectsAnswer:
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class SubjectsResponse:
     """A page of subjects, sorted by id; ``next`` is the ``after`` of the following page."""
 
     subjects: tuple[SubjectRow, ...]
     next: str | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class StoredTemplate:
-    """What is told of a template: never its embedding."""
+    """What is shown of a template: never its embedding."""
 
     reasons: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class SubjectAnswer:
-    """What is told of a subject."""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class SubjectResponse:
+    """What is shown of a subject."""
 
     subject_id: str
     metadata: Mapping[str, Any]
     templates: tuple[StoredTemplate, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class RatePoint:
-    """A rate that can be asked for, and its threshold for so many references."""
+    """A rate that can be requested, and its threshold for this number of references."""
 
     fmr: float
     threshold: float
@@ -203,165 +217,79 @@ class RatePoint:
     reference_count: int
 
 
-@dataclass(frozen=True)
-class ModelGallery:
-    """Where a model's subjects are enrolled."""
+InputKind = Literal["camera", "pen", "image"]
 
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class ModelOptions:
+    """The values that the query parameters of a model's verbs take; empty where one has no effect."""
+
+    multi_face: tuple[MultiFace, ...]
+    quality: tuple[QualityGate, ...]
+    attack: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class ModelGallery:
+    """The gallery of a model; ``kind`` is ``file`` or the scheme of its URL."""
+
+    kind: str
     subject_count: int
 
 
-@dataclass(frozen=True)
-class ModelAnswer:
-    """A model that is served."""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class ModelDescription:
+    """A model that is served.
+
+    ``label`` is for a choice of models on a page; ``inputs`` are the sources of images that suit the model,
+    the best first; ``live_hints`` says whether the video of a camera can be inspected before a shot.
+    """
 
     name: str
     modality: str
+    label: str
+    inputs: tuple[InputKind, ...]
+    live_hints: bool
     spec_digest: str
     licence: str
     embedding_size: int
     default_fmr: float | None
     default_attack: str
     fmrs: tuple[RatePoint, ...]
+    options: ModelOptions
     gallery: ModelGallery
 
 
-@dataclass(frozen=True)
-class ModelsAnswer:
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class ModelsResponse:
     """The models that are served, the default first; there is no liveness detection."""
 
-    models: tuple[ModelAnswer, ...]
+    models: tuple[ModelDescription, ...]
     liveness: bool
 
 
-@dataclass(frozen=True)
-class HealthAnswer:
-    """The process lives."""
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class HealthResponse:
+    """The process is running."""
 
     status: str
 
 
-@dataclass(frozen=True)
-class ReadyAnswer:
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class ReadyResponse:
     """Whether requests can be answered, and what is missing if not."""
 
     status: str
     missing: tuple[str, ...]
 
 
-def as_json(
-    body: Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
-) -> Response:
-    """An answer of ``application/json``, encoded in the thread that calls."""
-    encoded = json.dumps(body, allow_nan=False).encode()
-    return Response(encoded, status, dict(headers or {}), "application/json")
+def encode(body: Any) -> bytes:
+    """Return an instance of a response schema as JSON."""
+    # Not pydantic's own JSON: it cannot write the half surrogate pairs that metadata may hold.
+    plain = TypeAdapter(type(body)).dump_python(body)
+    return json.dumps(plain, allow_nan=False).encode()
 
 
-_FILE = {"type": "string", "format": "binary", "contentMediaType": "image/*"}
-_BASE64 = {"type": "string", "contentEncoding": "base64", "format": "byte"}
-_METADATA = {"type": "object", "description": "Stored with the subject."}
-
-_EVERYWHERE = (400, 401, 403, 408, 413, 429, 500)
-
-
-def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """The problems that a route answers with, besides those that each does.
-
-    Args:
-        *statuses: HTTP statuses.
-    """
-    found: dict[int | str, dict[str, Any]] = {}
-    for status in sorted({*_EVERYWHERE, *statuses}):
-        codes = [code for code, kind in CODES.items() if kind.status == status]
-        found[status] = {
-            "model": Problem,
-            "description": f"Problem, with one of the codes {', '.join(codes)}.",
-        }
-        if status in (429, 503):
-            found[status]["headers"] = {
-                "Retry-After": {"schema": {"type": "integer"}, "description": "Seconds."}
-            }
-    return found
-
-
-def problem_media_type(schema: dict[str, Any]) -> None:
-    """Put the problems of a whole OpenAPI document under their own media type, in place.
-
-    Args:
-        schema: The document as FastAPI made it, which says ``application/json`` everywhere.
-    """
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for status, response in operation["responses"].items():
-                content = response.get("content", {})
-                for media_type in tuple(content):
-                    if int(status) >= 400 and _is_problem(content[media_type]):
-                        content[MEDIA_TYPE] = content.pop(media_type)
-
-
-def name_models(schema: dict[str, Any], names: Iterable[str]) -> None:
-    """Say which models can be asked for, in place.
-
-    Args:
-        schema: The document.
-        names: Of the models that are served.
-    """
-    for path in schema["paths"].values():
-        for operation in path.values():
-            for parameter in operation.get("parameters", ()):
-                if (parameter["in"], parameter["name"]) == ("query", "model"):
-                    parameter["schema"] = {"type": "string", "enum": list(names)}
-
-
-def enrol_body(most: str) -> dict[str, Any]:
-    """Pictures and metadata, of either kind."""
-    return _body(
-        {
-            "image": {"type": "array", "items": _FILE, "minItems": 1, "description": most},
-            "metadata": {"type": "string", "description": "A JSON object."},
-        },
-        {
-            "images": {"type": "array", "items": _BASE64, "minItems": 1, "description": most},
-            "metadata": {"anyOf": [_METADATA, {"type": "null"}]},
-        },
-        ["image"],
-        ["images"],
-    )
-
-
-def picture_body() -> dict[str, Any]:
-    """One picture, of either kind."""
-    return _body({"image": _FILE}, {"image": _BASE64}, ["image"], ["image"])
-
-
-def compare_body() -> dict[str, Any]:
-    """Two pictures, of either kind."""
-    names = ["probe", "reference"]
-    return _body(dict.fromkeys(names, _FILE), dict.fromkeys(names, _BASE64), names, names)
-
-
-def _body(
-    parts: dict[str, Any], keys: dict[str, Any], required_parts: list[str], required: list[str]
-) -> dict[str, Any]:
-    def described(properties: dict[str, Any], names: list[str]) -> dict[str, Any]:
-        return {
-            "schema": {
-                "type": "object",
-                "properties": properties,
-                "required": names,
-                "additionalProperties": False,
-            }
-        }
-
-    return {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": described(parts, required_parts),
-                "application/json": described(keys, required),
-            },
-        }
-    }
-
-
-def _is_problem(content: dict[str, Any]) -> bool:
-    return str(content.get("schema", {}).get("$ref", "")).endswith("/Problem")
+def json_response(body: Any, status: int = 200) -> Response:
+    """Return a response of ``application/json``, encoded in the thread that calls."""
+    return Response(encode(body), status, media_type="application/json")

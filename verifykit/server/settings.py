@@ -1,4 +1,4 @@
-"""What an operator decides about the service, checked before anything is opened."""
+"""The settings of the service, validated before anything is opened."""
 
 from __future__ import annotations
 
@@ -15,45 +15,52 @@ from verifykit.gallery.open import gallery_path
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
 
+SIGNATURES = "signature"
+"""The model and the modality of ``signatures``."""
+
 
 @dataclass(frozen=True)
 class ServerSettings:
     """The options of ``verifykit serve``.
 
     Attributes:
-        gallery: The gallery's file, or a ``postgresql://`` URL.
-        key: Of encrypted galleries in files: see :class:`~verifykit.SqliteGallery`.
-        model: A registered name or a model file: the verifier that answers when a request names none.
-        calibration: File of thresholds in place of that model's own, or None.
-        fmr: False match rate of that verifier's decisions, in (0, 1); None takes the model's default.
-        signatures: A second gallery, for the model ``signature``; None is ``staff.signatures.db`` beside
-            ``staff.db``, made at the start, and none where the gallery is not a file.
-        with_signatures: Whether to open the model ``signature`` at all.
+        gallery: The file or the ``postgresql://`` URL of the default model's gallery.
+        key: Key of encrypted galleries in files: see :class:`~verifykit.SqliteGallery`.
+        model: The default model, a registered name or a model file: it answers requests that name no model.
+        models: Further models with their galleries: pairs of a registered name or a model file, and a file
+            or a URL.
+        calibration: File of thresholds in place of the default model's own, or None.
+        fmr: False match rate of the default model's decisions, in (0, 1); None takes the model's default.
+        signatures: Gallery of the model ``signature``, unless the default model is one of signatures; None
+            is ``staff.signatures.db`` next to ``staff.db``, and no such model if the gallery is not a file
+            or if there are ``models``.
+        with_signatures: Whether to apply ``signatures``.
         host: Address to listen at; beyond loopback only with API keys.
-        port: TCP port, 0 for any that is free.
+        port: TCP port; 0 takes a free one.
         state: SQLite file of API keys and idempotency records; None is ``<gallery>.server``.
         audit: The audit log; None is ``<gallery>.audit.jsonl``.
         multi_face: What to do with several faces, unless a request says otherwise.
         quality: Whether a quality reason refuses or warns, unless a request says otherwise.
         providers: Where the networks run.
         threads: Threads of one network run; None is each worker's share of the cores, at least one.
-        workers: Requests that are worked on at the same time; None is two for each core.
-        queue: Requests that wait for a worker; more are answered 503.
-        max_body_bytes: Largest body of a request.
-        max_images: Most pictures of one enrolment.
-        max_pixels: Largest height x width of a picture.
-        rate_per_minute: Most requests of one API key (of one address without keys) in a minute; 0 is any.
-        failed_verifications: Most non-matches of one subject in fifteen minutes; 0 is any number.
+        workers: Number of requests that are processed at the same time; None is two for each core.
+        queue: Number of requests that may wait for a worker; more are answered 503.
+        max_body_bytes: Maximum size of a request's body.
+        max_images: Maximum number of images of one enrolment.
+        max_pixels: Maximum height x width of an image.
+        rate_per_minute: Maximum number of requests of one API key (of one address without keys) in a
+            minute; 0 is no limit.
+        failed_verifications: Maximum number of non-matches of one subject in fifteen minutes; 0 is no limit.
         cors: Other origins whose pages may call the API: ``https://desk.example``.
         trusted_hosts: Further names by which clients may address the service.
-        keep_crops: Whether to store the part of each enrolled picture that another model may want; only in
+        keep_crops: Whether to store the part of each enrolled image that another model may need; only in
             encrypted galleries.
-        expire: Who was enrolled for the last time longer ago is erased, at the start and daily; None keeps
-            everybody. Only for galleries in files.
+        expire: Age at which subjects are erased, counted from their last enrolment; at the start and daily.
+            None keeps all. Only for galleries in files.
         tls_cert: Certificate chain, PEM; with ``tls_key``.
         tls_key: Its private key, PEM.
         body_timeout_s: How long a client may take to send a body.
-        shutdown_timeout_s: How long answers under way may take once the service is told to stop.
+        shutdown_timeout_s: How long responses in progress may take once the service is stopped.
 
     Raises:
         InputError: A value is not allowed, or two of them contradict each other.
@@ -62,6 +69,7 @@ class ServerSettings:
     gallery: str
     key: KeySource | None = field(default=None, repr=False)
     model: str = "face"
+    models: tuple[tuple[str, str], ...] = ()
     calibration: str | None = None
     fmr: float | None = None
     signatures: str | None = None
@@ -92,72 +100,86 @@ class ServerSettings:
 
     def __post_init__(self) -> None:
         SampleOptions(self.multi_face, self.quality)
-        if not self.gallery:
-            raise InputError("gallery is empty: give a file or a postgresql:// URL")
+        for model, location in self.galleries:
+            if not location:
+                raise InputError("gallery is empty: give a file or a postgresql:// URL")
+            if not model:
+                raise InputError(
+                    f"model of gallery {location!r} is empty: give a name or a model file"
+                )
         for name, least in _LEAST.items():
             value = getattr(self, name)
             if value is not None and not value >= least:
                 raise InputError(f"{name} must be at least {least}, got {value}")
         if self.port > 65535:
             raise InputError(f"port is at most 65535, got {self.port}")
+        self._require_files()
+        for origin in self.cors:
+            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+                raise InputError(
+                    f"origin {origin!r}: an origin is like https://desk.example:8443, without a path"
+                )
+        self._require_retainable()
+
+    def _require_files(self) -> None:
         if (self.tls_cert is None) != (self.tls_key is None):
-            raise InputError("a certificate and its key go together: give both, or none")
+            raise InputError("a certificate and its key go together: give both, or neither")
         for name in ("tls_cert", "tls_key", "calibration"):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
                 raise InputError(f"{name}: there is no file {path!r}; check the path")
-        for origin in self.cors:
-            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
-                raise InputError(
-                    f"an origin is like https://desk.example:8443, without a path, got {origin!r}"
-                )
-        self._require_retainable()
         for name in ("state", "audit"):
-            if getattr(self, name) is None and _is_url(self.gallery):
+            if getattr(self, name) is None and is_url(self.gallery):
                 raise InputError(
-                    f"{name}: a gallery on a server has no folder to put this file in; say where"
+                    f"{name}: a gallery on a server has no folder for this file; say where with --{name}"
                 )
 
     def _require_retainable(self) -> None:
         if self.expire is None:
             return
-        if any(map(_is_url, (self.gallery, self.signatures or ""))):
+        galleries = [location for _, location in self.galleries]
+        if any(map(is_url, (*galleries, self.signatures or ""))):
             raise InputError(
-                "expire: a gallery on PostgreSQL does not note when a subject was enrolled; retention is not "
-                "offered there yet, only for galleries in files"
+                "expire: a gallery on PostgreSQL does not store when a subject was enrolled; retention is "
+                "available only for galleries in files"
             )
         if self.expire <= timedelta(0):
             raise InputError(f"expire must be > 0, got {self.expire}")
 
     @property
+    def galleries(self) -> tuple[tuple[str, str], ...]:
+        """Pairs of a model and its gallery, the default first, without that of ``signatures``."""
+        return ((self.model, self.gallery), *self.models)
+
+    @property
     def state_path(self) -> Path:
-        """Where API keys and idempotency records lie."""
+        """The file of API keys and idempotency records."""
         return Path(self.state or f"{self.gallery}.server")
 
     @property
     def audit_path(self) -> Path:
-        """Where the audit log lies."""
+        """The file of the audit log."""
         return Path(self.audit or f"{self.gallery}.audit.jsonl")
 
     @property
     def signature_gallery(self) -> str | None:
-        """Where signatures are enrolled; None without them."""
+        """The gallery of ``signatures``; None without it."""
         if not self.with_signatures:
             return None
-        if self.signatures is not None or _is_url(self.gallery):
+        if self.signatures is not None or self.models or is_url(self.gallery):
             return self.signatures
         gallery = Path(self.gallery)
         return str(gallery.with_name(f"{gallery.stem}.signatures{gallery.suffix}"))
 
     @property
     def worker_count(self) -> int:
-        """Requests that are worked on at the same time."""
+        """Number of requests that are processed at the same time."""
         # While one waits for the encoder or the disk, another has the core.
         return self.workers or 2 * _cores()
 
     @property
     def thread_count(self) -> int:
-        """Threads of one network run."""
+        """Number of threads of one network run."""
         return self.threads or max(1, _cores() // self.worker_count)
 
     @property
@@ -187,7 +209,8 @@ _LEAST = {
 assert set(_LEAST) <= {each.name for each in fields(ServerSettings)}  # noqa: S101
 
 
-def _is_url(location: str) -> bool:
+def is_url(location: str) -> bool:
+    """Return whether a gallery is on a server, not in a file."""
     return gallery_path(location) is None
 
 

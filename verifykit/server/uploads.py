@@ -1,4 +1,4 @@
-"""From the body of a request to the bytes of pictures: multipart files, or JSON with base64."""
+"""Uploads: from the body of a request to the bytes of images, as multipart files or JSON with base64."""
 
 from __future__ import annotations
 
@@ -21,33 +21,19 @@ _MULTIPART = "multipart/form-data"
 
 
 class _InMemoryParser(MultiPartParser):
-    # Pictures of people are not written to temporary files; the body's size is limited already.
+    # Images of people are not written to temporary files; the size of the body is already limited.
     spool_max_size = 1 << 40
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A body that was received and not yet understood.
-
-    Attributes:
-        json: The bytes of a JSON body; None for a multipart body.
-        parts: The parts of a multipart body by name: bytes of files, text of the others.
-    """
+    """A body that was received and not yet parsed: JSON, or the parts of a multipart body by name."""
 
     json: bytes | None
     parts: Mapping[str, list[bytes | str]]
 
-    def pictures(self, part: str, key: str, *, most: int) -> list[bytes]:
-        """The encoded bytes of one or more pictures.
-
-        Args:
-            part: Name of the parts in a multipart body.
-            key: Name in a JSON body, of a list of base64.
-            most: More than this are refused.
-
-        Raises:
-            ProblemError: None, too many, or something else in their place.
-        """
+    def images(self, part: str, key: str, *, most: int) -> list[bytes]:
+        """Return the encoded bytes of 1 to ``most`` images: parts of one name, or a list under a key."""
         if self.json is None:
             self._allow((part, "metadata"))
             found = self._files(part)
@@ -55,42 +41,32 @@ class Upload:
             body = self._object((key, "metadata"))
             values = body.get(key)
             if not isinstance(values, list):
-                _refuse(f"{key} is a list of base64 strings")
+                _refuse(f"{key} must be a list of base64 strings")
             found = [_decoded(f"{key}[{i}]", value) for i, value in enumerate(values[: most + 1])]
         if not found:
-            _refuse(
-                f"no picture was sent: give at least one as {part if self.json is None else key}"
-            )
+            _refuse(f"no image was sent: give at least one as {part if self.json is None else key}")
         if len(found) > most:
             raise ProblemError(
-                "too_many_images", f"at most {most} pictures are taken in one request"
+                "too_many_images", f"at most {most} images are accepted in one request"
             )
         return found
 
-    def picture_each(self, *names: str) -> list[bytes]:
-        """The encoded bytes of exactly one picture for each name, in a body of either kind.
-
-        Raises:
-            ProblemError: One is missing, there are several, or something else in its place.
-        """
+    def image_each(self, *names: str) -> list[bytes]:
+        """Return the encoded bytes of exactly one image for each name."""
         if self.json is None:
             self._allow(names)
             found = []
             for name in names:
                 files = self._files(name)
                 if len(files) != 1:
-                    _refuse(f"{name} is one file, got {len(files)}")
+                    _refuse(f"{name} must be one file, got {len(files)}")
                 found.append(files[0])
             return found
         body = self._object(names)
         return [_decoded(name, body.get(name)) for name in names]
 
     def metadata(self) -> dict[str, Any] | None:
-        """The JSON object ``metadata``; None without one.
-
-        Raises:
-            ProblemError: It is something else.
-        """
+        """Return the JSON object ``metadata``; None without one."""
         if self.json is not None:
             value = self._body.get("metadata")
         else:
@@ -98,51 +74,47 @@ class Upload:
             if not parts:
                 return None
             if len(parts) != 1:
-                _refuse(f"metadata is sent once, got {len(parts)}")
+                _refuse(f"metadata must be sent once, got {len(parts)}")
             value = _parsed(parts[0], "metadata")
         if value is not None and not isinstance(value, dict):
-            _refuse("metadata is a JSON object")
+            _refuse("metadata must be a JSON object")
         return value
 
     def _files(self, name: str) -> list[bytes]:
         files = self.parts.get(name, [])
         for file in files:
             if not isinstance(file, bytes):
-                _refuse(f"{name} is a file: its part needs a filename in Content-Disposition")
+                _refuse(f"{name} must be a file: its part needs a filename in Content-Disposition")
         return [file for file in files if isinstance(file, bytes)]
 
     def _allow(self, names: Collection[str]) -> None:
         for name in self.parts:
             if name not in names:
-                _refuse(f"no part {name[:64]!r} is known here: possible are {', '.join(names)}")
+                _refuse(f"unknown part {name[:64]!r}: known are {', '.join(names)}")
 
     @cached_property
     def _body(self) -> dict[str, Any]:
         body = _parsed(self.json or b"", "the body")
         if not isinstance(body, dict):
-            _refuse("the body is a JSON object")
+            _refuse("the body must be a JSON object")
         return body
 
     def _object(self, names: Collection[str]) -> dict[str, Any]:
         for name in self._body:
             if name not in names:
-                _refuse(f"no key {name[:64]!r} is known here: possible are {', '.join(names)}")
+                _refuse(f"unknown key {name[:64]!r}: known are {', '.join(names)}")
         return self._body
 
 
 async def receive(request: Request) -> Upload:
-    """Take in a body, in memory.
-
-    Raises:
-        ProblemError: Neither JSON nor multipart, or multipart that is malformed.
-    """
+    """Receive a body, in memory."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == _JSON:
         return Upload(await request.body(), {})
     if media_type != _MULTIPART:
         raise ProblemError(
             "unsupported_media_type",
-            f"the body is {_MULTIPART} or {_JSON}, got {media_type[:64] or 'no Content-Type'!r}",
+            f"the body must be {_MULTIPART} or {_JSON}, got {media_type[:64] or 'no Content-Type'!r}",
         )
     parts: dict[str, list[bytes | str]] = {}
     try:
@@ -166,12 +138,12 @@ def _parsed(text: bytes | str, what: str) -> Any:
 
 
 def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is not a JSON number")
 
 
 def _decoded(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        _refuse(f"{name} is a picture in base64")
+        _refuse(f"{name} must be an image in base64")
     try:
         return base64.b64decode(value, validate=True)
     except (binascii.Error, ValueError) as error:

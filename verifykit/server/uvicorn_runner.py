@@ -1,7 +1,4 @@
-"""The service as a process: a socket, uvicorn, and an orderly end.
-
-A client that never finishes the head of its request does not keep a connection for ever.
-"""
+"""The service as a process: a socket, uvicorn with a header timeout, and an orderly shutdown."""
 
 from __future__ import annotations
 
@@ -26,41 +23,37 @@ from verifykit.server.service import Service
 from verifykit.server.settings import ServerSettings
 
 
-class ImpatientProtocol(H11Protocol):
-    """uvicorn's protocol, which waits for a head without end, with a time-out for it.
-
-    Attributes:
-        head_timeout_s: From the connection, or the first byte of a later head, to its end.
-    """
+class HeaderTimeoutProtocol(H11Protocol):
+    """uvicorn's HTTP protocol with a header timeout: a slow client does not keep a connection forever."""
 
     head_timeout_s = 20.0
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """A client is there, and has not asked yet."""
+        """Start the timeout with the connection."""
         super().connection_made(transport)
         self._watch()
 
     def data_received(self, data: bytes) -> None:
-        """Some of a head, or of a body."""
+        """Start the timeout with a head, stop it after one."""
         super().data_received(data)
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client is gone."""
-        self._forget()
+        """Stop the timeout."""
+        self._cancel()
         super().connection_lost(exc)
 
     def _watch(self) -> None:
         if not self._waits_for_head():
-            self._forget()
+            self._cancel()
         elif self._timer is None:
             self._timer = self.loop.call_later(self.head_timeout_s, self._give_up)
 
     def _waits_for_head(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _forget(self) -> None:
+    def _cancel(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -84,16 +77,14 @@ _KEEP_ALIVE_S = 15
 
 
 def serve(settings: ServerSettings, on_listening: Callable[[str], None] | None = None) -> None:
-    """Answer requests until the process is told to stop, then finish what was accepted.
-
-    SIGINT or SIGTERM stops it; a second SIGINT does not wait.
+    """Answer requests until SIGINT or SIGTERM, then finish what was accepted; a second SIGINT does not wait.
 
     Args:
-        settings: What the operator decided.
-        on_listening: Told the address as soon as requests are answered.
+        settings: The operator's settings.
+        on_listening: Called with the address as soon as requests are answered.
 
     Raises:
-        InputError: Nothing can listen at this address, it would be open to others without a key, or the
+        InputError: The address cannot be used, it would be open to other machines without a key, or the
             certificate cannot be used.
         VerifyKitError: A model, a gallery or a file cannot be opened.
     """
@@ -117,7 +108,7 @@ class _Server(uvicorn.Server):
         self._address, self._on_listening = address, on_listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to answer, and say so."""
+        """Start to answer, and report the address."""
         await super().startup(sockets)
         if self.started and self._on_listening is not None:
             self._on_listening(self._address)
@@ -126,14 +117,14 @@ class _Server(uvicorn.Server):
 def _config(settings: ServerSettings, app: FastAPI) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http=ImpatientProtocol,
+        http=HeaderTimeoutProtocol,
         ws="none",
         loop="asyncio",
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        # An address that a client may choose is no address to limit rates by.
+        # Rates are limited by address: it must not be one that a client can choose.
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout_s),
@@ -146,7 +137,7 @@ def _require_usable_tls(settings: ServerSettings) -> None:
     if settings.tls_cert is None:
         return
     try:
-        # Without a password there is nobody at a terminal to be asked for one.
+        # With an empty password OpenSSL does not ask for one at the terminal.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
             settings.tls_cert, settings.tls_key, password=lambda: b""
         )
@@ -164,11 +155,11 @@ def _bound(host: str, port: int) -> socket.socket:
         )
         family, _, _, _, address = found[0]
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
-        # Head and body of an answer are two writes, and the second would wait for the client's ACK: 40 ms.
+        # Head and body of a response are two writes, and the second would wait for the client's ACK: 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise InputError(
-            f"nothing can listen at {host} port {port}: {error.strerror or error}; choose another --host "
+            f"cannot listen at {host} port {port}: {error.strerror or error}; choose another --host "
             "or --port"
         ) from error
     return listener
@@ -182,7 +173,7 @@ def _address(settings: ServerSettings, listener: socket.socket) -> str:
 
 @contextmanager
 def _signals_end_quietly() -> Iterator[None]:
-    """Ignore the signal that uvicorn raises once more when it has stopped because of it."""
+    """Ignore the signal that uvicorn raises again when it has stopped because of it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -22,7 +22,7 @@ def test_a_refused_camera_is_explained(visitor: Callable[..., Visit], service: s
     panel.get_by_role("button", name="Start the camera").click()
     panel.get_by_text("The camera was not allowed").wait_for()
     assert "address bar" in panel.get_by_role("alert").inner_text()
-    assert panel.get_by_role("button", name="Choose a picture").is_visible()
+    assert panel.get_by_role("button", name="Choose an image").is_visible()
 
 
 def test_a_camera_that_is_pulled_out_leaves_the_other_ways(
@@ -38,7 +38,7 @@ def test_a_camera_that_is_pulled_out_leaves_the_other_ways(
         }"""
     )
     panel.get_by_role("button", name="Start the camera").wait_for()
-    assert panel.get_by_role("button", name="Choose a picture").is_visible()
+    assert panel.get_by_role("button", name="Choose an image").is_visible()
 
 
 def test_another_camera_is_chosen_and_kept_for_the_next_tab(

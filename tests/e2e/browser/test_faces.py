@@ -27,15 +27,15 @@ def test_enrol_verify_another_person_nobody_delete(visit: Visit, camera: FakeCam
     camera.show("person_a_1")
     panel = visit.open("Enrol")
     visit.film(panel)
-    assert panel.locator(".hint").inner_text() == "Good: take the picture"
+    assert panel.locator(".hint").inner_text() == "Good: take the photo"
     assert panel.locator(".boxes rect.good").count() == 1
-    panel.get_by_role("button", name="Take picture").click()
-    panel.get_by_role("button", name="Take picture").click()
+    panel.get_by_role("button", name="Take photo").click()
+    panel.get_by_role("button", name="Take photo").click()
     panel.get_by_label("Name or number").fill("Alice")
     panel.get_by_label("Note").fill("Team blue")
     card = visit.press(panel, "Enrol")
     assert "Alice is enrolled." in card.inner_text()
-    assert "2 pictures were accepted; 2 templates are stored." in card.inner_text()
+    assert "2 images were accepted; 2 templates are stored." in card.inner_text()
     visit.page.get_by_text("Enrolled1", exact=True).wait_for()
 
     camera.show("person_a_2")
@@ -46,14 +46,14 @@ def test_enrol_verify_another_person_nobody_delete(visit: Visit, camera: FakeCam
     text = card.inner_text()
     assert "This is Alice." in text
     assert "Decided at a false match rate of 1 in 10,000." in text
-    assert "About 1 in 10,000 comparisons of different people gets this far." in text
+    assert "About 1 in 10,000 comparisons of different people reaches it." in text
     assert "At most 1 in" in text
     assert panel.locator(".boxes rect.good").count() == 1
     assert visit.page.locator("#announcer").inner_text() == "This is Alice."
 
     camera.show("person_b_1")
-    panel.get_by_role("button", name="Another picture").click()
-    assert panel.locator(".card").count() == 0, "the answer was about another picture"
+    panel.get_by_role("button", name="Another image").click()
+    assert panel.locator(".card").count() == 0, "the answer was about another image"
     visit.film(panel)
     card = visit.press(panel, "Verify")
     assert "This is not the person enrolled as Alice." in card.inner_text()
@@ -61,7 +61,7 @@ def test_enrol_verify_another_person_nobody_delete(visit: Visit, camera: FakeCam
     assert visit.refusals == []
 
     camera.show("nobody")
-    panel.get_by_role("button", name="Another picture").click()
+    panel.get_by_role("button", name="Another image").click()
     visit.film(panel)
     assert panel.locator(".hint").inner_text() == "No face in sight"
     card = visit.press(panel, "Verify")
@@ -79,7 +79,7 @@ def test_enrol_verify_another_person_nobody_delete(visit: Visit, camera: FakeCam
     row.get_by_role("button", name="Delete Alice").click()
     dialog.get_by_role("button", name="Delete").click()
     panel.get_by_text("2 templates were erased.").wait_for()
-    panel.get_by_text("Nobody is enrolled yet.").wait_for()
+    panel.get_by_text("No one is enrolled yet.").wait_for()
     assert visit.refusals == [(422, "POST /v1/subjects/Alice/verify")]
 
 
@@ -130,7 +130,7 @@ def test_the_same_name_twice_asks_before_it_adds(visit: Visit, camera: FakeCamer
     enrol(visit, camera, "Berta")
     panel = visit.panel("Enrol")
     assert "already enrolled" in visit.press(panel, "Enrol").inner_text()
-    panel.get_by_role("button", name="Add pictures to this person").click()
+    panel.get_by_role("button", name="Add images to this person").click()
     panel.get_by_text("2 templates are stored.").wait_for()
     assert visit.refusals == [(409, "PUT /v1/subjects/Berta")]
 
@@ -139,7 +139,7 @@ def test_files_dropped_chosen_and_pasted(
     visit: Visit, camera: FakeCamera, portraits: Mapping[str, Path]
 ) -> None:
     panel = visit.open("Compare")
-    assert "Take or choose two pictures first." in visit.press(panel, "Compare").inner_text()
+    assert "Take or choose two images first." in visit.press(panel, "Compare").inner_text()
     panel.locator("input[type=file]").first.set_input_files(portraits["person_b_1"])
     paste = """(bytes) => {
       const data = new DataTransfer();
@@ -161,12 +161,12 @@ def test_files_dropped_chosen_and_pasted(
     assert panel.locator(".boxes rect.other").count() == 2
 
 
-def test_a_file_that_is_no_picture(visit: Visit, tmp_path: Path) -> None:
-    (tmp_path / "notes.png").write_text("no picture")
+def test_a_file_that_is_not_an_image(visit: Visit, tmp_path: Path) -> None:
+    (tmp_path / "notes.png").write_text("not an image")
     panel = visit.open("Identify")
     panel.locator("input[type=file]").set_input_files(tmp_path / "notes.png")
-    panel.get_by_text("This is not a picture that can be read. Use a JPEG").wait_for()
-    assert "This is not a picture" in visit.press(panel, "Identify").inner_text()
+    panel.get_by_text("This file cannot be read as an image. Use a JPEG").wait_for()
+    assert "This file cannot be read" in visit.press(panel, "Identify").inner_text()
     assert visit.refusals == [(422, "POST /v1/inspect"), (422, "POST /v1/identify")]
 
 
@@ -178,10 +178,10 @@ def test_identify_names_who_it_is_and_says_when_it_is_nobody(
     panel.locator("input[type=file]").set_input_files(portraits["person_b_2"])
     text = visit.press(panel, "Identify").inner_text()
     assert f"This is {LONG.strip()}." in text
-    assert "searches for a stranger finds somebody." in text
-    panel.get_by_role("button", name="Another picture").click()
+    assert "searches for a person not enrolled returns a candidate." in text
+    panel.get_by_role("button", name="Another image").click()
     panel.locator("input[type=file]").set_input_files(portraits["impostor_1"])
-    assert "This is nobody who is enrolled." in visit.press(panel, "Identify").inner_text()
+    assert "No enrolled person matches." in visit.press(panel, "Identify").inner_text()
 
 
 def test_several_people_are_refused_or_identified_each(
@@ -201,7 +201,7 @@ def test_several_people_are_refused_or_identified_each(
     panel.locator(".cards").wait_for()
     cards = sorted(text.partition("\n")[2] for text in panel.locator(".card").all_inner_texts())
     assert len(cards) == 2
-    assert any(card.split(". ", 1)[1].startswith("This is nobody") for card in cards)
+    assert any(card.split(". ", 1)[1].startswith("No enrolled person matches") for card in cards)
     assert sorted(panel.locator(".boxes text").all_text_contents()) == ["1", "2"]
     assert visit.page.evaluate("() => document.activeElement.className") == "cards"
     assert visit.refusals == [(422, "POST /v1/identify")]
@@ -235,7 +235,7 @@ def test_an_answer_goes_when_the_question_changes(
     panel.locator("input[type=file]").set_input_files(portraits["person_a_1"])
     panel.get_by_text("A face was found.").wait_for()
     panel.get_by_label("Name or number").fill("nobody")
-    assert "Nobody is enrolled under this name." in visit.press(panel, "Verify").inner_text()
+    assert "No one is enrolled under this name." in visit.press(panel, "Verify").inner_text()
     panel.get_by_label("Name or number").press_sequentially("2")
     assert panel.locator(".card").count() == 0
     assert visit.refusals == [(404, "POST /v1/subjects/nobody/verify")]

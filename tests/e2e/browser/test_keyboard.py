@@ -26,16 +26,16 @@ def test_enrol_verify_and_delete_by_keyboard(visit: Visit, camera: FakeCamera) -
     panel = visit.open("Enrol")
 
     keyboard.press("Tab")
-    assert visit.focused() == "Skip to the work"
+    assert visit.focused() == "Skip to content"
     tab_to(visit, "Enrol")
     tab_to(visit, "Start the camera")
     keyboard.press("Enter")
     panel.locator(".hint").wait_for()
-    assert visit.focused() == "Take picture", (
+    assert visit.focused() == "Take photo", (
         "the button pressed has gone, the next step has the focus"
     )
     keyboard.press("Space")
-    panel.get_by_role("button", name="Remove picture 1").wait_for()
+    panel.get_by_role("button", name="Remove image 1").wait_for()
     tab_to(visit, "Name or number")
     keyboard.type("Änne")
     keyboard.press("Enter")

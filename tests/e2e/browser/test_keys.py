@@ -1,4 +1,4 @@
-"""A service that wants an API key."""
+"""A service that requires an API key."""
 
 from __future__ import annotations
 
@@ -32,18 +32,18 @@ def test_the_key_is_asked_for_and_kept_for_this_tab_alone(
     visit.page.goto(f"{base}/#people")
     dialog = visit.page.get_by_role("dialog", name="API key")
     dialog.wait_for()
-    assert "This service wants a key" in dialog.inner_text()
+    assert "This service requires a key" in dialog.inner_text()
     dialog.get_by_label("Key", exact=True).fill("vk_wrong_key")
     dialog.get_by_role("button", name="Use this key").click()
     dialog.get_by_text("one that is wrong").wait_for()
     dialog.get_by_label("Key", exact=True).fill(admin)
     dialog.get_by_role("button", name="Use this key").click()
-    visit.panel("People").get_by_text("Nobody is enrolled yet.").wait_for()
+    visit.panel("People").get_by_text("No one is enrolled yet.").wait_for()
     assert visit.page.get_by_role("radio").count() == 0, "there is one model only"
     kept = visit.page.evaluate("() => [Object.values(sessionStorage), localStorage.length]")
     assert kept == [[admin], 0]
     visit.page.reload()
-    visit.panel("People").get_by_text("Nobody is enrolled yet.").wait_for()
+    visit.panel("People").get_by_text("No one is enrolled yet.").wait_for()
     assert {status for status, _ in visit.refusals} == {401}
 
 
@@ -68,7 +68,7 @@ def test_a_key_that_only_verifies_works_and_says_what_it_may_not(
     panel = visit.go("Enrol")
     panel.locator(".hint").wait_for()
     panel.get_by_label("Name or number").fill("Mallory")
-    assert "This key may not do that." in visit.press(panel, "Enrol").inner_text()
+    assert "This key does not allow that." in visit.press(panel, "Enrol").inner_text()
     panel.get_by_role("button", name="Enter a key").click()
     dialog = visit.page.get_by_role("dialog", name="API key")
     assert "its scopes do not allow this" in dialog.inner_text()

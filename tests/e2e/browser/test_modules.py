@@ -30,7 +30,7 @@ def ask(visit: Visit, module: str, call: str, *arguments: Any) -> Any:
     ],
 )
 def test_a_rate_in_words(visit: Visit, rate: float, words: str) -> None:
-    assert ask(visit, "words", "oneIn", rate) == words
+    assert ask(visit, "labels", "oneIn", rate) == words
 
 
 @pytest.mark.parametrize("prefix", ["Al", "z", "Ä", "e\U0001f600", "\ue000", " x", "a "])
@@ -53,7 +53,7 @@ def report(**changed: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changed", "level", "text"),
     [
-        ({}, "good", "Good: take the picture"),
+        ({}, "good", "Good: take the photo"),
         ({"reasons": ["several_faces"]}, "bad", "One person only"),
         ({"reasons": ["too_dark"]}, "bad", "More light"),
         ({"brightness": 50.0}, "advice", "More light"),
@@ -64,7 +64,7 @@ def report(**changed: Any) -> dict[str, Any]:
     ],
 )
 def test_hints(visit: Visit, changed: dict[str, Any], level: str, text: str) -> None:
-    hint = ask(visit, "words", "liveHint", report(**changed), [200, 100, 120, 150])
+    hint = ask(visit, "labels", "liveHint", report(**changed), [200, 100, 120, 150])
     assert hint == {"level": level, "text": text}
 
 
@@ -74,7 +74,7 @@ def test_a_name_that_is_a_folder_in_an_address_is_refused(visit: Visit, name: st
     visit.page.get_by_role("radio", name="Signatures").check()
     sign(panel.locator("canvas"))
     panel.get_by_label("Name or number").fill(name)
-    assert "cannot stand in a web address" in visit.press(panel, "Verify").inner_text()
+    assert "cannot be used in a web address" in visit.press(panel, "Verify").inner_text()
     assert visit.refusals == []
 
 
@@ -90,4 +90,7 @@ def test_what_a_rate_becomes_in_a_search(visit: Visit) -> None:
     )
     rate = 1 - (1 - 1e-4) ** 1200
     assert math.isclose(rate, 0.113, abs_tol=1e-3)
-    assert said == "With 1,200 enrolled, about 11 in 100 searches for a stranger finds somebody."
+    assert (
+        said
+        == "With 1,200 enrolled, about 11 in 100 searches for a person not enrolled returns a candidate."
+    )

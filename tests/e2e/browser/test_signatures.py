@@ -43,7 +43,7 @@ def test_enrol_by_pen_and_verify(visit: Visit) -> None:
     sign(panel.locator("canvas"), 0.01)
     text = visit.press(panel, "Verify").inner_text()
     assert "This was signed by Ada." in text
-    assert "practised forgeries gets this far." in text
+    assert "practised forgeries reaches it." in text
     panel.get_by_role("button", name="Clear").click()
     sign(panel.locator("canvas"), 2.5)
     assert "not signed by the person enrolled as Ada" in visit.press(panel, "Verify").inner_text()

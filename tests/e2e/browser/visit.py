@@ -58,7 +58,7 @@ class Visit:
         return self.panel(tab)
 
     def film(self, panel: Locator) -> None:
-        """Start the camera anew, and wait until the page has looked through it."""
+        """Start the camera again, and wait until the page has looked through it."""
         stop = panel.get_by_role("button", name="Stop camera")
         if stop.is_visible():
             stop.click()

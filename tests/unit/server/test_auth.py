@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from verifykit.errors import GalleryError
-from verifykit.server.auth import SCOPES, Gate, KeyStore, Scope, network_of
+from verifykit.server.auth import SCOPES, Authenticator, KeyStore, Scope, network_of
 from verifykit.server.errors import ProblemError
 from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.state import ServerState
@@ -39,7 +39,7 @@ def keys(state: ServerState) -> KeyStore:
 
 
 def _refusal(
-    gate: Gate, token: str | None, scope: Scope | None = "verify", address: str = HERE
+    gate: Authenticator, token: str | None, scope: Scope | None = "verify", address: str = HERE
 ) -> str:
     """The problem's code; empty when the request is let through."""
     refused: ProblemError | None = None
@@ -56,7 +56,7 @@ def _refusal(
 
 
 def test_each_scope_opens_what_it_names_and_admin_opens_all(keys: KeyStore) -> None:
-    gate = Gate(keys)
+    gate = Authenticator(keys)
     for have, needed in product(SCOPES, SCOPES):
         _, token = keys.create("door", [have])
         expected = "" if have in (needed, "admin") else "forbidden"
@@ -64,7 +64,7 @@ def test_each_scope_opens_what_it_names_and_admin_opens_all(keys: KeyStore) -> N
 
 
 def test_what_needs_no_scope_still_needs_a_key(keys: KeyStore) -> None:
-    gate = Gate(keys)
+    gate = Authenticator(keys)
     for have in SCOPES:
         _, token = keys.create("door", [have])
         assert _refusal(gate, token, None) == ""
@@ -73,7 +73,7 @@ def test_what_needs_no_scope_still_needs_a_key(keys: KeyStore) -> None:
 
 def test_whose_request_it_is_is_known_also_when_it_is_refused(keys: KeyStore) -> None:
     key, token = keys.create("door", ["read"])
-    gate = Gate(keys)
+    gate = Authenticator(keys)
     assert gate.identify(token, HERE) == key
     with pytest.raises(ProblemError, match="scope enrol; this one has read"):
         gate.require("enrol", key, HERE)
@@ -81,7 +81,7 @@ def test_whose_request_it_is_is_known_also_when_it_is_refused(keys: KeyStore) ->
 
 def test_without_a_key_or_with_a_wrong_one_nobody_enters(keys: KeyStore) -> None:
     key, token = keys.create("door", ["admin"])
-    gate = Gate(keys, open_without_keys=True)
+    gate = Authenticator(keys, open_without_keys=True)
     assert _refusal(gate, None) == "unauthorized"
     assert _refusal(gate, "") == "unauthorized"
     assert _refusal(gate, token + "x") == "unauthorized"
@@ -96,12 +96,12 @@ def test_an_expired_key_is_refused(state: ServerState) -> None:
         "door", ["verify"], now + timedelta(hours=1)
     )
     for later, code in ((timedelta(minutes=59), ""), (timedelta(minutes=60), "unauthorized")):
-        gate = Gate(KeyStore(state, clock=lambda moment=now + later: moment))
+        gate = Authenticator(KeyStore(state, clock=lambda moment=now + later: moment))
         assert _refusal(gate, token) == code
 
 
 def test_a_service_is_open_only_if_it_may_be_and_no_key_was_ever_made(keys: KeyStore) -> None:
-    closed, is_open = Gate(keys), Gate(keys, open_without_keys=True)
+    closed, is_open = Authenticator(keys), Authenticator(keys, open_without_keys=True)
     assert _refusal(closed, None, "admin") == "unauthorized"
     assert [_refusal(is_open, None, scope) for scope in SCOPES] == [""] * 4
     assert is_open.identify("stale", HERE) is None
@@ -110,7 +110,7 @@ def test_a_service_is_open_only_if_it_may_be_and_no_key_was_ever_made(keys: KeyS
 
 
 def test_a_state_file_that_is_gone_opens_no_door(state: ServerState, keys: KeyStore) -> None:
-    gate = Gate(keys, open_without_keys=True)
+    gate = Authenticator(keys, open_without_keys=True)
     _, token = keys.create("door", ["verify"])
     for file in state.path.parent.iterdir():
         file.unlink()
@@ -121,7 +121,7 @@ def test_a_state_file_that_is_gone_opens_no_door(state: ServerState, keys: KeySt
 
 def test_each_key_has_its_rate_wherever_it_is_used_and_refusals_count(keys: KeyStore) -> None:
     clock = Clock()
-    gate = Gate(keys, rate=RateLimiter(3, clock=clock))
+    gate = Authenticator(keys, rate=RateLimiter(3, clock=clock))
     (_, one), (_, other) = keys.create("door", ["verify"]), keys.create("gate", ["verify"])
     asked = [_refusal(gate, one, scope, HERE) for scope in ("verify", "admin", "verify", "verify")]
     assert asked == ["", "forbidden", "", "rate_limited"]
@@ -132,7 +132,7 @@ def test_each_key_has_its_rate_wherever_it_is_used_and_refusals_count(keys: KeyS
 
 
 def test_where_it_is_open_each_address_has_its_rate(keys: KeyStore) -> None:
-    gate = Gate(keys, rate=RateLimiter(2, clock=Clock()), open_without_keys=True)
+    gate = Authenticator(keys, rate=RateLimiter(2, clock=Clock()), open_without_keys=True)
     assert [_refusal(gate, None) for _ in range(3)] == ["", "", "rate_limited"]
     assert _refusal(gate, None, address="192.0.2.9") == ""
     assert [_refusal(gate, None, address=f"2001:db8::{n}") for n in range(3)] == [
@@ -145,7 +145,7 @@ def test_where_it_is_open_each_address_has_its_rate(keys: KeyStore) -> None:
 def test_bad_tokens_slow_their_address_down_and_lock_out_nobody(keys: KeyStore) -> None:
     _, token = keys.create("door", ["verify"])
     clock = Clock()
-    gate = Gate(keys, bad_tokens=FailureLimiter(3, 60.0, clock=clock))
+    gate = Authenticator(keys, bad_tokens=FailureLimiter(3, 60.0, clock=clock))
     assert [_refusal(gate, "vk_0_0") for _ in range(4)] == ["unauthorized"] * 3 + ["rate_limited"]
     assert _refusal(gate, token) == ""
     assert _refusal(gate, "vk_0_0") == "rate_limited"  # and a good one clears nothing
@@ -157,7 +157,7 @@ def test_bad_tokens_slow_their_address_down_and_lock_out_nobody(keys: KeyStore) 
 
 def test_bad_tokens_are_limited_unless_said_otherwise(keys: KeyStore) -> None:
     keys.create("door", ["verify"])
-    gate = Gate(keys)
+    gate = Authenticator(keys)
     assert [_refusal(gate, "vk_0_0") for _ in range(21)][-2:] == ["unauthorized", "rate_limited"]
 
 

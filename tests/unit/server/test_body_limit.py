@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.unit.server.asgi_calls import Answer, a_scope, call, greet
-from verifykit.server.middleware import BodyLimit
+from verifykit.server.middleware import BodyLimitMiddleware
 
 MAX = 1000
 
@@ -44,7 +44,9 @@ def test_up_to_the_limit_the_body_passes_and_beyond_it_is_refused(
 ) -> None:
     total = sum(sizes)
     headers = [("content-length", str(total))] if announced else []
-    answer = _sent(BodyLimit(measure, MAX, 5.0), [b"x" * size for size in sizes], *headers)
+    answer = _sent(
+        BodyLimitMiddleware(measure, MAX, 5.0), [b"x" * size for size in sizes], *headers
+    )
     if total <= MAX:
         assert (answer.status, answer.body) == (200, str(total).encode())
         assert "connection" not in answer.headers
@@ -58,10 +60,10 @@ def test_an_announced_length_is_refused_before_the_application_is_asked() -> Non
         raise AssertionError
 
     for length in ("1001", "9" * 18, "9" * 5000):
-        answer = _sent(BodyLimit(never, MAX, 5.0), [b""], ("content-length", length))
+        answer = _sent(BodyLimitMiddleware(never, MAX, 5.0), [b""], ("content-length", length))
         assert answer.status == 413
     for wrong in ("-1", "1e3", "0x10", "\u00b2", " 1", "1,1"):
-        answer = _sent(BodyLimit(never, MAX, 5.0), [b""], ("content-length", wrong))
+        answer = _sent(BodyLimitMiddleware(never, MAX, 5.0), [b""], ("content-length", wrong))
         assert (answer.status, answer.problem["code"]) == (400, "bad_request")
 
 
@@ -79,7 +81,7 @@ def test_an_applications_own_error_stays_one(sent: list[Message], reads: bool) -
             pass
         raise RuntimeError
 
-    limited = BodyLimit(raises, MAX, 5.0)
+    limited = BodyLimitMiddleware(raises, MAX, 5.0)
     if reads and CHUNK not in sent:  # nothing has left yet: the refusal is the answer
         assert _sent(limited, [b"x" * 600] * 3).status == 413
     else:
@@ -96,14 +98,15 @@ def test_an_application_may_read_while_it_answers() -> None:
             more = message["more_body"]
             await send({**message, "type": "http.response.body"})
 
-    answer = _sent(BodyLimit(echo, MAX, 5.0), [b"a", b"b", b"c"])
+    answer = _sent(BodyLimitMiddleware(echo, MAX, 5.0), [b"a", b"b", b"c"])
     assert (answer.status, answer.body) == (200, b"abc")
 
 
 def test_a_client_that_stops_in_the_middle_is_told_so() -> None:
     begin = time.monotonic()
     answer = call(
-        _stalling(BodyLimit(measure, MAX, 0.2)), a_scope("PUT", headers=[("content-length", "10")])
+        _stalling(BodyLimitMiddleware(measure, MAX, 0.2)),
+        a_scope("PUT", headers=[("content-length", "10")]),
     )
     assert (answer.status, answer.problem["code"]) == (408, "request_timeout")
     assert answer.headers["connection"] == "close"
@@ -139,7 +142,9 @@ def test_a_whole_body_is_waited_for_however_long_the_work_takes() -> None:
             await asyncio.wait_for(receive(), 0.1)
         await greet(scope, receive, send)
 
-    assert _sent(BodyLimit(slow, MAX, 0.1), [b"abc"], ("content-length", "3")).status == 200
+    assert (
+        _sent(BodyLimitMiddleware(slow, MAX, 0.1), [b"abc"], ("content-length", "3")).status == 200
+    )
 
 
 @contextmanager
@@ -172,7 +177,7 @@ def _read(connection: socket.socket) -> bytes:
 def test_who_sends_everything_before_reading_still_gets_the_answer() -> None:
     size = 50_000_000
     with (
-        _served(BodyLimit(measure, MAX, 5.0)) as port,
+        _served(BodyLimitMiddleware(measure, MAX, 5.0)) as port,
         socket.create_connection(("127.0.0.1", port)) as connection,
     ):
         connection.sendall(_head(size))
@@ -185,7 +190,7 @@ def test_who_sends_everything_before_reading_still_gets_the_answer() -> None:
 
 
 def test_who_never_ends_is_cut_and_who_asks_first_is_not_made_to_send() -> None:
-    with _served(BodyLimit(measure, MAX, 5.0, linger_s=0.2)) as port:
+    with _served(BodyLimitMiddleware(measure, MAX, 5.0, linger_s=0.2)) as port:
         with socket.create_connection(("127.0.0.1", port)) as connection:
             connection.sendall(_head(MAX + 1))
             begin = time.monotonic()
@@ -198,7 +203,7 @@ def test_who_never_ends_is_cut_and_who_asks_first_is_not_made_to_send() -> None:
 
 def test_a_refusal_that_reads_no_body_keeps_the_connection_if_the_body_is_there() -> None:
     with (
-        _served(BodyLimit(greet, MAX, 5.0)) as port,
+        _served(BodyLimitMiddleware(greet, MAX, 5.0)) as port,
         socket.create_connection(("127.0.0.1", port)) as connection,
     ):
         for _ in range(3):
@@ -211,7 +216,7 @@ def test_a_refusal_that_reads_no_body_keeps_the_connection_if_the_body_is_there(
 
 def test_a_slow_client_is_told_over_its_connection() -> None:
     with (
-        _served(BodyLimit(measure, MAX, 0.3)) as port,
+        _served(BodyLimitMiddleware(measure, MAX, 0.3)) as port,
         socket.create_connection(("127.0.0.1", port)) as connection,
     ):
         connection.sendall(_head(10) + b"abc")

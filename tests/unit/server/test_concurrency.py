@@ -109,7 +109,7 @@ def test_a_full_queue_is_503_and_nothing_else_stops(
     with own_service(workers=1, queue=1, with_signatures=False) as found:
         with ThreadPoolExecutor(2) as pool:
             held = [pool.submit(found.client.get, "/v1/subjects/nobody") for _ in range(2)]
-            _until(lambda: found.service.work._accepted == 2)
+            _until(lambda: found.service.workers._accepted == 2)
             answer = found.client.get("/v1/subjects/nobody")
             problem(answer, 503, "queue_full")
             assert int(answer.headers["retry-after"]) >= 1
@@ -128,7 +128,7 @@ def test_the_end_answers_what_was_accepted(own_service: OwnService, gate: thread
         ThreadPoolExecutor(4) as pool,
     ):
         held = [pool.submit(found.client.get, "/v1/subjects/nobody") for _ in range(3)]
-        _until(lambda: found.service.work._accepted == 3)
+        _until(lambda: found.service.workers._accepted == 3)
         found.server.should_exit = True
         time.sleep(0.3)
         assert found.thread.is_alive()

@@ -17,8 +17,8 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.unit.server.asgi_calls import a_scope, broken, call, greet
-from verifykit.server.middleware import RequestId
-from verifykit.server.observability import AccessLog, JsonFormatter, configure_logging
+from verifykit.server.middleware import AccessLogMiddleware, RequestIdMiddleware
+from verifykit.server.observability import JsonFormatter, configure_logging
 
 NAMES = ("verifykit", "uvicorn", "uvicorn.access")
 
@@ -55,7 +55,7 @@ def _application() -> ASGIApp:
     app = FastAPI()
     app.include_router(router)
     app.mount("/static", StaticFiles(directory="."), name="static")
-    return RequestId(AccessLog(app))
+    return RequestIdMiddleware(AccessLogMiddleware(app))
 
 
 def test_a_request_is_one_line_with_its_template_and_its_key(stream: io.StringIO) -> None:
@@ -125,7 +125,7 @@ def test_who_goes_before_the_answer_has_no_status(stream: io.StringIO) -> None:
         await receive()
 
     with pytest.raises(ValueError, match="not enough values"):  # the call expects an answer
-        call(AccessLog(gone), a_scope())
+        call(AccessLogMiddleware(gone), a_scope())
     assert _lines(stream)[0]["status"] is None
 
 
@@ -177,8 +177,8 @@ def test_uvicorns_records_are_lines_as_well_and_its_access_log_is_off(stream: io
     logging.getLogger("uvicorn.access").info("GET /v1/subjects/alice")
     logging.getLogger("verifykit.server").debug("hidden")
     with pytest.raises(LookupError):
-        call(AccessLog(broken))
-    call(AccessLog(greet))
+        call(AccessLogMiddleware(broken))
+    call(AccessLogMiddleware(greet))
     assert [line["message"] for line in _lines(stream)] == [
         "Started server process [7]",
         "request",

@@ -9,7 +9,8 @@ from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.unit.server.asgi_calls import a_scope, broken, call
-from verifykit.server.observability import Metrics, RequestMetrics
+from verifykit.server.middleware import MetricsMiddleware
+from verifykit.server.observability import Metrics
 
 
 def _samples(metrics: Metrics) -> dict[str, list[tuple[Mapping[str, str], float]]]:
@@ -33,7 +34,7 @@ def test_requests_are_counted_by_template_method_and_status() -> None:
         assert _value(metrics, "verifykit_http_requests_in_flight") == 1.0
         return subject_id
 
-    counted = RequestMetrics(app, metrics)
+    counted = MetricsMiddleware(app, metrics)
     for subject in ("alice.secret", "bob.secret"):
         call(counted, a_scope(path=f"/v1/subjects/{subject}"))
     call(counted, a_scope(path="/alice.secret"))
@@ -51,7 +52,7 @@ def test_requests_are_counted_by_template_method_and_status() -> None:
 def test_an_application_that_raises_is_a_500_and_is_over() -> None:
     metrics = Metrics()
     with pytest.raises(LookupError):
-        call(RequestMetrics(broken, metrics))
+        call(MetricsMiddleware(broken, metrics))
     labels = {"route": "unknown", "method": "GET", "status": "500"}
     assert _value(metrics, "verifykit_http_requests_total", **labels) == 1.0
     assert _value(metrics, "verifykit_http_requests_in_flight") == 0.0

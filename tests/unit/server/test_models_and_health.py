@@ -7,9 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.e2e.second_model import write_second_model
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import Running, files
-from verifykit.errors import GalleryKeyError
+from verifykit.errors import GalleryKeyError, InputError
 
 
 def test_models_say_what_their_files_say(service: Running, client: httpx.Client) -> None:
@@ -25,24 +26,99 @@ def test_models_say_what_their_files_say(service: Running, client: httpx.Client)
         ]
 
 
-def test_signatures_have_a_gallery_of_their_own_that_is_made_when_it_is_needed(
+def test_signatures_have_a_gallery_of_their_own(
     own_service: OwnService, signatures: dict[str, bytes], tmp_path: Path
 ) -> None:
     with own_service() as found:
         client, path = found.client, "/v1/subjects/sign?model=signature"
-        assert not (tmp_path / "own.signatures.db").exists()
+        assert (tmp_path / "own.signatures.db").exists()
         assert client.get("/v1/subjects?model=signature").json()["subjects"] == []
         first = signatures["ada_1"]
         assert client.put(path, files=files(image=first)).status_code == 201
-        assert (tmp_path / "own.signatures.db").exists()
         verify = "/v1/subjects/sign/verify?model=signature"
         decision = client.post(verify, files=files(image=first)).json()
         assert (decision["match"], decision["model"]) == (True, "signature")
-        counts = {
-            m["name"]: m["gallery"]["subject_count"]
-            for m in client.get("/v1/models").json()["models"]
-        }
-        assert counts == {"face": 0, "signature": 1}
+        assert _counts(client) == {"face": 0, "signature": 1}
+
+
+def _counts(client: httpx.Client) -> dict[str, int]:
+    models = client.get("/v1/models").json()["models"]
+    return {model["name"]: model["gallery"]["subject_count"] for model in models}
+
+
+def test_models_say_what_a_page_needs(client: httpx.Client) -> None:
+    face, signature = client.get("/v1/models").json()["models"]
+    assert (face["label"], face["inputs"], face["live_hints"]) == (
+        "Faces",
+        ["camera", "image"],
+        True,
+    )
+    assert face["options"] == {
+        "multi_face": ["error", "largest", "all"],
+        "quality": ["strict", "warn"],
+        "attack": ["random_forgery"],
+    }
+    assert (signature["label"], signature["inputs"], signature["live_hints"]) == (
+        "Signatures",
+        ["pen", "image"],
+        False,
+    )
+    assert signature["options"]["multi_face"] == []
+    assert set(signature["options"]["attack"]) == {"random_forgery", "skilled_forgery"}
+    assert {model["gallery"]["kind"] for model in (face, signature)} == {"file"}
+
+
+def test_any_number_of_models_each_with_its_gallery(
+    own_service: OwnService, face_model: Path, pictures: dict[str, bytes], tmp_path: Path
+) -> None:
+    second = write_second_model(face_model, tmp_path / "second.onnx")
+    plain = write_second_model(
+        face_model, tmp_path / "plain.onnx", name="plain-1", modality="plain"
+    )
+    models = tuple((str(file), str(file.with_suffix(".db"))) for file in (second, plain))
+    with own_service(models=models) as found:
+        client = found.client
+        listed = client.get("/v1/models").json()["models"]
+        assert [(model["name"], model["label"]) for model in listed] == [
+            ("face", "Faces"),
+            ("face-2", "Faces"),
+            ("plain-1", "Images"),
+        ]
+        assert listed[2]["options"]["quality"] == []
+        names = client.get("/openapi.json").json()["paths"]["/v1/compare"]["post"]["parameters"]
+        (query,) = [each["schema"] for each in names if each["name"] == "model"]
+        assert query["enum"] == ["face", "face-2", "plain-1"]
+        sent = files(image=pictures["person_a_1"])
+        for name in ("face-2", "plain-1"):
+            path = f"/v1/subjects/{name}?model={name}"
+            assert client.put(path, files=sent).status_code == 201
+            verify = client.post(f"/v1/subjects/{name}/verify?model={name}", files=sent).json()
+            assert (verify["match"], verify["model"]) == (True, name)
+        assert client.post("/v1/subjects/face-2/verify", files=sent).status_code == 404
+        assert _counts(client) == {"face": 0, "face-2": 1, "plain-1": 1}
+    assert not (tmp_path / "own.signatures.db").exists()
+
+
+def test_signatures_are_an_alias_for_one_more_model(
+    own_service: OwnService, face_model: Path, tmp_path: Path
+) -> None:
+    second = write_second_model(face_model, tmp_path / "second.onnx")
+    models = ((str(second), str(tmp_path / "second.db")),)
+    with own_service(models=models, signatures=str(tmp_path / "signs.db")) as found:
+        assert list(_counts(found.client)) == ["face", "face-2", "signature"]
+
+
+def test_signatures_alone_are_served_once(own_service: OwnService) -> None:
+    with own_service(model="signature") as found:
+        assert list(_counts(found.client)) == ["signature"]
+
+
+def test_a_model_is_served_once(own_service: OwnService, tmp_path: Path) -> None:
+    with (
+        pytest.raises(InputError, match="'face' is already served"),
+        own_service(models=(("face", str(tmp_path / "other.db")),)),
+    ):
+        pass
 
 
 def test_with_a_key_both_galleries_are_encrypted(

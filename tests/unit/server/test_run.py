@@ -20,7 +20,7 @@ from verifykit.server.auth import KeyStore
 from verifykit.server.observability import Metrics
 from verifykit.server.service import Service
 from verifykit.server.state import ServerState
-from verifykit.server.uvicorn_runner import ImpatientProtocol, _address, _bound
+from verifykit.server.uvicorn_runner import HeaderTimeoutProtocol, _address, _bound
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_a_port_that_is_taken_is_said_before_a_model_is_opened(
 
 
 def test_a_host_that_is_none_is_an_input_error(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"nothing can listen at no\.such\.host"):
+    with pytest.raises(InputError, match=r"cannot listen at no\.such\.host"):
         _bound("no.such.host.invalid", 0)
 
 
@@ -98,7 +98,7 @@ def test_a_certificate_that_is_none_is_an_input_error(
 def test_a_head_that_never_ends_is_given_up_and_a_whole_one_is_not(
     own_service: OwnService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ImpatientProtocol, "head_timeout_s", 1.0)
+    monkeypatch.setattr(HeaderTimeoutProtocol, "head_timeout_s", 1.0)
     whole = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with own_service(with_signatures=False) as found:
         port = found.client.base_url.port

@@ -12,7 +12,12 @@ from starlette.types import ASGIApp, Message
 
 from tests.unit.server.asgi_calls import Answer, a_scope, call, greet
 from verifykit.errors import InputError
-from verifykit.server.middleware import RequestId, SameOrigin, SecurityHeaders, TrustedHosts
+from verifykit.server.middleware import (
+    RequestIdMiddleware,
+    SameOriginMiddleware,
+    SecurityHeadersMiddleware,
+    TrustedHostsMiddleware,
+)
 
 HOST = ("host", "localhost:8000")
 HEX = re.compile(r"[0-9a-f]{16}")
@@ -24,13 +29,13 @@ def _asked(app: ASGIApp, *headers: tuple[str, str], method: str = "GET", **more:
 
 @pytest.mark.parametrize("asked", ["a", "A-1.b_2", "x" * 64])
 def test_a_sane_request_id_is_kept(asked: str) -> None:
-    answer = _asked(RequestId(greet), ("x-request-id", asked))
+    answer = _asked(RequestIdMiddleware(greet), ("x-request-id", asked))
     assert answer.headers["x-request-id"] == answer.scope["state"]["request_id"] == asked
 
 
 @given(st.text(st.characters(max_codepoint=255), max_size=80))
 def test_whatever_a_client_sends_the_id_is_sane(asked: str) -> None:
-    answer = _asked(RequestId(greet), ("x-request-id", asked))
+    answer = _asked(RequestIdMiddleware(greet), ("x-request-id", asked))
     given_back = answer.headers["x-request-id"]
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,64}", given_back)
     assert given_back == answer.scope["state"]["request_id"]
@@ -38,11 +43,14 @@ def test_whatever_a_client_sends_the_id_is_sane(asked: str) -> None:
 
 
 def test_without_one_each_request_gets_another() -> None:
-    ids = {_asked(RequestId(greet)).headers["x-request-id"] for _ in range(50)}
+    ids = {_asked(RequestIdMiddleware(greet)).headers["x-request-id"] for _ in range(50)}
     assert len(ids) == 50
     assert all(map(HEX.fullmatch, ids))
     for insane in ("", "x" * 65, "a b", 'a"b', "a\n", "\u00e9"):
-        assert _asked(RequestId(greet), ("x-request-id", insane)).headers["x-request-id"] != insane
+        assert (
+            _asked(RequestIdMiddleware(greet), ("x-request-id", insane)).headers["x-request-id"]
+            != insane
+        )
 
 
 def test_browsers_are_told_to_run_nothing_foreign_and_to_keep_no_answer() -> None:
@@ -52,7 +60,7 @@ def test_browsers_are_told_to_run_nothing_foreign_and_to_keep_no_answer() -> Non
         ("/v1/subjects", "no-store"),
         ("/static", "no-store"),
     ):
-        headers = call(SecurityHeaders(greet), a_scope(path=path)).headers
+        headers = call(SecurityHeadersMiddleware(greet), a_scope(path=path)).headers
         policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
         assert policy == {
             "default-src": "'none'",
@@ -72,7 +80,7 @@ def test_browsers_are_told_to_run_nothing_foreign_and_to_keep_no_answer() -> Non
         assert headers["x-app"] == "yes"
 
 
-HOSTS = TrustedHosts(greet, ["localhost", "127.0.0.1", "::1", "Door.Example."])
+HOSTS = TrustedHostsMiddleware(greet, ["localhost", "127.0.0.1", "::1", "Door.Example."])
 
 
 @pytest.mark.parametrize(
@@ -120,19 +128,19 @@ def test_a_name_that_was_pointed_here_is_refused(host: str) -> None:
 def test_no_host_or_two_are_refused() -> None:
     assert _asked(HOSTS).status == 400
     assert _asked(HOSTS, HOST, ("host", "localhost")).status == 400
-    answer = call(RequestId(HOSTS), a_scope(headers=[("x-request-id", "r1")]))
+    answer = call(RequestIdMiddleware(HOSTS), a_scope(headers=[("x-request-id", "r1")]))
     assert answer.problem["request_id"] == answer.headers["x-request-id"] == "r1"
 
 
 @pytest.mark.parametrize("host", ["", "*", "a b", "localhost:8000", "[::1", "http://a", "a/b"])
 def test_what_is_no_host_name_cannot_be_trusted(host: str) -> None:
     with pytest.raises(InputError, match="trusted host"):
-        TrustedHosts(greet, [host])
+        TrustedHostsMiddleware(greet, [host])
 
 
 DESK = "https://desk.example:8443"
-OWN = SameOrigin(greet)
-SHARED = SameOrigin(greet, [DESK])
+OWN = SameOriginMiddleware(greet)
+SHARED = SameOriginMiddleware(greet, [DESK])
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE", "OPTIONS"])
@@ -204,7 +212,7 @@ def test_a_link_on_another_site_opens_the_page_and_nothing_else() -> None:
 
 def test_a_named_origin_may_ask_and_read_the_answer() -> None:
     asked = [HOST, ("origin", DESK), ("sec-fetch-site", "cross-site")]
-    answer = _asked(SecurityHeaders(SHARED), *asked, method="PUT")
+    answer = _asked(SecurityHeadersMiddleware(SHARED), *asked, method="PUT")
     assert answer.status == 200
     assert answer.headers["access-control-allow-origin"] == DESK
     assert answer.headers["vary"] == "Origin"
@@ -241,8 +249,8 @@ def test_a_named_origins_preflight_is_answered_without_the_application() -> None
 )
 def test_what_is_no_origin_cannot_be_named(origin: str) -> None:
     with pytest.raises(InputError, match="origin"):
-        SameOrigin(greet, [origin])
-    SameOrigin(greet, ["http://[::1]:3000", "https://desk.example", "http://127.0.0.1:1"])
+        SameOriginMiddleware(greet, [origin])
+    SameOriginMiddleware(greet, ["http://[::1]:3000", "https://desk.example", "http://127.0.0.1:1"])
 
 
 def test_what_is_no_request_passes_untouched() -> None:
@@ -253,10 +261,10 @@ def test_what_is_no_request_passes_untouched() -> None:
         seen.append(scope["type"])
 
     for app in (
-        RequestId(lifespan),
-        SecurityHeaders(lifespan),
-        TrustedHosts(lifespan, []),
-        SameOrigin(lifespan),
+        RequestIdMiddleware(lifespan),
+        SecurityHeadersMiddleware(lifespan),
+        TrustedHostsMiddleware(lifespan, []),
+        SameOriginMiddleware(lifespan),
     ):
         asyncio.run(app({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"] * 4

@@ -23,6 +23,14 @@ def test_files_lie_beside_the_gallery() -> None:
     assert ServerSettings("s.db", with_signatures=False).signature_gallery is None
 
 
+def test_galleries_of_several_models() -> None:
+    settings = ServerSettings("staff.db", models=(("palm.onnx", "palm.db"),))
+    assert settings.galleries == (("face", "staff.db"), ("palm.onnx", "palm.db"))
+    assert settings.signature_gallery is None
+    named = ServerSettings("staff.db", models=(("palm.onnx", "palm.db"),), signatures="s.db")
+    assert named.signature_gallery == "s.db"
+
+
 def test_a_gallery_on_a_server_has_nothing_beside_it() -> None:
     for missing in ({"state": "s"}, {"audit": "a"}, {}):
         with pytest.raises(InputError, match="say where"):
@@ -36,6 +44,8 @@ def test_a_gallery_on_a_server_has_nothing_beside_it() -> None:
     ("wrong", "said"),
     [
         ({"gallery": ""}, "gallery is empty"),
+        ({"models": (("palm.onnx", ""),)}, "gallery is empty"),
+        ({"models": (("", "palm.db"),)}, "model of gallery 'palm.db' is empty"),
         ({"port": -1}, "port must be at least 0"),
         ({"port": 65536}, "port is at most 65535"),
         ({"threads": 0}, "threads must be at least 1"),

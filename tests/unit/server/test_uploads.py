@@ -128,7 +128,7 @@ def test_metadata_keeps_its_types() -> None:
     metadata = {"a": [1, 2.5, None, True], "é": {"b": "\U0001f600"}}
     body = json.dumps({"images": ["eA=="], "metadata": metadata}).encode()
     upload = Upload(body, {})
-    assert upload.pictures("image", "images", most=1) == [b"x"]
+    assert upload.images("image", "images", most=1) == [b"x"]
     assert upload.metadata() == metadata
     assert Upload(None, {"metadata": [json.dumps(metadata)]}).metadata() == metadata
     assert Upload(None, {}).metadata() is None

@@ -9,12 +9,12 @@ import threading
 import pytest
 
 from verifykit.server.errors import ProblemError
-from verifykit.server.service import Work
+from verifykit.server.service import WorkerPool
 
 
 def test_jobs_run_in_threads_and_what_they_raise_comes_back() -> None:
     async def main() -> None:
-        work = Work(2, 0)
+        work = WorkerPool(2, 0)
         assert await work.run(threading.get_ident) != threading.get_ident()
         with pytest.raises(ZeroDivisionError):
             await work.run(lambda: 1 / 0)
@@ -26,7 +26,7 @@ def test_jobs_run_in_threads_and_what_they_raise_comes_back() -> None:
 
 def test_more_than_workers_and_queue_hold_is_refused_at_once() -> None:
     async def main() -> None:
-        work, gate = Work(2, 1), threading.Event()
+        work, gate = WorkerPool(2, 1), threading.Event()
         held = [asyncio.create_task(work.run(gate.wait)) for _ in range(3)]
         await asyncio.sleep(0)
         assert work.waiting == 1
@@ -44,7 +44,7 @@ def test_more_than_workers_and_queue_hold_is_refused_at_once() -> None:
 
 def test_a_request_that_was_cancelled_gives_its_place_back() -> None:
     async def main() -> None:
-        work, gate = Work(1, 1), threading.Event()
+        work, gate = WorkerPool(1, 1), threading.Event()
         running = asyncio.create_task(work.run(gate.wait))
         ran = threading.Event()
         waiting = asyncio.create_task(work.run(ran.set))
@@ -64,7 +64,7 @@ def test_a_request_that_was_cancelled_gives_its_place_back() -> None:
 
 def test_the_end_waits_for_what_was_accepted_and_refuses_the_rest() -> None:
     async def main() -> None:
-        work, gate = Work(1, 4), threading.Event()
+        work, gate = WorkerPool(1, 4), threading.Event()
         held = [asyncio.create_task(work.run(gate.wait)) for _ in range(3)]
         await asyncio.sleep(0)
         closing = asyncio.create_task(asyncio.to_thread(work.close))
@@ -85,7 +85,7 @@ def test_a_job_sees_the_context_of_its_request() -> None:
     name = contextvars.ContextVar("name", default="")
 
     async def main() -> None:
-        work = Work(1, 0)
+        work = WorkerPool(1, 0)
         name.set("mine")
         assert await work.run(name.get) == "mine"
         work.close()
@@ -95,7 +95,7 @@ def test_a_job_sees_the_context_of_its_request() -> None:
 
 def test_what_hangs_is_answered_and_what_waits_behind_it_is_not_done() -> None:
     async def main() -> None:
-        work, gate, ran = Work(1, 1, timeout_s=0.2), threading.Event(), threading.Event()
+        work, gate, ran = WorkerPool(1, 1, timeout_s=0.2), threading.Event(), threading.Event()
         hanging = asyncio.create_task(work.run(gate.wait))
         await asyncio.sleep(0.1)
         waiting = asyncio.create_task(work.run(ran.set))
@@ -117,7 +117,7 @@ def test_a_time_out_of_the_job_is_the_jobs() -> None:
         raise asyncio.TimeoutError
 
     async def main() -> None:
-        work = Work(1, 0)
+        work = WorkerPool(1, 0)
         with pytest.raises(asyncio.TimeoutError):
             await work.run(late)
         work.close()

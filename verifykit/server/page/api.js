@@ -3,7 +3,7 @@
 const STORE = "verifykit.key";
 let onRefusedKey = () => {};
 
-/** An answer that is no result: a problem document, or no answer at all (`code` is "no_answer"). */
+/** A problem document of the service, or no answer at all (`code` is "no_answer"). */
 export class Problem extends Error {
   constructor({ code, title, detail = "", hint = "", status = 0, retryAfter = 0, requestId = "" }) {
     super(title);
@@ -18,12 +18,12 @@ export function keepKey(value) {
   else sessionStorage.removeItem(STORE);
 }
 
-/** Calls `listener(problem)` whenever the service does not take the key (401) or its scopes (403). */
+/** Calls `listener(problem)` whenever the service refuses the key (401) or its scopes (403). */
 export function whenKeyIsRefused(listener) {
   onRefusedKey = listener;
 }
 
-/** Asks the service; gives the JSON of a 2xx answer and throws a Problem for anything else. */
+/** Sends a request; returns the JSON of a 2xx answer and throws a Problem for anything else. */
 export async function ask(path, { method = "GET", query = {}, form, headers = {}, signal } = {}) {
   const given = Object.entries(query).filter(([, value]) => value !== undefined && value !== "");
   const search = given.length ? `?${new URLSearchParams(given)}` : "";
@@ -56,20 +56,20 @@ export async function ask(path, { method = "GET", query = {}, form, headers = {}
   throw problem;
 }
 
-/** The path of a subject. "." and ".." mean folders in a web address, however they are written. */
+/** The path of a subject. "." and ".." are folders in a web address, also if they are encoded. */
 export function subjectPath(subjectId, verb = "") {
   if (subjectId === "." || subjectId === "..") {
     throw new Problem({
       code: "bad_request",
-      title: "This name cannot stand in a web address",
+      title: "This name cannot be used in a web address",
       hint: "Use another name, or the command line.",
     });
   }
   return `/v1/subjects/${encodeURIComponent(subjectId)}${verb}`;
 }
 
-/** A form with pictures under the names that the service expects: `{image: [blob, blob]}`. */
-export function pictureForm(fields) {
+/** A form with images under the names that the service expects: `{image: [blob, blob]}`. */
+export function imageForm(fields) {
   const form = new FormData();
   for (const [name, blobs] of Object.entries(fields)) {
     [blobs].flat().forEach((blob, index) => form.append(name, blob, fileName(blob, index)));
@@ -79,10 +79,10 @@ export function pictureForm(fields) {
 
 function fileName(blob, index) {
   const kind = { "image/png": "png", "image/webp": "webp" }[blob.type] ?? "jpg";
-  return `picture-${index + 1}.${kind}`;
+  return `image-${index + 1}.${kind}`;
 }
 
-/** A key of its own for one enrolment; `crypto.randomUUID` is missing on plain HTTP. */
+/** A new idempotency key for one enrolment; `crypto.randomUUID` is missing on plain HTTP. */
 export function freshKey() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -1,4 +1,4 @@
-// Starts the page: the tabs, the models, the key; pasted and dropped pictures.
+// Starts the page: the tabs, the models, the key; pasted and dropped images.
 
 import * as camera from "./camera.js";
 import { startCompare } from "./compare.js";
@@ -6,7 +6,7 @@ import { byId, el } from "./dom.js";
 import { startEnrol } from "./enrol.js";
 import { startIdentify } from "./identify.js";
 import { startKeys } from "./keys.js";
-import { choose, load, model, models, nouns, whenModelChanges } from "./models.js";
+import { choiceLabel, choose, hasCamera, load, model, models, whenModelChanges } from "./models.js";
 import { startSubjects } from "./subjects.js";
 import { tabs } from "./tabs.js";
 import { startVerify } from "./verify.js";
@@ -30,21 +30,22 @@ function show(name) {
 }
 
 function showSwitch() {
-  const fieldset = byId("modality");
+  const fieldset = byId("models");
   fieldset.hidden = models().length < 2;
-  if (fieldset.querySelectorAll("input").length === models().length) return;
-  const choices = models().map(({ name, modality }) =>
+  const shownNames = [...fieldset.querySelectorAll("input")].map(({ value }) => value);
+  if (shownNames.join() === models().map(({ name }) => name).join()) return;
+  const choices = models().map((one) =>
     el(
       "label",
       {},
       el("input", {
         type: "radio",
         name: "model",
-        value: name,
-        checked: name === model().name,
-        onchange: () => choose(name),
+        value: one.name,
+        checked: one.name === model().name,
+        onchange: () => choose(one.name),
       }),
-      el("span", {}, nouns(modality).tab),
+      el("span", {}, choiceLabel(one)),
     ),
   );
   fieldset.replaceChildren(fieldset.querySelector("legend"), ...choices);
@@ -52,7 +53,7 @@ function showSwitch() {
 
 whenModelChanges(() => {
   showSwitch();
-  if (model().modality === "signature") camera.close();
+  if (!hasCamera()) camera.close();
   for (const view of Object.values(views)) view.changed();
 });
 
@@ -60,10 +61,10 @@ document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
   if (!files.length || !shown?.captures.length) return;
   event.preventDefault();
-  const open = shown.captures.find((capture) => !capture.hasPicture) ?? shown.captures[0];
+  const open = shown.captures.find((capture) => !capture.hasImage) ?? shown.captures[0];
   open.take(files);
 });
-// A picture dropped beside its place must not replace the page.
+// An image dropped next to its place must not replace the page.
 for (const type of ["dragover", "drop"]) {
   document.addEventListener(type, (event) => event.preventDefault());
 }

@@ -1,36 +1,36 @@
-// The camera: asked for only when a person asks for it, one for the whole page.
+// The camera: requested only when the user starts it, and one for the whole page.
 
 const REFUSALS = {
   NotAllowedError: [
     "The camera was not allowed",
-    "Allow it for this page in the browser’s address bar, then try again. Or choose a picture.",
+    "Allow it for this page in the browser’s address bar, then try again. Or choose an image.",
   ],
-  NotFoundError: ["No camera was found", "Connect one and try again, or choose a picture."],
+  NotFoundError: ["No camera was found", "Connect one and try again, or choose an image."],
   NotReadableError: [
     "The camera is in use",
     "Close the other program or tab that uses it, then try again.",
   ],
-  OverconstrainedError: ["That camera is gone", "Choose another one, or choose a picture."],
+  OverconstrainedError: ["That camera is gone", "Choose another one, or choose an image."],
 };
 
 let stream = null;
 let deviceId = "";
 
-/** Whether it runs: other tabs of the page then need not ask again. */
+/** Whether it is on: other tabs of the page can then use it at once. */
 export const isOn = () => stream !== null;
 
-/** Opens the camera that was chosen last; throws `{title, hint}`. `onEnd()` tells of one pulled out. */
-export async function open(wanted, onEnd) {
-  wanted ??= deviceId;
+/** Opens the camera that was chosen last; throws `{title, hint}`. Calls `onEnd()` when it is disconnected. */
+export async function open(id, onEnd) {
+  const requested = id ?? deviceId;
   if (!navigator.mediaDevices?.getUserMedia) {
     throw {
-      title: "The browser gives this page no camera",
-      hint: "It does so only over HTTPS, or on the computer that runs the service. Choose a picture.",
+      title: "The browser does not allow this page to use a camera",
+      hint: "It requires HTTPS, or the computer that runs the service. Choose an image.",
     };
   }
-  if (stream && wanted === deviceId) return stream;
+  if (stream && requested === deviceId) return stream;
   close();
-  const which = wanted ? { deviceId: { exact: wanted } } : { facingMode: "user" };
+  const which = requested ? { deviceId: { exact: requested } } : { facingMode: "user" };
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       audio: false,
@@ -39,12 +39,12 @@ export async function open(wanted, onEnd) {
   } catch (error) {
     const [title, hint] = REFUSALS[error.name] ?? [
       "The camera did not start",
-      "Try again, or choose a picture.",
+      "Try again, or choose an image.",
     ];
     throw { title, hint };
   }
   const [track] = stream.getVideoTracks();
-  deviceId = track.getSettings().deviceId ?? wanted;
+  deviceId = track.getSettings().deviceId ?? requested;
   track.addEventListener("ended", () => {
     close();
     onEnd();
@@ -69,7 +69,7 @@ export async function choices() {
     }));
 }
 
-/** A mirror is expected of every camera but the one at the back of a phone. */
+/** Every camera is mirrored but the one at the back of a phone. */
 export function isMirrored() {
   return stream?.getVideoTracks()[0].getSettings().facingMode !== "environment";
 }

@@ -1,18 +1,18 @@
-// One place where a picture comes from: camera, file, drop, paste; for signatures pen or scan.
+// One source of images: camera, file, drop and paste, or a pen on the page.
 
 import * as camera from "./camera.js";
 import { copyOf, el, part } from "./dom.js";
 import { inspect, watch } from "./live.js";
-import { model, nouns, whenModelChanges } from "./models.js";
-import { overlay } from "./picture.js";
-import { Paper } from "./signature.js";
-import { Tray } from "./tray.js";
-import { reasonWords } from "./words.js";
+import { hasCamera, isWritten, model, texts, whenModelChanges } from "./models.js";
+import { overlay } from "./boxes.js";
+import { Paper } from "./pen.js";
+import { Thumbnails } from "./thumbnails.js";
+import { reasonLabel } from "./labels.js";
 
 const TOOLS = {
   live: ["shoot", "cameras", "stop"],
   pen: ["undo", "clear", "scan"],
-  picture: ["again"],
+  image: ["again"],
   empty: [],
 };
 const SPOKEN_EVERY_MS = 2500;
@@ -21,75 +21,75 @@ let holder = null; // which capture shows the camera; there is one camera
 export class Capture {
   #parts = {};
   #paper;
-  #tray;
+  #thumbnails;
   #several;
   #state = "empty";
   #blob = null;
   #unwatch = () => {};
   #spokenAt = 0;
 
-  /** Fills `place`; with `several` it collects pictures in a tray. */
+  /** Fills `place`; with `several` it collects images as thumbnails. */
   constructor(place, { several = false } = {}) {
     const root = copyOf("capture-template");
     for (const node of root.querySelectorAll("[data-part]")) this.#parts[node.dataset.part] = node;
     this.#several = several;
     this.#parts.root = root;
     const title = place.dataset.capture;
-    root.setAttribute("aria-label", title ? `${title} picture` : "Picture");
+    root.setAttribute("aria-label", title ? `${title} image` : "Image");
     if (title) Object.assign(this.#parts.title, { textContent: title, hidden: false });
     this.#parts.file.multiple = several;
     this.#paper = new Paper(this.#parts.paper, () => this.#changed());
-    this.#tray = new Tray(this.#parts.tray, () => this.#showTools());
+    this.#thumbnails = new Thumbnails(this.#parts.thumbnails, () => this.#showTools());
     this.#wire();
     place.replaceWith(root);
     whenModelChanges(({ changed }) => {
       if (changed) this.clear();
-      else if (this.#state === "live") this.#watch(); // another key may allow it now
+      if (this.#state === "live") this.#watch(); // another key or model may allow it now
     });
     this.#rest();
   }
 
-  get hasPicture() {
-    return this.#blob !== null || this.#tray.blobs.length > 0 || !this.#paper.isBlank;
+  get hasImage() {
+    return this.#blob !== null || this.#thumbnails.blobs.length > 0 || !this.#paper.isBlank;
   }
 
-  /** The pictures to send: those taken, else what the camera or the paper shows now. */
-  async pictures() {
-    if (this.#state === "live" && !this.hasPicture) await this.#shoot();
+  /** The images to send: those taken, else what the camera or the paper shows now. */
+  async images() {
+    if (this.#state === "live" && !this.hasImage) await this.#shoot();
     if (this.#state === "pen" && !this.#paper.isBlank) {
       if (!this.#several) return [await this.#paper.png()];
       await this.#addInk();
     }
-    return this.#several ? this.#tray.blobs : this.#blob ? [this.#blob] : [];
+    return this.#several ? this.#thumbnails.blobs : this.#blob ? [this.#blob] : [];
   }
 
-  /** Its tab came into sight: the camera goes on if it was on elsewhere. */
+  /** Its tab is shown: the camera stays on if it was on in another tab. */
   show() {
     if (this.#state === "empty" && camera.isOn() && !holder) this.#goLive();
   }
 
-  /** Its tab went out of sight: it watches no longer. */
+  /** Its tab is hidden: it stops watching. */
   hide() {
     this.#leaveLive();
   }
 
-  /** Draws boxes on the picture that is shown: `[{box_px, level, label}]`. */
+  /** Draws boxes on the image that is shown: `[{box_px, level, label}]`. */
   mark(boxes) {
-    const { naturalWidth: width, naturalHeight: height } = this.#parts.picture;
-    if (this.#state === "picture" && width) this.#drawBoxes(width, height, boxes);
+    const { naturalWidth: width, naturalHeight: height } = this.#parts.image;
+    if (this.#state === "image" && width) this.#drawBoxes(width, height, boxes);
   }
 
   refuse(index, reason) {
-    this.#tray.refuse(index, reason);
+    this.#thumbnails.refuse(index, reason);
   }
 
   clear() {
-    this.#tray.clear();
+    this.#thumbnails.clear();
     this.#paper.clear();
     this.#again();
   }
 
-  /** Takes image files: all into the tray, or the first. */
+  /** Takes image files: all of them, or the first. */
   take(files) {
     for (const file of this.#several ? files : [...files].slice(0, 1)) this.#put(file);
   }
@@ -160,6 +160,7 @@ export class Capture {
 
   #watch() {
     this.#unwatch();
+    if (!model().live_hints) return;
     this.#unwatch = watch(this.#parts.video, (sight) => this.#saw(sight));
   }
 
@@ -180,7 +181,7 @@ export class Capture {
       .filter(({ detection }) => detection)
       .map(({ detection }) => ({ box_px: detection.box_px, level: hint.level }));
     if (report) this.#drawBoxes(report.width_px, report.height_px, boxes);
-    // Four times a second is for eyes; a screen reader gets what lasts.
+    // Four updates a second are too many for a screen reader.
     if (performance.now() - this.#spokenAt < SPOKEN_EVERY_MS) return;
     this.#spokenAt = performance.now();
     this.#say(hint.text);
@@ -203,33 +204,32 @@ export class Capture {
   }
 
   async #put(blob) {
-    const note = this.#several ? this.#tray.add(blob) : await this.#display(blob);
+    const note = this.#several ? this.#thumbnails.add(blob) : await this.#display(blob);
     this.#changed();
     this.#look(blob, note);
   }
 
-  /** Shows one picture in place of camera or paper; gives back what notes reasons under it. */
+  /** Shows one image in place of camera or paper; returns a function that notes reasons under it. */
   async #display(blob) {
-    const { picture } = this.#parts;
+    const { image } = this.#parts;
     const wasFocused = this.#parts.root.contains(document.activeElement);
     this.#leaveLive();
     this.#blob = blob;
-    URL.revokeObjectURL(picture.src);
-    picture.src = URL.createObjectURL(blob);
-    picture.alt = `The ${nouns().one} to be sent`;
-    await picture.decode().catch(() => {
-      picture.alt = "This browser cannot show the file; the service may still read it.";
+    URL.revokeObjectURL(image.src);
+    image.src = URL.createObjectURL(blob);
+    image.alt = `The ${texts().one} to be sent`;
+    await image.decode().catch(() => {
+      image.alt = "This browser cannot show the file; the service may still read it.";
     });
-    this.#setState("picture");
+    this.#setState("image");
     if (wasFocused) this.#parts.again.focus({ preventScroll: true });
     return (reason, report) => {
       if (this.#blob !== blob) return;
       const level = reason ? "bad" : "good";
       const found = report.samples.filter(({ detection }) => detection);
       if (found.length) this.mark(found.map(({ detection }) => ({ ...detection, level })));
-      const { title, hint } = reasonWords(reason);
-      const fine = model().modality === "face" ? "A face was found." : "A signature was found.";
-      this.#say(reason ? `${title}. ${hint}` : fine);
+      const { title, hint } = reasonLabel(reason);
+      this.#say(reason ? `${title}. ${hint}` : texts().usable);
     };
   }
 
@@ -238,7 +238,7 @@ export class Capture {
       const report = await inspect(blob);
       note(report.reasons[0] ?? "", report);
     } catch (problem) {
-      // A look ahead only: of other troubles the verb itself will tell.
+      // Only a preview: the verb itself reports other problems.
       if (problem.status === 422) note(problem.code, { samples: [] });
     }
   }
@@ -247,7 +247,7 @@ export class Capture {
     this.#blob = null;
     this.#changed();
     this.#parts.trouble.textContent = "";
-    if (this.#state === "live" && model().modality === "face") return;
+    if (this.#state === "live" && hasCamera()) return;
     this.#leaveLive();
     this.#rest();
     if (this.#parts.root.checkVisibility()) this.show();
@@ -255,19 +255,20 @@ export class Capture {
 
   #rest() {
     this.#say("");
-    this.#setState(model().modality === "signature" ? "pen" : "empty");
+    this.#setState(isWritten() ? "pen" : "empty");
   }
 
   #setState(state) {
     this.#state = state;
-    const { root, start, video, picture, paper, boxes, hint } = this.#parts;
+    const { root, start, camera: startCamera, video, image, paper, boxes, hint } = this.#parts;
     root.dataset.state = state;
     boxes.replaceChildren();
     if (state !== "live") boxes.classList.remove("is-mirrored");
     hint.hidden = true;
     start.hidden = state !== "empty";
     video.hidden = state !== "live";
-    picture.hidden = state !== "picture";
+    startCamera.hidden = !hasCamera();
+    image.hidden = state !== "image";
     paper.hidden = state !== "pen";
     this.#showTools();
   }
@@ -280,10 +281,10 @@ export class Capture {
     for (const button of [add, undo, clear]) button.disabled = this.#paper.isBlank;
   }
 
-  /** What was answered about another picture stands no longer. */
+  /** Tells the form that an answer about another image is out of date. */
   #changed() {
     this.#showTools();
-    this.#parts.root.dispatchEvent(new CustomEvent("picture", { bubbles: true }));
+    this.#parts.root.dispatchEvent(new CustomEvent("image", { bubbles: true }));
   }
 
   #drawBoxes(width, height, boxes) {

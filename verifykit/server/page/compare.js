@@ -1,26 +1,21 @@
-// The tab that compares two pictures.
+// The tab that compares two images.
 
-import { ask, pictureForm } from "./api.js";
-import { boxOf, deciding } from "./deciding.js";
-import { model, rateQuery } from "./models.js";
+import { ask, imageForm } from "./api.js";
+import { boxOf, decisionView } from "./decision.js";
+import { model, rateQuery, texts } from "./models.js";
 import { answer, decisionCard } from "./result.js";
 
-const SENTENCES = {
-  face: ["These show two different people.", "Both show the same person."],
-  signature: ["These were signed by two different people.", "Both were signed by the same person."],
-};
-
 export function startCompare() {
-  return deciding("compare", {
+  return decisionView("compare", {
     decide: async ({ form, blobs: [probe, reference], captures, place }) => {
       const decision = await ask("/v1/compare", {
         method: "POST",
         query: { model: model().name, ...rateQuery(form.elements.rate) },
-        form: pictureForm({ probe, reference }),
+        form: imageForm({ probe, reference }),
       });
       const level = decision.match ? "good" : "other";
       decision.detections.forEach((detection, index) => captures[index].mark([boxOf(detection, level)]));
-      const sentence = (SENTENCES[model().modality] ?? SENTENCES.face)[Number(decision.match)];
+      const sentence = decision.match ? texts().areSame : texts().areDifferent;
       answer(place, decisionCard(decision, [sentence]), sentence);
     },
   });

@@ -30,7 +30,7 @@ export const part = (root, name) => root.querySelector(`[data-part="${name}"]`);
 /** A copy of a `<template>`'s only element. */
 export const copyOf = (id) => byId(id).content.firstElementChild.cloneNode(true);
 
-/** Marks a button as working, so that it is not pressed twice; gives back what ends that. */
+/** Marks a button as working, so that it is not pressed twice; returns a function that ends that. */
 export function working(button) {
   button.setAttribute("aria-disabled", "true");
   button.classList.add("is-working");
@@ -42,7 +42,7 @@ export function working(button) {
 
 export const isWorking = (button) => button.getAttribute("aria-disabled") === "true";
 
-/** Brings a fresh answer into sight on a phone, where it stands below the picture. */
+/** Scrolls a new answer into view on a phone, where it is below the image. */
 export function showAnswer(node) {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
   node.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });

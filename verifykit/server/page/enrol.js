@@ -1,11 +1,11 @@
 // The tab that enrols.
 
-import { ask, freshKey, pictureForm, subjectPath } from "./api.js";
+import { ask, freshKey, imageForm, subjectPath } from "./api.js";
 import { Capture } from "./capture.js";
 import { byId, el, isWorking, part, working } from "./dom.js";
-import { model, nouns, recount } from "./models.js";
-import { answer, plainCard, refusal, wanting } from "./result.js";
-import { plural, reasonWords } from "./words.js";
+import { model, recount, texts } from "./models.js";
+import { answer, incomplete, plainCard, refusal } from "./result.js";
+import { plural, reasonLabel } from "./labels.js";
 
 export function startEnrol() {
   const panel = byId("panel-enrol");
@@ -13,21 +13,21 @@ export function startEnrol() {
   const place = panel.querySelector("[data-answer]");
   const button = form.querySelector("button");
   const capture = new Capture(panel.querySelector("[data-capture]"), { several: true });
-  let attempt = null; // a repeated attempt with the same content must not enrol twice
+  let attempt = null; // a repeated attempt with the same content must enrol only once
 
   async function enrol(existing) {
     if (isWorking(button)) return;
     const subjectId = form.elements.subject.value.trim();
     if (!subjectId) {
-      wanting(place, "Give a name or a number first.");
+      incomplete(place, "Enter a name or a number first.");
       form.elements.subject.focus();
       return;
     }
     const done = working(button);
     try {
-      const blobs = await capture.pictures();
+      const blobs = await capture.images();
       if (!blobs.length) {
-        wanting(place, `Take or choose at least one ${nouns().one} first.`);
+        incomplete(place, `Take or choose at least one ${texts().one} first.`);
         return;
       }
       const report = await send(subjectId, blobs, existing);
@@ -38,7 +38,7 @@ export function startEnrol() {
       const add = el(
         "button",
         { type: "button", class: "primary", onclick: () => enrol("append") },
-        `Add ${nouns().many} to this person`,
+        `Add ${texts().many} to this person`,
       );
       refusal(place, problem, ...(problem.code === "subject_exists" ? [add] : []));
     } finally {
@@ -53,7 +53,7 @@ export function startEnrol() {
     if (!same || !content.every((one, index) => one === attempt.content[index])) {
       attempt = { content, key: freshKey() };
     }
-    const body = pictureForm({ image: blobs });
+    const body = imageForm({ image: blobs });
     if (note) body.append("metadata", JSON.stringify({ note }));
     try {
       return await ask(subjectPath(subjectId), {
@@ -73,16 +73,16 @@ export function startEnrol() {
     const { accepted, refused, warnings, template_count: count } = report;
     const sentence = [el("bdi", {}, report.subject_id), " is enrolled."];
     const refusals = refused.map(({ image, reason }) =>
-      el("li", {}, `${label(image)}: ${reasonWords(reason).title}. ${reasonWords(reason).hint}`),
+      el("li", {}, `${label(image)}: ${reasonLabel(reason).title}. ${reasonLabel(reason).hint}`),
     );
     const next = el("button", { type: "button", class: "quiet", onclick: clear }, "Enrol another person");
     const card = plainCard(
       { good: true, sentence },
-      el("p", {}, `${plural(accepted.length, `${nouns().one} was`, `${nouns().many} were`)} accepted; `
+      el("p", {}, `${plural(accepted.length, `${texts().one} was`, `${texts().many} were`)} accepted; `
         + `${plural(count, "template is", "templates are")} stored.`),
       refused.length ? el("p", {}, `${plural(refused.length, "was", "were")} refused:`) : null,
       refused.length ? el("ul", {}, ...refusals) : null,
-      warnings.length ? el("p", {}, "Look again:") : null,
+      warnings.length ? el("p", {}, "Check:") : null,
       warnings.length ? el("ul", {}, ...warnings.map((text) => el("li", {}, capital(text)))) : null,
       el("div", { class: "buttons" }, next),
     );
@@ -96,7 +96,7 @@ export function startEnrol() {
     form.elements.subject.focus();
   }
 
-  for (const type of ["picture", "input"]) {
+  for (const type of ["image", "input"]) {
     panel.addEventListener(type, () => place.replaceChildren());
   }
   form.addEventListener("submit", (event) => {
@@ -111,4 +111,4 @@ const orderOf = (image) => Number(/(\d+)(\.\w+)?$/.exec(image)?.[1] ?? 0) - 1;
 const capital = (text) => text[0].toUpperCase() + text.slice(1);
 
 const label = (image) =>
-  orderOf(image) < 0 ? image : `${capital(nouns().one)} ${orderOf(image) + 1}`;
+  orderOf(image) < 0 ? image : `${capital(texts().one)} ${orderOf(image) + 1}`;

@@ -1,16 +1,16 @@
-// The tab that says who it is.
+// The tab that identifies.
 
-import { ask, pictureForm } from "./api.js";
-import { boxOf, deciding } from "./deciding.js";
+import { ask, imageForm } from "./api.js";
+import { boxOf, decisionView } from "./decision.js";
 import { el } from "./dom.js";
-import { model, rateQuery } from "./models.js";
+import { model, rateQuery, texts } from "./models.js";
 import { answer, plainCard, scale, searchMeaning } from "./result.js";
-import { oneIn, reasonWords } from "./words.js";
+import { oneIn, reasonLabel } from "./labels.js";
 
 export function startIdentify() {
-  return deciding("identify", {
+  return decisionView("identify", {
     decide: async ({ form, blobs, captures, place }) => {
-      const everyone = form.elements.everyone.checked && model().modality === "face";
+      const everyone = form.elements.everyone.checked && takesEveryone();
       const { faces } = await ask("/v1/identify", {
         method: "POST",
         query: {
@@ -19,7 +19,7 @@ export function startIdentify() {
           ...rateQuery(form.elements.rate),
           ...(everyone ? { multi_face: "all" } : {}),
         },
-        form: pictureForm({ image: blobs }),
+        form: imageForm({ image: blobs }),
       });
       const numbered = faces.length > 1;
       captures[0].mark(
@@ -34,9 +34,12 @@ export function startIdentify() {
         (numbered ? `Face ${index + 1}: ` : "") + said(face).join(""));
       answer(place, el("div", { class: "cards" }, ...cards), sentences.join(" "));
     },
-    mend: ({ code }, form) => (code === "several_faces" ? [everyoneButton(form)] : []),
+    remedies: ({ code }, form) =>
+      code === "several_faces" && takesEveryone() ? [everyoneButton(form)] : [],
   });
 }
+
+const takesEveryone = () => model().options.multi_face.includes("all");
 
 function everyoneButton(form) {
   const identifyAll = () => {
@@ -47,9 +50,8 @@ function everyoneButton(form) {
 }
 
 function said({ candidates: [best] }) {
-  const signed = model().modality === "signature";
-  if (!best) return [signed ? "Nobody enrolled signs like this." : "This is nobody who is enrolled.", "", ""];
-  return [signed ? "This was signed by " : "This is ", best.subject_id, "."];
+  const { isMatch: [before, after], isUnknown } = texts();
+  return best ? [before, best.subject_id, after] : [isUnknown, "", ""];
 }
 
 function faceCard(face, order) {
@@ -58,7 +60,7 @@ function faceCard(face, order) {
   const sentence = [order ? `${order}. ` : "", before, el("bdi", {}, who), after];
   const rate = fmr === null ? "" : `Decided at a false match rate of ${oneIn(fmr)} for one comparison.`;
   const note = candidates[0]?.metadata.note;
-  const weak = reasons.map((code) => reasonWords(code).title.toLowerCase()).join(", ");
+  const weak = reasons.map((code) => reasonLabel(code).title.toLowerCase()).join(", ");
   return plainCard(
     { good: candidates.length > 0, sentence },
     note ? el("p", { class: "note" }, String(note)) : null,

@@ -1,11 +1,11 @@
-// The API key: asked for in a dialog, kept for this browser tab.
+// The API key: entered in a dialog, kept for this browser tab.
 
 import { keepKey, key, whenKeyIsRefused } from "./api.js";
 import { byId, part } from "./dom.js";
 
 const WHY = {
-  plain: "Only needed if the service asks for one.",
-  401: "This service wants a key, and has none from this tab, or one that is wrong or has expired.",
+  plain: "Only required if the service asks for one.",
+  401: "This service requires a key. This tab has none, or one that is wrong or has expired.",
   403: "The key is known, but its scopes do not allow this. Use another, or ask the operator for one.",
 };
 
@@ -14,8 +14,9 @@ const dialog = byId("key-dialog");
 /** Opens the dialog; `problem` says why, if the service refused. */
 export function openKeyDialog(problem) {
   part(dialog, "why").textContent = WHY[problem?.status] ?? WHY.plain;
+  if (dialog.open) return; // a second refusal must not replace what is being typed
   dialog.querySelector("input").value = key();
-  if (!dialog.open) dialog.showModal();
+  dialog.showModal();
 }
 
 /** Wires the button and the dialog; `onChange` runs when another key is in use. */
@@ -26,6 +27,6 @@ export function startKeys(onChange) {
     keepKey(dialog.querySelector("input").value.trim());
     onChange();
   });
-  // A 403 stands in the answer with a button of its own; without any key nothing works.
+  // A 403 is shown as an answer, with a button of its own; without any key nothing works.
   whenKeyIsRefused((problem) => problem.status === 401 && openKeyDialog(problem));
 }

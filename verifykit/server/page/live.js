@@ -1,21 +1,21 @@
-// Looks at the video while a person gets ready: about four small frames a second, one at a time.
+// Inspects the video before a photo is taken: about four small frames a second, one at a time.
 
-import { ask, pictureForm } from "./api.js";
+import { ask, imageForm } from "./api.js";
 import { frame } from "./camera.js";
 import { model } from "./models.js";
-import { liveHint } from "./words.js";
+import { liveHint } from "./labels.js";
 
 const EVERY_MS = 250;
 const SIDE_PX = 480;
 const AFTER_TROUBLE_MS = 3000;
 
-/** What the service sees in a picture; nothing is stored and nothing decided. */
+/** What the service finds in an image; nothing is stored or decided. */
 export function inspect(blob, signal) {
-  const form = pictureForm({ image: blob });
+  const form = imageForm({ image: blob });
   return ask("/v1/inspect", { method: "POST", query: { model: model().name }, form, signal });
 }
 
-/** Watches `video` and calls `onSight({report, hint})`; gives back what stops it. */
+/** Watches `video` and calls `onSight({report, hint})`; returns a function that stops it. */
 export function watch(video, onSight) {
   const stop = new AbortController();
   let box = null;
@@ -34,7 +34,7 @@ export function watch(video, onSight) {
       }
     } catch (problem) {
       if (stop.signal.aborted) return;
-      if (problem.status === 401 || problem.status === 403) return; // needs a person first
+      if (problem.status === 401 || problem.status === 403) return; // needs another key first
       pause = Math.max(AFTER_TROUBLE_MS, problem.retryAfter * 1000);
       onSight({ report: null, hint: { level: "advice", text: "No hints at the moment" } });
     }

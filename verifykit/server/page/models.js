@@ -1,25 +1,40 @@
-// What the service can compare, and which of it is chosen; the page's footer says what that is.
+// The models that the service offers, and which of them is chosen; the footer describes it.
 
 import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
-import { number, oneIn, others } from "./words.js";
+import { labels, number, oneIn, others } from "./labels.js";
 
-// A key without the scope `read` may verify, but is not told about the models.
-const UNTOLD = ["face", "signature"].map((name) => ({ name, modality: name, fmrs: [] }));
-const NOUNS = {
-  face: { tab: "Faces", one: "picture", many: "pictures", wanted: 3 },
-  signature: { tab: "Signatures", one: "signature", many: "signatures", wanted: 5 },
+// Until the service has answered, and while the key is not accepted: its default model, whatever that is.
+const UNKNOWN = {
+  name: "",
+  modality: "",
+  label: "",
+  inputs: ["camera", "image"],
+  live_hints: true,
+  fmrs: [],
+  options: { multi_face: [], quality: [], attack: [] },
 };
 
-let known = UNTOLD;
-let chosen = UNTOLD[0];
+let known = [UNKNOWN];
+let chosen = UNKNOWN;
 const listeners = [];
 
 export const model = () => chosen;
 export const models = () => known;
-export const nouns = (modality = chosen.modality) => NOUNS[modality] ?? NOUNS.face;
+export const texts = () => labels(chosen.modality);
 
-/** Calls `listener({changed})` when the model is known; `changed` if it is another one. */
+/** Whether samples are written on the page. */
+export const isWritten = () => chosen.inputs[0] === "pen";
+
+export const hasCamera = () => chosen.inputs.includes("camera");
+
+/** The label of a model in a choice; with its name where another model has the same label. */
+export function choiceLabel({ name, label }) {
+  const alike = known.filter((one) => one.label === label);
+  return alike.length > 1 ? `${label}: ${name}` : label;
+}
+
+/** Calls `listener({changed})` when the model is known; `changed` if another kind of input is needed. */
 export function whenModelChanges(listener) {
   listeners.push(listener);
 }
@@ -27,26 +42,32 @@ export function whenModelChanges(listener) {
 export function choose(name) {
   const before = chosen;
   chosen = known.find((one) => one.name === name) ?? known[0];
-  document.documentElement.dataset.modality = chosen.modality;
-  const changed = chosen.name !== before.name;
+  document.documentElement.dataset.input = chosen.inputs[0];
+  for (const node of document.querySelectorAll("[data-text]")) {
+    node.textContent = texts()[node.dataset.text];
+  }
+  for (const node of document.querySelectorAll("[data-multi-face]")) {
+    node.hidden = !chosen.options.multi_face.includes(node.dataset.multiFace);
+  }
+  const changed =
+    before === UNKNOWN ? chosen.inputs[0] !== before.inputs[0] : chosen.name !== before.name;
   for (const listener of listeners) listener({ changed });
   showFooter();
 }
 
-/** Asks the service for its models; true if it told. */
+/** Asks the service for its models; true if it answered. */
 export async function load() {
-  let told = true;
+  let answered = true;
   try {
     known = (await ask("/v1/models")).models;
   } catch {
-    told = false; // the listener for refused keys, or the footer, says why
-    known = UNTOLD;
+    answered = false; // the listener for refused keys, or the footer, says why
   }
   choose(chosen.name);
-  return told;
+  return answered;
 }
 
-/** Brings the footer's count up to date after an enrolment or a deletion. */
+/** Updates the footer's count after an enrolment or a deletion. */
 export async function recount() {
   try {
     known = (await ask("/v1/models")).models;
@@ -66,7 +87,7 @@ function showFooter() {
         ["Licence", licence],
         ["Enrolled", number(gallery.subject_count)],
       ]
-    : [["Model", "not told: the service is not reached, or the key has no scope “read”"]];
+    : [["Model", "unknown: the service cannot be reached, or requires a key"]];
   byId("facts").replaceChildren(
     ...facts.map(([term, value]) => el("div", {}, el("dt", {}, term), el("dd", {}, value))),
   );
@@ -86,15 +107,15 @@ export function fillRates(select) {
       .filter((point) => point.attack === attack)
       .sort((a, b) => b.fmr - a.fmr)
       .map(({ fmr }) => el("option", { value: `${fmr} ${attack}` }, oneIn(fmr)));
-  const whose = attacks.length > 1 ? ` ${others(chosen.modality, chosen.default_attack)}` : "";
-  const usually = el("option", { value: "" }, usual ? `${oneIn(usual)}${whose} (usual)` : "Usual");
+  const about = attacks.length > 1 ? ` ${others(chosen.modality, chosen.default_attack)}` : "";
+  const standard = el("option", { value: "" }, usual ? `${oneIn(usual)}${about} (default)` : "Default");
   const groups =
     attacks.length > 1
       ? attacks.map((attack) =>
           el("optgroup", { label: others(chosen.modality, attack) }, ...options(attack)),
         )
       : attacks.flatMap(options);
-  select.replaceChildren(usually, ...groups);
+  select.replaceChildren(standard, ...groups);
 }
 
 /** The query of the rate that was selected. */
@@ -103,7 +124,7 @@ export function rateQuery(select) {
   return { fmr, attack };
 }
 
-/** Whether a score lies beyond the calibration's data, so that its rate reads "at most". */
+/** Whether a score is beyond the calibration's data, so that its rate reads "at most". */
 export function isBeyondData({ score_fmr: rate, attack, reference_count: references }) {
   const points = chosen.fmrs.filter((point) => point.attack === attack);
   const measured = points.map(({ reference_count: count }) => count);

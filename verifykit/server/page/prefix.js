@@ -11,7 +11,7 @@ export function justBefore(prefix) {
   const points = [...prefix];
   const last = points.pop().codePointAt(0);
   const lower = last === 0xe000 ? 0xd7ff : last - 1; // no text holds half a surrogate pair
-  // A control character is in no id, and the service takes none.
+  // No id contains a control character, and the service refuses them.
   return points.join("") + (lower < 0x20 ? "" : String.fromCodePoint(lower) + LAST);
 }
 

@@ -2,13 +2,12 @@
 
 import { byId, el, showAnswer } from "./dom.js";
 import { openKeyDialog } from "./keys.js";
-import { isBeyondData, model } from "./models.js";
-import { fixed, number, oneIn, others, plural, reasonWords } from "./words.js";
+import { isBeyondData, model, texts } from "./models.js";
+import { fixed, number, oneIn, others, plural, reasonLabel } from "./labels.js";
 
-const LOWEST_SHOWN = { face: -0.2, signature: 0 }; // scores below are rare, and all the same
 const UNUSABLE = 422;
 
-/** Puts an answer where the page has room for it, and says its sentence to screen readers. */
+/** Shows an answer in its place, and announces its sentence to screen readers. */
 export function answer(place, card, sentence) {
   const hadFocus = place.contains(document.activeElement);
   place.replaceChildren(card);
@@ -25,7 +24,7 @@ export function answer(place, card, sentence) {
 export function decisionCard(decision, sentence) {
   const { match, fmr, warnings } = decision;
   const rate = fmr === null ? "" : `Decided at a false match rate of ${oneIn(fmr)}.`;
-  const care = match ? "" : ` ${missed()}`;
+  const care = match ? "" : ` ${texts().missed}`;
   return el(
     "article",
     { class: `card ${match ? "is-match" : "is-other"}` },
@@ -38,18 +37,13 @@ export function decisionCard(decision, sentence) {
   );
 }
 
-const missed = () =>
-  model().modality === "signature"
-    ? "A hand can also vary: if you are sure, sign again."
-    : "The right person can also be missed, in weak light or turned away: if you are sure, take another picture.";
-
 const mark = (good) => el("span", { class: "mark", "aria-hidden": "true" }, good ? "✓" : "✕");
 
-const reasonList = (codes) => codes.map((code) => reasonWords(code).title.toLowerCase()).join(", ");
+const reasonList = (codes) => codes.map((code) => reasonLabel(code).title.toLowerCase()).join(", ");
 
 /** The score and the threshold on a line from about 0 to 1. */
 export function scale({ score, threshold, match }) {
-  const low = Math.max(-1, Math.min(LOWEST_SHOWN[model().modality] ?? -1, Math.floor(score * 10) / 10));
+  const low = Math.max(-1, Math.min(texts().lowestScore, Math.floor(score * 10) / 10));
   const at = (value) => Math.min(1, Math.max(0, (value - low) / (1 - low)));
   const text = `Score ${fixed(score, 3)}, threshold ${fixed(threshold, 3)}, on a scale that ends at 1`;
   const line = el(
@@ -68,14 +62,14 @@ export function scale({ score, threshold, match }) {
 
 function meanings(decision) {
   const { score_fmr: scoreFmr, fmr, attack } = decision;
-  const whose = others(model().modality, attack);
+  const about = others(model().modality, attack);
   const lines = [];
   if (fmr !== null) {
-    lines.push(["The threshold", `About ${oneIn(fmr)} ${whose} gets this far.`]);
+    lines.push(["The threshold", `About ${oneIn(fmr)} ${about} reaches it.`]);
   }
   if (scoreFmr !== null) {
     const most = isBeyondData(decision) ? "At most" : "About";
-    lines.push(["This score", `${most} ${oneIn(scoreFmr)} ${whose} scores as high.`]);
+    lines.push(["This score", `${most} ${oneIn(scoreFmr)} ${about} scores as high.`]);
   }
   return el(
     "dl",
@@ -96,12 +90,12 @@ function details(decision) {
     "details",
     {},
     el("summary", {}, "Details"),
-    el("p", { class: "small" }, "The score is a cosine similarity, and no probability."),
+    el("p", { class: "small" }, "The score is a cosine similarity, not a probability."),
     el("dl", {}, ...facts.map(([name, fact]) => el("div", {}, el("dt", {}, name), el("dd", {}, fact)))),
   );
 }
 
-/** The card of a plain answer: an enrolment, or nobody found. */
+/** The card of any other answer: an enrolment, a candidate, a deletion. */
 export function plainCard({ good, sentence, level = good ? "is-match" : "is-other" }, ...more) {
   return el(
     "article",
@@ -111,20 +105,20 @@ export function plainCard({ good, sentence, level = good ? "is-match" : "is-othe
   );
 }
 
-/** What to do when there is no picture, or no name. */
-export function wanting(place, sentence) {
+/** The card that says which input is missing. */
+export function incomplete(place, sentence) {
   const card = el("article", { class: "card is-refused" }, el("p", {}, sentence));
   answer(place, card, sentence);
 }
 
-/** The card of a refusal; `actions` are buttons that mend it. */
+/** The card of a refusal; `actions` are buttons that resolve it. */
 export function refusal(place, problem, ...actions) {
-  if (!problem.code) throw problem; // no answer of the service, but a fault of this page
-  const { title, hint } = reasonWords(problem.code, problem);
+  if (!problem.code) throw problem; // not an answer of the service, but a bug in this page
+  const { title, hint } = reasonLabel(problem.code, problem);
   const seconds = problem.retryAfter;
   const wait = seconds ? ` Try again in ${plural(seconds, "second", "seconds")}.` : "";
-  const keyWanted = problem.status === 401 || problem.code === "forbidden";
-  const buttons = keyWanted
+  const needsKey = problem.status === 401 || problem.code === "forbidden";
+  const buttons = needsKey
     ? [el("button", { type: "button", class: "quiet", onclick: () => openKeyDialog(problem) }, "Enter a key")]
     : actions;
   const card = el(
@@ -144,10 +138,10 @@ export function refusal(place, problem, ...actions) {
   answer(place, card, `${title}. ${hint}${wait}`);
 }
 
-/** What a rate of one comparison becomes in a search among all who are enrolled. */
+/** What a rate of one comparison means in a search among all subjects. */
 export function searchMeaning(fmr) {
   const count = model().gallery?.subject_count;
   if (!count || !fmr) return "";
   const rate = -Math.expm1(count * Math.log1p(-fmr));
-  return `With ${number(count)} enrolled, about ${oneIn(rate)} searches for a stranger finds somebody.`;
+  return `With ${number(count)} enrolled, about ${oneIn(rate)} searches for a person not enrolled returns a candidate.`;
 }

@@ -1,11 +1,11 @@
-// The tab that lists who is enrolled, finds and deletes.
+// The tab that lists, finds and deletes subjects.
 
 import { ask, subjectPath } from "./api.js";
 import { byId, el, part } from "./dom.js";
 import { model, recount } from "./models.js";
 import { startsWith } from "./prefix.js";
 import { answer, plainCard, refusal } from "./result.js";
-import { number, plural } from "./words.js";
+import { number, plural } from "./labels.js";
 
 const PAGE = 50;
 const PAUSE_MS = 250;
@@ -18,9 +18,9 @@ export function startSubjects() {
   const problemPlace = byId("people-problem");
   const dialog = byId("delete-dialog");
   let next = null;
-  let turn = 0; // an answer that comes late, for an older search, is dropped
+  let turn = 0; // a late answer to an older search is dropped
   let timer = 0;
-  let doomed = null;
+  let selected = null;
 
   async function load({ onward = false } = {}) {
     const mine = ++turn;
@@ -47,9 +47,9 @@ export function startSubjects() {
   function count() {
     const shown = number(list.children.length) + (next === null ? "" : " or more");
     byId("people-count").textContent = search.value
-      ? `${shown === "0" ? "Nobody" : shown} found whose name begins with “${search.value}”.`
+      ? `${shown === "0" ? "No one" : shown} found with a name that begins with “${search.value}”.`
       : shown === "0"
-        ? "Nobody is enrolled yet."
+        ? "No one is enrolled yet."
         : `${number(model().gallery?.subject_count ?? list.children.length)} enrolled.`;
   }
 
@@ -76,7 +76,7 @@ export function startSubjects() {
   }
 
   function confirm(id, templates) {
-    doomed = id;
+    selected = id;
     part(dialog, "who").textContent = id;
     part(dialog, "what").textContent =
       `${plural(templates, "template", "templates")} and the note are erased. This cannot be undone.`;
@@ -84,7 +84,7 @@ export function startSubjects() {
   }
 
   async function remove() {
-    const id = doomed;
+    const id = selected;
     dialog.close();
     try {
       const { removed_templates: removed } = await ask(subjectPath(id), {

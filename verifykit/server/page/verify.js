@@ -1,9 +1,9 @@
-// The tab that verifies a claim.
+// The tab that verifies a claimed identity.
 
-import { ask, pictureForm, subjectPath } from "./api.js";
-import { boxOf, deciding } from "./deciding.js";
+import { ask, imageForm, subjectPath } from "./api.js";
+import { boxOf, decisionView } from "./decision.js";
 import { byId, el } from "./dom.js";
-import { model, rateQuery } from "./models.js";
+import { model, rateQuery, texts } from "./models.js";
 import { startsWith } from "./prefix.js";
 import { answer, decisionCard } from "./result.js";
 
@@ -11,18 +11,18 @@ const SUGGESTIONS = 8;
 const PAUSE_MS = 250;
 
 export function startVerify() {
-  const view = deciding("verify", {
-    check: (form) => (form.elements.subject.value.trim() ? "" : "Give a name or a number first."),
+  const view = decisionView("verify", {
+    check: (form) => (form.elements.subject.value.trim() ? "" : "Enter a name or a number first."),
     decide: async ({ form, blobs, captures, place }) => {
       const subjectId = form.elements.subject.value.trim();
       const decision = await ask(subjectPath(subjectId, "/verify"), {
         method: "POST",
         query: { model: model().name, ...rateQuery(form.elements.rate) },
-        form: pictureForm({ image: blobs }),
+        form: imageForm({ image: blobs }),
       });
       const level = decision.match ? "good" : "other";
       captures[0].mark(decision.detections.map((detection) => boxOf(detection, level)));
-      const [before, after] = sentence(decision.match);
+      const [before, after] = decision.match ? texts().isMatch : texts().isOther;
       const said = [before, el("bdi", {}, subjectId), after];
       answer(place, decisionCard(decision, said), before + subjectId + after);
     },
@@ -31,16 +31,7 @@ export function startVerify() {
   return view;
 }
 
-function sentence(match) {
-  if (model().modality === "signature") {
-    return match
-      ? ["This was signed by ", "."]
-      : ["This was not signed by the person enrolled as ", "."];
-  }
-  return match ? ["This is ", "."] : ["This is not the person enrolled as ", "."];
-}
-
-/** Offers names while one is typed; a key without the scope `read` gets none. */
+/** Suggests names while one is typed, unless the key lacks the scope `read`. */
 function suggest(input) {
   let timer = 0;
   let mayRead = true;

@@ -1,4 +1,4 @@
-"""The addresses of the service, by theme."""
+"""The routes of the service, by theme."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a supervisor asks: alive, ready, how much."""
+"""Liveness, readiness and metrics, for a supervisor."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from starlette.responses import PlainTextResponse, Response
 
 from verifykit.errors import VerifyKitError
 from verifykit.server.dependencies import require, service_of
-from verifykit.server.schemas import HealthAnswer, ReadyAnswer, as_json, problems
+from verifykit.server.openapi import problems
+from verifykit.server.schemas import HealthResponse, ReadyResponse, json_response
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/healthz", responses={200: {"model": HealthAnswer}, **problems()})
+@router.get("/healthz", responses={200: {"model": HealthResponse}, **problems()})
 async def healthz() -> Response:
-    """Say that the process lives."""
-    return as_json({"status": "ok"})
+    """Report that the process is running."""
+    return json_response(HealthResponse(status="ok"))
 
 
 @router.get(
     "/readyz",
     responses={
         **problems(),
-        200: {"model": ReadyAnswer},
-        503: {"model": ReadyAnswer, "description": "Something is missing."},
+        200: {"model": ReadyResponse},
+        503: {"model": ReadyResponse, "description": "Something is missing."},
     },
 )
 def readyz(request: Request) -> Response:
-    """Say whether every gallery and the state file can be reached, and which cannot."""
+    """Report whether every gallery and the state file can be reached, and which cannot."""
     service = service_of(request)
-    wanted: dict[str, Callable[[], object]] = {
+    required: dict[str, Callable[[], object]] = {
         f"the gallery of {name}": model.verifier.gallery.__len__
         for name, model in service.models.items()
     }
-    wanted["the state file"] = service.keys.any
-    missing = [what for what, ask in wanted.items() if not _answers(ask)]
-    body = {"status": "not ready" if missing else "ready", "missing": missing}
-    return as_json(body, 503 if missing else 200)
+    required["the state file"] = service.keys.any
+    missing = tuple(what for what, read in required.items() if not _succeeds(read))
+    status = "not ready" if missing else "ready"
+    return json_response(ReadyResponse(status=status, missing=missing), 503 if missing else 200)
 
 
 @router.get(
@@ -48,14 +49,14 @@ def readyz(request: Request) -> Response:
     responses=problems(503),
 )
 def metrics(request: Request) -> Response:
-    """Counts and times for Prometheus."""
+    """Return counts and times for Prometheus."""
     found = service_of(request).metrics
     return Response(found.render(), media_type=found.content_type)
 
 
-def _answers(ask: Callable[[], object]) -> bool:
+def _succeeds(read: Callable[[], object]) -> bool:
     try:
-        ask()
+        read()
     except VerifyKitError:
         return False
     return True

@@ -1,25 +1,24 @@
-"""Identification, and what a camera wants to know before the shot is taken."""
+"""Identification (1:N), and inspection of an image before it is used."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
-from verifykit.decision import DecisionOptions
 from verifykit.errors import AcquisitionError
 from verifykit.extraction import SampleOptions
-from verifykit.server.dependencies import Caller, Record, require, service_of
+from verifykit.server.dependencies import Caller, DecisionRecorder, require, service_of
 from verifykit.server.errors import hint_for
+from verifykit.server.openapi import images_body, problems
 from verifykit.server.schemas import (
-    IdentifyAnswer,
-    IdentifyQuestion,
-    InspectAnswer,
-    Question,
-    as_json,
-    picture_body,
-    problems,
+    IdentifyQuery,
+    IdentifyResponse,
+    InspectedSample,
+    InspectResponse,
+    ModelQuery,
+    json_response,
 )
 from verifykit.server.service import ServedModel
 from verifykit.server.uploads import Upload, receive
@@ -30,101 +29,93 @@ router = APIRouter(prefix="/v1", tags=["identification"])
 
 @router.post(
     "/identify",
-    responses={200: {"model": IdentifyAnswer}, **problems(404, 415, 422, 503, 507)},
-    openapi_extra=picture_body(),
+    responses={200: {"model": IdentifyResponse}, **problems(404, 415, 422, 503, 507)},
+    openapi_extra=images_body("image"),
 )
 async def identify(
     request: Request,
     caller: Annotated[Caller, Depends(require("verify"))],
-    question: Annotated[IdentifyQuestion, Query()],
+    query: Annotated[IdentifyQuery, Query()],
 ) -> Response:
-    """Search for the faces or the signature of a picture among all subjects."""
+    """Search for the faces or the signature of an image among all subjects."""
     service = service_of(request)
-    model = service.model(question.model)
+    model = service.model(query.model)
     upload = await receive(request)
-    record = Record(service, caller, "identify", model)
-    return await service.work.run(lambda: _identified(record, model, question, upload))
+    recorder = DecisionRecorder(service, caller, "identify", model)
+    return await service.workers.run(lambda: _identify(recorder, model, query, upload))
 
 
 @router.post(
     "/inspect",
     dependencies=[Depends(require("verify"))],
-    responses={200: {"model": InspectAnswer}, **problems(404, 415, 422, 503)},
-    openapi_extra=picture_body(),
+    responses={200: {"model": InspectResponse}, **problems(404, 415, 422, 503)},
+    openapi_extra=images_body("image"),
 )
 async def inspect(
     request: Request,
-    question: Annotated[Question, Query()],
+    query: Annotated[ModelQuery, Query()],
 ) -> Response:
-    """Tell whether a picture could be used, and what to change; nothing is decided or stored."""
+    """Report whether an image could be used, and what to change; nothing is decided or stored."""
     service = service_of(request)
-    model = service.model(question.model)
+    model = service.model(query.model)
     upload = await receive(request)
-    return await service.work.run(lambda: _inspected(model, upload))
+    return await service.workers.run(lambda: _inspect(model, upload))
 
 
-def _identified(
-    record: Record, model: ServedModel, question: IdentifyQuestion, upload: Upload
+def _identify(
+    recorder: DecisionRecorder, model: ServedModel, query: IdentifyQuery, upload: Upload
 ) -> Response:
-    (picture,) = upload.picture_each("image")
+    (image,) = upload.image_each("image")
     verifier = model.verifier
-    options = DecisionOptions(question.fmr, question.threshold, question.attack, fpir=question.fpir)
-    rule = options.search_rule(verifier.spec, model.usual, len(verifier.gallery))
-    with record.refusals():
-        answers = identify_each(
+    rule = query.decision().search_rule(
+        verifier.spec, verifier.decision_options, len(verifier.gallery)
+    )
+    with recorder.refusals():
+        faces = identify_each(
             verifier.encoder,
             verifier.gallery,
-            picture,
+            image,
             rule=rule,
-            limit=question.limit,
-            options=verifier.sample_options.changed(
-                multi_face=question.multi_face, quality=question.quality
-            ),
+            limit=query.limit,
+            options=query.sample(verifier.sample_options),
         )
-    for answer in answers:
-        best = answer.candidates[0] if answer.candidates else None
+    for face in faces:
+        best = face.candidates[0] if face.candidates else None
         if best is None:
-            record.decided("no_match", None, answer.threshold)
+            recorder.decided("no_match", None, face.threshold)
         else:
-            record.decided("match", best.score, answer.threshold, best.subject_id)
-    return as_json(
-        {
-            "faces": [answer.to_dict() for answer in answers],
-            "model": model.name,
-            "model_digest": verifier.spec.digest,
-        }
+            recorder.decided("match", best.score, face.threshold, best.subject_id)
+    return json_response(
+        IdentifyResponse(faces=tuple(faces), model=model.name, model_digest=verifier.spec.digest)
     )
 
 
-def _inspected(model: ServedModel, upload: Upload) -> Response:
-    (picture,) = upload.picture_each("image")
+def _inspect(model: ServedModel, upload: Upload) -> Response:
+    (image,) = upload.image_each("image")
     extractor = model.verifier.encoder.extractor
-    pixels = extractor.load(picture)
-    samples: list[dict[str, Any]] = []
+    pixels = extractor.load(image)
+    samples: list[InspectedSample] = []
     reasons: list[str] = []
     try:
-        for sample in extractor.samples(pixels, SampleOptions("all", "warn")):
-            found = sample.detection
-            samples.append(
-                {
-                    "detection": None if found is None else found.to_dict(),
-                    "quality": dict(sample.quality),
-                    "reasons": list(sample.reasons),
-                }
+        samples = [
+            InspectedSample(
+                detection=sample.detection, quality=dict(sample.quality), reasons=sample.reasons
             )
+            for sample in extractor.samples(pixels, SampleOptions("all", "warn"))
+        ]
     except AcquisitionError as error:
         reasons.append(error.reason)
     if len(samples) > 1:
-        reasons.append("several_faces")
+        reasons.append(f"several_{extractor.modality.plural}")
     if samples:
-        reasons += samples[0]["reasons"]  # the largest face is the one that would be taken
+        reasons += samples[0].reasons  # the largest face is the one that would be used
     height_px, width_px = pixels.shape[:2]
-    return as_json(
-        {
-            "height_px": height_px,
-            "width_px": width_px,
-            "samples": samples,
-            "reasons": reasons,
-            "hints": [hint_for(reason) for reason in reasons],
-        }
+    return json_response(
+        InspectResponse(
+            height_px=height_px,
+            width_px=width_px,
+            samples=tuple(samples),
+            reasons=tuple(reasons),
+            hints=tuple(hint_for(reason) for reason in reasons),
+        )
     )

@@ -1,49 +1,80 @@
-"""The models that are served, and what can be asked of them."""
+"""The models that are served, with everything that a client needs to offer a choice of them."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import get_args
 
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
+from verifykit import modalities
 from verifykit.server.dependencies import require, service_of
-from verifykit.server.schemas import ModelsAnswer, as_json, problems
+from verifykit.server.openapi import problems
+from verifykit.server.schemas import (
+    InputKind,
+    ModelDescription,
+    ModelGallery,
+    ModelOptions,
+    ModelsResponse,
+    RatePoint,
+    json_response,
+)
 from verifykit.server.service import ServedModel
+from verifykit.types import MultiFace, QualityGate
 
 router = APIRouter(prefix="/v1", tags=["models"])
 
 
-# Not async: galleries are asked in a thread of the pool, also when all workers are busy.
+_INPUTS: Mapping[str, tuple[InputKind, ...]] = {
+    "camera": ("camera", "image"),
+    "pen": ("pen", "image"),
+    "file": ("image",),
+}
+
+
+# Not async: galleries are read in a thread of the pool, also when all workers are busy.
 @router.get(
     "/models",
-    dependencies=[Depends(require(None))],  # it is public what a model can do
-    responses={200: {"model": ModelsAnswer}, **problems(503)},
+    dependencies=[Depends(require(None))],  # what a model can do is not secret
+    responses={200: {"model": ModelsResponse}, **problems(503)},
 )
 def models(request: Request) -> Response:
     """List the models, the default first, with the rates that they are calibrated for."""
     served = service_of(request).models.values()
-    return as_json({"models": [_described(model) for model in served], "liveness": False})
+    described = tuple(_described(model) for model in served)
+    return json_response(ModelsResponse(models=described, liveness=False))
 
 
-def _described(model: ServedModel) -> dict[str, Any]:
+def _described(model: ServedModel) -> ModelDescription:
     spec = model.verifier.spec
-    return {
-        "name": model.name,
-        "modality": spec.modality,
-        "spec_digest": spec.digest,
-        "licence": spec.licence,
-        "embedding_size": spec.embedding_size,
-        "default_fmr": spec.default_fmr,
-        "default_attack": spec.default_attack,
-        "fmrs": [
-            {
-                "fmr": point.fmr,
-                "threshold": point.threshold,
-                "attack": point.attack,
-                "reference_count": point.reference_count,
-            }
-            for point in spec.operating_points
-        ],
-        "gallery": {"subject_count": len(model.verifier.gallery)},
-    }
+    modality = modalities.get(spec.modality)
+    has_detector = model.verifier.encoder.extractor.detector is not None
+    points = tuple(
+        RatePoint(
+            fmr=point.fmr,
+            threshold=point.threshold,
+            attack=point.attack,
+            reference_count=point.reference_count,
+        )
+        for point in spec.operating_points
+    )
+    return ModelDescription(
+        name=model.name,
+        modality=spec.modality,
+        label=modality.label,
+        inputs=_INPUTS[modality.capture],
+        live_hints=has_detector,
+        spec_digest=spec.digest,
+        licence=spec.licence,
+        embedding_size=spec.embedding_size,
+        default_fmr=spec.default_fmr,
+        default_attack=spec.default_attack,
+        fmrs=points,
+        options=ModelOptions(
+            multi_face=get_args(MultiFace) if has_detector else (),
+            quality=get_args(QualityGate) if modalities.checks_of(modality) else (),
+            attack=tuple(dict.fromkeys(point.attack for point in points)),
+        ),
+        gallery=ModelGallery(kind=model.gallery_kind, subject_count=len(model.verifier.gallery)),
+    )

@@ -1,4 +1,4 @@
-"""Subjects: enrol, list, show, erase."""
+"""Subjects: enrol, list, show and erase."""
 
 from __future__ import annotations
 
@@ -14,22 +14,28 @@ from starlette.responses import Response
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
 from verifykit.gallery import Gallery
 from verifykit.gallery.base import subject_page
-from verifykit.server.dependencies import Caller, Record, require, service_of
-from verifykit.server.schemas import (
-    EnrolQuestion,
-    ListQuestion,
-    Question,
-    RemovalAnswer,
-    SubjectAnswer,
+from verifykit.server.dependencies import (
+    Caller,
+    DecisionRecorder,
     SubjectId,
-    SubjectsAnswer,
-    as_json,
-    enrol_body,
-    problems,
+    require,
+    service_of,
+)
+from verifykit.server.openapi import enrolment_body, problems
+from verifykit.server.schemas import (
+    EnrolmentQuery,
+    EnrolmentResponse,
+    ModelQuery,
+    RemovalResponse,
+    StoredTemplate,
+    SubjectResponse,
+    SubjectRow,
+    SubjectsQuery,
+    SubjectsResponse,
+    json_response,
 )
 from verifykit.server.service import ServedModel, Service
 from verifykit.server.uploads import Upload, receive
-from verifykit.types import EnrollmentReport
 
 router = APIRouter(prefix="/v1/subjects", tags=["subjects"])
 
@@ -38,7 +44,7 @@ IdempotencyKey = Annotated[
     Header(
         min_length=1,
         max_length=255,
-        description="The same key with the same content is enrolled once and answered again.",
+        description="The same key with the same content is enrolled once, and answered again.",
     ),
 ]
 
@@ -46,76 +52,76 @@ IdempotencyKey = Annotated[
 @router.put(
     "/{subject_id}",
     responses={
-        200: {"model": EnrollmentReport, "description": "Pictures were added to the subject."},
-        201: {"model": EnrollmentReport, "description": "The subject is new."},
+        200: {"model": EnrolmentResponse, "description": "Images were added to the subject."},
+        201: {"model": EnrolmentResponse, "description": "The subject is new."},
         **problems(404, 409, 415, 422, 503, 507),
     },
-    openapi_extra=enrol_body("As many as the operator allows."),
+    openapi_extra=enrolment_body(),
 )
 async def enrol(
     request: Request,
     caller: Annotated[Caller, Depends(require("enrol"))],
     subject_id: SubjectId,
-    question: Annotated[EnrolQuestion, Query()],
+    query: Annotated[EnrolmentQuery, Query()],
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Enrol a subject from one or more pictures; durable, and in the audit log, when it is answered."""
+    """Enrol a subject from one or more images; durable, and in the audit log, before the response."""
     service = service_of(request)
-    model = service.model(question.model)
+    model = service.model(query.model)
     upload = await receive(request)
-    enrolment = _Enrolment(service, caller, model, subject_id, question)
-    return await service.work.run(lambda: enrolment.once(upload, idempotency_key))
+    enrolment = _Enrolment(service, caller, model, subject_id, query)
+    return await service.workers.run(lambda: enrolment.once(upload, idempotency_key))
 
 
 @router.get(
     "",
     dependencies=[Depends(require("read"))],
-    responses={200: {"model": SubjectsAnswer}, **problems(404, 422, 503)},
+    responses={200: {"model": SubjectsResponse}, **problems(404, 422, 503)},
 )
 async def list_subjects(
     request: Request,
-    question: Annotated[ListQuestion, Query()],
+    query: Annotated[SubjectsQuery, Query()],
 ) -> Response:
     """List subjects, sorted by id, a page at a time."""
     service = service_of(request)
-    gallery = service.model(question.model).verifier.gallery
-    return await service.work.run(lambda: as_json(_page(gallery, question.after, question.limit)))
+    gallery = service.model(query.model).verifier.gallery
+    return await service.workers.run(lambda: _list(gallery, query))
 
 
 @router.get(
     "/{subject_id}",
     dependencies=[Depends(require("read"))],
-    responses={200: {"model": SubjectAnswer}, **problems(404, 422, 503)},
+    responses={200: {"model": SubjectResponse}, **problems(404, 422, 503)},
 )
 async def show_subject(
     request: Request,
     subject_id: SubjectId,
-    question: Annotated[Question, Query()],
+    query: Annotated[ModelQuery, Query()],
 ) -> Response:
-    """Show what is stored of a subject, without what could be compared."""
+    """Show what is stored of a subject, without its embeddings."""
     service = service_of(request)
-    gallery = service.model(question.model).verifier.gallery
-    return await service.work.run(lambda: as_json(_shown(gallery, subject_id)))
+    gallery = service.model(query.model).verifier.gallery
+    return await service.workers.run(lambda: _show(gallery, subject_id))
 
 
 @router.delete(
     "/{subject_id}",
-    responses={200: {"model": RemovalAnswer}, **problems(404, 422, 503, 507)},
+    responses={200: {"model": RemovalResponse}, **problems(404, 422, 503, 507)},
 )
 async def remove_subject(
     request: Request,
     caller: Annotated[Caller, Depends(require("admin"))],
     subject_id: SubjectId,
-    question: Annotated[Question, Query()],
+    query: Annotated[ModelQuery, Query()],
 ) -> Response:
     """Erase a subject: all templates and metadata."""
     service = service_of(request)
-    model = service.model(question.model)
-    return await service.work.run(lambda: _removed(service, caller, model, subject_id))
+    model = service.model(query.model)
+    return await service.workers.run(lambda: _remove(service, caller, model, subject_id))
 
 
 class _Enrolment:
-    """One enrolment: gallery, then audit log, then the answer."""
+    """One enrolment: the gallery first, then the audit log, then the response."""
 
     def __init__(
         self,
@@ -123,90 +129,88 @@ class _Enrolment:
         caller: Caller,
         model: ServedModel,
         subject_id: str,
-        question: EnrolQuestion,
+        query: EnrolmentQuery,
     ) -> None:
         self._service, self._caller, self._model = service, caller, model
-        self._subject_id, self._question = subject_id, question
-        self._record = Record(service, caller, "enroll", model, subject_id)
+        self._subject_id, self._query = subject_id, query
+        self._recorder = DecisionRecorder(service, caller, "enroll", model, subject_id)
 
     def once(self, upload: Upload, key: str | None) -> Response:
-        """The answer; the stored one if the key has one."""
-        pictures = upload.pictures("image", "images", most=self._service.settings.max_images)
+        """Enrol and return the response, or return the response that is stored under the key."""
+        images = upload.images("image", "images", most=self._service.settings.max_images)
         metadata = upload.metadata()
         if key is None:
-            return self._enrolled(pictures, metadata)
-        known, owner = self._service.idempotency, self._caller.owner
-        if stored := known.begin(key, owner, self._digest(pictures, metadata)):
+            return self._enrol(images, metadata)
+        idempotency, owner = self._service.idempotency, self._caller.owner
+        if stored := idempotency.begin(key, owner, self._digest(images, metadata)):
             replayed = {"Idempotency-Replayed": "true"}
             return Response(stored.body, stored.status, replayed, "application/json")
         try:
-            answer = self._enrolled(pictures, metadata)
+            response = self._enrol(images, metadata)
         except BaseException:
-            with suppress(GalleryError):  # what went wrong first is what the client is told
-                known.abandon(key, owner)
+            with suppress(GalleryError):  # the client is told the first error
+                idempotency.abandon(key, owner)
             raise
-        # It is enrolled, and said so in the audit log: a state file that fails now changes nothing.
+        # The subject is enrolled, and the audit log says so: a state file that fails now changes nothing.
         with suppress(GalleryError):
-            known.finish(key, owner, answer.status_code, bytes(answer.body))
-        return answer
+            idempotency.finish(key, owner, response.status_code, bytes(response.body))
+        return response
 
-    def _enrolled(self, pictures: Sequence[bytes], metadata: dict[str, Any] | None) -> Response:
-        with self._record.refusals():
+    def _enrol(self, images: Sequence[bytes], metadata: dict[str, Any] | None) -> Response:
+        with self._recorder.refusals():
             report = self._model.verifier.enroll(
-                self._subject_id,
-                pictures,
-                metadata,
-                multi_face=self._question.multi_face,
-                quality=self._question.quality,
-                on_existing=self._question.on_existing,
+                self._subject_id, images, metadata, **self._query.options()
             )
         is_new = report.template_count <= len(report.accepted)
-        self._record.done("enrolled" if is_new else "appended")
+        self._recorder.done("enrolled" if is_new else "appended")
         for refused in report.refused:
             self._service.metrics.refused(refused.reason)
-        return as_json(report.to_dict(), 201 if is_new else 200)
+        return json_response(EnrolmentResponse(**vars(report)), 201 if is_new else 200)
 
-    def _digest(self, pictures: Sequence[bytes], metadata: dict[str, Any] | None) -> str:
-        """Of what was asked for, and not of the body: the boundary of multipart is new each time."""
-        asked = {
-            **self._question.model_dump(),
+    def _digest(self, images: Sequence[bytes], metadata: dict[str, Any] | None) -> str:
+        """Return a digest of the request's content; not of its body, as multipart boundaries differ."""
+        content = {
+            **self._query.model_dump(),
             "model": self._model.name,
             "subject_id": self._subject_id,
             "metadata": metadata,
-            "pictures": [hashlib.sha256(picture).hexdigest() for picture in pictures],
+            "pictures": [hashlib.sha256(image).hexdigest() for image in images],
         }
-        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _page(gallery: Gallery, after: str | None, limit: int) -> dict[str, Any]:
-    ids = subject_page(gallery, after, limit + 1)
+def _list(gallery: Gallery, query: SubjectsQuery) -> Response:
+    ids = subject_page(gallery, query.after, query.limit + 1)
     rows = []
-    for subject_id in ids[:limit]:
+    for subject_id in ids[: query.limit]:
         with suppress(SubjectNotFoundError):  # erased since
             subject = gallery.get(subject_id)
             rows.append(
-                {
-                    "subject_id": subject_id,
-                    "template_count": len(subject.templates),
-                    "metadata": dict(subject.metadata),
-                }
+                SubjectRow(
+                    subject_id=subject_id,
+                    template_count=len(subject.templates),
+                    metadata=dict(subject.metadata),
+                )
             )
-    return {"subjects": rows, "next": ids[limit - 1] if len(ids) > limit else None}
+    following = ids[query.limit - 1] if len(ids) > query.limit else None
+    return json_response(SubjectsResponse(subjects=tuple(rows), next=following))
 
 
-def _shown(gallery: Gallery, subject_id: str) -> dict[str, Any]:
+def _show(gallery: Gallery, subject_id: str) -> Response:
     subject = gallery.get(subject_id)
-    return {
-        "subject_id": subject_id,
-        "metadata": dict(subject.metadata),
-        "templates": [{"reasons": list(template.reasons)} for template in subject.templates],
-    }
+    return json_response(
+        SubjectResponse(
+            subject_id=subject_id,
+            metadata=dict(subject.metadata),
+            templates=tuple(StoredTemplate(reasons=each.reasons) for each in subject.templates),
+        )
+    )
 
 
-def _removed(service: Service, caller: Caller, model: ServedModel, subject_id: str) -> Response:
-    record = Record(service, caller, "remove", model, subject_id)
+def _remove(service: Service, caller: Caller, model: ServedModel, subject_id: str) -> Response:
+    recorder = DecisionRecorder(service, caller, "remove", model, subject_id)
     gallery, is_erased = model.verifier.gallery, True
-    with record.refusals():
+    with recorder.refusals():
         count = len(gallery.get(subject_id).templates)
         try:
             count = gallery.remove(subject_id)
@@ -215,8 +219,10 @@ def _removed(service: Service, caller: Caller, model: ServedModel, subject_id: s
             if _is_enrolled(gallery, subject_id):
                 raise
             is_erased = False
-    record.done("removed")
-    return as_json({"subject_id": subject_id, "removed_templates": count, "erased": is_erased})
+    recorder.done("removed")
+    return json_response(
+        RemovalResponse(subject_id=subject_id, removed_templates=count, erased=is_erased)
+    )
 
 
 def _is_enrolled(gallery: Gallery, subject_id: str) -> bool:

@@ -1,24 +1,23 @@
-"""Verification and comparison: 1:1."""
+"""Verification and comparison (1:1)."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from verifykit.errors import CalibrationError
-from verifykit.server.dependencies import Caller, Record, require, service_of
-from verifykit.server.errors import ProblemError
-from verifykit.server.schemas import (
-    DecisionAnswer,
-    DecisionQuestion,
+from verifykit.server.dependencies import (
+    Caller,
+    DecisionRecorder,
     SubjectId,
-    as_json,
-    compare_body,
-    picture_body,
-    problems,
+    require,
+    service_of,
 )
+from verifykit.server.errors import ProblemError
+from verifykit.server.openapi import images_body, problems
+from verifykit.server.schemas import DecisionQuery, DecisionResponse, json_response
 from verifykit.server.service import ServedModel, Service
 from verifykit.server.uploads import Upload, receive
 from verifykit.types import Decision
@@ -28,89 +27,89 @@ router = APIRouter(prefix="/v1", tags=["verification"])
 
 @router.post(
     "/subjects/{subject_id}/verify",
-    responses={200: {"model": DecisionAnswer}, **problems(404, 415, 422, 503, 507)},
-    openapi_extra=picture_body(),
+    responses={200: {"model": DecisionResponse}, **problems(404, 415, 422, 503, 507)},
+    openapi_extra=images_body("image"),
 )
 async def verify(
     request: Request,
     caller: Annotated[Caller, Depends(require("verify"))],
     subject_id: SubjectId,
-    question: Annotated[DecisionQuestion, Query()],
+    query: Annotated[DecisionQuery, Query()],
 ) -> Response:
-    """Decide whether a picture shows the subject enrolled under this id; a non-match is an answer."""
+    """Decide whether an image shows the subject enrolled under this id; a non-match is a result."""
     service = service_of(request)
-    model = service.model(question.model)
+    model = service.model(query.model)
     upload = await receive(request)
-    record = Record(service, caller, "verify", model, subject_id)
-    return await service.work.run(
-        lambda: _verified(service, record, model, subject_id, question, upload)
+    recorder = DecisionRecorder(service, caller, "verify", model, subject_id)
+    return await service.workers.run(
+        lambda: _verify(service, recorder, model, subject_id, query, upload)
     )
 
 
 @router.post(
     "/compare",
-    responses={200: {"model": DecisionAnswer}, **problems(404, 415, 422, 503, 507)},
-    openapi_extra=compare_body(),
+    responses={200: {"model": DecisionResponse}, **problems(404, 415, 422, 503, 507)},
+    openapi_extra=images_body("probe", "reference"),
 )
 async def compare(
     request: Request,
     caller: Annotated[Caller, Depends(require("verify"))],
-    question: Annotated[DecisionQuestion, Query()],
+    query: Annotated[DecisionQuery, Query()],
 ) -> Response:
-    """Decide whether two pictures show the same subject; nothing is stored."""
+    """Decide whether two images show the same subject; nothing is stored."""
     service = service_of(request)
-    model = service.model(question.model)
+    model = service.model(query.model)
     upload = await receive(request)
-    record = Record(service, caller, "compare", model)
-    return await service.work.run(lambda: _compared(record, model, question, upload))
+    recorder = DecisionRecorder(service, caller, "compare", model)
+    return await service.workers.run(lambda: _compare(recorder, model, query, upload))
 
 
-def _verified(
+def _verify(
     service: Service,
-    record: Record,
+    recorder: DecisionRecorder,
     model: ServedModel,
     subject_id: str,
-    question: DecisionQuestion,
+    query: DecisionQuery,
     upload: Upload,
 ) -> Response:
-    (picture,) = upload.picture_each("image")
+    (image,) = upload.image_each("image")
     failures, claim = service.failures, f"{model.name}:{subject_id}"
     if failures is not None and (wait_s := failures.wait_s(claim)) > 0:
         raise ProblemError(
             "too_many_failed_verifications",
-            "this subject's verification failed too often lately; nothing was compared",
+            "the verification of this subject failed too often recently; nothing was compared",
             retry_s=wait_s,
         )
-    with record.refusals():
-        decision = model.verifier.verify(subject_id, picture, **_options(question))
+    with recorder.refusals():
+        decision = model.verifier.verify(subject_id, image, **query.options())
     if failures is not None:
-        failures.record(claim, matched=_is_usual_match(model, decision))
-    return _answer(record, model, decision)
+        failures.record(claim, matched=_matches_by_default(model, decision))
+    return _decision(recorder, model, decision)
 
 
-def _is_usual_match(model: ServedModel, decision: Decision) -> bool:
-    """By the operator's rule: a threshold in the request must neither hide failures nor clear them."""
+def _compare(
+    recorder: DecisionRecorder, model: ServedModel, query: DecisionQuery, upload: Upload
+) -> Response:
+    probe, reference = upload.image_each("probe", "reference")
+    with recorder.refusals():
+        decision = model.verifier.compare(probe, reference, **query.options())
+    return _decision(recorder, model, decision)
+
+
+def _matches_by_default(model: ServedModel, decision: Decision) -> bool:
+    """Decide by the operator's rule: a request's threshold must neither hide failures nor clear them."""
     try:
-        usual = model.usual.rule(model.verifier.spec, decision.reference_count)
+        rule = model.verifier.decision_options.rule(model.verifier.spec, decision.reference_count)
     except CalibrationError:  # there is none, and the request brought a threshold of its own
         return decision.match
-    return decision.score >= usual.threshold
+    return decision.score >= rule.threshold
 
 
-def _compared(
-    record: Record, model: ServedModel, question: DecisionQuestion, upload: Upload
-) -> Response:
-    probe, reference = upload.picture_each("probe", "reference")
-    with record.refusals():
-        decision = model.verifier.compare(probe, reference, **_options(question))
-    return _answer(record, model, decision)
-
-
-def _options(question: DecisionQuestion) -> dict[str, Any]:
-    return question.model_dump(exclude={"model"})
-
-
-def _answer(record: Record, model: ServedModel, decision: Decision) -> Response:
-    record.decided("match" if decision.match else "no_match", decision.score, decision.threshold)
-    names = {"model": model.name, "model_digest": model.verifier.spec.digest}
-    return as_json({**decision.to_dict(), **names})
+def _decision(recorder: DecisionRecorder, model: ServedModel, decision: Decision) -> Response:
+    outcome = "match" if decision.match else "no_match"
+    recorder.decided(outcome, decision.score, decision.threshold)
+    return json_response(
+        DecisionResponse(
+            **vars(decision), model=model.name, model_digest=model.verifier.spec.digest
+        )
+    )

@@ -1,10 +1,10 @@
-// Boxes over a picture or a video, in the picture's own pixels.
+// Boxes over an image or a video, in the image's own pixels.
 
 import { svg } from "./dom.js";
 
 const CORNER_SHARE = 0.12;
 
-/** An overlay for a picture of `width` x `height`; each box is `{box_px, level, label}`. */
+/** An overlay for an image of `width` x `height`; each box is `{box_px, level, label}`. */
 export function overlay(width, height, boxes) {
   const drawing = svg("svg", { viewBox: `0 0 ${width} ${height}`, focusable: "false" });
   for (const { box_px: [left, top, w, h], level, label } of boxes) {

@@ -1,16 +1,16 @@
-// What Verify, Identify and Compare share: a form that sends pictures and shows an answer.
+// The common part of Verify, Identify and Compare: a form that sends images and shows an answer.
 
 import { byId, isWorking, working } from "./dom.js";
 import { Capture } from "./capture.js";
-import { fillRates, nouns } from "./models.js";
-import { refusal, wanting } from "./result.js";
+import { fillRates, texts } from "./models.js";
+import { incomplete, refusal } from "./result.js";
 
 /**
- * Wires a panel. `check(form)` gives a sentence when something is missing; `decide({form, blobs,
- * captures, place})` asks the service and shows its answer; `mend(problem, form)` gives buttons that
- * mend a refusal.
+ * Wires a panel. `check(form)` returns a sentence if something is missing; `decide({form, blobs,
+ * captures, place})` asks the service and shows its answer; `remedies(problem, form)` returns buttons
+ * that resolve a refusal.
  */
-export function deciding(name, { check = () => "", decide, mend = () => [] }) {
+export function decisionView(name, { check = () => "", decide, remedies = () => [] }) {
   const panel = byId(`panel-${name}`);
   const form = panel.querySelector("form");
   const place = panel.querySelector("[data-answer]");
@@ -22,28 +22,28 @@ export function deciding(name, { check = () => "", decide, mend = () => [] }) {
     if (isWorking(button)) return;
     const missing = check(form);
     if (missing) {
-      wanting(place, missing);
+      incomplete(place, missing);
       form.querySelector("input")?.focus();
       return;
     }
     const done = working(button);
     try {
       const blobs = [];
-      for (const capture of captures) blobs.push(...(await capture.pictures()));
+      for (const capture of captures) blobs.push(...(await capture.images()));
       if (blobs.length < captures.length) {
-        const wanted = captures.length > 1 ? `two ${nouns().many}` : `a ${nouns().one}`;
-        wanting(place, `Take or choose ${wanted} first.`);
+        const missing = captures.length > 1 ? `two ${texts().many}` : texts().an;
+        incomplete(place, `Take or choose ${missing} first.`);
         return;
       }
       await decide({ form, blobs, captures, place });
     } catch (problem) {
-      refusal(place, problem, ...mend(problem, form));
+      refusal(place, problem, ...remedies(problem, form));
     } finally {
       done();
     }
   });
-  // An answer about another picture, name or rate must not stay.
-  for (const type of ["picture", "input"]) {
+  // An answer about another image, name or rate must not stay.
+  for (const type of ["image", "input"]) {
     panel.addEventListener(type, () => place.replaceChildren());
   }
   return {

@@ -1,10 +1,10 @@
-// The pictures that were taken for one enrolment, each with what is wrong about it.
+// The images that were taken for one enrolment, each with the reason against it.
 
 import { el } from "./dom.js";
-import { nouns } from "./models.js";
-import { reasonWords } from "./words.js";
+import { texts } from "./models.js";
+import { reasonLabel } from "./labels.js";
 
-export class Tray {
+export class Thumbnails {
   #list;
   #items = [];
   #onChange;
@@ -18,7 +18,7 @@ export class Tray {
     return this.#items.map(({ blob }) => blob);
   }
 
-  /** Adds a picture; gives back what notes the service's reasons against it. */
+  /** Adds an image; returns a function that notes the service's reason against it. */
   add(blob) {
     const item = { blob, url: URL.createObjectURL(blob), reason: "" };
     this.#items.push(item);
@@ -29,7 +29,7 @@ export class Tray {
     };
   }
 
-  /** Notes against the picture of this number, from 0, why it was refused. */
+  /** Notes why the image of this number, from 0, was refused. */
   refuse(index, reason) {
     if (!this.#items[index]) return;
     this.#items[index].reason = reason;
@@ -55,8 +55,8 @@ export class Tray {
   #draw() {
     this.#list.replaceChildren(
       ...this.#items.map((item, index) => {
-        const name = `${nouns().one} ${index + 1}`;
-        const trouble = item.reason ? reasonWords(item.reason).title : "";
+        const name = `${texts().one} ${index + 1}`;
+        const trouble = item.reason ? reasonLabel(item.reason).title : "";
         return el(
           "li",
           { class: item.reason ? "is-weak" : "" },

@@ -1,11 +1,11 @@
 // Pen input: strokes on white paper, of one width whatever the pressure, exported as a PNG.
 
-const INK_SHARE = 0.0045; // width of the line over the paper's: a ball pen on a hand's breadth
+const INK_SHARE = 0.0045; // width of the line over the paper's: a ball pen on paper as wide as a hand
 const EXPORT_PX = 1200; // what the paper's whole width becomes
 const MARGIN_PX = 60;
 const SHORTEST_INK_PX = 1.8; // on screen, so that the line is seen
 
-/** Paper on a canvas. Points are kept in paper widths, so that a turned phone loses nothing. */
+/** Paper on a canvas. Points are kept in paper widths, so that turning a phone loses nothing. */
 export class Paper {
   #canvas;
   #strokes = [];
