@@ -24,7 +24,7 @@ from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.tables import Question
 from verifykit.decision import DecisionRule
-from verifykit.gallery import new_key_file, seal_gallery
+from verifykit.gallery import new_key_file, encrypt_gallery
 from verifykit.models import calibration_digest
 
 pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs the extra batch")
@@ -128,7 +128,7 @@ def test_a_worker_answers_as_this_machine_does(crowd: Path, tmp_path: Path, seal
     key = str(tmp_path / "g.key") if sealed else None
     if key:
         new_key_file(key)
-        seal_gallery(gallery, key)
+        encrypt_gallery(gallery, key)
     verifier = vk.Verifier(crowd / "m.onnx", gallery, threads=1, key=key)
     spec = verifier.spec
     digests = {"model": spec.digest, "calibration": calibration_digest(spec)}
