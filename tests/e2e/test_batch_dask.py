@@ -24,7 +24,7 @@ from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
 from verifykit.batch.run import Answered, answer_block
 from verifykit.batch.tables import Question
 from verifykit.decision import DecisionRule
-from verifykit.gallery import new_key_file, encrypt_gallery
+from verifykit.gallery import encrypt_gallery, new_key_file
 from verifykit.models import calibration_digest
 
 pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs the extra batch")

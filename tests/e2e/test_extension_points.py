@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image as PilImage
@@ -18,8 +19,10 @@ from tests.helpers.extensions import (
     registered_palm,
     write_palm_model,
 )
+from tests.unit.server.running import running
 from verifykit import modalities
 from verifykit.cli.app import app
+from verifykit.server.settings import ServerSettings
 
 SIDE_PX = 24
 
@@ -82,6 +85,26 @@ def test_a_modality_works_on_the_command_line_and_in_batch(folder: Path) -> None
     assert decisions["again.png"] == "match"
     assert decisions["other.png"] == "no_match"
     assert decisions["dark.png"] == "no_palm"
+
+
+def test_a_modality_and_a_check_work_over_http(folder: Path) -> None:
+    enroll_one(folder)
+    settings = ServerSettings("g.db", model="palm.onnx", with_signatures=False)
+    with registered_check("palm"), running(settings) as service:
+        (model,) = service.client.get("/v1/models").json()["models"]
+        assert (model["modality"], model["label"]) == ("palm", "Palms")
+        assert model["inputs"] == ["camera", "image"]
+
+        def verify(name: str) -> httpx.Response:
+            file = {"image": (name, Path("images", name).read_bytes())}
+            return service.client.post("/v1/subjects/ada/verify?threshold=0.9", files=file)
+
+        assert verify("again.png").json()["match"] is True
+        assert verify("other.png").json()["match"] is False
+        problem = verify("dark.png").json()
+        assert (problem["code"], problem["hint"]) == ("no_palm", "Hold your palm into the light.")
+        problem = verify("blue.png").json()
+        assert (problem["code"], problem["hint"]) == ("too_blue", "Use white light.")
 
 
 def test_a_check_works_in_the_library_on_the_command_line_and_in_batch(folder: Path) -> None:
