@@ -13,10 +13,9 @@ from typing import Any
 
 from verifykit.errors import InputError
 from verifykit_training.encoders.cnn5 import build_cnn5
+from verifykit_training.encoders.combined import VIEWS, JoinedEncoders, MirroredViews
 from verifykit_training.encoders.efficientnet_lite import build_efficientnet_lite0
 from verifykit_training.encoders.grid_resnet import build_grid_resnet
-from verifykit_training.encoders.joined import JoinedEncoders
-from verifykit_training.encoders.mirrored import VIEWS, MirroredViews
 from verifykit_training.encoders.network import (
     EmbeddingNetwork,
     parameter_groups,
