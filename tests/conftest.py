@@ -9,7 +9,7 @@ import pytest
 from hypothesis import settings
 
 from demo.portraits import portraits as fetch_portraits
-from tests.postgres_server import PostgresServer, is_installed
+from tests.helpers.postgres_server import PostgresServer, is_installed
 
 # No test is timed, and a run can be repeated: the machine may be busy, the examples stay the same. So they
 # are half of what is usual: those that find nothing today find nothing tomorrow either.

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PilImage
 
 import verifykit as vk
-from tests.e2e.enrolled import contents
+from tests.helpers.gallery_contents import contents
 from verifykit.image import load_image
 
 Damage = Callable[[bytes, Path], object]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.e2e.documents import (
+from tests.helpers.documents import (
     CHECKOUT,
     DOCS,
     EXTRAS,

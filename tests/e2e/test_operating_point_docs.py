@@ -15,13 +15,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from tests.e2e.readme import BLOCK, NAMES, NUMBER, _alike, _commands
-from tests.e2e.test_docs import DOCS, pictures
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import BLOCK, NAMES, NUMBER, same_output, shown_commands
 from verifykit.calibration import Calibration
 from verifykit.evaluation import results
 from verifykit.spec import Cohort, Evidence, OperatingPoint
-
-__all__ = ["pictures"]
 
 HOW_TO = DOCS / "how-to" / "choose-an-operating-point.md"
 EXPLANATION = DOCS / "explanation" / "what-a-threshold-means.md"
@@ -41,7 +39,7 @@ OUTPUT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILIN
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_choosing_a_point_runs(portraits: Mapping[str, Path]) -> None:
     _staff(Path("staff"), portraits)
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -51,14 +49,14 @@ def test_the_page_on_choosing_a_point_runs(portraits: Mapping[str, Path]) -> Non
         if language == "python":
             exec(compile(code, str(HOW_TO), "exec"), namespace)
             continue
-        for command, shown in _commands(code):
+        for command, shown in shown_commands(code):
             if not command.startswith("pip "):
                 ran += 1
                 _run(command, [line for line in shown if line.strip() not in ("", "...")])
     assert ran > 20
 
 
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
     for name, portrait in NAMES.items():
         Path(name).write_bytes(Path(portrait).read_bytes())
@@ -71,7 +69,7 @@ def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixtu
         printed = capsys.readouterr().out
         assert len(printed.splitlines()) == len(shown.splitlines()), printed
         for line, expected in zip(printed.splitlines(), shown.splitlines(), strict=True):
-            assert _alike(line, expected), f"{expected!r} is shown, printed was {line!r}"
+            assert same_output(line, expected), f"{expected!r} is shown, printed was {line!r}"
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.batch import identify_batch
 from verifykit.decision import DecisionOptions, DecisionRule
 from verifykit.spec import OperatingPoint
@@ -26,7 +26,7 @@ POINTS = (
 SPEC = plain_spec(
     operating_points=POINTS, default_fmr=5e-2, default_attack="skilled_forgery", fusion="mean"
 )
-REDS = [picture(255, 10 * number, 0) for number in range(12)]
+REDS = [solid_image(255, 10 * number, 0) for number in range(12)]
 
 
 def verifier(**options: Any) -> vk.Verifier:
@@ -40,7 +40,7 @@ def verifier(**options: Any) -> vk.Verifier:
     ("count", "threshold"), [(1, 0.95), (2, 0.95), (3, 0.90), (4, 0.90), (5, 0.85), (12, 0.85)]
 )
 def test_verify_decides_by_the_number_of_references(count: int, threshold: float) -> None:
-    decision = verifier().verify(f"{count}", picture(200, 50, 50))
+    decision = verifier().verify(f"{count}", solid_image(200, 50, 50))
     assert decision.threshold == threshold
     assert (decision.fmr, decision.attack) == (5e-2, "skilled_forgery")
     assert decision.reference_count == count
@@ -49,7 +49,7 @@ def test_verify_decides_by_the_number_of_references(count: int, threshold: float
 
 
 def test_a_rate_that_many_references_do_not_reach_is_decided_by_fewer() -> None:
-    decision = verifier().verify("5", picture(200, 50, 50), fmr=1e-2)
+    decision = verifier().verify("5", solid_image(200, 50, 50), fmr=1e-2)
     assert (decision.threshold, decision.fmr, decision.reference_count) == (0.98, 1e-2, 5)
 
 
@@ -57,19 +57,19 @@ def test_more_images_move_the_threshold() -> None:
     made = vk.Verifier(encoder(SPEC))
     for number, wanted in enumerate((0.95, 0.95, 0.90, 0.90, 0.85), start=1):
         made.enroll("a", REDS[number - 1])
-        assert made.verify("a", picture(255, 0, 0)).threshold == wanted
+        assert made.verify("a", solid_image(255, 0, 0)).threshold == wanted
 
 
 def test_compare_and_identify_decide_as_for_one_reference() -> None:
     made = verifier()
-    decision = made.compare(picture(255, 0, 0), picture(255, 9, 0))
+    decision = made.compare(solid_image(255, 0, 0), solid_image(255, 9, 0))
     assert (decision.threshold, decision.reference_count) == (0.95, 1)
-    found = made.identify(picture(255, 40, 0), limit=9)
+    found = made.identify(solid_image(255, 40, 0), limit=9)
     assert len(found) == 6
     assert {(c.threshold, c.fmr, c.attack) for c in found} == {(0.95, 5e-2, "skilled_forgery")}
     assert found[0].to_dict()["attack"] == "skilled_forgery"
     # Whom verify accepts by the threshold of many references, identify may not name.
-    probe = picture(255, 180, 0)
+    probe = solid_image(255, 180, 0)
     assert 0.85 < made.verify("12", probe).score < 0.95
     assert made.verify("12", probe)
     assert made.identify(probe) == []
@@ -97,7 +97,7 @@ def test_a_call_overrides_the_verifier(
     fmr: float | None,
     attack: str | None,
 ) -> None:
-    decision = verifier(**usual).verify("3", picture(255, 0, 0), **call)
+    decision = verifier(**usual).verify("3", solid_image(255, 0, 0), **call)
     assert (decision.threshold, decision.fmr, decision.attack) == (threshold, fmr, attack)
 
 
@@ -119,10 +119,10 @@ def test_what_means_nothing_is_refused_by_every_verb(
     with pytest.raises(error, match=told):
         vk.Verifier(encoder(SPEC), **options)
     for verb in (
-        lambda: made.verify("3", picture(1, 2, 3), **options),
-        lambda: made.compare(picture(1, 2, 3), picture(1, 2, 3), **options),
-        lambda: made.identify(picture(1, 2, 3), **options),
-        lambda: made.enroll("d", picture(1, 2, 3), **options),
+        lambda: made.verify("3", solid_image(1, 2, 3), **options),
+        lambda: made.compare(solid_image(1, 2, 3), solid_image(1, 2, 3), **options),
+        lambda: made.identify(solid_image(1, 2, 3), **options),
+        lambda: made.enroll("d", solid_image(1, 2, 3), **options),
         lambda: identify_batch(made, ".", "never", **options),
     ):
         with pytest.raises(error, match=told):
@@ -132,7 +132,7 @@ def test_what_means_nothing_is_refused_by_every_verb(
 def test_likeness_at_enrolment_is_that_of_single_pairs() -> None:
     made = vk.Verifier(encoder(SPEC))
     made.enroll("a", REDS[:5])
-    odd = picture(255, 180, 0)  # like the five enough to be verified, not like each of them
+    odd = solid_image(255, 180, 0)  # like the five enough to be verified, not like each of them
     assert made.verify("a", odd)
     (warning,) = made.enroll("a", odd).warnings
     assert "threshold 0.950" in warning
@@ -144,7 +144,9 @@ def test_likeness_at_enrolment_is_that_of_single_pairs() -> None:
 def test_a_model_that_is_calibrated_for_several_references_only() -> None:
     several = tuple(point for point in POINTS if point.reference_count > 1)
     made = vk.Verifier(encoder(plain_spec(operating_points=several)), fmr=1e-3)
-    assert made.enroll("a", [REDS[0], picture(0, 0, 255)]).warnings == ()  # nothing to judge it by
+    assert (
+        made.enroll("a", [REDS[0], solid_image(0, 0, 255)]).warnings == ()
+    )  # nothing to judge it by
     with pytest.raises(vk.CalibrationError, match="with 3 references and more, not with 2"):
         made.verify("a", REDS[0])
     with pytest.raises(vk.CalibrationError, match="not with 1"):

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.models import calibration_digest
 from verifykit.spec import Evidence, OperatingPoint
 
-RED = picture(255, 0, 0)
+RED = solid_image(255, 0, 0)
 SPEC = plain_spec(fusion="mean")
 MINE = vk.Calibration(
     model="test-plain",

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image as PilImage
 from PIL import ImageFile
 
-from tests.unit.encoding import encoded
+from tests.helpers.encoded_images import encoded
 from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit.types import Image

@@ -21,8 +21,8 @@ import pytest
 from PIL import Image as PilImage
 from PIL import ImageFile
 
-from tests.privileges import without_privileges
-from tests.unit.encoding import encoded
+from tests.helpers.encoded_images import encoded
+from tests.helpers.privileges import without_privileges
 from verifykit.errors import ImageError, InputError
 from verifykit.image import image_name, load_image
 from verifykit.types import Image

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.errors import ModelContractError
 from verifykit.scoring import Normal, cohort_statistics, normalise
 from verifykit.spec import Cohort, ModelSpec, OperatingPoint
@@ -90,12 +90,12 @@ def normalised(verifier: vk.Verifier, rows: np.ndarray, probe: Any) -> tuple[flo
 
 def test_a_decision_keeps_its_cosine_and_has_a_threshold_of_its_own() -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    images = [picture(200, 30, 0), picture(180, 60, 20)]
+    images = [solid_image(200, 30, 0), solid_image(180, 60, 20)]
     verifier.enroll("a", images)
     rows = np.stack([verifier.extract(image).embedding for image in images])
     thresholds = set()
     for green in range(0, 256, 15):
-        shade = picture(200, green, 40)
+        shade = solid_image(200, green, 40)
         score, placed = normalised(verifier, rows, shade)
         for decision, at in (
             (verifier.verify("a", shade), 2.0),
@@ -112,7 +112,7 @@ def test_a_decision_keeps_its_cosine_and_has_a_threshold_of_its_own() -> None:
 
 def test_review_moves_with_the_pair() -> None:
     verifier = vk.Verifier(encoder(SPEC), policy=vk.Policy(1e-3, 1e-1))
-    decision = verifier.compare(picture(255, 0, 0), picture(0, 255, 0))
+    decision = verifier.compare(solid_image(255, 0, 0), solid_image(0, 255, 0))
     assert decision.outcome == "refuse"
     assert decision.review_threshold is not None
     assert decision.review_threshold < decision.threshold
@@ -120,13 +120,13 @@ def test_review_moves_with_the_pair() -> None:
 
 def test_compare_does_not_depend_on_the_order() -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    one, other = picture(200, 30, 0), picture(90, 60, 200)
+    one, other = solid_image(200, 30, 0), solid_image(90, 60, 200)
     assert verifier.compare(one, other) == verifier.compare(other, one)
 
 
 def test_a_bare_threshold_stays_a_cosine() -> None:
     decision = vk.Verifier(encoder(SPEC), threshold=0.5).compare(
-        picture(255, 0, 0), picture(9, 9, 9)
+        solid_image(255, 0, 0), solid_image(9, 9, 9)
     )
     assert decision.threshold == 0.5
 
@@ -134,10 +134,10 @@ def test_a_bare_threshold_stays_a_cosine() -> None:
 @pytest.mark.parametrize("options", [{}, {"fmr": 1e-2}, {"fpir": 1e-2}])
 def test_a_search_with_normalised_scores_is_refused(options: dict[str, float]) -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    assert verifier.enroll("a", picture(255, 0, 0)).warnings == ()
+    assert verifier.enroll("a", solid_image(255, 0, 0)).warnings == ()
     with pytest.raises(vk.CalibrationError, match="normalises scores by a cohort"):
-        verifier.identify(picture(255, 0, 0), **options)
-    assert verifier.identify(picture(255, 0, 0), threshold=0.5)
+        verifier.identify(solid_image(255, 0, 0), **options)
+    assert verifier.identify(solid_image(255, 0, 0), threshold=0.5)
 
 
 def test_a_specification_carries_its_cohort() -> None:

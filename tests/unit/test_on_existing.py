@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
+from tests.helpers.fake_encoder import encoder, solid_image
 
 
 def test_an_enrolled_subject_is_refused_and_keeps_what_it_has() -> None:
     verifier = vk.Verifier(encoder())
-    verifier.enroll("a", picture(255, 0, 0), {"team": "red"}, on_existing="error")
+    verifier.enroll("a", solid_image(255, 0, 0), {"team": "red"}, on_existing="error")
     with pytest.raises(vk.SubjectExistsError, match="'a' is already enrolled"):
-        verifier.enroll("a", picture(0, 255, 0), {"team": "green"}, on_existing="error")
+        verifier.enroll("a", solid_image(0, 255, 0), {"team": "green"}, on_existing="error")
     stored = verifier.gallery.get("a")
     assert (len(stored.templates), stored.metadata) == (1, {"team": "red"})
-    assert verifier.enroll("a", picture(0, 255, 0), on_existing="append").template_count == 2
+    assert verifier.enroll("a", solid_image(0, 255, 0), on_existing="append").template_count == 2
 
 
 def test_other_words_are_refused() -> None:
     with pytest.raises(vk.InputError, match="on_existing is one of"):
-        vk.Verifier(encoder()).enroll("a", picture(1, 2, 3), on_existing="skip")  # type: ignore[arg-type]
+        vk.Verifier(encoder()).enroll("a", solid_image(1, 2, 3), on_existing="skip")  # type: ignore[arg-type]
 
 
 def test_a_gallery_that_cannot_look_and_store_in_one_step_says_so() -> None:
@@ -40,13 +40,13 @@ def test_a_gallery_that_cannot_look_and_store_in_one_step_says_so() -> None:
 
     verifier = vk.Verifier(encoder(), Bare())
     with pytest.raises(vk.InputError, match="Bare cannot look and store"):
-        verifier.enroll("a", picture(1, 2, 3), on_existing="error")
-    assert verifier.enroll("a", picture(1, 2, 3)).template_count == 1
+        verifier.enroll("a", solid_image(1, 2, 3), on_existing="error")
+    assert verifier.enroll("a", solid_image(1, 2, 3)).template_count == 1
 
 
 def _enrol(path: Path) -> str:
     try:
-        vk.Verifier(encoder(), path).enroll("a", picture(255, 0, 0), on_existing="error")
+        vk.Verifier(encoder(), path).enroll("a", solid_image(255, 0, 0), on_existing="error")
     except vk.SubjectExistsError:
         return "exists"
     return "enrolled"
@@ -55,7 +55,7 @@ def _enrol(path: Path) -> str:
 @pytest.mark.parametrize("kind", ["threads", "processes"])
 def test_of_several_at_once_one_enrols(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "gallery.db"
-    vk.Verifier(encoder(), path).enroll("somebody", picture(1, 2, 3))
+    vk.Verifier(encoder(), path).enroll("somebody", solid_image(1, 2, 3))
     if kind == "threads":
         with ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(_enrol, [path] * 8))

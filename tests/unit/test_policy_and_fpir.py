@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.spec import Evidence, OperatingPoint
 
 POINTS = (
@@ -24,7 +24,7 @@ SPEC = plain_spec(
     fusion="mean",
     evidence=(Evidence("random_forgery", 1, 10.0, -9.0, 0.3, 1000, 10**7),),
 )
-RED = picture(255, 0, 0)
+RED = solid_image(255, 0, 0)
 POLICY = vk.Policy(accept_fmr=1e-4, review_fmr=1e-2)
 
 
@@ -37,7 +37,7 @@ def verifier(**options: Any) -> vk.Verifier:
 def probes() -> list[tuple[float, Any]]:
     """Pictures of a falling likeness to red, with their scores."""
     made = verifier()
-    shades = [picture(255, green, 0) for green in range(0, 256, 5)]
+    shades = [solid_image(255, green, 0) for green in range(0, 256, 5)]
     return [(made.verify("red", shade).score, shade) for shade in shades]
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.specs import (
+from tests.helpers.model_specs import (
     DETECTOR,
     FACE_CROP,
     FACE_INPUT,

@@ -11,10 +11,12 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -33,6 +35,7 @@ from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier, open_encoder
 
 _KEY_VARIABLE = "VERIFYKIT_GALLERY_KEY"
+_DURATION_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="Path of an image.")]
@@ -231,6 +234,20 @@ def parse_metadata(pairs: list[str]) -> dict[str, str] | None:
         if not pair.partition("=")[0] or "=" not in pair:
             raise InputError(f"--metadata takes KEY=VALUE, got {pair!r}")
     return dict(pair.split("=", 1) for pair in pairs) or None
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration of a whole number, 1 to 99999, and its unit: ``m``, ``h`` or ``d``.
+
+    Raises:
+        InputError: The text is something else.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text, re.ASCII)
+    if match is None:
+        raise InputError(
+            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {text!r}"
+        )
+    return int(match[1]) * _DURATION_UNITS[match[2]]
 
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import typer.testing
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from tests.e2e.cli.answers import Invoke
-from tests.e2e.cli.signers import write_signers
+from tests.helpers.command_results import Invoke
+from tests.helpers.drawn_signatures import write_signers
 from verifykit.cli.app import app
 from verifykit.encoder import Encoder
 from verifykit.modelfile import ModelFile

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.e2e.cli.answers import Invoke, body
-from tests.e2e.cli.signers import genuine
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.drawn_signatures import genuine
 from verifykit.models import load
 from verifykit.spec import OperatingPoint
 

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import verifykit as vk
-from tests.e2e.cli.answers import Invoke, body
+from tests.helpers.command_results import Invoke, body
 from verifykit.cli.app import app
 from verifykit.verifier import Verifier
 

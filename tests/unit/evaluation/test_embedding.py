@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding

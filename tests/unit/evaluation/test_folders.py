@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import let_everybody_in, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
 from verifykit.evaluation.pairs import EvaluationImage, read_data

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
+from tests.helpers.fake_encoder import encoder
+from tests.helpers.fake_encoder import solid_image as picture
 from verifykit.gallery import PortableGallery, open_gallery
 from verifykit.server.late_gallery import LateGallery
 

@@ -10,9 +10,14 @@ import typer
 from verifykit.audit import AuditLog
 from verifykit.cli._run import emit, outcome
 from verifykit.cli.gallery.show import audit_log_of
-from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, gallery_key
+from verifykit.cli.options import (
+    DebugOption,
+    JsonOption,
+    KeyFileOption,
+    gallery_key,
+    parse_duration,
+)
 from verifykit.cli.render import counted
-from verifykit.durations import parse_duration
 from verifykit.gallery import open_existing, shown_location
 from verifykit.privacy import ExpiryReport, expire, with_times
 

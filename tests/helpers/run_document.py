@@ -1,6 +1,6 @@
-"""Run a document's examples as a reader would, in a folder of pictures.
+"""Run the examples of a document as a reader would, in a folder of images.
 
-    python readme.py README.md
+    python run_document.py README.md
 
 Only the standard library and an installed verifykit are needed, so that it runs in a clean
 environment. Every ``python`` block is executed, in order and in one namespace. Of every ``console``
@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+Run = Callable[[str], tuple[int, str, str]]
 
 # The names that the documents use for the portraits.
 NAMES = {
@@ -55,7 +57,7 @@ def run_in_a_shell(command: str) -> tuple[int, str, str]:
 def run_document(
     document: Path,
     programs: Sequence[str] = ("verifykit",),
-    run: Callable[[str], tuple[int, str, str]] = run_in_a_shell,
+    run: Run = run_in_a_shell,
 ) -> dict[str, int]:
     """Run every example of a document in the current folder.
 
@@ -82,7 +84,7 @@ def run_document(
             exec(compile("\n" * line + code, str(document), "exec"), namespace)
             counts["python"] += 1
             continue
-        for command, shown in _commands(code):
+        for command, shown in shown_commands(code):
             if command.split()[0] in programs:
                 _require_shown(command, shown, *run(command))
                 counts["console"] += 1
@@ -91,7 +93,7 @@ def run_document(
     return counts
 
 
-def _commands(code: str) -> Iterator[tuple[str, list[str]]]:
+def shown_commands(code: str) -> Iterator[tuple[str, list[str]]]:
     command, shown = "", []
     for line in code.splitlines():
         if line.startswith("$ "):
@@ -115,7 +117,7 @@ def _require_shown(command: str, shown: list[str], status: int, out: str, err: s
             skipping = True
             continue
         for line in printed:
-            if _alike(line, expected):
+            if same_output(line, expected):
                 break
             if not skipping:
                 raise AssertionError(f"the document shows {expected!r}, printed was:\n{said}")
@@ -124,7 +126,7 @@ def _require_shown(command: str, shown: list[str], status: int, out: str, err: s
         skipping = False
 
 
-def _alike(line: str, expected: str) -> bool:
+def same_output(line: str, expected: str) -> bool:
     if NUMBER.sub("#", line).split() != NUMBER.sub("#", expected).split():
         return False
     pairs = zip(NUMBER.findall(line), NUMBER.findall(expected), strict=True)

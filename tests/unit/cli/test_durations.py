@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from verifykit.durations import parse_duration
+from verifykit.cli.options import parse_duration
 from verifykit.errors import InputError
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.unit.specs import FACE_CROP
+from tests.helpers.model_specs import FACE_CROP
 from verifykit.errors import ImageError
 from verifykit.image import load_image
 from verifykit.modalities import crop, golden_image

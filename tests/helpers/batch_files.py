@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as Picture
 
 import verifykit as vk
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit import modelfile
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor

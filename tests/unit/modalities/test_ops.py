@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.specs import FACE_INPUT
+from tests.helpers.model_specs import FACE_INPUT
 from verifykit.errors import ImageError
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modalities.ops import similarity_transform, warp
