@@ -61,7 +61,7 @@ def test_it_takes_the_place_of_the_models_own_points(tmp_path: Path) -> None:
         assert (
             "staff: 40 images of 10 subjects, 2 more" in verifier.spec.provenance.calibration_data
         )
-        with pytest.raises(vk.CalibrationError, match=r"FMR 0\.0001 takes at least 30000"):
+        with pytest.raises(vk.CalibrationError, match=r"FMR 0\.0001 requires at least 30000"):
             verifier.compare(RED, RED, fmr=1e-4)
     assert calibration_digest(MINE.apply(SPEC)) != calibration_digest(SPEC)
 
@@ -116,5 +116,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_point_with_too_few_comparisons_is_refused() -> None:
     body = json.loads(MINE.to_json())
     body["operating_points"][0]["fmr"] = 1e-3
-    with pytest.raises(vk.CalibrationError, match="needs 3000"):
+    with pytest.raises(vk.CalibrationError, match="requires 3000"):
         vk.Calibration.from_json(json.dumps(body))

@@ -74,6 +74,6 @@ def test_not_in_a_gallery_in_clear(tmp_path: Path, kind: str) -> None:
 
 
 def _png() -> bytes:
-    from verifykit.enrollment import kept_crop
+    from verifykit.enrollment import enrollment_crop
 
-    return kept_crop(solid_image(1, 2, 3), None)
+    return enrollment_crop(solid_image(1, 2, 3), None)

@@ -56,7 +56,7 @@ def test_a_cohort_of_equal_rows_divides_by_nothing() -> None:
 
 @pytest.mark.parametrize("nearest", [1, 4])
 def test_a_cohort_needs_two_rows_at_least(nearest: int) -> None:
-    with pytest.raises(ModelContractError, match="nearest is 2 to"):
+    with pytest.raises(ModelContractError, match="nearest must be 2 to"):
         Cohort.of(units(3, 4), nearest)
 
 

@@ -39,7 +39,7 @@ def test_a_gallery_that_cannot_look_and_store_in_one_step_says_so() -> None:
             return len(inner)
 
     verifier = vk.Verifier(encoder(), Bare())
-    with pytest.raises(vk.InputError, match="Bare cannot look and store"):
+    with pytest.raises(vk.InputError, match="Bare cannot check and store"):
         verifier.enroll("a", solid_image(1, 2, 3), on_existing="error")
     assert verifier.enroll("a", solid_image(1, 2, 3)).template_count == 1
 

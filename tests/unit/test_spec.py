@@ -160,7 +160,7 @@ def test_the_point_accepts_no_more_than_was_asked_for(asked: float | None, given
 
 def test_calibration_errors_say_how_many_comparisons_it_takes() -> None:
     with pytest.raises(
-        CalibrationError, match=r"down to FMR 1e-06.*FMR 1e-07 takes at least 3000000"
+        CalibrationError, match=r"down to FMR 1e-06.*FMR 1e-07 requires at least 3000000"
     ):
         face_spec().operating_point(1e-7)
     with pytest.raises(CalibrationError, match="not calibrated for attack 'skilled_forgery'"):

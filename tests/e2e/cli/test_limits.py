@@ -175,7 +175,7 @@ def test_no_verb_takes_another_models_calibration(calibrated: Invoke) -> None:
         ),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--fmr", ".1"], "give one of them"),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--threshold", ".1"], "give one of them"),
-        (["--accept-fmr", "1e-6", "--review-fmr", ".1"], "takes at least 3000000 of them"),
+        (["--accept-fmr", "1e-6", "--review-fmr", ".1"], "requires at least 3000000 of them"),
     ],
 )
 @pytest.mark.parametrize("verb", ["compare", "verify"])
