@@ -119,7 +119,10 @@ def test_a_rate_for_the_whole_gallery(calibrated: Invoke) -> None:
     assert body(calibrated(*search, "--fpir", "0.03", "--json", status=1))["threshold"] == 0.99
     said = calibrated(*search, "--fpir", "0.05", status=0).stdout
     assert said.startswith("1. w0  score ")
-    assert "FPIR       0.0396 (1 in 25 searches for a stranger would find somebody among 2" in said
+    assert (
+        "FPIR       0.0396 (1 in 25 searches for an unknown person would find a subject among 2"
+        in said
+    )
     batch = ["identify-batch", "people/w0", "-g", "g.db", "-o", "out.jsonl", *MINE]
     calibrated(*batch, "--fpir", "0.05", status=0)
     lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]

@@ -157,7 +157,7 @@ def test_a_name_that_the_terminal_cannot_show(
     if as_json:
         assert json.loads(result.stdout)["subject_id"] == "Łu🙂"
     else:
-        assert result.stdout.startswith(r"enrolled \u0141u\U0001f642: 1 of 1 image taken")
+        assert result.stdout.startswith(r"enrolled \u0141u\U0001f642: 1 of 1 image accepted")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")

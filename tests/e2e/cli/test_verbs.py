@@ -128,7 +128,7 @@ def test_an_unexpected_error_has_no_traceback(
 def test_enroll_reports_image_by_image(invoke: Invoke) -> None:
     Path("text.jpg").write_text("not a picture")
     result = invoke("enroll", "ada", "person_a_1.jpg", "text.jpg", "-g", "g.db", status=0)
-    assert result.stdout.startswith("enrolled ada: 1 of 2 images taken, 1 template now\n")
+    assert result.stdout.startswith("enrolled ada: 1 of 2 images accepted, 1 template now\n")
     assert "refused  text.jpg (unreadable): " in result.stdout
     told = body(invoke("enroll", "ada", "impostor_1.jpg", "-g", "g.db", "--json", status=0))
     assert (told["accepted"], told["template_count"]) == (["impostor_1.jpg"], 2)
@@ -151,7 +151,7 @@ def test_verify_and_identify(invoke: Invoke, gallery: str) -> None:
     found = invoke("identify", "person_b_2.jpg", "-g", gallery, status=0).stdout
     assert found.startswith("1. bea  score 0.")
     nobody = invoke("identify", "biden.jpg", "-g", gallery, status=1).stdout
-    assert nobody.startswith("no match: nobody in the gallery reaches the threshold\n")
+    assert nobody.startswith("no match: no subject in the gallery reaches the threshold\n")
     everybody = ["--threshold", "-1", "--limit", "1", "--json"]
     told = body(invoke("identify", "person_b_2.jpg", "-g", gallery, *everybody, status=0))
     assert [c["subject_id"] for c in told["faces"][0]["candidates"]] == ["bea"]
