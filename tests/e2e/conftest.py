@@ -43,7 +43,7 @@ def portrait_folder(
 
 @pytest.fixture
 def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
-    """Run a document's command here, for it is a fifth of the time; the README's are run as processes."""
+    """Run a command in this process, in a fifth of the time; those of the README are run as processes."""
     mains = {"verifykit": "verifykit.cli", "verifykit-export": "verifykit_export.cli"}
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")

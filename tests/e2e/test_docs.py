@@ -1,4 +1,4 @@
-"""The documents: examples run as they stand there, and the reference pages are in step with the code."""
+"""The documents: examples are run, and reference pages agree with the code."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_the_tutorial_runs_on_drawn_people(
     text = TUTORIAL.read_text(encoding="utf-8")
     config = re.search(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert config
-    # As it stands there, but for the length: what is looked at is that all of it works.
+    # As documented, but with fewer epochs.
     short = config[1].replace("epochs = 60", "epochs = 2").replace("epochs = 10 ", "epochs = 1 ")
     assert short.count("epochs = 2") == short.count("epochs = 1 ") == 1
     Path("my.toml").write_text(short, encoding="utf-8")
@@ -142,7 +142,7 @@ def test_every_error_and_reason_is_documented() -> None:
     reasons = face_reasons(worst, QualityLimits())
     assert len(reasons) >= 6
     listed = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
-    # Some pictures have every reason: a reason of two modalities is listed for each.
+    # These images have every reason; a reason of two modalities is listed for each.
     unlikely = {"ink_share": 1.0, "side_px": 1.0, "cut_share": 1.0}
     marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
     of_signatures = signature_reasons(marks, SignatureLimits())
@@ -176,7 +176,7 @@ def _draw_people(folder: Path) -> None:
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, command: str, data: Path) -> int:
-    """In this process: torch is imported once."""
+    """Run in this process: torch is imported once."""
     import verifykit.cli
     import verifykit_export.cli
     import verifykit_training.cli
@@ -194,7 +194,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, command: str, data: Path) -> int:
 
 
 def _require_same_lines(shown: list[str], printed: str) -> None:
-    """Word for word but for the numbers, and for the progress bar."""
+    """Compare words, not numbers or the progress bar."""
     lines = {_plain(line) for line in printed.splitlines()}
     wanted = [line for line in shown if line.strip() and "━" not in line]
     assert wanted

@@ -1,4 +1,4 @@
-"""The pages on one verb or one extra each: they run as they stand there."""
+"""The examples of the pages on one command or one extra are run."""
 
 from __future__ import annotations
 

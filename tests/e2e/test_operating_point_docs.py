@@ -1,4 +1,4 @@
-"""The pages on thresholds: every command and block runs, on portraits in place of the pictures shown."""
+"""The pages on thresholds: every command and block is run, on portraits instead of the images shown."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EXPLANATION = DOCS / "explanation" / "what-a-threshold-means.md"
 REFERENCE = DOCS / "reference" / "evaluation-data.md"
 SIDE_PX = 260
 VIEWS = 11
-# Who stands for whom: the folders that the page names, and the portraits that fill them.
+# The folders that the page names, and the portraits in them.
 STAFF = {
     "0022": ["person_b_1", "person_b_2"],
     "0041": ["person_a_1", "person_a_2"],
@@ -89,7 +89,7 @@ def test_every_key_of_a_report_and_of_a_calibration_is_documented(record: type) 
 
 
 def _run(command: str, shown: list[str]) -> None:
-    """Word for word but for the numbers; an error where the page shows one."""
+    """Compare words, not numbers; an error where the page shows one."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
     run = subprocess.run(
@@ -108,7 +108,7 @@ def _plain(line: str) -> str:
 
 
 def _staff(folder: Path, portraits: Mapping[str, Path]) -> None:
-    """People with many views of few portraits, and pictures that are refused for each reason shown."""
+    """Write people with many views of few portraits, and an image for each reason shown."""
 
     def portrait(name: str) -> Image.Image:
         image = Image.open(portraits[name]).convert("RGB")

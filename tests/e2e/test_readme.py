@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there."""
+"""The examples of the README are run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_python_blocks_share_a_namespace_and_fail_by_their_line(image_folder: Pa
     document.write_text("```python\nx = 2\n```\ntext\n```python\nassert x == 2\n1 / 0\n```\n")
     with pytest.raises(ZeroDivisionError) as caught:
         run_document(document)
-    assert caught.traceback[-1].lineno == 6  # counted from nought
+    assert caught.traceback[-1].lineno == 6  # counted from zero
 
 
 @pytest.mark.parametrize(
@@ -71,8 +71,8 @@ def test_what_a_command_prints_is_what_the_document_shows(
             run_document(document)
 
 
-def test_a_command_that_nobody_checks_is_an_error(image_folder: Path) -> None:
+def test_an_unchecked_command_is_an_error(image_folder: Path) -> None:
     document = image_folder / "doc.md"
     document.write_text("```console\n$ frobnicate\n```\n")
-    with pytest.raises(AssertionError, match="nobody checks: frobnicate"):
+    with pytest.raises(AssertionError, match="not checked: frobnicate"):
         run_document(document)

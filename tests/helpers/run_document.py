@@ -45,7 +45,7 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
 def run_in_a_shell(command: str) -> tuple[int, str, str]:
-    """Run a command as a reader does, beside this Python: its exit status and what it printed."""
+    """Run a command with this Python's programs; return its exit status and output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
     run = subprocess.run(
@@ -89,7 +89,9 @@ def run_document(
                 _require_shown(command, shown, *run(command))
                 counts["console"] += 1
             elif not command.startswith((*ELSEWHERE, *TRAINING)):
-                raise AssertionError(f"{document.name} shows a command nobody checks: {command}")
+                raise AssertionError(
+                    f"{document.name} shows a command that is not checked: {command}"
+                )
     return counts
 
 
@@ -107,9 +109,9 @@ def shown_commands(code: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _require_shown(command: str, shown: list[str], status: int, out: str, err: str) -> None:
-    said = f"$ {command}\n{out}{err}"
+    output = f"$ {command}\n{out}{err}"
     if status not in (0, 1) or "Traceback" in err:
-        raise AssertionError(f"exit status {status}:\n{said}")
+        raise AssertionError(f"exit status {status}:\n{output}")
     printed = iter([line for line in out.splitlines() if line.strip()])
     skipping = False
     for expected in (line for line in shown if line.strip()):
@@ -120,9 +122,9 @@ def _require_shown(command: str, shown: list[str], status: int, out: str, err: s
             if same_output(line, expected):
                 break
             if not skipping:
-                raise AssertionError(f"the document shows {expected!r}, printed was:\n{said}")
+                raise AssertionError(f"the document shows {expected!r}, printed was:\n{output}")
         else:
-            raise AssertionError(f"the document shows {expected!r}, printed was:\n{said}")
+            raise AssertionError(f"the document shows {expected!r}, printed was:\n{output}")
         skipping = False
 
 

@@ -1,4 +1,4 @@
-"""A second face model: the registered one, which looks at each crop's mirror image too."""
+"""A second face model: the registered one with the crop's mirror image added."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["write_second_model"]
 
 
 def write_second_model(face_model: Path, path: Path) -> Path:
-    """Write the model file ``path``: of another digest than the face model, and with other embeddings."""
+    """Write a model file of another digest than the face model, with other embeddings."""
     file = modelfile.read(face_model)
     golden = golden_image(file.spec.input.height_px, file.spec.input.width_px)
     opened = Encoder.open(file, providers="auto", threads=2)

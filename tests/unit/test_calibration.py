@@ -1,4 +1,4 @@
-"""A calibration as a file: bound to its model, whole, and in place of the model's own points."""
+"""Calibration files: bound to a model, and replacing its operating points."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_json_gives_the_same_calibration_and_the_same_text(tmp_path: Path) -> No
     assert again.to_json() == MINE.to_json()
 
 
-def test_it_takes_the_place_of_the_models_own_points(tmp_path: Path) -> None:
+def test_a_calibration_replaces_the_points_of_the_model(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(MINE.to_json(), encoding="utf-8")
     for given in (MINE, path, str(path)):
@@ -97,7 +97,7 @@ def _changed(**changes: Any) -> str:
         (_changed(evidence=None), "evidence"),
     ],
 )
-def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, named: str) -> None:
+def test_a_file_that_is_not_a_calibration_is_refused(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(vk.CalibrationError, match=named) as error:
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, named: str) ->
     assert "broken.json" in str(error.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(vk.CalibrationError, match="No such file"):
         vk.Calibration.read(tmp_path / "none.json")
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff")

@@ -1,4 +1,4 @@
-"""Keeping crops: off unless asked for, only where it is encrypted, and one for each template."""
+"""keep_crops: off by default, in encrypted galleries only, one crop for each template."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def opened(path: Path) -> SqliteGallery:
     return SqliteGallery.open_existing(path, key=KEY)
 
 
-def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
+def test_no_crops_are_kept_by_default(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     vk.Verifier(encoder(), path, key=KEY).enroll("a", solid_image(1, 2, 3))
     with opened(path) as gallery:
@@ -28,7 +28,7 @@ def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("on_existing", ["append", "error"])
-def test_a_crop_is_kept_for_each_image_that_is_taken(tmp_path: Path, on_existing: str) -> None:
+def test_a_crop_is_kept_for_each_accepted_image(tmp_path: Path, on_existing: str) -> None:
     path = tmp_path / "g.db"
     verifier = vk.Verifier(encoder(), path, key=KEY, keep_crops=True)
     images = [solid_image(1, 2, 3), b"no image", solid_image(4, 5, 6)]
@@ -55,7 +55,7 @@ def test_a_file_object_is_read_once(tmp_path: Path) -> None:
         assert len(gallery.crops("a")) == 1
 
 
-def test_removing_erases_them_too(tmp_path: Path) -> None:
+def test_remove_erases_crops(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     verifier = vk.Verifier(encoder(), path, key=KEY, keep_crops=True)
     verifier.enroll("a", solid_image(1, 2, 3))
@@ -67,7 +67,7 @@ def test_removing_erases_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_not_in_a_gallery_in_clear(tmp_path: Path, kind: str) -> None:
+def test_an_unencrypted_gallery_is_refused(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "g.db" if kind == "file" else None
     with pytest.raises(vk.GalleryError, match="kept in an encrypted gallery only"):
         vk.Verifier(encoder(), place, keep_crops=True)

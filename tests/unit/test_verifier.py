@@ -1,4 +1,4 @@
-"""The verbs on a fake of three lines: see colours.py."""
+"""The methods of Verifier on a fake encoder."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def verifier() -> vk.Verifier:
 def test_verify_is_the_cosine_against_the_threshold(verifier: vk.Verifier) -> None:
     probe = solid_image(255, 100, 0)
     decision = verifier.verify("a", probe)
-    wanted = encode([probe])[0] @ encode([solid_image(255, 0, 0)])[0]
-    assert decision.score == pytest.approx(float(wanted), abs=1e-6)
+    expected = encode([probe])[0] @ encode([solid_image(255, 0, 0)])[0]
+    assert decision.score == pytest.approx(float(expected), abs=1e-6)
     assert decision.threshold == 0.4
     assert decision.fmr == 1e-4
     assert decision.attack == "random_forgery"
@@ -39,7 +39,7 @@ def test_a_decision_is_as_true_as_its_match(verifier: vk.Verifier) -> None:
     assert not verifier.verify("a", solid_image(0, 255, 0))
 
 
-def test_verify_of_nobody(verifier: vk.Verifier) -> None:
+def test_verify_of_a_subject_that_is_not_enrolled(verifier: vk.Verifier) -> None:
     with pytest.raises(vk.SubjectNotFoundError, match="zoe"):
         verifier.verify("zoe", solid_image(1, 2, 3))
 
@@ -100,7 +100,7 @@ def test_extract_gives_a_read_only_unit_embedding(verifier: vk.Verifier) -> None
         ({"fmr": 1e-9}, vk.CalibrationError),
     ],
 )
-def test_thresholds_without_a_meaning_are_refused(
+def test_invalid_thresholds_are_refused(
     verifier: vk.Verifier, options: dict[str, Any], error: type[Exception]
 ) -> None:
     with pytest.raises(error):
@@ -116,7 +116,7 @@ def test_thresholds_without_a_meaning_are_refused(
     assert len(verifier.gallery) == 2
 
 
-def test_a_threshold_of_zero_is_not_lost() -> None:
+def test_a_threshold_of_zero_is_applied() -> None:
     verifier = vk.Verifier(encoder(), threshold=0.0)
     decision = verifier.compare(solid_image(255, 0, 0), solid_image(0, 255, 0))
     assert decision.threshold == 0.0
@@ -133,7 +133,7 @@ def test_a_call_overrides_the_verifier() -> None:
     )
 
 
-def test_an_uncalibrated_model_enrols_but_decides_only_by_a_bare_threshold() -> None:
+def test_an_uncalibrated_model_enrolls_but_decides_only_by_a_bare_threshold() -> None:
     verifier = vk.Verifier(encoder(plain_spec(operating_points=(), default_fmr=None)))
     assert verifier.enroll("a", [solid_image(255, 0, 0), solid_image(0, 255, 0)]).warnings == ()
     with pytest.raises(vk.CalibrationError, match="threshold="):
@@ -141,7 +141,7 @@ def test_an_uncalibrated_model_enrols_but_decides_only_by_a_bare_threshold() -> 
     assert verifier.verify("a", solid_image(255, 0, 0), threshold=0.5)
 
 
-def test_enrolment_reports_image_by_image(verifier: vk.Verifier, tmp_path: Path) -> None:
+def test_enrollment_reports_image_by_image(verifier: vk.Verifier, tmp_path: Path) -> None:
     text = tmp_path / "notes.jpg"
     text.write_text("not a picture")
     report = verifier.enroll("d", [solid_image(0, 0, 255), text, tmp_path / "absent.png"])
@@ -154,7 +154,7 @@ def test_enrolment_reports_image_by_image(verifier: vk.Verifier, tmp_path: Path)
     assert report.to_dict()["refused"][0]["reason"] == "unreadable"
 
 
-def test_enrolment_without_a_usable_image_stores_nothing(
+def test_enrollment_without_a_usable_image_stores_nothing(
     verifier: vk.Verifier, tmp_path: Path
 ) -> None:
     with pytest.raises(vk.ImageError):
@@ -179,7 +179,7 @@ def test_subject_ids_that_work(verifier: vk.Verifier, subject_id: str) -> None:
     assert verifier.verify(subject_id, solid_image(0, 0, 255))
 
 
-def test_enrolment_warns_of_images_that_disagree(verifier: vk.Verifier) -> None:
+def test_enrollment_warns_of_images_that_disagree(verifier: vk.Verifier) -> None:
     report = verifier.enroll(
         "d", [solid_image(0, 0, 255), solid_image(0, 10, 245), solid_image(200, 0, 0)]
     )
@@ -190,7 +190,7 @@ def test_enrolment_warns_of_images_that_disagree(verifier: vk.Verifier) -> None:
     assert any("does not look like" in warning for warning in later.warnings)
 
 
-def test_enrolment_warns_of_a_look_alike(verifier: vk.Verifier) -> None:
+def test_enrollment_warns_of_a_look_alike(verifier: vk.Verifier) -> None:
     report = verifier.enroll("d", solid_image(250, 10, 10))
     assert [warning for warning in report.warnings if "looks like 'a'" in warning]
     assert verifier.enroll("e", solid_image(0, 0, 255)).warnings == ()
@@ -236,7 +236,7 @@ def test_options_are_checked(verifier: vk.Verifier, name: str) -> None:
             verifier.identify(solid_image(1, 2, 3), limit=limit)
 
 
-def test_an_open_encoder_stays_where_it_is() -> None:
+def test_an_open_encoder_keeps_its_provider() -> None:
     opened = encoder()
     assert vk.Verifier(opened, providers="cpu").encoder is opened
     with pytest.raises(vk.InputError, match="open on 'cpu'"):
