@@ -48,11 +48,11 @@ def option_fields(
 
 
 def build_options(
-    kind: Callable[..., Options], values: Mapping[str, Any], spelled: Callable[[str], str] = str
+    kind: Callable[..., Options], values: Mapping[str, Any], option_name: Callable[[str], str] = str
 ) -> Options:
     """Return an option object from flat values; missing ones keep their default.
 
-    ``spelled`` gives the name of an option as the caller wrote it, for messages.
+    ``option_name`` gives the name of an option as the caller wrote it, for messages.
 
     Raises:
         InputError: A nested object is given in part, or the object refuses a value.
@@ -66,8 +66,8 @@ def build_options(
         names = [each.name for each in dataclasses.fields(nested)]
         given = {each: values[each] for each in names if values.get(each) is not None}
         if given and len(given) < len(names):
-            listed = " and ".join(map(spelled, names))
-            raise InputError(f"{listed} go together: give both, or {spelled('fmr')}")
+            listed = " and ".join(map(option_name, names))
+            raise InputError(f"{listed} go together: give both, or {option_name('fmr')}")
         if given:
             arguments[name] = nested(**given)
     return kind(**arguments)

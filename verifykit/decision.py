@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from verifykit.errors import CalibrationError, InputError
 from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
-from verifykit.scoring import Normal
+from verifykit.scoring import PairNormalisation
 from verifykit.spec import Attack, ModelSpec, ScoreScale
 from verifykit.types import Decision, Outcome, Template
 
@@ -164,7 +164,7 @@ class DecisionRule:
         templates: Sequence[Template],
         *,
         reference_count: int = 1,
-        normal: Normal | None = None,
+        normal: PairNormalisation | None = None,
     ) -> Decision:
         """Return the decision about a score.
 
@@ -195,7 +195,7 @@ class DecisionRule:
             detections=tuple(t.detection for t in templates if t.detection is not None),
         )
 
-    def _normalised(self, normal: Normal) -> DecisionRule:
+    def _normalised(self, normal: PairNormalisation) -> DecisionRule:
         review = self.review_threshold
         return replace(
             self,

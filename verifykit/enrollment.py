@@ -106,7 +106,7 @@ def enroll(
         raise SubjectExistsError(f"subject {subject_id!r} is already enrolled; nothing was stored")
     if options.multi_face == "all":
         raise InputError(
-            "multi_face='all' would enrol several people as one: use 'error' or 'largest'"
+            "multi_face='all' would enroll several people as one: use 'error' or 'largest'"
         )
     templates: list[Template] = []
     crops: list[bytes] = []

@@ -190,7 +190,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class Normal:
+class PairNormalisation:
     """The linear normalisation of one pair: ``slope * score + intercept``, slope above 0.
 
     A threshold for normalised scores is therefore one for the cosine of this pair.
@@ -200,7 +200,7 @@ class Normal:
     intercept: float
 
     @classmethod
-    def of(cls, probe: Statistics, reference: Statistics) -> Normal:
+    def of(cls, probe: Statistics, reference: Statistics) -> PairNormalisation:
         """Return the normalisation of a probe and a reference, one row each."""
         sides = ((float(s.mean[0]), float(s.deviation[0])) for s in (probe, reference))
         (mean_a, deviation_a), (mean_b, deviation_b) = sides

@@ -19,7 +19,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.models import load
 from verifykit.scoring import (
-    Normal,
+    PairNormalisation,
     cohort_statistics,
     paired_scores,
     reference_rows,
@@ -84,8 +84,12 @@ def decide_pair(
     return rule.decide(scores[best], None, pairs[best], normal=normal)
 
 
-def _normal(cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]) -> Normal:
-    return Normal.of(*(cohort_statistics(cohort, row[None]) for row in (probe, reference)))
+def _normal(
+    cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]
+) -> PairNormalisation:
+    return PairNormalisation.of(
+        *(cohort_statistics(cohort, row[None]) for row in (probe, reference))
+    )
 
 
 def identify_each(

@@ -13,7 +13,7 @@ import verifykit as vk
 from tests.helpers.fake_encoder import encoder, solid_image
 from tests.helpers.model_specs import plain_spec
 from verifykit.errors import ModelContractError
-from verifykit.scoring import Normal, cohort_statistics, normalise
+from verifykit.scoring import PairNormalisation, cohort_statistics, normalise
 from verifykit.spec import Cohort, ModelSpec, OperatingPoint
 
 RANDOM = np.random.default_rng(0)
@@ -41,10 +41,14 @@ def test_normalised_scores_are_those_of_the_formula() -> None:
     found = normalise(scores, cohort_statistics(chosen, left), cohort_statistics(chosen, right))
     for a, b, score, value in zip(left, right, scores, found, strict=True):
         assert value == pytest.approx(formula(cohort, 7, a, b), abs=1e-4)
-        normal = Normal.of(cohort_statistics(chosen, a[None]), cohort_statistics(chosen, b[None]))
+        normal = PairNormalisation.of(
+            cohort_statistics(chosen, a[None]), cohort_statistics(chosen, b[None])
+        )
         assert normal.apply(float(score)) == pytest.approx(float(value), abs=1e-5)
         assert normal.undo(normal.apply(float(score))) == pytest.approx(float(score), abs=1e-9)
-        other = Normal.of(cohort_statistics(chosen, b[None]), cohort_statistics(chosen, a[None]))
+        other = PairNormalisation.of(
+            cohort_statistics(chosen, b[None]), cohort_statistics(chosen, a[None])
+        )
         assert other == normal
 
 
