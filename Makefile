@@ -49,7 +49,7 @@ wheel: .venv/developer
 	$(WHEEL)/venv/bin/python -m pip install --quiet --constraint constraints.txt "$$(echo $(WHEEL)/dist/*.whl)[cpu,face]"
 	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
 	$(BIN)/python -m demo.signature_files $(WHEEL)/pictures
-	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/e2e/readme.py ../../../README.md
+	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/helpers/run_document.py ../../../README.md
 
 # The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:

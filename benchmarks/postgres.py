@@ -50,7 +50,7 @@ def server(url: str | None) -> Iterator[str]:
     if url:
         yield url
         return
-    from tests.postgres_server import PostgresServer
+    from tests.helpers.postgres_server import PostgresServer
 
     started = PostgresServer(shared_buffers="1GB", max_wal_size="4GB")
     try:

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import settings
 
 from demo.portraits import portraits as fetch_portraits
-from tests.postgres_server import PostgresServer, is_installed
+from tests.helpers.postgres_server import PostgresServer, is_installed
 
-# No test is timed, and a run can be repeated: the machine may be busy, the examples stay the same. So they
-# are half of what is usual: those that find nothing today find nothing tomorrow either.
+# No test is timed, since the machine may be busy. The examples are the same in every run, so half of the
+# default number is enough.
 settings.register_profile("verifykit", deadline=None, derandomize=True, max_examples=50)
 settings.load_profile("verifykit")
 

@@ -1,4 +1,4 @@
-"""Option objects as flat fields: what the command line and the service derive their options from."""
+"""Flatten option objects into fields, from which the options of commands are derived."""
 
 from __future__ import annotations
 
@@ -15,15 +15,7 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True)
 class OptionField:
-    """One value of an option object.
-
-    Attributes:
-        name: Keyword of the object, or of the object nested in it.
-        hint: Its type.
-        default: Its default value.
-        help: What it means, in one sentence.
-        bounds: Limits of a number: ``gt``, ``ge``, ``lt``, ``le``.
-    """
+    """One value of an option object: its keyword, type, default, a sentence of help, and bounds."""
 
     name: str
     hint: Any
@@ -35,12 +27,9 @@ class OptionField:
 def option_fields(
     kind: type, names: Iterable[str] | None = None, defaults: Mapping[str, Any] | None = None
 ) -> list[OptionField]:
-    """Return the fields of an option dataclass, those of a nested one in its place.
+    """Return the fields of an option dataclass; a nested dataclass is replaced by its fields.
 
-    Args:
-        kind: A dataclass whose fields have a default and the metadata ``help``.
-        names: Which of them, in this order; None takes all.
-        defaults: Other defaults than the dataclass has.
+    ``names`` selects and orders them, None takes all; ``defaults`` overrides defaults of the dataclass.
     """
     hints = typing.get_type_hints(kind)
     fields = {each.name: each for each in dataclasses.fields(kind)}
@@ -59,18 +48,14 @@ def option_fields(
 
 
 def build_options(
-    kind: Callable[..., Options], values: Mapping[str, Any], spelled: Callable[[str], str] = str
+    kind: Callable[..., Options], values: Mapping[str, Any], option_name: Callable[[str], str] = str
 ) -> Options:
-    """Return an option object from flat values; those that are missing keep their default.
+    """Return an option object from flat values; missing ones keep their default.
 
-    Args:
-        kind: The dataclass.
-        values: Values by the names of :func:`option_fields`.
-        spelled: How an option is written where it was given, for messages.
+    ``option_name`` gives the name of an option as the caller wrote it, for messages.
 
     Raises:
-        InputError: One of the values of a nested object without the others, or a value that the object
-            refuses.
+        InputError: A nested object is given in part, or the object refuses a value.
     """
     hints = typing.get_type_hints(kind)
     arguments = {name: values[name] for name in hints if name in values}
@@ -81,8 +66,8 @@ def build_options(
         names = [each.name for each in dataclasses.fields(nested)]
         given = {each: values[each] for each in names if values.get(each) is not None}
         if given and len(given) < len(names):
-            listed = " and ".join(map(spelled, names))
-            raise InputError(f"{listed} go together: give both, or {spelled('fmr')}")
+            listed = " and ".join(map(option_name, names))
+            raise InputError(f"{listed} go together: give both, or {option_name('fmr')}")
         if given:
             arguments[name] = nested(**given)
     return kind(**arguments)
@@ -94,6 +79,7 @@ def _field(field: dataclasses.Field[Any], hint: Any, default: Any) -> OptionFiel
 
 
 def _nested(hint: Any) -> type | None:
+    """Return the dataclass within an optional type; None without one."""
     for each in typing.get_args(hint):
         if isinstance(each, type) and dataclasses.is_dataclass(each):
             return each

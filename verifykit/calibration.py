@@ -1,6 +1,6 @@
-"""A calibration: what turns one model's scores into decisions, as a file of its own.
+"""A calibration: thresholds and evidence for one model, as a file of its own.
 
-A model file carries one; ``verifykit calibrate`` makes another from a user's own pictures. It is bound to
+A model file contains one; ``verifykit calibrate`` makes another from a user's own images. It is bound to
 the model by the digest of weights, input and crop, and to the fusion.
 """
 
@@ -23,26 +23,26 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Calibration:
-    """Operating points and evidence for one model, and what they were measured on.
+    """Operating points and evidence for one model, and the data they were measured on.
 
     Attributes:
-        model: The model's name, for people.
-        spec_digest: Digest of its weights, input and crop: no other model is calibrated by this.
+        model: The model's name, for display.
+        spec_digest: Digest of its weights, input and crop: the calibration is valid for no other model.
         fusion: How scores against several references became one.
         operating_points: Thresholds with their rates, counts and intervals.
         evidence: Log-likelihood ratios; may be empty.
-        default_fmr: The false match rate used when none is asked for; None if there is none.
-        default_attack: Which non-mated comparisons that rate is about.
-        data: What it was measured on, for people.
+        default_fmr: The false match rate used when none is requested; None if there is none.
+        default_attack: The kind of non-mated comparison that this rate is about.
+        data: Description of the data.
         data_digest: SHA-256 over the images' contents and subjects.
         subject_count: Subjects with at least one usable image.
         image_count: Usable images.
         failures: Images that gave no template, by reason code, as (reason, count).
         multi_face: What was done with several faces in an image.
         quality: Whether weak samples were refused: ``"strict"`` or ``"warn"``.
-        created: When, ISO 8601 in UTC.
+        created: Time of the measurement, ISO 8601 in UTC.
         verifykit_version: Version that measured.
-        cohort: Templates of people by which scores are normalised; None for bare cosines.
+        cohort: Templates by which scores are normalised; None for bare cosines.
     """
 
     model: str
@@ -64,7 +64,7 @@ class Calibration:
     cohort: Cohort | None = None
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
-        """The model's specification with this calibration in place of its own.
+        """Return the model's specification with this calibration in place of its own.
 
         Its digest is the same: galleries stay valid.
 
@@ -101,7 +101,7 @@ class Calibration:
         )
 
     def origin(self) -> str:
-        """One sentence about what it was measured on, as a model card states it."""
+        """Return one sentence about the data, as a model card states it."""
         lost = sum(count for _, count in self.failures)
         return (
             f"{self.data}: {self.image_count} images of {self.subject_count} subjects, {lost} more gave no "
@@ -110,17 +110,17 @@ class Calibration:
         )
 
     def to_json(self) -> str:
-        """JSON for people and programs, ending with a line feed; equal calibrations, equal text."""
+        """Return indented JSON that ends with a line feed; equal calibrations give equal text."""
         body = {FORMAT_KEY: FORMAT, **plain(self)}
         return json.dumps(body, indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str, where: str = "calibration") -> Calibration:
-        """Parse what :meth:`to_json` wrote.
+        """Return the calibration that :meth:`to_json` wrote.
 
         Args:
             text: The JSON.
-            where: What to call it in messages.
+            where: Name of the source in messages.
 
         Raises:
             CalibrationError: Not JSON, not a calibration, of a newer format, or a key is unknown, missing
@@ -147,7 +147,7 @@ class Calibration:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> Calibration:
-        """Read a calibration's file.
+        """Return the calibration in a file.
 
         Args:
             path: A file that ``verifykit calibrate`` wrote.

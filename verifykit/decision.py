@@ -10,7 +10,7 @@ from typing import Any, get_args
 
 from verifykit.errors import CalibrationError, InputError
 from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
-from verifykit.scoring import Normal
+from verifykit.scoring import PairNormalisation
 from verifykit.spec import Attack, ModelSpec, ScoreScale
 from verifykit.types import Decision, Outcome, Template
 
@@ -55,8 +55,8 @@ class DecisionRule:
     Attributes:
         threshold: Cosine similarity; match is ``score >= threshold``.
         fmr: The false match rate that it represents; None for a bare threshold.
-        attack: Which non-mated comparisons the rate is about; None for a bare threshold.
-        scale: What any score means; None where the model is not calibrated.
+        attack: The kind of non-mated comparison that the rate is about; None for a bare threshold.
+        scale: Converts scores to rates; None where the model is not calibrated.
         review_threshold: The policy's second threshold; None without a policy.
         review_fmr: The rate that it represents; None without a policy.
         fpir: The false positive identification rate in a gallery; None if it was not requested.
@@ -84,12 +84,7 @@ class DecisionRule:
     ) -> DecisionRule:
         """Return the rule of a rate or a threshold; of the model's default rate without either.
 
-        Args:
-            spec: The model, with its operating points.
-            fmr: A false match rate in (0, 1), or None.
-            threshold: A bare cosine threshold in [-1, 1], or None.
-            attack: Which non-mated comparisons the rate is about; None takes the model's default.
-            references: How many references the score is over, at least 1; None is any number.
+        ``references`` is the number of references that the score is over; None is any number.
 
         Raises:
             InputError: A threshold together with ``fmr`` or ``attack``, or one of them out of range, not a
@@ -98,7 +93,7 @@ class DecisionRule:
                 of references, or has no default.
         """
         if attack is not None and attack not in get_args(Attack):
-            raise InputError(f"attack is one of {', '.join(get_args(Attack))}, got {attack!r}")
+            raise InputError(f"attack must be one of {', '.join(get_args(Attack))}, got {attack!r}")
         if threshold is not None:
             _require_number("threshold", threshold)
             for name, given in (("fmr", fmr), ("attack", attack)):
@@ -129,7 +124,7 @@ class DecisionRule:
         """Return the rule of a policy: accept at one threshold, review from another."""
         accept = cls.from_calibration(spec, policy.accept_fmr, None, attack, references=references)
         review = cls.from_calibration(spec, policy.review_fmr, None, attack, references=references)
-        # With fewer references behind it the stricter point may lie anywhere.
+        # The stricter point may be of fewer references, and then on either side.
         lower = min(review.threshold, accept.threshold)
         return replace(accept, review_threshold=lower, review_fmr=review.fmr)
 
@@ -169,32 +164,28 @@ class DecisionRule:
         templates: Sequence[Template],
         *,
         reference_count: int = 1,
-        normal: Normal | None = None,
+        normal: PairNormalisation | None = None,
     ) -> Decision:
         """Return the decision about a score.
 
-        Args:
-            score: Cosine similarity in [-1, 1].
-            subject_id: The claimed subject, or None.
-            templates: Those made for this decision, for their warnings and detections.
-            reference_count: How many references the score is over.
-            normal: How scores of this pair are normalised. The score stays a cosine, and the threshold
-                becomes the cosine that this pair needs; a bare threshold is one already.
+        ``templates`` are those made for this decision, for their warnings and detections. With ``normal``
+        the score stays a cosine, and the threshold becomes the cosine that this pair needs; a bare threshold
+        is one already.
         """
         rule = self
-        placed = score
+        normalised = score
         if normal is not None:
-            placed = normal.apply(score)
+            normalised = normal.apply(score)
             if self.fmr is not None:
-                rule = self._for(normal)
+                rule = self._normalised(normal)
         return Decision(
             match=score >= rule.threshold,
             score=score,
             threshold=rule.threshold,
             fmr=self.fmr,
             attack=self.attack,
-            score_fmr=None if self.scale is None else self.scale.fmr(placed),
-            llr=None if self.scale is None else self.scale.llr(placed),
+            score_fmr=None if self.scale is None else self.scale.fmr(normalised),
+            llr=None if self.scale is None else self.scale.llr(normalised),
             outcome=rule.outcome(score),
             review_threshold=rule.review_threshold,
             review_fmr=self.review_fmr,
@@ -204,7 +195,7 @@ class DecisionRule:
             detections=tuple(t.detection for t in templates if t.detection is not None),
         )
 
-    def _for(self, normal: Normal) -> DecisionRule:
+    def _normalised(self, normal: PairNormalisation) -> DecisionRule:
         review = self.review_threshold
         return replace(
             self,
@@ -231,7 +222,7 @@ class DecisionOptions:
     Attributes:
         fmr: A false match rate in (0, 1), or None.
         threshold: A bare cosine threshold in [-1, 1], or None.
-        attack: Which non-mated comparisons the rate is about, or None.
+        attack: The kind of non-mated comparison that the rate is about, or None.
         policy: Two rates instead of one, or None.
         fpir: A false positive identification rate in (0, 1) of a whole gallery, or None; for searches.
 
@@ -286,7 +277,7 @@ class DecisionOptions:
     def over(self, defaults: DecisionOptions) -> DecisionOptions:
         """Return the options of one call over those of every call.
 
-        A default threshold gives way to a rate, a policy or an attack here, and the other way round.
+        A default threshold is replaced by a rate, a policy or an attack given here, and vice versa.
         """
         if self.threshold is not None:
             return self
@@ -351,7 +342,7 @@ class DecisionOptions:
             return None
 
     def require_possible(self, spec: ModelSpec) -> None:
-        """Refuse what no number of references can answer; a default is checked when it is used.
+        """Raise for options that no number of references can fulfil; defaults are checked when used.
 
         Raises:
             InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
@@ -372,7 +363,7 @@ _EXCLUSIVE: Mapping[str, str] = {
 
 
 def require_one_threshold(spec: ModelSpec) -> None:
-    """Refuse a search by rate where every pair has a threshold of its own.
+    """Raise for a search by rate where every pair has a threshold of its own.
 
     Raises:
         CalibrationError: The model normalises scores by a cohort.
@@ -392,10 +383,10 @@ def rule_for_pairs(
     references: int | None = None,
     strict: bool = True,
 ) -> DecisionRule:
-    """Return the rule at which fewer than one false pair is expected among so many comparisons.
+    """Return the rule at which less than one false pair is expected among ``comparison_count``.
 
     It is never laxer than the model's default rate: among few subjects one false pair is one too many.
-    Where the calibration does not reach that rate, ``strict`` is an error, else its lowest rate is taken.
+    If the calibration does not reach that rate, it is an error with ``strict``, else its lowest rate is used.
 
     Raises:
         CalibrationError: The model is not calibrated down to that rate, for this attack, or at all.
@@ -412,8 +403,8 @@ def rule_for_pairs(
     raise CalibrationError(
         f"{comparison_count:,} comparisons with less than one false match require FMR {fmr:.2g}, and model "
         f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
-        f"{comparison_count * lowest:,.0f} of them would match by chance: ask for fmr={lowest:g} and look "
-        "through what it finds, or calibrate on more images (verifykit calibrate)"
+        f"{comparison_count * lowest:,.0f} of them would match by chance: request fmr={lowest:g} and "
+        "review what it finds, or calibrate on more images (verifykit calibrate)"
     )
 
 

@@ -18,33 +18,26 @@ from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, Template
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
-"""N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one seam that a test replaces."""
+"""N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one function that a test replaces."""
 
 # On the CPU larger batches leave the caches and cost more per image; a GPU needs them.
 BATCH_SIZES = {"cpu": 4, "openvino": 4, "cuda": 64}
 
 
 class Encoder:
-    """A model, ready to run; safe to share between threads.
+    """An open model; safe to share between threads.
 
     Attributes:
-        spec: What the model says about itself.
+        spec: The model's specification.
         encode: Crops to (N, D) float32 unit rows, in batches.
         extractor: Images to crops.
-        provider: What it runs on.
+        provider: Name of the provider that runs it.
     """
 
     def __init__(
         self, spec: ModelSpec, encode: Encode, extractor: SampleExtractor, provider: str = "cpu"
     ) -> None:
-        """Assemble an encoder; :meth:`open` does it from a file.
-
-        Args:
-            spec: What the model says about itself.
-            encode: Crops to unit rows.
-            extractor: Images to crops.
-            provider: What ``encode`` runs on, for messages.
-        """
+        """Assemble an encoder; :meth:`open` does it from a file."""
         self.spec = spec
         self.encode = encode
         self.extractor = extractor
@@ -61,12 +54,9 @@ class Encoder:
         """Open a model file and check that it reproduces its golden embedding here.
 
         Args:
-            model: A model file that was read, or the path of one.
+            model: An opened model file, or the path of one.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``.
-            threads: Threads within one run; None takes every core.
-
-        Returns:
-            An encoder whose golden embedding was reproduced.
+            threads: Threads within one run; None uses every core.
 
         Raises:
             ModelNotFoundError: No such file.
@@ -89,17 +79,14 @@ class Encoder:
         def encode(crops: Sequence[Image]) -> Embeddings:
             return _encode(session, spec, crops)
 
-        _prove(spec, encode, session.provider)
+        _require_golden(spec, encode, session.provider)
         return cls(spec, encode, SampleExtractor(spec.crop, detector), session.provider)
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """Return the same encoder with other operating points; galleries stay valid.
 
-        Args:
-            calibration: A calibration, or the path of its file.
-
         Raises:
-            CalibrationError: It cannot be read, or is of another model or fusion.
+            CalibrationError: The calibration cannot be read, or is of another model or fusion.
         """
         if not isinstance(calibration, Calibration):
             calibration = Calibration.read(calibration)
@@ -108,10 +95,6 @@ class Encoder:
 
     def templates(self, image: ImageLike, options: SampleOptions | None = None) -> list[Template]:
         """Return templates of the samples in an image, largest first, at least one.
-
-        Args:
-            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-            options: How samples are chosen and judged; None takes the defaults.
 
         Raises:
             ImageError: The image cannot be read.
@@ -124,7 +107,7 @@ class Encoder:
     def templates_each(
         self, images: Sequence[ImageLike], options: SampleOptions | None = None
     ) -> list[list[Template]]:
-        """Return what :meth:`templates` does, for several images that share one run of the network."""
+        """Return :meth:`templates` of several images, with one run of the network."""
         extracted = [self.extractor.samples(image, options) for image in images]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
@@ -141,11 +124,11 @@ def _encode(session: Session, spec: ModelSpec, crops: Sequence[Image]) -> Embedd
     size = BATCH_SIZES[session.provider]
     for start in range(0, len(crops), size):
         batch = crops[start : start + size]
-        found = _run(session, spec, batch)
+        rows = _run(session, spec, batch)
         if spec.input.mirror:
-            found = found + _run(session, spec, [crop[:, ::-1] for crop in batch])
-            found = unit_rows([found], spec.name, len(batch), spec.embedding_size)
-        embeddings[start : start + len(batch)] = found
+            rows = rows + _run(session, spec, [crop[:, ::-1] for crop in batch])
+            rows = unit_rows([rows], spec.name, len(batch), spec.embedding_size)
+        embeddings[start : start + len(batch)] = rows
     return embeddings
 
 
@@ -154,7 +137,8 @@ def _run(session: Session, spec: ModelSpec, crops: Sequence[Image]) -> Embedding
     return unit_rows(outputs, spec.name, len(crops), spec.embedding_size)
 
 
-def _prove(spec: ModelSpec, encode: Encode, provider: str) -> None:
+def _require_golden(spec: ModelSpec, encode: Encode, provider: str) -> None:
+    """Raise unless the golden embedding is reproduced."""
     golden = golden_image(spec.input.height_px, spec.input.width_px)
     cosine = float(encode([golden])[0] @ np.asarray(spec.golden_embedding, dtype=np.float32))
     if not cosine >= spec.golden_tolerance:

@@ -1,4 +1,4 @@
-"""Enrollment: which images are accepted, which are refused, and what looks odd about the result."""
+"""Enrollment: which images are accepted, which are refused, and what the warnings are."""
 
 from __future__ import annotations
 
@@ -36,31 +36,26 @@ from verifykit.types import (
 )
 
 FACE_SIDE_PX = 1024
-"""Longest side of what is kept around a face."""
+"""Longest side of an enrollment crop around a face."""
 
 WHOLE_SIDE_PX = 2048
-"""Longest side of a whole image: twice that of the copy in which a signature's ink is looked for."""
+"""Longest side of a whole image: twice that of the copy in which a signature's ink is searched."""
 
 
-def kept_crop(image: Image, detection: Detection | None) -> bytes:
-    """The part of an image that another model may want, losslessly.
+def enrollment_crop(image: Image, detection: Detection | None) -> bytes:
+    """Return the part of an image that another model may need, as a PNG without metadata.
 
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        detection: The face: its box is grown by its own size on each side and clipped to the image, so
-            that another detector finds it and another crop fits. None keeps the whole image.
-
-    Returns:
-        A PNG without any metadata; reduced where its longer side would exceed ``FACE_SIDE_PX`` or
-        ``WHOLE_SIDE_PX``.
+    The box of a face is extended by its own size on each side and clipped to the image, so that another
+    detector finds the face and another crop fits; without a detection it is the whole image. Reduced where
+    the longer side would exceed ``FACE_SIDE_PX`` or ``WHOLE_SIDE_PX``.
     """
     import cv2
 
-    part, most_px = image, WHOLE_SIDE_PX
+    part, max_side_px = image, WHOLE_SIDE_PX
     if detection is not None:
-        part, most_px = _around(image, detection), FACE_SIDE_PX
+        part, max_side_px = _around(image, detection), FACE_SIDE_PX
     height, width = part.shape[:2]
-    scale = most_px / max(height, width)
+    scale = max_side_px / max(height, width)
     if scale < 1:
         size = (max(1, round(width * scale)), max(1, round(height * scale)))
         part = cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -76,21 +71,11 @@ def _around(image: Image, detection: Detection) -> Image:
 
 
 IfEnrolled: TypeAlias = Literal["append", "error"]
-"""What to do when the subject is enrolled already."""
+"""What to do if the subject is already enrolled."""
 
 
 def as_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
-    """One image or several, as a list.
-
-    Args:
-        images: A single image of any kind, or an iterable of them.
-
-    Returns:
-        The images, at least one.
-
-    Raises:
-        InputError: The iterable is empty.
-    """
+    """Return one image or an iterable of them as a list; raise :class:`InputError` for an empty one."""
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray)
     single = isinstance(images, kinds) or hasattr(images, "read")
     if single or not isinstance(images, Iterable):
@@ -113,7 +98,7 @@ def enroll(
     on_existing: IfEnrolled = "append",
     keep_crops: bool = False,
 ) -> EnrollmentReport:
-    """Store what is usable in one durable step; report what was refused and what looks odd.
+    """Store the usable images' templates in one durable step; report refusals and warnings.
 
     ``threshold`` is the score from which two templates count as alike, for the warnings; None gives no
     warnings about likeness. With ``on_existing="error"`` one of several calls at the same time, from any
@@ -123,11 +108,11 @@ def enroll(
     if on_existing not in get_args(IfEnrolled):
         raise InputError(f"on_existing is one of {get_args(IfEnrolled)}, got {on_existing!r}")
     if on_existing == "error" and _stored(gallery, subject_id):
-        # Before the work; what decides is the gallery, below.
+        # Saves the work; the gallery decides in the same step as it stores, below.
         raise SubjectExistsError(f"subject {subject_id!r} is already enrolled; nothing was stored")
     if options.multi_face == "all":
         raise InputError(
-            "multi_face='all' would enrol several people as one: use 'error' or 'largest'"
+            "multi_face='all' would enroll several people as one: use 'error' or 'largest'"
         )
     templates: list[Template] = []
     crops: list[bytes] = []
@@ -144,23 +129,23 @@ def enroll(
             continue
         templates.append(template)
         if keep_crops:
-            crops.append(kept_crop(pixels, template.detection))
+            crops.append(enrollment_crop(pixels, template.detection))
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:
-        raise _none_usable(subject_id, failures, refused)
+        raise _no_usable_image(subject_id, failures, refused)
 
     stored = _stored(gallery, subject_id)
     if threshold is not None:
         warnings += _disagreements(templates, stored, accepted, threshold)
         warnings += _look_alikes(gallery, subject_id, templates, threshold)
     _add(gallery, subject_id, templates, metadata, on_existing, crops)
-    # Another thread may have removed the subject since: that is no failure of this enrolment.
+    # Another thread may have removed the subject since: that is not an error of this enrollment.
     count = len(_stored(gallery, subject_id))
     return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
 
 
-def _none_usable(
+def _no_usable_image(
     subject_id: str,
     failures: Sequence[AcquisitionError | ImageError],
     refused: Sequence[RefusedImage],
@@ -193,8 +178,8 @@ def _add(
         return
     if not isinstance(gallery, SupportsTransfer):
         raise InputError(
-            f"on_existing='error' or keep_crops: {type(gallery).__name__} cannot look and store in one step, "
-            "it has no add_entries; take on_existing='append' and keep no crops"
+            f"on_existing='error' or keep_crops: {type(gallery).__name__} cannot check and store in one "
+            "step, it has no add_entries; use on_existing='append' without keep_crops"
         )
     entry = checked_entry(
         subject_id,
@@ -208,15 +193,15 @@ def _add(
 
 
 def checked_keep_crops(keep_crops: bool, gallery: Gallery) -> bool:
-    """Whether crops are kept: what was asked for, if the gallery may hold them.
+    """Return ``keep_crops`` if the gallery allows it.
 
     Raises:
-        GalleryError: They are asked for, and it is not encrypted.
+        GalleryError: Crops are requested, and the gallery is not encrypted.
     """
     if keep_crops and not (isinstance(gallery, SupportsCrops) and gallery.encrypted):
         raise GalleryError(
-            "keep_crops: crops are pictures of people, and are kept in an encrypted gallery only: give key= "
-            "(--key-file), after `verifykit gallery encrypt` for a file that is there already"
+            "keep_crops: crops are images of people, and are kept in an encrypted gallery only: give key= "
+            "(--key-file), after `verifykit gallery encrypt` for a file that exists"
         )
     return keep_crops
 
@@ -227,8 +212,8 @@ def _disagreements(
     names: Sequence[str],
     threshold: float,
 ) -> list[str]:
-    everything = np.stack([template.embedding for template in (*templates, *stored)])
-    scores = everything[: len(templates)] @ everything.T
+    embeddings = np.stack([template.embedding for template in (*templates, *stored)])
+    scores = embeddings[: len(templates)] @ embeddings.T
     warnings = []
     for index, name in enumerate(names):
         others = np.delete(scores[index], index)

@@ -1,6 +1,6 @@
 """From an image to the crops that a model takes: find, choose, check, crop.
 
-Runtime, training and calibration all call this, so that they see the same crops.
+Runtime, training and calibration all use it, so that they see the same crops.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class SampleOptions:
     """How samples are chosen and judged.
 
     Attributes:
-        multi_face: What to do with several samples in an image: ``"error"`` refuses, ``"largest"`` takes
-            the largest, ``"all"`` takes them all.
-        quality: ``"strict"`` refuses a sample that a check objects to, ``"warn"`` takes and reports it.
+        multi_face: What to do with several samples in an image: ``"error"`` refuses the image, ``"largest"``
+            uses the largest sample, ``"all"`` uses all.
+        quality: ``"strict"`` refuses a sample that a check objects to, ``"warn"`` accepts and reports it.
 
     Raises:
-        InputError: A value is not one of those.
+        InputError: An unknown value.
     """
 
     multi_face: MultiFace = field(
@@ -46,20 +46,20 @@ class SampleOptions:
                 raise InputError(f"{name} must be one of {known}, got {value!r}")
 
     def changed(self, **options: Any) -> SampleOptions:
-        """Return these options with those replaced that are not None."""
+        """Return these options with the given values that are not None."""
         return replace(
             self, **{name: value for name, value in options.items() if value is not None}
         )
 
 
 class SampleExtractor:
-    """Turns images into samples; safe to share between threads.
+    """Turn images into samples; safe to share between threads.
 
     Attributes:
         spec: The model's crop.
-        modality: Whose crop that is.
-        detector: What finds samples; None for crops that need none.
-        checks: What every sample goes through, in order.
+        modality: The modality of that crop.
+        detector: Finds samples; None for crops that need none.
+        checks: The checks of every sample, in order.
     """
 
     def __init__(
@@ -69,15 +69,10 @@ class SampleExtractor:
         *,
         checks: Sequence[SampleCheck] | None = None,
     ) -> None:
-        """Pair a crop with what it needs.
-
-        Args:
-            spec: The model's crop.
-            detector: Required by a crop that states one.
-            checks: The checks; None takes those registered for the modality, with measured limits.
+        """Combine a crop with its detector and checks; None takes the checks registered for the modality.
 
         Raises:
-            ModelContractError: The crop needs a detector and none is given, or no modality has it.
+            ModelContractError: The crop needs a detector and none is given, or no modality has the crop.
         """
         if spec.detector_spec is not None and detector is None:
             raise ModelContractError(f"a {spec.kind} crop needs a detector, and the model has none")
@@ -87,21 +82,13 @@ class SampleExtractor:
         self.checks = checks_of(self.modality) if checks is None else tuple(checks)
 
     def load(self, image: ImageLike) -> Image:
-        """Return the pixels in which samples are looked for, (H, W, 3) uint8 RGB, upright.
-
-        Raises:
-            ImageError: The image cannot be read.
-        """
+        """Return the pixels that samples are searched in, (H, W, 3) uint8 RGB, upright."""
         return load_image(image)
 
     def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
         With ``multi_face="all"`` and ``"strict"`` those are the samples that pass.
-
-        Args:
-            image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
-            options: How samples are chosen and judged; None takes the defaults.
 
         Raises:
             ImageError: The image cannot be read.

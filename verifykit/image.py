@@ -1,15 +1,8 @@
-"""Anything that holds a picture -> uint8 RGB (H, W, 3), or an ``ImageError`` that says why not.
+"""Load an image from a path, bytes, a file object or an array as uint8 RGB (H, W, 3), upright.
 
-Paths, bytes, file objects and arrays are taken here; what the bytes of a file mean is settled in
-``verifykit.image``. Safe under threads.
-
-The bytes of an image file -> uint8 RGB (H, W, 3), upright.
-
-What the pixels mean is settled here, once: EXIF orientation applied, alpha laid on white, 16 bits
-scaled to 8, the first frame of several. Nothing is guessed: values without a known range (float,
-32-bit integer) are refused. Colour profiles are not applied.
-
-Safe under threads, and Pillow's global settings are neither changed nor trusted.
+EXIF orientation is applied, transparency is composited on white, 16 bits are scaled to 8, and of several
+frames the first is taken. Values without a known range (float, 32-bit integer) are refused. Color profiles
+are not applied. Safe under threads; Pillow's global settings are neither changed nor trusted.
 """
 
 from __future__ import annotations
@@ -32,7 +25,7 @@ from verifykit.types import Image, ImageLike
 if TYPE_CHECKING:
     from PIL import Image as PilImage
 
-# In the order in which they are tried; what calls other programs (EPS) or is rare is left out.
+# In the order of trying; formats that start other programs (EPS) or are rare are left out.
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 258, 262, 274
@@ -45,19 +38,9 @@ _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 
 
 def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
-    """Refuse an image of no pixels or of too many.
-
-    Args:
-        height: Rows.
-        width: Columns.
-        name: What the error calls the image.
-        max_pixels: The limit.
-
-    Raises:
-        ImageError: There are none, or more than ``max_pixels``.
-    """
+    """Raise :class:`ImageError` for an image without pixels or with more than ``max_pixels``."""
     if height < 1 or width < 1:
-        raise ImageError(f"{name} holds no pixels (height {height}, width {width})")
+        raise ImageError(f"{name} has no pixels (height {height}, width {width})")
     if height * width > max_pixels:
         raise ImageError(
             f"{name} is {height} x {width} pixels (height x width), more than the {max_pixels} "
@@ -66,19 +49,10 @@ def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
 
 
 def decode(data: bytes, name: str, max_pixels: int) -> Image:
-    """Decode an image file held in memory.
-
-    Args:
-        data: The file's bytes.
-        name: What the error calls the image.
-        max_pixels: Refuse more pixels than this, before decoding.
-
-    Returns:
-        (H, W, 3) uint8 RGB, C-contiguous, upright.
+    """Return the image of an encoded file, (H, W, 3) uint8 RGB, C-contiguous, upright.
 
     Raises:
-        ImageError: Not an image, of an unsupported format or pixel type, damaged, cut short or
-            too large.
+        ImageError: Not an image, of an unsupported format or pixel type, damaged, truncated or too large.
     """
     from PIL import Image as PilImage
     from PIL import UnidentifiedImageError
@@ -93,23 +67,23 @@ def decode(data: bytes, name: str, max_pixels: int) -> Image:
         raise
     except UnidentifiedImageError as error:
         raise ImageError(
-            f"{name} is not an image, or one of a format that is not read; it begins with "
+            f"{name} is not an image, or has an unsupported format; it begins with "
             f"{data[:12]!r}: convert it to JPEG or PNG"
         ) from error
     except PilImage.DecompressionBombError as error:
         raise ImageError(
             f"{name} has more pixels than Pillow opens ({error}): scale the image down"
         ) from error
-    # Pillow's decoders raise nearly anything on damaged bytes; all of it means the same.
+    # Pillow's decoders raise nearly any exception on damaged bytes.
     except Exception as error:
         reason = str(error) or type(error).__name__
         raise ImageError(
-            f"{name} is damaged or cut short ({reason}): copy or export it again"
+            f"{name} is damaged or truncated ({reason}): copy or export it again"
         ) from error
 
 
 def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
-    """Find missing bytes that Pillow overlooks, or was told to overlook by the application."""
+    """Raise for missing bytes that Pillow overlooks, or that the application set it to overlook."""
     if file_format in {"JPEG", "MPO"}:
         # The end marker; searched from the scan's start, since an EXIF thumbnail has its own.
         complete = data.find(b"\xff\xd9", max(_start_of_scan(data), 0)) >= 0
@@ -118,7 +92,7 @@ def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
     else:
         return
     if not complete:
-        raise ImageError(f"{name} is cut short (its end is missing): copy or export it again")
+        raise ImageError(f"{name} is truncated (its end is missing): copy or export it again")
 
 
 def _start_of_scan(data: bytes) -> int:
@@ -146,7 +120,7 @@ def _png_reaches_end(data: bytes) -> bool:
 
 
 def _to_rgb(opened: PilImage.Image, name: str) -> Image:
-    """The decoded image as uint8 RGB, before its orientation is applied."""
+    """Return the decoded image as uint8 RGB, before its orientation is applied."""
     from PIL import Image as PilImage
     from PIL import ImageChops
 
@@ -163,25 +137,25 @@ def _to_rgb(opened: PilImage.Image, name: str) -> Image:
         return _pixels(ImageChops.invert(opened).convert("RGB"))
     if mode in {"LA", "La", "PA", "RGBA", "RGBa"} or "transparency" in opened.info:
         straight = {"La": "LA", "RGBa": "RGBA"}.get(mode, mode)
-        picture = opened.convert(straight).convert("RGBA")
-        white = PilImage.new("RGBA", picture.size, "white")
-        return _pixels(PilImage.alpha_composite(white, picture).convert("RGB"))
+        straight_rgba = opened.convert(straight).convert("RGBA")
+        white = PilImage.new("RGBA", straight_rgba.size, "white")
+        return _pixels(PilImage.alpha_composite(white, straight_rgba).convert("RGB"))
     return _pixels(opened if mode == "RGB" else opened.convert("RGB"))
 
 
-def _pixels(picture: PilImage.Image) -> Image:
-    """An RGB picture as an array of its own.
+def _pixels(image: PilImage.Image) -> Image:
+    """Return an RGB image as an array of its own.
 
-    Large ones strip by strip: a strip's buffer stays in the processor's cache, where Pillow's
-    copy of a whole photograph costs nearly as much time as decoding it.
+    Large ones are copied in strips: a strip stays in the processor's cache, while Pillow's copy of a whole
+    photograph takes nearly as long as decoding it.
     """
-    rows = _STRIP_PX // picture.width
-    if rows >= picture.height or rows == 0:
-        return np.array(picture)
-    pixels = np.empty((picture.height, picture.width, 3), np.uint8)
-    for top in range(0, picture.height, rows):
-        bottom = min(top + rows, picture.height)
-        pixels[top:bottom] = np.asarray(picture.crop((0, top, picture.width, bottom)))
+    rows = _STRIP_PX // image.width
+    if rows >= image.height or rows == 0:
+        return np.array(image)
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, rows):
+        bottom = min(top + rows, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
     return pixels
 
 
@@ -190,7 +164,9 @@ def _from_16_bit(opened: PilImage.Image, name: str) -> Image:
     white_is_zero = getattr(opened, "tag_v2", {}).get(_TIFF_PHOTOMETRIC) == 0
     if bits != (16,) or white_is_zero:
         stored = "white as zero" if white_is_zero else f"{bits} bits"
-        raise ImageError(f"{name} is grey with {stored}, which is not read: export it with 8 bits")
+        raise ImageError(
+            f"{name} is grey with {stored}, which is not supported: export it with 8 bits"
+        )
     values = np.asarray(opened).astype(np.uint32)
     grey = ((values + 128) // 257).astype(np.uint8)
     hidden = opened.info.get("transparency")
@@ -200,16 +176,16 @@ def _from_16_bit(opened: PilImage.Image, name: str) -> Image:
 
 
 def _orientation(opened: PilImage.Image) -> int:
-    """The EXIF orientation, 1 to 8; 1 when there is none or the EXIF data are damaged."""
+    """Return the EXIF orientation, 1 to 8; 1 without one or with damaged EXIF data."""
     try:
         value = opened.getexif().get(_ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 - the pixels are sound all the same
+    except Exception:  # noqa: BLE001 - the pixels are sound
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
 def _oriented(pixels: Image, orientation: int) -> Image:
-    """Undo what the camera's position did: EXIF 2.32, tag 0x0112."""
+    """Return the pixels with the EXIF orientation undone: EXIF 2.32, tag 0x0112."""
     if orientation >= 5:
         pixels = pixels.transpose(1, 0, 2)
     if orientation in {3, 4, 7, 8}:
@@ -221,10 +197,10 @@ def _oriented(pixels: Image, orientation: int) -> Image:
 
 @contextmanager
 def _pillow_is_quiet() -> Iterator[None]:
-    """Keep Pillow's warnings from callers, and from becoming errors under ``-W error``.
+    """Hide Pillow's warnings from callers, and keep them from becoming errors under ``-W error``.
 
-    ``warnings.catch_warnings`` is not safe under threads, and makes every warning of the
-    application that was already shown once appear again. One filter more does neither.
+    ``warnings.catch_warnings`` is not safe under threads, and shows warnings of the application again that
+    were already shown once. One additional filter does neither.
     """
     global _quiet_count
     with _quiet_lock:
@@ -253,17 +229,17 @@ _URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
 def load_image(
     image: ImageLike, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> Image:
-    """Read an image from a path, encoded bytes, an open binary file or an array.
+    """Return the image in a path, encoded bytes, an open binary file or an array.
 
     Files: JPEG, PNG, GIF, BMP, PNM, WebP, TIFF and JPEG 2000. Grey, palette, bilevel and CMYK
-    become RGB; transparency is laid on white; 16 bits are scaled to 8 (within one level); the EXIF
+    become RGB; transparency is composited on white; 16 bits are scaled to 8 (within one level); the EXIF
     orientation is applied; of several frames the first is taken. Arrays: uint8 RGB (H, W, 3), or
-    uint8 grey (H, W) or (H, W, 1); an array with four channels is refused, since nothing says
-    whether the fourth is transparency.
+    uint8 grey (H, W) or (H, W, 1); an array with four channels is refused, since its fourth channel is not
+    known to be transparency.
 
     Args:
-        image: A path, the bytes of an image file, a binary file object (read from where it is to
-            its end, and left open) or an array. A uint8 RGB array that is contiguous is returned
+        image: A path, the bytes of an image file, a binary file object (read from its position to
+            its end, and left open) or an array. A contiguous uint8 RGB array is returned
             as it is, not copied.
         max_pixels: Refuse images of more pixels than this, before decoding.
         max_bytes: Refuse files of more bytes than this, before reading the rest.
@@ -272,7 +248,7 @@ def load_image(
         (H, W, 3) uint8 RGB, C-contiguous; H and W are at least 1.
 
     Raises:
-        ImageError: It is missing, unreadable, damaged, cut short, too large, of an unsupported
+        ImageError: It is missing, unreadable, damaged, truncated, too large, of an unsupported
             format, or an array of another dtype or shape. The message says which, and what to do.
     """
     if isinstance(image, np.ndarray):
@@ -285,15 +261,7 @@ def load_image(
 
 
 def image_name(image: ImageLike, index: int) -> str:
-    """What reports call an image.
-
-    Args:
-        image: As given by the caller.
-        index: Its place in the caller's list, counted from 1.
-
-    Returns:
-        The path, or the file object's name, or ``"image 3"`` for one without a name.
-    """
+    """Return the path or file name of an image for reports, or ``"image 3"`` for its place in a list."""
     if isinstance(image, (str, os.PathLike)):
         return os.fsdecode(image)
     name = getattr(image, "name", None)
@@ -301,7 +269,7 @@ def image_name(image: ImageLike, index: int) -> str:
 
 
 def _describe(image: object) -> str:
-    """The image in an error message."""
+    """Return the name of an image for error messages."""
     if isinstance(image, (str, os.PathLike)):
         path = os.fsdecode(image)
         return repr(path if len(path) <= 300 else path[:300] + "...")
@@ -336,9 +304,9 @@ def _read(image: object, name: str, max_bytes: int) -> bytes:
 
 def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     if isinstance(path, str) and _URL.match(path):
-        raise ImageError(f"{name} is an address, and nothing is fetched: download the image first")
+        raise ImageError(f"{name} is a URL, and URLs are not fetched: download the image first")
     try:
-        # Not blocking on a named pipe that nobody writes to.
+        # `open` would block on a named pipe without a writer.
         if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - also for paths of bytes
             raise ImageError(  # noqa: TRY301
                 f"{name} is a directory: pass the image files in it one by one"
@@ -348,7 +316,7 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
         raise ImageError(f"{name} does not exist: check the path") from error
-    except ImageError:  # a ValueError too, and says already what is wrong
+    except ImageError:  # is a ValueError too
         raise
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -1,4 +1,4 @@
-"""What goes in and what comes out: images, templates, decisions, candidates, reports."""
+"""Values that the API takes and returns: images, templates, decisions, candidates, reports."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ UNIT_TOLERANCE = 1e-3
 
 
 class _Record:
-    """Adds ``to_dict`` to a frozen dataclass."""
+    """Add ``to_dict`` to a frozen dataclass."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The record as JSON-ready plain values (arrays become lists)."""
+        """Return the record as plain values for JSON; arrays become lists."""
         return {f.name: _plain(getattr(self, f.name)) for f in dataclasses.fields(self)}  # type: ignore[arg-type]
 
 
@@ -53,7 +53,7 @@ def _plain(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Detection(_Record):
-    """One face found in an image, in the image's own pixels after EXIF rotation.
+    """A face in an image; coordinates are pixels of the image after EXIF rotation.
 
     Attributes:
         box_px: (left, top, width, height); may reach beyond the image.
@@ -69,13 +69,13 @@ class Detection(_Record):
 
 @dataclass(frozen=True, eq=False)
 class Sample(_Record):
-    """What one face, signature or picture in an image gave: the crop and what was seen on the way.
+    """The crop of one face, signature or image, and what was measured on it.
 
     Attributes:
         crop: (h, w, 3) uint8 RGB, the size that the model's crop states.
         detection: Where it was found; None for modalities without a detector.
-        quality: Measured values by name (``blur``, ``brightness``, ...), for people and logs.
-        reasons: Quality reason codes that applied; empty for a good sample.
+        quality: Measured values by name (``sharpness``, ``brightness``, ...), for display and logs.
+        reasons: Quality reason codes that apply; empty for a good sample.
     """
 
     crop: Image
@@ -86,13 +86,13 @@ class Sample(_Record):
 
 @dataclass(frozen=True, eq=False)
 class Template(_Record):
-    """An embedding with the digest of the model that made it.
+    """An embedding with the digest of its model.
 
     Attributes:
         embedding: (D,) float32 of unit length; read-only.
         spec_digest: Digest of weights, input and crop; templates of another digest are refused.
-        detection: Where in the image it was taken from, if the modality detects.
-        reasons: Quality reason codes that applied.
+        detection: Where in the image the sample was found, if the modality detects.
+        reasons: Quality reason codes that apply.
     """
 
     embedding: NDArray[np.float32]
@@ -111,11 +111,11 @@ class Template(_Record):
         object.__setattr__(self, "embedding", embedding)
 
     def require(self, spec_digest: str, embedding_size: int | None = None) -> None:
-        """Refuse to be compared with another model's templates.
+        """Raise unless the template is one of the given model.
 
         Args:
-            spec_digest: Digest that is wanted.
-            embedding_size: D that is wanted, if known.
+            spec_digest: Required digest.
+            embedding_size: Required D, if known.
 
         Raises:
             TemplateMismatchError: The template was made by another model.
@@ -134,27 +134,26 @@ class Template(_Record):
 
 @dataclass(frozen=True)
 class Decision(_Record):
-    """The answer to a 1:1 question; its truth value is ``match``.
+    """The result of a 1:1 comparison; its truth value is ``match``.
 
     Attributes:
         match: ``score >= threshold``.
         score: Cosine similarity in [-1, 1] after fusion, higher is more alike; not a probability.
-        threshold: The one that was applied.
-        fmr: The false match rate that the threshold stands for; None with a bare ``threshold=``.
-        attack: Which non-mated comparisons the rate is about; None with a bare ``threshold=``.
-        score_fmr: The false match rate that a threshold at this very score would stand for: how far it
-            was from the limit. Never below the lowest rate of the calibration, where it reads "at most".
-            None where the model is not calibrated.
+        threshold: The threshold that was applied.
+        fmr: The false match rate that the threshold represents; None with a bare ``threshold=``.
+        attack: The kind of non-mated comparison that the rate is about; None with a bare ``threshold=``.
+        score_fmr: The false match rate of a threshold equal to this score. Never below the lowest rate of
+            the calibration, where it means "at most". None where the model is not calibrated.
         llr: Natural logarithm of the likelihood ratio of this score, mated over non-mated; None where the
             calibration has none.
-        outcome: ``"accept"`` is a match and ``"refuse"`` none; ``"review"`` is none either, but reaches
-            the policy's second threshold.
-        review_threshold: That threshold; None without a policy.
-        review_fmr: The false match rate that it stands for; None without a policy.
-        subject_id: Who was claimed; None for ``compare``.
-        reference_count: How many references the probe was compared with: those of the subject, 1 for
+        outcome: ``"accept"`` for a match, ``"review"`` for a non-match that reaches the policy's second
+            threshold, else ``"refuse"``.
+        review_threshold: The policy's second threshold; None without a policy.
+        review_fmr: The false match rate that it represents; None without a policy.
+        subject_id: The claimed subject; None for ``compare``.
+        reference_count: Number of references that the probe was compared with: those of the subject, 1 for
             ``compare``.
-        warnings: Quality reason codes of the samples, in ``quality="warn"``.
+        warnings: Quality reason codes of the samples, with ``quality="warn"``.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
     """
 
@@ -179,20 +178,20 @@ class Decision(_Record):
 
 @dataclass(frozen=True)
 class Candidate(_Record):
-    """One subject found by ``identify``; best first, only those over the threshold.
+    """A subject found by ``identify`` whose score reaches the threshold.
 
     Attributes:
-        subject_id: Who.
+        subject_id: The subject.
         score: Cosine similarity in [-1, 1] after fusion.
-        threshold: The one that was applied.
+        threshold: The threshold that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
-        attack: Which non-mated comparisons the rate is about, or None.
-        fpir: The false positive identification rate that the threshold stands for in this gallery, when
-            it was asked for; else None.
-        gallery_size: Subjects in the gallery that ``fpir`` is about, or None.
-        metadata: What was enrolled with the subject.
-        detection: The probe's face that this candidate answers.
-        warnings: Quality reason codes of that face, in ``quality="warn"``.
+        attack: The kind of non-mated comparison that the rate is about, or None.
+        fpir: The false positive identification rate that the threshold represents in this gallery, if it
+            was requested; else None.
+        gallery_size: Number of subjects in the gallery that ``fpir`` is about, or None.
+        metadata: The metadata enrolled with the subject.
+        detection: The probe's face that the candidate was found for.
+        warnings: Quality reason codes of that face, with ``quality="warn"``.
     """
 
     subject_id: str
@@ -209,18 +208,18 @@ class Candidate(_Record):
 
 @dataclass(frozen=True)
 class Identification(_Record):
-    """The answer to a 1:N question for one face, also when nobody is over the threshold.
+    """The result of a 1:N search for one face, also without any candidate.
 
     Attributes:
         detection: The probe's face; None for modalities without a detector.
-        reasons: Quality reason codes that applied to it.
+        reasons: Quality reason codes that apply to it.
         candidates: Best first, only those over the threshold; may be empty.
-        threshold: The one that was applied.
+        threshold: The threshold that was applied.
         fmr: The false match rate of one comparison at this threshold, or None.
-        attack: Which non-mated comparisons the rate is about, or None.
-        fpir: The false positive identification rate that the threshold stands for in this gallery, when
-            it was asked for; else None.
-        gallery_size: Subjects in the gallery that ``fpir`` is about, or None.
+        attack: The kind of non-mated comparison that the rate is about, or None.
+        fpir: The false positive identification rate that the threshold represents in this gallery, if it
+            was requested; else None.
+        gallery_size: Number of subjects in the gallery that ``fpir`` is about, or None.
     """
 
     detection: Detection | None
@@ -235,9 +234,14 @@ class Identification(_Record):
 
 @dataclass(frozen=True)
 class Subject(_Record):
-    """What a gallery holds of one subject.
+    """What a gallery stores about one subject.
 
-    ``enrolled_at`` is when templates were last enrolled, Unix seconds; None where the gallery does not say.
+    Attributes:
+        subject_id: The subject.
+        templates: Its templates, in the order of enrollment.
+        metadata: The metadata enrolled with it.
+        enrolled_at: Time of the last enrollment of templates, Unix seconds; None where the gallery does not
+            record it.
     """
 
     subject_id: str
@@ -248,12 +252,12 @@ class Subject(_Record):
 
 @dataclass(frozen=True)
 class RefusedImage(_Record):
-    """An image that enrolment did not take.
+    """An image that an enrollment refused.
 
     Attributes:
         image: The path, or ``"image 3"`` for one without a name (counted from 1).
         reason: Reason code: ``"no_face"``, ``"unreadable"``, ...
-        message: A sentence for people.
+        message: The reason as a sentence.
     """
 
     image: str
@@ -263,14 +267,14 @@ class RefusedImage(_Record):
 
 @dataclass(frozen=True)
 class EnrollmentReport(_Record):
-    """What an enrolment took and what it refused, image by image.
+    """What an enrollment accepted and what it refused, image by image.
 
     Attributes:
-        subject_id: Who.
+        subject_id: The subject.
         accepted: Names of the images whose templates are now stored.
-        refused: The others, each with its reason.
+        refused: The other images, each with its reason.
         warnings: Sentences: images that disagree, a look-alike already enrolled, weak quality.
-        template_count: Templates the subject has now.
+        template_count: Number of templates that the subject now has.
     """
 
     subject_id: str

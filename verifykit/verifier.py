@@ -1,4 +1,4 @@
-"""The verbs of an application: enroll, verify, compare, identify, extract, remove."""
+"""The API of an application: enroll, verify, compare, identify, extract, remove."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.models import load
 from verifykit.scoring import (
-    Normal,
+    PairNormalisation,
     cohort_statistics,
     paired_scores,
     reference_rows,
@@ -47,7 +47,10 @@ def decide_subject(
     probes: Sequence[Template],
     cohort: Cohort | None = None,
 ) -> Decision:
-    """Return the decision about the probe that is most like the subject; ``rule`` is for its references."""
+    """Return the decision about the probe that is most like the subject.
+
+    ``rule`` is that of the subject's number of references.
+    """
     rows = np.stack([reference.embedding for reference in subject.templates])
     scores = [subject_score(probe.embedding, rows, fusion) for probe in probes]
     best = int(np.argmax(scores))
@@ -71,7 +74,7 @@ def decide_pair(
     references: Sequence[Template],
     cohort: Cohort | None = None,
 ) -> Decision:
-    """Return the decision about the most alike of two images' samples, whatever their order."""
+    """Return the decision about the most alike pair of two images' samples; symmetric."""
     pairs = [(probe, reference) for probe in probes for reference in references]
     scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
     best = int(np.argmax(scores))
@@ -81,8 +84,12 @@ def decide_pair(
     return rule.decide(scores[best], None, pairs[best], normal=normal)
 
 
-def _normal(cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]) -> Normal:
-    return Normal.of(*(cohort_statistics(cohort, row[None]) for row in (probe, reference)))
+def _normal(
+    cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]
+) -> PairNormalisation:
+    return PairNormalisation.of(
+        *(cohort_statistics(cohort, row[None]) for row in (probe, reference))
+    )
 
 
 def identify_each(
@@ -94,18 +101,18 @@ def identify_each(
     limit: int,
     options: SampleOptions,
 ) -> list[Identification]:
-    """Search for every sample of an image, largest first; an answer may have no candidates.
+    """Search for every sample of an image, largest first; a result may have no candidates.
 
-    One threshold holds for the whole gallery, however many references a subject has: the strictest
+    One threshold applies to the whole gallery, however many references a subject has: the strictest
     (:meth:`~verifykit.spec.ModelSpec.operating_point` for any number of references). A
-    threshold for each subject would need a search without a limit, since a best candidate that misses
-    its own threshold may hide a lesser one that reaches its own.
+    threshold for each subject would need a search without a limit, since a best candidate below
+    its own threshold may hide a lower one that reaches its own.
     """
     checked_question(limit, rule.threshold)
     probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
     found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
-    meaning: dict[str, Any] = {
+    thresholds: dict[str, Any] = {
         "threshold": rule.threshold,
         "fmr": rule.fmr,
         "attack": rule.attack,
@@ -117,10 +124,10 @@ def identify_each(
             detection=probe.detection,
             reasons=probe.reasons,
             candidates=tuple(
-                replace(candidate, **meaning, detection=probe.detection, warnings=probe.reasons)
+                replace(candidate, **thresholds, detection=probe.detection, warnings=probe.reasons)
                 for candidate in candidates
             ),
-            **meaning,
+            **thresholds,
         )
         for probe, candidates in zip(probes, found, strict=True)
     ]
@@ -133,7 +140,7 @@ def open_encoder(
     providers: Provider = "auto",
     threads: int | None = None,
 ) -> Encoder:
-    """Open a model by name or path, unless it is open, with a calibration in place of its own.
+    """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
 
     Raises:
         InputError: Providers or threads for an encoder that is open on something else.
@@ -147,15 +154,15 @@ def open_encoder(
 
 
 class Verifier:
-    """Answer whether an image shows the subject that was enrolled.
+    """Decide whether an image shows an enrolled subject.
 
     Safe to share between threads: its networks are stateless, and its galleries lock themselves.
 
     Attributes:
-        encoder: The model, open.
+        encoder: The open model.
         gallery: Where subjects are enrolled.
-        decision_options: What decides when a call does not say.
-        sample_options: How samples are chosen and judged when a call does not say.
+        decision_options: Decision options of calls that give none.
+        sample_options: Sample options of calls that give none.
     """
 
     def __init__(
@@ -186,15 +193,15 @@ class Verifier:
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
-            quality: ``"strict"`` refuses weak samples, ``"warn"`` takes and reports them.
+            quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
-            threads: Threads within one network run; None takes every core. Not with an open encoder.
-            key: Of an encrypted gallery's file: see :class:`~verifykit.SqliteGallery`.
-            keep_crops: Store the part of each enrolled image that another model may want; encrypted only.
+            threads: Threads within one network run; None uses every core. Not with an open encoder.
+            key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
+            keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
-            GalleryError, TemplateMismatchError: The gallery cannot be opened, or is another model's.
+            GalleryError, TemplateMismatchError: The gallery cannot be opened, or belongs to another model.
             CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
@@ -207,7 +214,7 @@ class Verifier:
 
     @property
     def spec(self) -> ModelSpec:
-        """The specification inside the model file."""
+        """Return the specification in the model file."""
         return self.encoder.spec
 
     def enroll(
@@ -228,13 +235,13 @@ class Verifier:
         Args:
             subject_id: Any text of 1 to 255 UTF-8 bytes without control characters.
             images: One image or several.
-            metadata: JSON-ready values stored with the subject; None leaves what is there.
+            metadata: JSON-ready values stored with the subject; None leaves stored metadata unchanged.
             multi_face: ``"error"`` or ``"largest"``; None takes the verifier's.
             quality: ``"strict"`` or ``"warn"``; None takes the verifier's.
             fmr: Rate whose threshold, that of a single pair, the warnings about likeness use.
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
-            on_existing: ``"append"`` to a subject who is enrolled already, or ``"error"``.
+            on_existing: ``"append"`` to an enrolled subject, or ``"error"``.
 
         Returns:
             What was accepted and refused, and warnings: images that disagree, a look-alike enrolled.
@@ -271,7 +278,7 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
-        """Verify a claim (1:1): is this the subject enrolled under this id?
+        """Verify a claim (1:1): return whether an image shows the subject enrolled under an id.
 
         Args:
             subject_id: The claimed subject.
@@ -310,7 +317,7 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> Decision:
-        """Compare two images: do they show the same subject? Nothing is stored.
+        """Compare two images: return whether they show the same subject. Nothing is stored.
 
         Args:
             probe: One image.
@@ -347,11 +354,11 @@ class Verifier:
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
     ) -> list[Candidate]:
-        """Identify a probe (1:N): candidates over the threshold, best first; empty without any.
+        """Identify a probe (1:N): return candidates over the threshold, best first; may be empty.
 
         Args:
             image: The probe.
-            limit: Most candidates for each face.
+            limit: Maximum number of candidates for each face, at least 1.
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
             threshold: A bare cosine threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
@@ -365,7 +372,7 @@ class Verifier:
             InputError: Two of ``fmr``, ``threshold`` and ``fpir``, one not allowed, or ``limit`` below 1.
         """
         options = DecisionOptions(fmr, threshold, attack, fpir=fpir)
-        answers = identify_each(
+        results = identify_each(
             self.encoder,
             self.gallery,
             image,
@@ -373,7 +380,7 @@ class Verifier:
             limit=limit,
             options=self.sample_options.changed(multi_face=multi_face, quality=quality),
         )
-        candidates = [candidate for answer in answers for candidate in answer.candidates]
+        candidates = [candidate for result in results for candidate in result.candidates]
         return sorted(candidates, key=lambda candidate: -candidate.score)
 
     def extract(
@@ -402,7 +409,7 @@ class Verifier:
             subject_id: The subject to erase.
 
         Returns:
-            How many templates were erased.
+            Number of templates that were erased.
 
         Raises:
             SubjectNotFoundError, GalleryError: Not enrolled, or the gallery could not be written.

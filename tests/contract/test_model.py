@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.unit.specs import FACE_CROP
+from tests.helpers.model_specs import FACE_CROP
 from verifykit.encoder import Encoder
 from verifykit.modalities import crop, golden_image, to_tensor
 from verifykit.models import card, load, registered

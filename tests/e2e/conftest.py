@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
 import verifykit as vk
+from tests.helpers.run_document import Run
 from verifykit.encoder import Encoder
 
 
@@ -29,10 +31,19 @@ def verifier(encoder: Encoder, portraits: Mapping[str, Path], tmp_path: Path) ->
 
 
 @pytest.fixture
-def in_process(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[[str], tuple[int, str, str]]:
-    """Run a document's command here, for it is a fifth of the time; the README's are run as processes."""
+def portrait_folder(
+    tmp_path: Path, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the current folder, which contains the portraits."""
+    for path in portraits.values():
+        shutil.copy(path, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def in_process(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process, in a fifth of the time; those of the README are run as processes."""
     mains = {"verifykit": "verifykit.cli", "verifykit-export": "verifykit_export.cli"}
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.setenv("NO_COLOR", "1")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.small_disk import mounted
+from tests.helpers.small_disk import mounted
 from tests.unit.audit.logs import lines_of, require_chain
 from verifykit.audit import examine_log, read_log
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.readme import run_document
+from tests.helpers.run_document import run_document
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "audit-log.md"
 
@@ -26,7 +26,7 @@ def test_the_page_on_the_audit_log_runs(
 
     monkeypatch.setattr("verifykit.audit.log.now", now)
     monkeypatch.setattr("verifykit.audit.log.secrets.token_hex", lambda size: "5a" * size)
-    monkeypatch.setattr("tests.e2e.readme.NAMES", {})  # no portraits
+    monkeypatch.setattr("tests.helpers.run_document.NAMES", {})  # no portraits
     monkeypatch.chdir(tmp_path)
     statuses = []
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.e2e.enrolled import contents
-from tests.privileges import without_privileges
+from tests.helpers.gallery_contents import contents
+from tests.helpers.privileges import without_privileges
 from verifykit.encoder import Encoder
 from verifykit.image import load_image
 

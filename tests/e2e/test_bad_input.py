@@ -1,4 +1,4 @@
-"""Bad input through every verb: an error of the right class, no decision, the gallery as it was."""
+"""Bad input to every method: an error of the right class, no decision, an unchanged gallery."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PilImage
 
 import verifykit as vk
-from tests.e2e.enrolled import contents
+from tests.helpers.gallery_contents import contents
 from verifykit.image import load_image
 
 Damage = Callable[[bytes, Path], object]
@@ -97,12 +97,9 @@ def test_images_without_a_face(verifier: vk.Verifier, portraits: Mapping[str, Pa
 
 def test_six_faces(verifier: vk.Verifier, portraits: Mapping[str, Path]) -> None:
     names = ("person_a_2", "person_b_2", "impostor_1", "impostor_2", "biden", "obama")
-    pictures = [PilImage.open(portraits[name]).convert("RGB").resize((360, 400)) for name in names]
+    faces = [PilImage.open(portraits[name]).convert("RGB").resize((360, 400)) for name in names]
     group = np.vstack(
-        [
-            np.hstack([np.asarray(picture) for picture in row])
-            for row in (pictures[:3], pictures[3:])
-        ]
+        [np.hstack([np.asarray(portrait) for portrait in row]) for row in (faces[:3], faces[3:])]
     )
     before = contents(verifier)
     for attempt in (
@@ -133,27 +130,27 @@ def test_one_bad_image_among_good_ones_is_named(
     ]
 
 
-def written(picture: PilImage.Image, file_format: str, **options: object) -> bytes:
+def encoded(portrait: PilImage.Image, file_format: str, **options: object) -> bytes:
     file = io.BytesIO()
-    picture.save(file, file_format, **options)
+    portrait.save(file, file_format, **options)
     return file.getvalue()
 
 
-def sixteen_bit(picture: PilImage.Image) -> bytes:
-    values = np.asarray(picture.convert("L")).astype(np.uint16) * 257
-    return written(PilImage.fromarray(values), "PNG")
+def sixteen_bit(portrait: PilImage.Image) -> bytes:
+    values = np.asarray(portrait.convert("L")).astype(np.uint16) * 257
+    return encoded(PilImage.fromarray(values), "PNG")
 
 
 UNUSUAL: dict[str, Callable[[PilImage.Image], bytes]] = {
     "16-bit": sixteen_bit,
-    "grey": lambda picture: written(picture.convert("L"), "JPEG"),
-    "CMYK": lambda picture: written(picture.convert("CMYK"), "JPEG"),
-    "palette": lambda picture: written(picture.quantize(256), "PNG"),
-    "alpha": lambda picture: written(picture.convert("RGBA"), "PNG"),
-    "grey with alpha": lambda picture: written(picture.convert("LA"), "PNG"),
-    "WebP": lambda picture: written(picture, "WEBP"),
-    "TIFF": lambda picture: written(picture, "TIFF"),
-    "GIF": lambda picture: written(picture, "GIF"),
+    "grey": lambda portrait: encoded(portrait.convert("L"), "JPEG"),
+    "CMYK": lambda portrait: encoded(portrait.convert("CMYK"), "JPEG"),
+    "palette": lambda portrait: encoded(portrait.quantize(256), "PNG"),
+    "alpha": lambda portrait: encoded(portrait.convert("RGBA"), "PNG"),
+    "grey with alpha": lambda portrait: encoded(portrait.convert("LA"), "PNG"),
+    "WebP": lambda portrait: encoded(portrait, "WEBP"),
+    "TIFF": lambda portrait: encoded(portrait, "TIFF"),
+    "GIF": lambda portrait: encoded(portrait, "GIF"),
 }
 
 
@@ -162,8 +159,8 @@ def test_unusual_images_work(
     verifier: vk.Verifier, portraits: Mapping[str, Path], kind: str
 ) -> None:
     plain = verifier.extract(portraits["person_b_2"]).embedding
-    with PilImage.open(portraits["person_b_2"]) as picture:
-        image = UNUSUAL[kind](picture)
+    with PilImage.open(portraits["person_b_2"]) as portrait:
+        image = UNUSUAL[kind](portrait)
     assert float(verifier.extract(image).embedding @ plain) > 0.9
     assert verifier.verify("person_b", image).match
     assert not verifier.verify("person_a", image).match
@@ -185,11 +182,11 @@ def test_all_eight_exif_orientations_give_one_embedding(
     )
     upright = verifier.extract(portraits["person_a_2"]).embedding
     with PilImage.open(portraits["person_a_2"]) as opened:
-        picture = opened.convert("RGB")
+        portrait = opened.convert("RGB")
     for orientation, turn in enumerate(stored, start=1):
         exif = PilImage.Exif()
         exif[0x0112] = orientation
-        turned = picture if turn is None else picture.transpose(turn)
+        turned = portrait if turn is None else portrait.transpose(turn)
         options = {"quality": 95} if file_format == "JPEG" else {}
-        image = written(turned, file_format, exif=exif, **options)
+        image = encoded(turned, file_format, exif=exif, **options)
         assert float(verifier.extract(image).embedding @ upright) > 0.99, orientation

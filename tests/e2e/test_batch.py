@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verifykit as vk
-from tests.e2e.batch_files import BLUE, RED, lines, many, small_folder, small_verifier
-from tests.unit.specs import plain_spec
+from tests.helpers.batch_files import BLUE, RED, lines, many, small_folder, small_verifier
+from tests.helpers.model_specs import plain_spec
 from verifykit.batch import BatchSummary, find_images, identify_batch
 from verifykit.models import calibration_digest
 

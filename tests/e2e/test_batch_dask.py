@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.e2e.batch_files import finish, start, write_crowd
+from tests.helpers.batch_files import finish, start, write_crowd
 from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
 from verifykit.batch.run import Answered, answer_block

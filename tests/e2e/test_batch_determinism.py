@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as Picture
 
 import verifykit as vk
-from tests.e2e.batch_files import (
+from tests.helpers.batch_files import (
     encode,
     finish,
     lines,
@@ -22,7 +22,7 @@ from tests.e2e.batch_files import (
     start,
     write_crowd,
 )
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit.batch import LocalEngine, SourceImage, identify_batch
 from verifykit.batch import run as pipeline
 from verifykit.batch.run import answer_block

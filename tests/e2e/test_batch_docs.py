@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.readme import run_document
+from tests.helpers.run_document import run_document
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "batch-identification.md"
 

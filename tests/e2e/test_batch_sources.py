@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.e2e.batch_files import lines, many, small_folder, small_verifier
+from tests.helpers.batch_files import lines, many, small_folder, small_verifier
 from verifykit.batch import find_images, identify_batch, open_source
 
 parquet = pytest.importorskip("pyarrow.parquet")

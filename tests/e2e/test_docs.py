@@ -1,4 +1,4 @@
-"""The documents: examples run as they stand there, and the reference pages are in step with the code."""
+"""The documents: examples are run, and reference pages agree with the code."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import importlib.util
 import inspect
 import re
 import shlex
-import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,7 @@ import pytest
 
 import verifykit.errors
 from demo.signature_files import write_signatures
-from tests.e2e.readme import BLOCK, NUMBER, _commands, run_document
+from tests.helpers.run_document import BLOCK, NUMBER, Run, run_document, shown_commands
 from verifykit.modalities.face.quality import QualityLimits, face_reasons
 from verifykit.modalities.signature.ink import Ink, find_ink
 from verifykit.modalities.signature.quality import (
@@ -32,7 +31,6 @@ from verifykit.spec import SignatureCrop
 CHECKOUT = Path(__file__).parents[2]
 DOCS = CHECKOUT / "docs"
 TUTORIAL = DOCS / "tutorial" / "train-your-own.md"
-Run = Callable[[str], tuple[int, str, str]]
 LINK = re.compile(r"\]\(([^)#:]+)\)")
 
 needs_torch = pytest.mark.skipif(
@@ -40,27 +38,17 @@ needs_torch = pytest.mark.skipif(
 )
 
 
-@pytest.fixture
-def pictures(
-    tmp_path: Path, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
-) -> Path:
-    for path in portraits.values():
-        shutil.copy(path, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
 @pytest.mark.parametrize(
     "name", ["enroll-and-verify", "multiple-faces-and-quality", "offline-installation"]
 )
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_a_how_to_page_runs(name: str, in_process: Run) -> None:
     ran = run_document(DOCS / "how-to" / f"{name}.md", run=in_process)
     assert ran["python"] > 0
     assert ran["console"] > 0
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("portrait_folder")
 def test_the_page_on_signatures_runs(in_process: Run) -> None:
     write_signatures(Path())
     ran = run_document(DOCS / "how-to" / "signatures.md", run=in_process)
@@ -68,7 +56,7 @@ def test_the_page_on_signatures_runs(in_process: Run) -> None:
 
 
 @needs_torch
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_importing_runs(in_process: Run) -> None:
     document = DOCS / "how-to" / "import-an-encoder.md"
     ran = run_document(document, ("verifykit", "verifykit-export"), in_process)
@@ -87,7 +75,7 @@ def test_the_tutorial_runs_on_drawn_people(
     text = TUTORIAL.read_text(encoding="utf-8")
     config = re.search(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert config
-    # As it stands there, but for the length: what is looked at is that all of it works.
+    # As documented, but with fewer epochs.
     short = config[1].replace("epochs = 60", "epochs = 2").replace("epochs = 10 ", "epochs = 1 ")
     assert short.count("epochs = 2") == short.count("epochs = 1 ") == 1
     Path("my.toml").write_text(short, encoding="utf-8")
@@ -97,7 +85,7 @@ def test_the_tutorial_runs_on_drawn_people(
             exec(compile(block[2], str(TUTORIAL), "exec"), {"__name__": "__main__"})
             assert "of 450 wrong people match" in capfd.readouterr().out
             continue
-        for command, shown in _commands(block[2]):
+        for command, shown in shown_commands(block[2]):
             if command.startswith("pip "):
                 continue
             ran.append(command.split()[0])
@@ -154,7 +142,7 @@ def test_every_error_and_reason_is_documented() -> None:
     reasons = face_reasons(worst, QualityLimits())
     assert len(reasons) >= 6
     listed = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
-    # Some pictures have every reason: a reason of two modalities is listed for each.
+    # These images have every reason; a reason of two modalities is listed for each.
     unlikely = {"ink_share": 1.0, "side_px": 1.0, "cut_share": 1.0}
     marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
     of_signatures = signature_reasons(marks, SignatureLimits())
@@ -188,7 +176,7 @@ def _draw_people(folder: Path) -> None:
 
 
 def _call(monkeypatch: pytest.MonkeyPatch, command: str, data: Path) -> int:
-    """In this process: torch is imported once."""
+    """Run in this process: torch is imported once."""
     import verifykit.cli
     import verifykit_export.cli
     import verifykit_training.cli
@@ -206,7 +194,7 @@ def _call(monkeypatch: pytest.MonkeyPatch, command: str, data: Path) -> int:
 
 
 def _require_same_lines(shown: list[str], printed: str) -> None:
-    """Word for word but for the numbers, and for the progress bar."""
+    """Compare words, not numbers or the progress bar."""
     lines = {_plain(line) for line in printed.splitlines()}
     wanted = [line for line in shown if line.strip() and "━" not in line]
     assert wanted

@@ -1,4 +1,4 @@
-"""Every document: whatever it shows is run or understood, and nothing that exists is left out."""
+"""Every example of a document is run or parsed, and every command has a page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tomli
 
-from tests.e2e.documents import (
+from tests.helpers.documents import (
     CHECKOUT,
     DOCS,
     EXTRAS,
@@ -20,8 +20,8 @@ from tests.e2e.documents import (
     verbs,
 )
 
-# Each page with examples, and the test that runs them; a page that is not listed is an error. What takes
-# hours or several machines is not run: the test that looks whether every command is understood is its own.
+# Each page with examples, and the test that runs them; a page that is not listed is an error. Examples
+# that take hours or several machines are not run, but their commands are parsed.
 _UNDERSTOOD = "test_documents.py::test_every_command_is_understood"
 _HOW_TO = "test_how_to_pages.py::test_a_page_runs"
 RUN_BY = {
@@ -73,7 +73,7 @@ def test_every_page_with_examples_is_run_by_a_test() -> None:
 
 
 @pytest.mark.parametrize("page", RUN_BY)
-def test_the_test_that_runs_a_page_is_there_and_names_it(page: str) -> None:
+def test_the_test_of_a_page_exists_and_names_it(page: str) -> None:
     file, _, name = RUN_BY[page].partition("::")
     source = Path(__file__).with_name(file).read_text(encoding="utf-8")
     assert f"\ndef {name}(" in source
@@ -130,7 +130,7 @@ def test_every_verb_and_every_extra_has_a_page_that_shows_it() -> None:
         assert any(word in text for text in texts), f"{name} is not on {shown_in}"
 
 
-def test_every_picture_was_made_by_a_command_of_this_repository() -> None:
+def test_every_image_was_made_by_a_command_of_this_repository() -> None:
     shown = set()
     for page in PAGES:
         for target, command in PICTURE.findall(page.read_text(encoding="utf-8")):
@@ -150,7 +150,7 @@ def test_what_the_text_names_in_this_repository_is_there(page: Path) -> None:
         require_understood(f"python -m {module}")
 
 
-def test_the_page_on_the_design_has_every_room() -> None:
+def test_the_page_on_the_design_has_every_module() -> None:
     project = tomli.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))
     contracts = project["tool"]["importlinter"]["contracts"]
     (layers,) = (each["layers"] for each in contracts if each.get("containers") == ["verifykit"])

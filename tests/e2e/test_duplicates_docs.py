@@ -7,15 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.readme import _alike, run_document
-from tests.e2e.test_docs import DOCS, Run, pictures
-
-__all__ = ["pictures"]
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import Run, run_document, same_output
 
 PAGE = DOCS / "how-to" / "duplicates-and-clusters.md"
 
 
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_duplicates_and_clusters_runs(in_process: Run) -> None:
     assert run_document(PAGE, run=in_process) == {"python": 2, "console": 5}
     (shown,) = re.findall(
@@ -25,7 +23,7 @@ def test_the_page_on_duplicates_and_clusters_runs(in_process: Run) -> None:
     for line, expected in zip(written, shown.splitlines(), strict=True):
         cells = zip(line.split(","), expected.split(","), strict=True)
         # A box moves by a tenth of a pixel from one OpenCV to another.
-        assert all(a == b or _alike(_in_hundreds(a), _in_hundreds(b)) for a, b in cells), line
+        assert all(a == b or same_output(_in_hundreds(a), _in_hundreds(b)) for a, b in cells), line
 
 
 def _in_hundreds(cell: str) -> str:

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.readme import run_document
-from tests.e2e.test_docs import DOCS, Run, pictures
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import Run, run_document
 from verifykit.gallery.sqlite import encryption
-
-__all__ = ["pictures"]
 
 PAGE = DOCS / "how-to" / "encrypt-a-gallery.md"
 
 
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_encryption_runs(
     in_process: Run, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

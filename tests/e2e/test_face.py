@@ -97,7 +97,7 @@ def test_a_weak_probe_is_refused_or_reported_in_every_answer(
 
 
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_picture_that_lies_or_stands_on_its_head_is_no_non_match(
+def test_a_rotated_face_is_refused_and_not_a_non_match(
     verifier: vk.Verifier, portraits: Mapping[str, Path], quarters: int
 ) -> None:
     extractor = verifier.encoder.extractor
@@ -164,7 +164,9 @@ def test_detection_and_embedding_agree_with_opencv(
         assert theirs @ template.embedding / np.linalg.norm(theirs) > 0.9999
 
 
-def test_a_batch_answers_as_one_by_one(encoder: Encoder, portraits: Mapping[str, Path]) -> None:
+def test_a_batch_gives_the_results_of_single_images(
+    encoder: Encoder, portraits: Mapping[str, Path]
+) -> None:
     crops = [
         encoder.extractor.samples(portraits[name], SampleOptions(quality="warn"))[0].crop
         for name in ("person_a_1", "person_b_1", "impostor_1", "obama", "biden")
@@ -246,7 +248,7 @@ def test_threads_share_one_encoder(encoder: Encoder, portraits: Mapping[str, Pat
             assert float(embedding @ alone[name]) > 0.99999
 
 
-def test_to_tensor_is_what_the_network_is_fed(encoder: Encoder) -> None:
+def test_to_tensor_is_the_input_of_the_network(encoder: Encoder) -> None:
     crop = np.zeros((112, 112, 3), np.uint8)
     crop[..., 0] = 255
     tensor = to_tensor([crop], encoder.spec.input)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.small_disk import mounted
+from tests.helpers.small_disk import mounted
 from tests.unit.gallery.files import reopen, run_python, templates, units
 from verifykit.errors import GalleryError, GalleryFormatError
 from verifykit.gallery import SqliteGallery, export_gallery, import_gallery

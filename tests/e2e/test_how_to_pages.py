@@ -1,14 +1,11 @@
-"""The pages on one verb or one extra each: they run as they stand there."""
+"""The examples of the pages on one command or one extra are run."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.e2e.documents import DOCS
-from tests.e2e.readme import run_document
-from tests.e2e.test_docs import Run, pictures
-
-__all__ = ["pictures"]
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import Run, run_document
 
 
 @pytest.mark.parametrize(
@@ -25,7 +22,7 @@ __all__ = ["pictures"]
         ("how-to/execution-providers", 1, 2),
     ],
 )
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_a_page_runs(page: str, python: int, console: int, in_process: Run) -> None:
     ran = run_document(DOCS / f"{page}.md", run=in_process)
     assert ran == {"python": python, "console": console}

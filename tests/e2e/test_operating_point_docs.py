@@ -1,4 +1,4 @@
-"""The pages on thresholds: every command and block runs, on portraits in place of the pictures shown."""
+"""The pages on thresholds: every command and block is run, on portraits instead of the images shown."""
 
 from __future__ import annotations
 
@@ -15,20 +15,18 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from tests.e2e.readme import BLOCK, NAMES, NUMBER, _alike, _commands
-from tests.e2e.test_docs import DOCS, pictures
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import BLOCK, NAMES, NUMBER, same_output, shown_commands
 from verifykit.calibration import Calibration
 from verifykit.evaluation import results
 from verifykit.spec import Cohort, Evidence, OperatingPoint
-
-__all__ = ["pictures"]
 
 HOW_TO = DOCS / "how-to" / "choose-an-operating-point.md"
 EXPLANATION = DOCS / "explanation" / "what-a-threshold-means.md"
 REFERENCE = DOCS / "reference" / "evaluation-data.md"
 SIDE_PX = 260
 VIEWS = 11
-# Who stands for whom: the folders that the page names, and the portraits that fill them.
+# The folders that the page names, and the portraits in them.
 STAFF = {
     "0022": ["person_b_1", "person_b_2"],
     "0041": ["person_a_1", "person_a_2"],
@@ -41,7 +39,7 @@ OUTPUT = re.compile(r"^```python\n(.*?)^```\n\n```text\n(.*?)^```$", re.MULTILIN
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_choosing_a_point_runs(portraits: Mapping[str, Path]) -> None:
     _staff(Path("staff"), portraits)
     namespace: dict[str, object] = {"__name__": "__main__"}
@@ -51,14 +49,14 @@ def test_the_page_on_choosing_a_point_runs(portraits: Mapping[str, Path]) -> Non
         if language == "python":
             exec(compile(code, str(HOW_TO), "exec"), namespace)
             continue
-        for command, shown in _commands(code):
+        for command, shown in shown_commands(code):
             if not command.startswith("pip "):
                 ran += 1
                 _run(command, [line for line in shown if line.strip() not in ("", "...")])
     assert ran > 20
 
 
-@pytest.mark.usefixtures("pictures", "face_model")
+@pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixture[str]) -> None:
     for name, portrait in NAMES.items():
         Path(name).write_bytes(Path(portrait).read_bytes())
@@ -71,7 +69,7 @@ def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixtu
         printed = capsys.readouterr().out
         assert len(printed.splitlines()) == len(shown.splitlines()), printed
         for line, expected in zip(printed.splitlines(), shown.splitlines(), strict=True):
-            assert _alike(line, expected), f"{expected!r} is shown, printed was {line!r}"
+            assert same_output(line, expected), f"{expected!r} is shown, printed was {line!r}"
 
 
 @pytest.mark.parametrize(
@@ -91,7 +89,7 @@ def test_every_key_of_a_report_and_of_a_calibration_is_documented(record: type) 
 
 
 def _run(command: str, shown: list[str]) -> None:
-    """Word for word but for the numbers; an error where the page shows one."""
+    """Compare words, not numbers; an error where the page shows one."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
     run = subprocess.run(
@@ -110,7 +108,7 @@ def _plain(line: str) -> str:
 
 
 def _staff(folder: Path, portraits: Mapping[str, Path]) -> None:
-    """People with many views of few portraits, and pictures that are refused for each reason shown."""
+    """Write people with many views of few portraits, and an image for each reason shown."""
 
     def portrait(name: str) -> Image.Image:
         image = Image.open(portraits[name]).convert("RGB")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres_server import PostgresServer, is_installed
+from tests.helpers.postgres_server import PostgresServer, is_installed
 from tests.unit.gallery.files import DIGEST, SIZE, templates, units
 from tests.unit.gallery.files import reopen as reopen_file
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql

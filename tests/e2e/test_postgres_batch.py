@@ -10,8 +10,17 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.e2e.batch_files import BLUE, RED, finish, lines, many, small_verifier, start, write_crowd
-from tests.postgres_server import PostgresServer, is_installed
+from tests.helpers.batch_files import (
+    BLUE,
+    RED,
+    finish,
+    lines,
+    many,
+    small_verifier,
+    start,
+    write_crowd,
+)
+from tests.helpers.postgres_server import PostgresServer, is_installed
 from tests.unit.gallery.postgres_galleries import next_name
 from verifykit.batch import SourceImage, identify_batch
 from verifykit.batch.dask_engine import answer_on_worker

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.readme import run_document
-from tests.postgres_server import PostgresServer
+from tests.helpers.postgres_server import PostgresServer
+from tests.helpers.run_document import run_document
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "postgresql.md"
 

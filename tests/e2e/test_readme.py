@@ -1,4 +1,4 @@
-"""The README's examples, run as they stand there."""
+"""The examples of the README are run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from pathlib import Path
 import pytest
 
 from demo.signature_files import write_signatures
-from tests.e2e.readme import run_document
+from tests.helpers.run_document import run_document
 
-README = Path(__file__).parents[2] / "README.md"
+CHECKOUT = Path(__file__).parents[2]
+README = CHECKOUT / "README.md"
 
 
 @pytest.fixture
-def pictures(
+def image_folder(
     tmp_path: Path, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     for path in portraits.values():
@@ -27,20 +28,20 @@ def pictures(
     return tmp_path
 
 
-def test_every_example_of_the_readme_runs(pictures: Path, face_model: Path) -> None:
-    script = Path(__file__).with_name("readme.py")
+def test_every_example_of_the_readme_runs(image_folder: Path, face_model: Path) -> None:
+    script = CHECKOUT / "tests/helpers/run_document.py"
     command = [sys.executable, "-I", str(script), str(README)]
-    run = subprocess.run(command, cwd=pictures, capture_output=True, text=True, check=False)
+    run = subprocess.run(command, cwd=image_folder, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stdout + run.stderr
     assert " 0 python blocks" not in run.stdout
 
 
-def test_python_blocks_share_a_namespace_and_fail_by_their_line(pictures: Path) -> None:
-    document = pictures / "doc.md"
+def test_python_blocks_share_a_namespace_and_fail_by_their_line(image_folder: Path) -> None:
+    document = image_folder / "doc.md"
     document.write_text("```python\nx = 2\n```\ntext\n```python\nassert x == 2\n1 / 0\n```\n")
     with pytest.raises(ZeroDivisionError) as caught:
         run_document(document)
-    assert caught.traceback[-1].lineno == 6  # counted from nought
+    assert caught.traceback[-1].lineno == 6  # counted from zero
 
 
 @pytest.mark.parametrize(
@@ -54,14 +55,14 @@ def test_python_blocks_share_a_namespace_and_fail_by_their_line(pictures: Path) 
     ],
 )
 def test_what_a_command_prints_is_what_the_document_shows(
-    pictures: Path, monkeypatch: pytest.MonkeyPatch, shown: str, accepted: bool
+    image_folder: Path, monkeypatch: pytest.MonkeyPatch, shown: str, accepted: bool
 ) -> None:
-    program = pictures / "bin" / "verifykit"
+    program = image_folder / "bin" / "verifykit"
     program.parent.mkdir()
     program.write_text("#!/bin/sh\necho score 0.515\necho more\n")
     program.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(program.parent / "python"))
-    document = pictures / "doc.md"
+    document = image_folder / "doc.md"
     document.write_text(f"```console\n$ verifykit compare a.jpg b.jpg\n{shown}\n```\n")
     if accepted:
         assert run_document(document) == {"python": 0, "console": 1}
@@ -70,8 +71,8 @@ def test_what_a_command_prints_is_what_the_document_shows(
             run_document(document)
 
 
-def test_a_command_that_nobody_checks_is_an_error(pictures: Path) -> None:
-    document = pictures / "doc.md"
+def test_an_unchecked_command_is_an_error(image_folder: Path) -> None:
+    document = image_folder / "doc.md"
     document.write_text("```console\n$ frobnicate\n```\n")
-    with pytest.raises(AssertionError, match="nobody checks: frobnicate"):
+    with pytest.raises(AssertionError, match="not checked: frobnicate"):
         run_document(document)

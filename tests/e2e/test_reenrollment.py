@@ -10,16 +10,13 @@ import pytest
 
 import verifykit as vk
 from demo.signature_files import write_signatures
-from tests.e2e.documents import DOCS
-from tests.e2e.readme import run_document
-from tests.e2e.second_model import write_second_model
-from tests.e2e.test_docs import Run, pictures
+from tests.helpers.documents import DOCS
+from tests.helpers.run_document import Run, run_document
+from tests.helpers.second_model import write_second_model
 from verifykit.encoder import Encoder
 from verifykit.gallery import SqliteGallery
 from verifykit.models import load
 from verifykit.reenrollment import needs_reenroll, plan_reenroll, reenroll
-
-__all__ = ["pictures"]
 
 KEY = bytes(range(32))
 
@@ -84,7 +81,7 @@ def test_what_is_kept_of_a_signature_is_all_of_it(tmp_path: Path) -> None:
     assert np.array_equal(stored, again)
 
 
-@pytest.mark.usefixtures("pictures")
+@pytest.mark.usefixtures("portrait_folder")
 def test_the_page_on_changing_the_model_runs(face_model: Path, in_process: Run) -> None:
     write_second_model(face_model, Path("new-face.onnx"))
     ran = run_document(DOCS / "how-to" / "change-the-model.md", run=in_process)

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image as PilImage
 
 from demo.service import served
-from tests.e2e.documents import DOCS, blocks
-from tests.e2e.readme import NAMES
+from tests.helpers.documents import DOCS, blocks
+from tests.helpers.run_document import NAMES
 
 PAGE = DOCS / "how-to/serve.md"
 

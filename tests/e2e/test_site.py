@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import verifykit
-from tests.e2e.documents import CHECKOUT, PAGES
+from tests.helpers.documents import CHECKOUT, PAGES
 
 pytestmark = pytest.mark.skipif(not find_spec("mkdocs"), reason="needs the extra docs")
 # Attributes by which a browser fetches something without being asked to; of a link, by its `rel`.

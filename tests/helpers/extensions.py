@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from tests.unit.specs import FACE_INPUT, face_spec
+from tests.helpers.model_specs import FACE_INPUT, face_spec
 from verifykit import modalities, modelfile
 from verifykit.errors import AcquisitionError
 from verifykit.modalities import Detector, Finding, FoundSample, Modality, SampleCheck, to_tensor

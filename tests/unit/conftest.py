@@ -1,4 +1,4 @@
-"""A small real picture."""
+"""A small real image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from verifykit.types import Image
 
 
 @pytest.fixture(scope="session")
-def picture(portraits: Mapping[str, Path]) -> PilImage.Image:
+def portrait(portraits: Mapping[str, Path]) -> PilImage.Image:
     """A portrait, 60 x 48 pixels: small, and not square."""
     with PilImage.open(portraits["person_a_2"]) as opened:
         return opened.convert("RGB").resize((48, 60), PilImage.Resampling.LANCZOS)
 
 
 @pytest.fixture(scope="session")
-def upright(picture: PilImage.Image) -> Image:
-    return np.array(picture)
+def upright(portrait: PilImage.Image) -> Image:
+    return np.array(portrait)

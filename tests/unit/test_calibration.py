@@ -1,4 +1,4 @@
-"""A calibration as a file: bound to its model, whole, and in place of the model's own points."""
+"""Calibration files: bound to a model, and replacing its operating points."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.models import calibration_digest
 from verifykit.spec import Evidence, OperatingPoint
 
-RED = picture(255, 0, 0)
+RED = solid_image(255, 0, 0)
 SPEC = plain_spec(fusion="mean")
 MINE = vk.Calibration(
     model="test-plain",
@@ -49,7 +49,7 @@ def test_json_gives_the_same_calibration_and_the_same_text(tmp_path: Path) -> No
     assert again.to_json() == MINE.to_json()
 
 
-def test_it_takes_the_place_of_the_models_own_points(tmp_path: Path) -> None:
+def test_a_calibration_replaces_the_points_of_the_model(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text(MINE.to_json(), encoding="utf-8")
     for given in (MINE, path, str(path)):
@@ -61,7 +61,7 @@ def test_it_takes_the_place_of_the_models_own_points(tmp_path: Path) -> None:
         assert (
             "staff: 40 images of 10 subjects, 2 more" in verifier.spec.provenance.calibration_data
         )
-        with pytest.raises(vk.CalibrationError, match=r"FMR 0\.0001 takes at least 30000"):
+        with pytest.raises(vk.CalibrationError, match=r"FMR 0\.0001 requires at least 30000"):
             verifier.compare(RED, RED, fmr=1e-4)
     assert calibration_digest(MINE.apply(SPEC)) != calibration_digest(SPEC)
 
@@ -97,7 +97,7 @@ def _changed(**changes: Any) -> str:
         (_changed(evidence=None), "evidence"),
     ],
 )
-def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, named: str) -> None:
+def test_a_file_that_is_not_a_calibration_is_refused(tmp_path: Path, text: str, named: str) -> None:
     path = tmp_path / "broken.json"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(vk.CalibrationError, match=named) as error:
@@ -105,7 +105,7 @@ def test_a_file_that_is_no_calibration(tmp_path: Path, text: str, named: str) ->
     assert "broken.json" in str(error.value)
 
 
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(vk.CalibrationError, match="No such file"):
         vk.Calibration.read(tmp_path / "none.json")
     (tmp_path / "picture.json").write_bytes(b"\xff\xd8\xff")
@@ -116,5 +116,5 @@ def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
 def test_a_point_with_too_few_comparisons_is_refused() -> None:
     body = json.loads(MINE.to_json())
     body["operating_points"][0]["fmr"] = 1e-3
-    with pytest.raises(vk.CalibrationError, match="needs 3000"):
+    with pytest.raises(vk.CalibrationError, match="requires 3000"):
         vk.Calibration.from_json(json.dumps(body))

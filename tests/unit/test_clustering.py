@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit.clustering import ClusteredFace, cluster_folder, cluster_rows, cluster_rule
 from verifykit.encoder import Encoder
 from verifykit.errors import CalibrationError, InputError, TemplateFormatError

@@ -1,4 +1,4 @@
-"""What every kind of image file becomes, and that damaged ones are refused."""
+"""Decoding of every kind of image file; damaged files are refused."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from PIL import Image as PilImage
 from PIL import ImageFile
 
-from tests.unit.encoding import encoded
+from tests.helpers.encoded_images import encoded
 from verifykit.errors import ImageError, InputError
 from verifykit.image import load_image
 from verifykit.types import Image
 
-STORED = {  # EXIF orientation -> how an upright picture is turned before it is stored
+STORED = {  # EXIF orientation -> how an upright image is rotated before it is stored
     1: None,
     2: PilImage.Transpose.FLIP_LEFT_RIGHT,
     3: PilImage.Transpose.ROTATE_180,
@@ -39,33 +39,33 @@ def cv2_encoded(extension: str, pixels: np.ndarray) -> bytes:
 
 @pytest.mark.parametrize("file_format", ["PNG", "BMP", "TIFF", "PPM", "WEBP", "JPEG2000"])
 def test_lossless_formats_are_pixel_equal(
-    picture: PilImage.Image, upright: Image, file_format: str
+    portrait: PilImage.Image, upright: Image, file_format: str
 ) -> None:
     options = {"lossless": True} if file_format == "WEBP" else {}
-    np.testing.assert_array_equal(load_image(encoded(picture, file_format, **options)), upright)
+    np.testing.assert_array_equal(load_image(encoded(portrait, file_format, **options)), upright)
 
 
-def test_a_picture_of_many_strips_is_pixel_equal(portraits: Mapping[str, Path]) -> None:
+def test_an_image_of_many_strips_is_pixel_equal(portraits: Mapping[str, Path]) -> None:
     with PilImage.open(portraits["person_b_1"]) as opened:
         large = opened.convert("RGB").resize((1100, 901))
     np.testing.assert_array_equal(load_image(encoded(large, "BMP")), np.asarray(large))
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_and_bilevel(picture: PilImage.Image, mode: str) -> None:
-    grey = picture.convert(mode)
+def test_grey_and_bilevel(portrait: PilImage.Image, mode: str) -> None:
+    grey = portrait.convert(mode)
     loaded = load_image(encoded(grey, "PNG"))
     np.testing.assert_array_equal(loaded, np.asarray(grey.convert("L"))[..., None].repeat(3, 2))
 
 
-def test_palette_is_looked_up(picture: PilImage.Image) -> None:
-    palette = picture.quantize(16)
+def test_palette_is_looked_up(portrait: PilImage.Image) -> None:
+    palette = portrait.quantize(16)
     loaded = load_image(encoded(palette, "PNG"))
     np.testing.assert_array_equal(loaded, np.asarray(palette.convert("RGB")))
 
 
-def test_transparent_palette_entry_becomes_white(picture: PilImage.Image) -> None:
-    palette = picture.quantize(16)
+def test_transparent_palette_entry_becomes_white(portrait: PilImage.Image) -> None:
+    palette = portrait.quantize(16)
     hidden = int(np.asarray(palette)[0, 0])
     for file_format in ("PNG", "GIF"):
         loaded = load_image(encoded(palette, file_format, transparency=hidden))
@@ -76,10 +76,10 @@ def test_transparent_palette_entry_becomes_white(picture: PilImage.Image) -> Non
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
-def test_alpha_is_laid_on_white(picture: PilImage.Image, mode: str) -> None:
-    height, width = picture.height, picture.width
+def test_alpha_is_composited_on_white(portrait: PilImage.Image, mode: str) -> None:
+    height, width = portrait.height, portrait.width
     alpha = np.tile(np.linspace(0, 255, width).round().astype(np.uint8), (height, 1))
-    with_alpha = picture.convert(mode)
+    with_alpha = portrait.convert(mode)
     with_alpha.putalpha(PilImage.fromarray(alpha))
     colour = np.asarray(with_alpha.convert("RGBA"))[..., :3].astype(float)
     share = alpha[..., None] / 255
@@ -103,8 +103,8 @@ def test_16_bits_are_scaled_not_clipped(extension: str, channels: int) -> None:
     assert loaded.max() == 255
 
 
-def test_cmyk_jpeg_of_adobe_and_of_others(picture: PilImage.Image, upright: Image) -> None:
-    adobe = encoded(picture.convert("CMYK"), "JPEG", quality=100, subsampling=0)
+def test_cmyk_jpeg_of_adobe_and_of_others(portrait: PilImage.Image, upright: Image) -> None:
+    adobe = encoded(portrait.convert("CMYK"), "JPEG", quality=100, subsampling=0)
     at = adobe.index(b"\xff\xee")
     plain = adobe[:at] + adobe[at + 2 + int.from_bytes(adobe[at + 2 : at + 4], "big") :]
     assert b"Adobe" in adobe
@@ -112,30 +112,30 @@ def test_cmyk_jpeg_of_adobe_and_of_others(picture: PilImage.Image, upright: Imag
     assert np.abs(load_image(adobe).astype(int) - upright).mean() < 2
     # Without Adobe's marker the stored values are not inverted: the same bytes are a negative.
     assert np.abs(255 - load_image(plain).astype(int) - load_image(adobe)).mean() > 20
-    inverted = PilImage.fromarray(255 - np.asarray(picture.convert("CMYK")), "CMYK")
+    inverted = PilImage.fromarray(255 - np.asarray(portrait.convert("CMYK")), "CMYK")
     other = encoded(inverted, "JPEG", quality=100, subsampling=0)
     at = other.index(b"\xff\xee")
     other = other[:at] + other[at + 2 + int.from_bytes(other[at + 2 : at + 4], "big") :]
     assert np.abs(load_image(other).astype(int) - upright).mean() < 2
 
 
-def test_the_first_frame_is_taken(picture: PilImage.Image) -> None:
-    second = picture.transpose(PilImage.Transpose.FLIP_TOP_BOTTOM)
+def test_the_first_frame_is_used(portrait: PilImage.Image) -> None:
+    second = portrait.transpose(PilImage.Transpose.FLIP_TOP_BOTTOM)
     for file_format in ("GIF", "TIFF", "PNG", "WEBP"):
         options = {"lossless": True} if file_format == "WEBP" else {}
-        file = encoded(picture, file_format, save_all=True, append_images=[second], **options)
+        file = encoded(portrait, file_format, save_all=True, append_images=[second], **options)
         first = load_image(file).astype(int)
-        assert np.abs(first - np.asarray(picture)).mean() < 4  # GIF has 256 colours
+        assert np.abs(first - np.asarray(portrait)).mean() < 4  # GIF has 256 colors
         assert np.abs(first - np.asarray(second)).mean() > 20
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("file_format", ["PNG", "TIFF", "WEBP", "JPEG", "MPO"])
 def test_every_exif_orientation_is_undone(
-    picture: PilImage.Image, upright: Image, file_format: str, orientation: int
+    portrait: PilImage.Image, upright: Image, file_format: str, orientation: int
 ) -> None:
     turn = STORED[orientation]
-    stored = picture if turn is None else picture.transpose(turn)
+    stored = portrait if turn is None else portrait.transpose(turn)
     exif = PilImage.Exif()
     exif[0x0112] = orientation
     options: dict[str, object] = {"exif": exif}
@@ -152,9 +152,9 @@ def test_every_exif_orientation_is_undone(
     assert np.abs(loaded.astype(int) - upright).max() <= (6 if lossy else 0)
 
 
-def test_damaged_exif_is_ignored_in_silence(picture: PilImage.Image, upright: Image) -> None:
+def test_damaged_exif_is_ignored(portrait: PilImage.Image, upright: Image) -> None:
     exif = b"Exif\0\0II*\0\x08\0\0\0\x05\0" + b"\xff" * 40
-    file = encoded(picture, "JPEG", quality=100, subsampling=0, exif=exif)
+    file = encoded(portrait, "JPEG", quality=100, subsampling=0, exif=exif)
     assert np.abs(load_image(file).astype(int) - upright).max() <= 6
 
 
@@ -174,14 +174,14 @@ def refused(image: object, *words: str, **limits: int) -> str:
 @pytest.mark.parametrize("tolerant", [False, True])
 @pytest.mark.parametrize("file_format", ["JPEG", "progressive", "PNG"])
 def test_every_truncation_is_refused(
-    picture: PilImage.Image, monkeypatch: pytest.MonkeyPatch, file_format: str, tolerant: bool
+    portrait: PilImage.Image, monkeypatch: pytest.MonkeyPatch, file_format: str, tolerant: bool
 ) -> None:
-    """Also in an application that told Pillow to decode what is there."""
+    """Also in an application that sets Pillow to decode truncated images."""
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", tolerant)
     if file_format == "progressive":
-        file = encoded(picture, "JPEG", progressive=True)
+        file = encoded(portrait, "JPEG", progressive=True)
     else:
-        file = encoded(picture, file_format)
+        file = encoded(portrait, file_format)
     load_image(file)
     # A PNG is complete once IEND is named; its last four bytes are a checksum of nothing.
     cuts = [1, 2, 3, 5, 8, 12, 13, 20, 100, len(file) // 2, len(file) - 30, len(file) - 3]
@@ -190,9 +190,9 @@ def test_every_truncation_is_refused(
     assert ImageFile.LOAD_TRUNCATED_IMAGES is tolerant
 
 
-def test_truncated_other_formats(picture: PilImage.Image) -> None:
+def test_truncated_other_formats(portrait: PilImage.Image) -> None:
     for file_format in ("BMP", "TIFF", "PPM", "WEBP", "GIF"):
-        file = encoded(picture, file_format)
+        file = encoded(portrait, file_format)
         for cut in (len(file) // 3, len(file) // 2, len(file) - 20):
             refused(file[:-cut])
 
@@ -207,8 +207,8 @@ def test_values_without_a_known_range_are_refused(upright: Image) -> None:
 
 
 @pytest.fixture(scope="module")
-def seeds(picture: PilImage.Image) -> list[bytes]:
-    small = picture.resize((24, 30))
+def seeds(portrait: PilImage.Image) -> list[bytes]:
+    small = portrait.resize((24, 30))
     exif = PilImage.Exif()
     exif[0x0112] = 6
     return [

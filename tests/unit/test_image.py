@@ -1,4 +1,4 @@
-"""What load_image takes, what it refuses, and that it changes nothing global."""
+"""Inputs that load_image accepts and refuses; it changes nothing global."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ import pytest
 from PIL import Image as PilImage
 from PIL import ImageFile
 
-from tests.privileges import without_privileges
-from tests.unit.encoding import encoded
+from tests.helpers.encoded_images import encoded
+from tests.helpers.privileges import without_privileges
 from verifykit.errors import ImageError, InputError
 from verifykit.image import image_name, load_image
 from verifykit.types import Image
@@ -45,8 +45,8 @@ def test_path_bytes_file_object_and_array_are_the_same_image(
     assert load_image(loaded) is loaded
 
 
-def test_a_file_object_is_read_from_where_it_is(picture: PilImage.Image, upright: Image) -> None:
-    file = io.BytesIO(b"header" + encoded(picture, "PNG"))
+def test_a_file_object_is_read_from_its_position(portrait: PilImage.Image, upright: Image) -> None:
+    file = io.BytesIO(b"header" + encoded(portrait, "PNG"))
     file.seek(6)
     np.testing.assert_array_equal(load_image(file), upright)
 
@@ -104,7 +104,7 @@ def test_paths_that_are_not_image_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("url", ["https://example.org/a.jpg", "FILE:///a.jpg", "data:image/png,a"])
-def test_addresses_are_not_fetched(url: str) -> None:
+def test_urls_are_not_fetched(url: str) -> None:
     refused(url, "download the image first")
 
 
@@ -131,15 +131,15 @@ def png_header(height: int, width: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk + b"\0\0\0\0IDAT" + struct.pack(">I", zlib.crc32(b"IDAT"))
 
 
-def huge_headers(picture: PilImage.Image) -> dict[str, bytes]:
-    jpeg = bytearray(encoded(picture, "JPEG"))
+def huge_headers(portrait: PilImage.Image) -> dict[str, bytes]:
+    jpeg = bytearray(encoded(portrait, "JPEG"))
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 60_000, 60_000)
-    gif = bytearray(encoded(picture, "GIF"))
+    gif = bytearray(encoded(portrait, "GIF"))
     gif[6:10] = struct.pack("<HH", 60_000, 60_000)
-    bmp = bytearray(encoded(picture, "BMP"))
+    bmp = bytearray(encoded(portrait, "BMP"))
     bmp[18:26] = struct.pack("<ii", 60_000, 60_000)
-    webp = bytearray(encoded(picture, "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
+    webp = bytearray(encoded(portrait, "WEBP", exif=b"Exif\0\0II*\0\x08\0\0\0\0\0"))
     webp[24:30] = (59_999).to_bytes(3, "little") * 2
     return {
         "png": png_header(60_000, 60_000),
@@ -151,14 +151,14 @@ def huge_headers(picture: PilImage.Image) -> dict[str, bytes]:
     }
 
 
-def test_huge_headers_are_refused_before_memory_is_taken(
-    picture: PilImage.Image, tmp_path: Path
+def test_huge_headers_are_refused_before_memory_is_allocated(
+    portrait: PilImage.Image, tmp_path: Path
 ) -> None:
     """In a process that cannot have 256 MB more: decoding would need 10 GB."""
     pytest.importorskip("resource")
-    for name, file in huge_headers(picture).items():
+    for name, file in huge_headers(portrait).items():
         (tmp_path / f"huge.{name}").write_bytes(file)
-    (tmp_path / "warm.png").write_bytes(encoded(picture, "PNG"))
+    (tmp_path / "warm.png").write_bytes(encoded(portrait, "PNG"))
     script = """
 import resource, sys
 from pathlib import Path
@@ -187,11 +187,11 @@ for path in sorted(folder.glob("huge.*")):
     assert run.stderr == ""
 
 
-def test_limits_can_be_moved(picture: PilImage.Image, upright: Image, tmp_path: Path) -> None:
-    file = encoded(picture, "PNG")
+def test_limits_can_be_changed(portrait: PilImage.Image, upright: Image, tmp_path: Path) -> None:
+    file = encoded(portrait, "PNG")
     path = tmp_path / "a.png"
     path.write_bytes(file)
-    pixels = picture.width * picture.height
+    pixels = portrait.width * portrait.height
     load_image(file, max_pixels=pixels, max_bytes=len(file))
     refused(file, "60 x 48", "max_pixels", max_pixels=pixels - 1)
     refused(upright, "60 x 48", "max_pixels", max_pixels=pixels - 1)
@@ -224,10 +224,10 @@ def test_arrays_that_are_not_images(array: np.ndarray, words: tuple[str, ...]) -
     refused(array, *words)
 
 
-def test_objects_that_are_not_images(picture: PilImage.Image, tmp_path: Path) -> None:
+def test_objects_that_are_not_images(portrait: PilImage.Image, tmp_path: Path) -> None:
     refused(None, "NoneType")
     refused([1, 2], "list", "one by one")
-    refused(picture, "PIL.Image.Image", "numpy.asarray")
+    refused(portrait, "PIL.Image.Image", "numpy.asarray")
     refused(io.StringIO("text"), "mode 'rb'")
     refused(b"", "0 bytes")
     refused(io.BytesIO(), "0 bytes")
@@ -236,9 +236,9 @@ def test_objects_that_are_not_images(picture: PilImage.Image, tmp_path: Path) ->
     refused(closed, "closed")
 
 
-def test_nothing_global_changes(picture: PilImage.Image) -> None:
+def test_nothing_global_changes(portrait: PilImage.Image) -> None:
     before = (list(warnings.filters), PilImage.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
-    load_image(encoded(picture, "PNG"))
+    load_image(encoded(portrait, "PNG"))
     refused(png_header(60_000, 60_000))
     assert before == (
         list(warnings.filters),
@@ -247,7 +247,7 @@ def test_nothing_global_changes(picture: PilImage.Image) -> None:
     )
 
 
-def test_warnings_already_shown_are_not_shown_again(picture: PilImage.Image) -> None:
+def test_warnings_already_shown_are_not_shown_again(portrait: PilImage.Image) -> None:
     script = """
 import sys, warnings
 from verifykit.image import load_image
@@ -258,7 +258,7 @@ for _ in range(3):
 """
     run = subprocess.run(
         [sys.executable, "-W", "default", "-c", script],
-        input=encoded(picture, "PNG"),
+        input=encoded(portrait, "PNG"),
         capture_output=True,
         timeout=60,
         check=True,
@@ -266,13 +266,13 @@ for _ in range(3):
     assert run.stderr.count(b"UserWarning: once") == 1
 
 
-def test_the_limit_does_not_rest_on_pillows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_limit_is_independent_of_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", None)
     refused(png_header(60_000, 60_000), "60000 x 60000", "max_pixels")
 
 
-def test_threads_do_not_disturb_each_other(picture: PilImage.Image, upright: Image) -> None:
-    good = encoded(picture, "PNG")
+def test_threads_do_not_disturb_each_other(portrait: PilImage.Image, upright: Image) -> None:
+    good = encoded(portrait, "PNG")
     bomb = png_header(10_000, 10_001)
     before = list(warnings.filters)
 

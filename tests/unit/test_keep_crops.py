@@ -1,4 +1,4 @@
-"""Keeping crops: off unless asked for, only where it is encrypted, and one for each template."""
+"""keep_crops: off by default, in encrypted galleries only, one crop for each template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
+from tests.helpers.fake_encoder import encoder, solid_image
 from verifykit.gallery import SqliteGallery
 from verifykit.image import load_image
 
@@ -19,26 +19,28 @@ def opened(path: Path) -> SqliteGallery:
     return SqliteGallery.open_existing(path, key=KEY)
 
 
-def test_by_default_nothing_is_kept(tmp_path: Path) -> None:
+def test_no_crops_are_kept_by_default(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
-    vk.Verifier(encoder(), path, key=KEY).enroll("a", picture(1, 2, 3))
+    vk.Verifier(encoder(), path, key=KEY).enroll("a", solid_image(1, 2, 3))
     with opened(path) as gallery:
         assert gallery.crops("a") == []
         assert [(e.template_count, e.crop_count) for e in gallery.enrolments()] == [(1, 0)]
 
 
 @pytest.mark.parametrize("on_existing", ["append", "error"])
-def test_a_crop_is_kept_for_each_image_that_is_taken(tmp_path: Path, on_existing: str) -> None:
+def test_a_crop_is_kept_for_each_accepted_image(tmp_path: Path, on_existing: str) -> None:
     path = tmp_path / "g.db"
     verifier = vk.Verifier(encoder(), path, key=KEY, keep_crops=True)
-    images = [picture(1, 2, 3), b"no image", picture(4, 5, 6)]
+    images = [solid_image(1, 2, 3), b"no image", solid_image(4, 5, 6)]
     report = verifier.enroll("a", images, on_existing=on_existing)  # type: ignore[arg-type]
     assert len(report.refused) == 1
-    verifier.enroll("a", picture(7, 8, 9))
-    vk.Verifier(encoder(), path, key=KEY).enroll("a", picture(10, 11, 12))
+    verifier.enroll("a", solid_image(7, 8, 9))
+    vk.Verifier(encoder(), path, key=KEY).enroll("a", solid_image(10, 11, 12))
     with opened(path) as gallery:
         kept = [load_image(crop) for crop in gallery.crops("a")]
-        assert np.array_equal(kept, [picture(1, 2, 3), picture(4, 5, 6), picture(7, 8, 9)])
+        assert np.array_equal(
+            kept, [solid_image(1, 2, 3), solid_image(4, 5, 6), solid_image(7, 8, 9)]
+        )
         assert [(e.template_count, e.crop_count) for e in gallery.enrolments()] == [(4, 3)]
         assert gallery.check() == []
 
@@ -53,10 +55,10 @@ def test_a_file_object_is_read_once(tmp_path: Path) -> None:
         assert len(gallery.crops("a")) == 1
 
 
-def test_removing_erases_them_too(tmp_path: Path) -> None:
+def test_remove_erases_crops(tmp_path: Path) -> None:
     path = tmp_path / "g.db"
     verifier = vk.Verifier(encoder(), path, key=KEY, keep_crops=True)
-    verifier.enroll("a", picture(1, 2, 3))
+    verifier.enroll("a", solid_image(1, 2, 3))
     verifier.remove("a")
     with opened(path) as gallery:
         assert gallery.info()["crop_count"] == 0
@@ -65,13 +67,13 @@ def test_removing_erases_them_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["memory", "file"])
-def test_not_in_a_gallery_in_clear(tmp_path: Path, kind: str) -> None:
+def test_an_unencrypted_gallery_is_refused(tmp_path: Path, kind: str) -> None:
     place = tmp_path / "g.db" if kind == "file" else None
     with pytest.raises(vk.GalleryError, match="kept in an encrypted gallery only"):
         vk.Verifier(encoder(), place, keep_crops=True)
 
 
 def _png() -> bytes:
-    from verifykit.enrollment import kept_crop
+    from verifykit.enrollment import enrollment_crop
 
-    return kept_crop(picture(1, 2, 3), None)
+    return enrollment_crop(solid_image(1, 2, 3), None)

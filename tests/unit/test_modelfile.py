@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from tests.unit.specs import face_spec, plain_spec
+from tests.helpers.model_specs import face_spec, plain_spec
 from verifykit import modelfile
 from verifykit.errors import ModelContractError, ModelError, ModelIntegrityError, ModelNotFoundError
 

@@ -1,4 +1,4 @@
-"""Adaptive s-norm against its formula written out, and what a decision makes of it."""
+"""Adaptive s-norm against its formula, and in decisions."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.errors import ModelContractError
-from verifykit.scoring import Normal, cohort_statistics, normalise
+from verifykit.scoring import PairNormalisation, cohort_statistics, normalise
 from verifykit.spec import Cohort, ModelSpec, OperatingPoint
 
 RANDOM = np.random.default_rng(0)
@@ -24,7 +24,7 @@ def units(count: int, size: int) -> np.ndarray:
     return (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
 
 
-def written_out(cohort: np.ndarray, nearest: int, a: np.ndarray, b: np.ndarray) -> float:
+def formula(cohort: np.ndarray, nearest: int, a: np.ndarray, b: np.ndarray) -> float:
     sides = []
     for row in (a, b):
         highest = sorted((float(row @ other) for other in cohort), reverse=True)[:nearest]
@@ -36,32 +36,36 @@ def written_out(cohort: np.ndarray, nearest: int, a: np.ndarray, b: np.ndarray) 
 
 def test_normalised_scores_are_those_of_the_formula() -> None:
     cohort, left, right = units(30, 8), units(20, 8), units(20, 8)
-    made = Cohort.of(cohort, 7)
+    chosen = Cohort.of(cohort, 7)
     scores = np.sum(left * right, axis=1).astype(np.float32)
-    found = normalise(scores, cohort_statistics(made, left), cohort_statistics(made, right))
+    found = normalise(scores, cohort_statistics(chosen, left), cohort_statistics(chosen, right))
     for a, b, score, value in zip(left, right, scores, found, strict=True):
-        assert value == pytest.approx(written_out(cohort, 7, a, b), abs=1e-4)
-        normal = Normal.of(cohort_statistics(made, a[None]), cohort_statistics(made, b[None]))
+        assert value == pytest.approx(formula(cohort, 7, a, b), abs=1e-4)
+        normal = PairNormalisation.of(
+            cohort_statistics(chosen, a[None]), cohort_statistics(chosen, b[None])
+        )
         assert normal.apply(float(score)) == pytest.approx(float(value), abs=1e-5)
         assert normal.undo(normal.apply(float(score))) == pytest.approx(float(score), abs=1e-9)
-        other = Normal.of(cohort_statistics(made, b[None]), cohort_statistics(made, a[None]))
+        other = PairNormalisation.of(
+            cohort_statistics(chosen, b[None]), cohort_statistics(chosen, a[None])
+        )
         assert other == normal
 
 
-def test_a_cohort_of_equal_rows_divides_by_nothing() -> None:
+def test_a_cohort_of_equal_rows_does_not_divide_by_zero() -> None:
     cohort = Cohort.of(np.repeat(units(1, 4), 3, axis=0), 3)
     found = cohort_statistics(cohort, units(5, 4))
     assert (found.deviation > 0).all()
 
 
 @pytest.mark.parametrize("nearest", [1, 4])
-def test_a_cohort_needs_two_rows_at_least(nearest: int) -> None:
-    with pytest.raises(ModelContractError, match="nearest is 2 to"):
+def test_a_cohort_requires_at_least_two_rows(nearest: int) -> None:
+    with pytest.raises(ModelContractError, match="nearest must be 2 to"):
         Cohort.of(units(3, 4), nearest)
 
 
 @pytest.mark.parametrize("text", ["no base64!", "AAAA"])
-def test_a_cohort_that_is_no_rows(text: str) -> None:
+def test_an_invalid_cohort_is_refused(text: str) -> None:
     with pytest.raises(ModelContractError, match="rows_base64"):
         Cohort(text, 4, 2)
 
@@ -83,19 +87,19 @@ SPEC = plain_spec(
 
 
 def normalised(verifier: vk.Verifier, rows: np.ndarray, probe: Any) -> tuple[float, float]:
-    """Cosine and normalised score of a probe and the mean of rows."""
+    """Return cosine and normalised score of a probe and the mean of rows."""
     mean, row = rows.mean(axis=0), verifier.extract(probe).embedding
-    return float(mean @ row), written_out(COHORT.rows, 2, row, mean)
+    return float(mean @ row), formula(COHORT.rows, 2, row, mean)
 
 
 def test_a_decision_keeps_its_cosine_and_has_a_threshold_of_its_own() -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    images = [picture(200, 30, 0), picture(180, 60, 20)]
+    images = [solid_image(200, 30, 0), solid_image(180, 60, 20)]
     verifier.enroll("a", images)
     rows = np.stack([verifier.extract(image).embedding for image in images])
     thresholds = set()
     for green in range(0, 256, 15):
-        shade = picture(200, green, 40)
+        shade = solid_image(200, green, 40)
         score, placed = normalised(verifier, rows, shade)
         for decision, at in (
             (verifier.verify("a", shade), 2.0),
@@ -110,9 +114,9 @@ def test_a_decision_keeps_its_cosine_and_has_a_threshold_of_its_own() -> None:
     assert len(thresholds) > 10
 
 
-def test_review_moves_with_the_pair() -> None:
+def test_the_review_threshold_is_that_of_the_pair() -> None:
     verifier = vk.Verifier(encoder(SPEC), policy=vk.Policy(1e-3, 1e-1))
-    decision = verifier.compare(picture(255, 0, 0), picture(0, 255, 0))
+    decision = verifier.compare(solid_image(255, 0, 0), solid_image(0, 255, 0))
     assert decision.outcome == "refuse"
     assert decision.review_threshold is not None
     assert decision.review_threshold < decision.threshold
@@ -120,13 +124,13 @@ def test_review_moves_with_the_pair() -> None:
 
 def test_compare_does_not_depend_on_the_order() -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    one, other = picture(200, 30, 0), picture(90, 60, 200)
+    one, other = solid_image(200, 30, 0), solid_image(90, 60, 200)
     assert verifier.compare(one, other) == verifier.compare(other, one)
 
 
 def test_a_bare_threshold_stays_a_cosine() -> None:
     decision = vk.Verifier(encoder(SPEC), threshold=0.5).compare(
-        picture(255, 0, 0), picture(9, 9, 9)
+        solid_image(255, 0, 0), solid_image(9, 9, 9)
     )
     assert decision.threshold == 0.5
 
@@ -134,13 +138,13 @@ def test_a_bare_threshold_stays_a_cosine() -> None:
 @pytest.mark.parametrize("options", [{}, {"fmr": 1e-2}, {"fpir": 1e-2}])
 def test_a_search_with_normalised_scores_is_refused(options: dict[str, float]) -> None:
     verifier = vk.Verifier(encoder(SPEC))
-    assert verifier.enroll("a", picture(255, 0, 0)).warnings == ()
+    assert verifier.enroll("a", solid_image(255, 0, 0)).warnings == ()
     with pytest.raises(vk.CalibrationError, match="normalises scores by a cohort"):
-        verifier.identify(picture(255, 0, 0), **options)
-    assert verifier.identify(picture(255, 0, 0), threshold=0.5)
+        verifier.identify(solid_image(255, 0, 0), **options)
+    assert verifier.identify(solid_image(255, 0, 0), threshold=0.5)
 
 
-def test_a_specification_carries_its_cohort() -> None:
+def test_a_specification_contains_its_cohort() -> None:
     again = ModelSpec.from_json(SPEC.to_json())
     assert again == SPEC
     assert again.digest == replace(SPEC, cohort=None).digest

@@ -1,4 +1,4 @@
-"""Enrolment of a new subject only: of several at once, one enrols."""
+"""Enrollment of new subjects only: of several calls at once, one enrolls."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
+from tests.helpers.fake_encoder import encoder, solid_image
 
 
-def test_an_enrolled_subject_is_refused_and_keeps_what_it_has() -> None:
+def test_an_enrolled_subject_is_refused_and_unchanged() -> None:
     verifier = vk.Verifier(encoder())
-    verifier.enroll("a", picture(255, 0, 0), {"team": "red"}, on_existing="error")
+    verifier.enroll("a", solid_image(255, 0, 0), {"team": "red"}, on_existing="error")
     with pytest.raises(vk.SubjectExistsError, match="'a' is already enrolled"):
-        verifier.enroll("a", picture(0, 255, 0), {"team": "green"}, on_existing="error")
+        verifier.enroll("a", solid_image(0, 255, 0), {"team": "green"}, on_existing="error")
     stored = verifier.gallery.get("a")
     assert (len(stored.templates), stored.metadata) == (1, {"team": "red"})
-    assert verifier.enroll("a", picture(0, 255, 0), on_existing="append").template_count == 2
+    assert verifier.enroll("a", solid_image(0, 255, 0), on_existing="append").template_count == 2
 
 
-def test_other_words_are_refused() -> None:
+def test_an_unknown_value_is_refused() -> None:
     with pytest.raises(vk.InputError, match="on_existing is one of"):
-        vk.Verifier(encoder()).enroll("a", picture(1, 2, 3), on_existing="skip")  # type: ignore[arg-type]
+        vk.Verifier(encoder()).enroll("a", solid_image(1, 2, 3), on_existing="skip")  # type: ignore[arg-type]
 
 
-def test_a_gallery_that_cannot_look_and_store_in_one_step_says_so() -> None:
+def test_a_gallery_without_add_entries_is_refused() -> None:
     inner = vk.MemoryGallery(spec_digest=encoder().spec.digest, embedding_size=4)
 
     class Bare:
@@ -39,28 +39,28 @@ def test_a_gallery_that_cannot_look_and_store_in_one_step_says_so() -> None:
             return len(inner)
 
     verifier = vk.Verifier(encoder(), Bare())
-    with pytest.raises(vk.InputError, match="Bare cannot look and store"):
-        verifier.enroll("a", picture(1, 2, 3), on_existing="error")
-    assert verifier.enroll("a", picture(1, 2, 3)).template_count == 1
+    with pytest.raises(vk.InputError, match="Bare cannot check and store"):
+        verifier.enroll("a", solid_image(1, 2, 3), on_existing="error")
+    assert verifier.enroll("a", solid_image(1, 2, 3)).template_count == 1
 
 
-def _enrol(path: Path) -> str:
+def _enroll(path: Path) -> str:
     try:
-        vk.Verifier(encoder(), path).enroll("a", picture(255, 0, 0), on_existing="error")
+        vk.Verifier(encoder(), path).enroll("a", solid_image(255, 0, 0), on_existing="error")
     except vk.SubjectExistsError:
         return "exists"
     return "enrolled"
 
 
 @pytest.mark.parametrize("kind", ["threads", "processes"])
-def test_of_several_at_once_one_enrols(tmp_path: Path, kind: str) -> None:
+def test_of_several_calls_at_once_one_enrolls(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "gallery.db"
-    vk.Verifier(encoder(), path).enroll("somebody", picture(1, 2, 3))
+    vk.Verifier(encoder(), path).enroll("b", solid_image(1, 2, 3))
     if kind == "threads":
         with ThreadPoolExecutor(8) as pool:
-            answers = list(pool.map(_enrol, [path] * 8))
+            answers = list(pool.map(_enroll, [path] * 8))
     else:
         with multiprocessing.get_context("spawn").Pool(2) as processes:
-            answers = processes.map(_enrol, [path] * 8, chunksize=1)
+            answers = processes.map(_enroll, [path] * 8, chunksize=1)
     assert sorted(answers) == ["enrolled"] + ["exists"] * 7
     assert len(vk.Verifier(encoder(), path).gallery.get("a").templates) == 1

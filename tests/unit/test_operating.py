@@ -1,4 +1,4 @@
-"""From a score to a rate and to evidence: monotone, exact at the points, and never beyond the data."""
+"""Rates and evidence of scores: monotone, exact at the points, never beyond the data."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_half_of_the_non_mated_scores_have_a_rate_of_a_half() -> None:
         assert odd.fmr(0.5) == 1e-2
 
 
-def test_evidence_stops_where_the_counts_stop() -> None:
+def test_evidence_is_bounded_by_its_counts() -> None:
     evidence = Evidence("random_forgery", 1, 40.0, -10.0, 0.1, 99, 9_999)
     assert evidence.llr(0.25) == 0.0
     assert evidence.llr(0.3) == pytest.approx(2.0)
@@ -90,6 +90,8 @@ def test_evidence_stops_where_the_counts_stop() -> None:
         (1.0, 0.0, 0, "mated"),
     ],
 )
-def test_evidence_that_is_none(slope: float, intercept: float, mated: int, named: str) -> None:
+def test_invalid_evidence_is_refused(
+    slope: float, intercept: float, mated: int, named: str
+) -> None:
     with pytest.raises(ModelContractError, match=named):
         Evidence("random_forgery", 1, slope, intercept, 0.1, mated, 1)

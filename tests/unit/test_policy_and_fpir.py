@@ -1,4 +1,4 @@
-"""Two rates with a zone between them, a rate for a whole gallery, and what a decision says of its score."""
+"""Policies, false positive identification rates, and the rate at a score."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder, solid_image
+from tests.helpers.model_specs import plain_spec
 from verifykit.spec import Evidence, OperatingPoint
 
 POINTS = (
@@ -24,60 +24,60 @@ SPEC = plain_spec(
     fusion="mean",
     evidence=(Evidence("random_forgery", 1, 10.0, -9.0, 0.3, 1000, 10**7),),
 )
-RED = picture(255, 0, 0)
+RED = solid_image(255, 0, 0)
 POLICY = vk.Policy(accept_fmr=1e-4, review_fmr=1e-2)
 
 
-def verifier(**options: Any) -> vk.Verifier:
-    made = vk.Verifier(encoder(SPEC), **options)
-    made.enroll("red", [RED])
-    return made
+def make_verifier(**options: Any) -> vk.Verifier:
+    verifier = vk.Verifier(encoder(SPEC), **options)
+    verifier.enroll("red", [RED])
+    return verifier
 
 
 def probes() -> list[tuple[float, Any]]:
-    """Pictures of a falling likeness to red, with their scores."""
-    made = verifier()
-    shades = [picture(255, green, 0) for green in range(0, 256, 5)]
-    return [(made.verify("red", shade).score, shade) for shade in shades]
+    """Return images of decreasing likeness to red, with their scores."""
+    verifier = make_verifier()
+    shades = [solid_image(255, green, 0) for green in range(0, 256, 5)]
+    return [(verifier.verify("red", shade).score, shade) for shade in shades]
 
 
 def test_a_policy_accepts_reviews_and_refuses() -> None:
-    made, seen = verifier(policy=POLICY), set()
+    verifier, seen = make_verifier(policy=POLICY), set()
     for score, shade in probes():
         for decision in (
-            made.verify("red", shade),
-            verifier().verify("red", shade, policy=POLICY),
-            made.compare(RED, shade),
+            verifier.verify("red", shade),
+            make_verifier().verify("red", shade, policy=POLICY),
+            verifier.compare(RED, shade),
         ):
-            wanted = "accept" if score >= 0.98 else "review" if score >= 0.90 else "refuse"
-            assert decision.outcome == wanted
-            assert bool(decision) == decision.match == (wanted == "accept")
+            expected = "accept" if score >= 0.98 else "review" if score >= 0.90 else "refuse"
+            assert decision.outcome == expected
+            assert bool(decision) == decision.match == (expected == "accept")
             assert (decision.threshold, decision.fmr) == (0.98, 1e-4)
             assert (decision.review_threshold, decision.review_fmr) == (0.90, 1e-2)
-            assert decision.to_dict()["outcome"] == wanted
-        seen.add(wanted)
+            assert decision.to_dict()["outcome"] == expected
+        seen.add(expected)
     assert seen == {"accept", "review", "refuse"}
 
 
 def test_without_a_policy_nothing_is_reviewed() -> None:
     for score, shade in probes():
-        decision = verifier().verify("red", shade)
+        decision = make_verifier().verify("red", shade)
         assert decision.outcome == ("accept" if score >= 0.90 else "refuse")
         assert decision.review_threshold is None
         assert decision.review_fmr is None
 
 
-def test_one_call_goes_over_what_holds_for_all() -> None:
-    made = verifier(policy=POLICY)
-    assert made.verify("red", RED, fmr=1e-6).threshold == 0.999
-    assert made.verify("red", RED, fmr=1e-6).review_fmr is None
-    assert made.verify("red", RED, threshold=0.5).fmr is None
-    assert verifier(fmr=1e-6).verify("red", RED, policy=POLICY).threshold == 0.98
-    assert verifier(threshold=0.1).verify("red", RED, policy=POLICY).threshold == 0.98
+def test_a_call_overrides_the_policy() -> None:
+    verifier = make_verifier(policy=POLICY)
+    assert verifier.verify("red", RED, fmr=1e-6).threshold == 0.999
+    assert verifier.verify("red", RED, fmr=1e-6).review_fmr is None
+    assert verifier.verify("red", RED, threshold=0.5).fmr is None
+    assert make_verifier(fmr=1e-6).verify("red", RED, policy=POLICY).threshold == 0.98
+    assert make_verifier(threshold=0.1).verify("red", RED, policy=POLICY).threshold == 0.98
 
 
-def test_a_search_decides_by_what_the_policy_accepts() -> None:
-    assert {c.threshold for c in verifier(policy=POLICY).identify(RED)} == {0.98}
+def test_a_search_uses_the_accept_rate_of_the_policy() -> None:
+    assert {c.threshold for c in make_verifier(policy=POLICY).identify(RED)} == {0.98}
 
 
 @pytest.mark.parametrize(
@@ -91,33 +91,33 @@ def test_a_search_decides_by_what_the_policy_accepts() -> None:
         ((True, 0.1), "accept_fmr must be a number"),
     ],
 )
-def test_rates_that_make_no_policy(rates: tuple[Any, Any], named: str) -> None:
+def test_invalid_rates_are_refused(rates: tuple[Any, Any], named: str) -> None:
     with pytest.raises(vk.InputError, match=named):
         vk.Policy(*rates)
 
 
-@pytest.mark.parametrize("beside", [{"fmr": 1e-2}, {"threshold": 0.5}])
-def test_a_policy_beside_another_limit_is_refused(beside: dict[str, float]) -> None:
+@pytest.mark.parametrize("other", [{"fmr": 1e-2}, {"threshold": 0.5}])
+def test_a_policy_with_another_limit_is_refused(other: dict[str, float]) -> None:
     with pytest.raises(vk.InputError, match="give one of them"):
-        verifier(policy=POLICY, **beside)
+        make_verifier(policy=POLICY, **other)
     with pytest.raises(vk.InputError, match="give one of them"):
-        verifier().verify("red", RED, policy=POLICY, **beside)
+        make_verifier().verify("red", RED, policy=POLICY, **other)
 
 
-def test_something_else_is_no_policy() -> None:
+def test_a_policy_of_another_type_is_refused() -> None:
     with pytest.raises(vk.InputError, match=r"must be a verifykit\.Policy"):
-        verifier(policy=(1e-4, 1e-2))
+        make_verifier(policy=(1e-4, 1e-2))
 
 
-def test_a_policy_below_the_data_is_refused_at_once() -> None:
+def test_a_policy_below_the_calibration_is_refused_at_construction() -> None:
     with pytest.raises(vk.CalibrationError, match="30000000"):
-        verifier(policy=vk.Policy(1e-7, 1e-2))
+        make_verifier(policy=vk.Policy(1e-7, 1e-2))
 
 
-def test_a_decision_says_how_far_its_score_was_from_the_limit() -> None:
+def test_a_decision_reports_the_rate_at_its_score() -> None:
     for score, shade in probes():
         for options in ({}, {"fmr": 1e-4}, {"threshold": 0.5}):
-            decision = verifier().verify("red", shade, **options)
+            decision = make_verifier().verify("red", shade, **options)
             assert decision.score_fmr is not None
             assert decision.llr == pytest.approx(10 * score - 9)
             for point in POINTS:
@@ -131,10 +131,10 @@ def test_a_decision_says_how_far_its_score_was_from_the_limit() -> None:
     ("size", "fpir", "fmr"), [(1, 1e-2, 1e-2), (50, 1e-2, 1e-4), (3, 0.2, 1e-2)]
 )
 def test_fpir_sets_the_threshold_for_this_gallery(size: int, fpir: float, fmr: float) -> None:
-    made = vk.Verifier(encoder(SPEC))
+    verifier = vk.Verifier(encoder(SPEC))
     for number in range(size):
-        made.enroll(f"{number}", [RED])
-    found = made.identify(RED, fpir=fpir, limit=100)
+        verifier.enroll(f"{number}", [RED])
+    found = verifier.identify(RED, fpir=fpir, limit=100)
     assert len(found) == size
     for candidate in found:
         assert candidate.fmr == fmr
@@ -144,32 +144,32 @@ def test_fpir_sets_the_threshold_for_this_gallery(size: int, fpir: float, fmr: f
         assert candidate.threshold == next(p.threshold for p in POINTS if p.fmr == fmr)
 
 
-def test_fpir_beyond_the_data_names_the_gallery_and_the_pairs_needed() -> None:
-    made = verifier()
+def test_an_fpir_below_the_calibration_is_refused_with_the_gallery_size() -> None:
+    verifier = make_verifier()
     with pytest.raises(
         vk.CalibrationError, match=r"gallery of 1 subjects requires FMR 1e-07.*30000000"
     ):
-        made.identify(RED, fpir=1e-7)
+        verifier.identify(RED, fpir=1e-7)
 
 
-@pytest.mark.parametrize("beside", [{"fmr": 1e-2}, {"threshold": 0.5}])
-def test_fpir_beside_another_limit_is_refused(beside: dict[str, float]) -> None:
+@pytest.mark.parametrize("other", [{"fmr": 1e-2}, {"threshold": 0.5}])
+def test_fpir_with_another_limit_is_refused(other: dict[str, float]) -> None:
     with pytest.raises(vk.InputError, match="give one of them"):
-        verifier().identify(RED, fpir=1e-2, **beside)
+        make_verifier().identify(RED, fpir=1e-2, **other)
 
 
 @pytest.mark.parametrize("fpir", [0.0, 1.0, -0.1, math.nan, True, "low"])
-def test_what_is_no_fpir(fpir: Any) -> None:
+def test_an_invalid_fpir_is_refused(fpir: Any) -> None:
     with pytest.raises(vk.InputError, match="fpir"):
-        verifier().identify(RED, fpir=fpir)
+        make_verifier().identify(RED, fpir=fpir)
 
 
-def test_fpir_goes_over_the_verifiers_own_limit_and_keeps_its_attack() -> None:
+def test_fpir_overrides_the_limit_of_the_verifier_and_keeps_its_attack() -> None:
     for options in ({"fmr": 1e-1}, {"threshold": 0.1}, {"policy": POLICY}):
-        assert verifier(**options).identify(RED, fpir=1e-2)[0].threshold == 0.90
-    made = verifier(fmr=1e-2, attack="random_forgery")
-    assert made.identify(RED, fpir=1e-2)[0].attack == "random_forgery"
+        assert make_verifier(**options).identify(RED, fpir=1e-2)[0].threshold == 0.90
+    verifier = make_verifier(fmr=1e-2, attack="random_forgery")
+    assert verifier.identify(RED, fpir=1e-2)[0].attack == "random_forgery"
 
 
-def test_nobody_is_found_in_an_empty_gallery() -> None:
+def test_a_search_of_an_empty_gallery_finds_no_subject() -> None:
     assert vk.Verifier(encoder(SPEC)).identify(RED, fpir=1e-2) == []

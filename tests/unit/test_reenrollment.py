@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit import colours
-from tests.unit.colours import picture
-from tests.unit.specs import plain_spec
+from tests.helpers import fake_encoder
+from tests.helpers.fake_encoder import solid_image as picture
+from tests.helpers.model_specs import plain_spec
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import SqliteGallery
@@ -33,15 +33,15 @@ class Squeamish(SampleExtractor):
 
 
 def new_encoder() -> Encoder:
-    return Encoder(NEW, colours.encode, Squeamish(NEW.crop))
+    return Encoder(NEW, fake_encoder.encode, Squeamish(NEW.crop))
 
 
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """Ada with two crops, Bob with one of two, Cy with none, Dee and Eve with dark ones."""
     path = tmp_path / "old.db"
-    keeping = vk.Verifier(colours.encoder(), path, key=KEY, keep_crops=True)
-    forgetting = vk.Verifier(colours.encoder(), path, key=KEY)
+    keeping = vk.Verifier(fake_encoder.encoder(), path, key=KEY, keep_crops=True)
+    forgetting = vk.Verifier(fake_encoder.encoder(), path, key=KEY)
     keeping.enroll("ada", [picture(255, 0, 0), picture(250, 9, 0)], {"team": "red"})
     keeping.enroll("bob", picture(0, 255, 0))
     forgetting.enroll("bob", picture(0, 250, 9))
@@ -150,7 +150,7 @@ def test_it_refuses_what_makes_no_sense(old: Path, tmp_path: Path) -> None:
         with pytest.raises(vk.TemplateMismatchError, match="choose another file"):
             reenroll(gallery, new_encoder(), gallery)
     clear = tmp_path / "clear.db"
-    vk.Verifier(colours.encoder(), clear).enroll("ada", picture(255, 0, 0))
+    vk.Verifier(fake_encoder.encoder(), clear).enroll("ada", picture(255, 0, 0))
     with SqliteGallery.open_existing(clear) as gallery, target(tmp_path / "new.db") as new:
         with pytest.raises(vk.InputError, match="all subjects must be re-enrolled"):
             reenroll(gallery, new_encoder(), new)

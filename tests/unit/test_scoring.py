@@ -1,4 +1,4 @@
-"""Scores are exact, in one polarity, and independent of what else is computed with them."""
+"""Scores are exact, of one polarity, and independent of the batch."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def units(seed: int, count: int, size: int) -> NDArray[np.float32]:
 
 
 def exact_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Independent: correctly rounded sums of Python floats."""
+    """Return the cosine by correctly rounded sums of Python floats."""
     x, y = [float(v) for v in a], [float(v) for v in b]
     dot = math.fsum(p * q for p, q in zip(x, y, strict=True))
     return dot / math.sqrt(math.fsum(p * p for p in x)) / math.sqrt(math.fsum(q * q for q in y))
@@ -118,12 +118,12 @@ def test_templates_that_cancel_out_have_no_centroid() -> None:
         np.array([["a"]]),
     ],
 )
-def test_what_is_no_embedding_is_refused(values: NDArray[np.float32]) -> None:
+def test_invalid_embeddings_are_refused(values: NDArray[np.float32]) -> None:
     with pytest.raises(TemplateFormatError):
         checked_embeddings(values, 4)
 
 
-def test_no_probes_are_fine_and_no_templates_are_not() -> None:
+def test_no_probes_are_accepted_and_no_templates_are_refused() -> None:
     assert checked_embeddings(np.empty((0, 4), np.float32), 4).shape == (0, 4)
     with pytest.raises(TemplateFormatError, match="at least one template"):
         subject_score(units(0, 1, 4)[0], np.empty((0, 4), np.float32), "max")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.specs import (
+from tests.helpers.model_specs import (
     DETECTOR,
     FACE_CROP,
     FACE_INPUT,
@@ -25,7 +25,7 @@ from verifykit.spec import Attack, InputSpec, ModelSpec, OperatingPoint
 @pytest.mark.parametrize(
     "spec", [face_spec(), plain_spec(), signature_spec(), face_spec(default_fmr=None)]
 )
-def test_json_there_and_back(spec: ModelSpec) -> None:
+def test_json_round_trip(spec: ModelSpec) -> None:
     again = ModelSpec.from_json(spec.to_json())
     assert again == spec
     assert again.digest == spec.digest
@@ -55,7 +55,7 @@ def test_a_specification_of_an_older_schema_is_read(
     assert (old.digest, calibration_digest(old)) == (spec.digest, calibration_digest(spec))
 
 
-def test_what_came_later_is_refused_in_an_older_schema() -> None:
+def test_later_keys_are_refused_in_an_older_schema() -> None:
     body = json.loads(older_json(face_spec(), 2))
     body["operating_points"][0]["fnmr"] = 0.5
     with pytest.raises(ModelContractError, match="fnmr is not of schema 2"):
@@ -143,7 +143,7 @@ def test_a_broken_specification_is_refused_and_the_key_is_named(text: str, named
     assert named in str(error.value)
 
 
-def test_operating_point_needs_three_over_fmr_comparisons() -> None:
+def test_an_operating_point_requires_three_over_fmr_comparisons() -> None:
     OperatingPoint(1e-6, 0.5, 3_000_000, 3)
     with pytest.raises(ModelContractError, match="3000000 non-mated"):
         OperatingPoint(1e-6, 0.5, 2_999_999, 3)
@@ -152,15 +152,17 @@ def test_operating_point_needs_three_over_fmr_comparisons() -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "given"), [(None, 1e-4), (1e-4, 1e-4), (0.5, 1e-2), (5e-3, 1e-4), (1e-6, 1e-6)]
+    ("requested", "found"), [(None, 1e-4), (1e-4, 1e-4), (0.5, 1e-2), (5e-3, 1e-4), (1e-6, 1e-6)]
 )
-def test_the_point_accepts_no_more_than_was_asked_for(asked: float | None, given: float) -> None:
-    assert face_spec().operating_point(asked).fmr == given
+def test_the_rate_of_the_point_is_not_above_the_requested_one(
+    requested: float | None, found: float
+) -> None:
+    assert face_spec().operating_point(requested).fmr == found
 
 
-def test_calibration_errors_say_how_many_comparisons_it_takes() -> None:
+def test_calibration_errors_name_the_required_comparisons() -> None:
     with pytest.raises(
-        CalibrationError, match=r"down to FMR 1e-06.*FMR 1e-07 takes at least 3000000"
+        CalibrationError, match=r"down to FMR 1e-06.*FMR 1e-07 requires at least 3000000"
     ):
         face_spec().operating_point(1e-7)
     with pytest.raises(CalibrationError, match="not calibrated for attack 'skilled_forgery'"):
@@ -189,18 +191,18 @@ COUNTED = tuple(
 def test_the_most_references_that_reach_the_rate_decide(
     attack: Attack, references: int, fmr: float
 ) -> None:
-    wanted = None
+    expected = None
     for point in COUNTED:
         if point.attack == attack and point.reference_count <= references and point.fmr <= fmr:
-            best = (wanted.reference_count, wanted.fmr) if wanted else (0, 0.0)
+            best = (expected.reference_count, expected.fmr) if expected else (0, 0.0)
             if (point.reference_count, point.fmr) > best:
-                wanted = point
+                expected = point
     spec = face_spec(operating_points=COUNTED, fusion="mean")
-    if wanted is None:
+    if expected is None:
         with pytest.raises(CalibrationError, match="is calibrated down to FMR"):
             spec.operating_point(fmr, attack, references)
     else:
-        assert spec.operating_point(fmr, attack, references) == wanted
+        assert spec.operating_point(fmr, attack, references) == expected
 
 
 def test_points_of_more_references_than_there_are_do_not_decide() -> None:

@@ -1,7 +1,7 @@
-"""The command ``verifykit``: one file per verb.
+"""The command ``verifykit``: one file per command.
 
-Exit status: 0 match (or done), 1 no match, 2 error, 130 interrupted. Results go to standard output,
-errors and progress to standard error.
+Exit status: 0 match (or done), 1 no match, 2 error, 130 interrupted. Results are written to standard
+output, errors and progress to standard error.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line and leave the process with its exit status."""
+    """Run the command line and exit the process with its status."""
     from verifykit.cli.app import app
 
     for stream in (sys.stdout, sys.stderr):

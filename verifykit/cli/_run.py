@@ -1,6 +1,6 @@
-"""How a verb ends: its result on standard output, or its error on standard error, and its status.
+"""Output of commands: results on standard output, errors on standard error, and the exit status.
 
-A bar on standard error while images are worked on; nothing where that is no terminal.
+Also a progress bar on standard error, if that is a terminal.
 """
 
 from __future__ import annotations
@@ -23,23 +23,16 @@ INTERRUPTED = 130
 
 
 def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
-    """Print a verb's result.
-
-    Args:
-        body: What ``--json`` prints, as one object on one line.
-        text: What people read.
-        as_json: Which of the two.
-    """
+    """Print a command's result: ``body`` as one JSON object on one line, or ``text``."""
     typer.echo(json.dumps(body, allow_nan=False) if as_json else text)
 
 
 @contextmanager
 def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
-    """Run a verb's body: whatever goes wrong becomes one message and an exit status, no traceback.
+    """Run a command's body: turn any error into one message and an exit status, without a traceback.
 
-    Args:
-        as_json: Also print ``{"error": ...}`` on standard output, so that it always holds an object.
-        debug: Show the traceback before the message.
+    With ``as_json`` it also prints ``{"error": ...}`` on standard output, which thus always has an object;
+    with ``debug`` the traceback precedes the message.
 
     Raises:
         typer.Exit: With the status.
@@ -52,7 +45,7 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         typer.echo("verifykit: interrupted", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    # The last line of defence: a traceback is no message.
+    # The last resort: a traceback is not a message.
     except Exception as error:  # noqa: BLE001
         if debug:
             traceback.print_exc()
@@ -66,7 +59,7 @@ def _report(error: Exception, *, as_json: bool) -> None:
     typer.echo(f"verifykit: {name}{code}: {_message(error)}", err=True)
     body = {"name": name, "reason": reason if code else None, "message": _message(error)}
     if as_json:
-        # Not a second error, when the first one was that nobody reads or that the disk is full.
+        # No second error if the first one was a closed pipe or a full disk.
         with suppress(OSError):
             typer.echo(json.dumps({"error": body}))
 
@@ -81,13 +74,9 @@ def _message(error: Exception) -> str:
 
 @contextmanager
 def progress(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show how many of how many images are done, how fast, and for how long it will go on.
+    """Show how many images are done, how fast, and the remaining time.
 
-    Args:
-        title: What is being done.
-
-    Yields:
-        To be called with the number of images that are done, and of all.
+    Yields a function that takes the number of images done and the number of all.
     """
     from rich.console import Console
     from rich.progress import (

@@ -1,4 +1,4 @@
-"""The verbs, put together."""
+"""The ``verifykit`` application: every command."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ app.add_typer(serve.app, name="serve")
 app.command("doctor")(doctor.doctor)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         from verifykit import __version__
 
         typer.echo(f"verifykit {__version__}")
@@ -58,4 +58,4 @@ def root(
         ),
     ] = False,
 ) -> None:
-    """Hold the options that belong to no verb."""
+    """Hold the options of the program itself."""

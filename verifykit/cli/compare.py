@@ -1,4 +1,4 @@
-"""``verifykit compare``: do two images show the same subject?"""
+"""``verifykit compare``: compare two images."""
 
 from __future__ import annotations
 

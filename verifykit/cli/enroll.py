@@ -52,9 +52,9 @@ def enroll(
     keep_crops: KeepCropsOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Enrol a subject from images; the gallery's file is made if it is not there.
+    """Enroll a subject from images; the gallery file is created if it does not exist.
 
-    Status 0 when at least one image was taken; those refused are listed with their reasons.
+    Status 0 when at least one image was accepted; refused images are listed with their reasons.
     """
     stored = parse_metadata(metadata or [])
     verifier = Verifier(
@@ -72,9 +72,9 @@ def enroll(
 
 
 def _report_text(report: EnrollmentReport, count: int) -> str:
-    taken = f"{len(report.accepted)} of {counted(count, 'image')} taken"
+    accepted = f"{len(report.accepted)} of {counted(count, 'image')} accepted"
     lines = [
-        f"enrolled {report.subject_id}: {taken}, {counted(report.template_count, 'template')} now"
+        f"enrolled {report.subject_id}: {accepted}, {counted(report.template_count, 'template')} now"
     ]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]

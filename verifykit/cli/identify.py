@@ -1,4 +1,4 @@
-"""``verifykit identify``: who in the gallery is this?"""
+"""``verifykit identify``: search a gallery for the subjects in an image."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def identify(
         key=gallery_key(key_file),
     )
     rule = decision.search_rule(verifier.spec, DecisionOptions(), len(verifier.gallery))
-    answers = identify_each(
+    results = identify_each(
         verifier.encoder,
         verifier.gallery,
         image,
@@ -68,10 +68,10 @@ def identify(
     if save is not None:
         from verifykit.cli.render import draw_identification
 
-        draw_identification(save, image, answers)
+        draw_identification(save, image, results)
     body = {
         "image": image,
-        "faces": [answer.to_dict() for answer in answers],
+        "faces": [result.to_dict() for result in results],
         "threshold": rule.threshold,
         "fmr": rule.fmr,
         "attack": rule.attack,
@@ -79,6 +79,6 @@ def identify(
         "gallery_size": rule.gallery_size,
         "model": verifier.spec.digest,
     }
-    emit(body, identification_text(answers, rule), as_json=as_json)
-    found = any(answer.candidates for answer in answers)
+    emit(body, identification_text(results, rule), as_json=as_json)
+    found = any(result.candidates for result in results)
     raise typer.Exit(MATCH if found else NO_MATCH)

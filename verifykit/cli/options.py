@@ -1,8 +1,6 @@
-"""Arguments and options that several verbs share, each written down once.
+"""Arguments and options that several commands share, and functions that parse and apply them.
 
-What ``evaluate`` and ``calibrate`` share: the data, the choice of faces, the cache of embeddings.
-
-Opening model and gallery for the verbs that need both.
+Also the opening of model and gallery for commands that read both.
 """
 
 from __future__ import annotations
@@ -11,10 +9,12 @@ import dataclasses
 import functools
 import inspect
 import os
+import re
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
@@ -23,7 +23,7 @@ import typer
 from verifykit._options import OptionField, build_options, option_fields
 from verifykit.cli._run import outcome
 from verifykit.datasets import FaceChoice
-from verifykit.decision import DecisionOptions, Policy
+from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
@@ -33,6 +33,7 @@ from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier, open_encoder
 
 _KEY_VARIABLE = "VERIFYKIT_GALLERY_KEY"
+_DURATION_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 
 SubjectArgument = Annotated[str, typer.Argument(metavar="SUBJECT", help="The subject's id.")]
 ImageArgument = Annotated[str, typer.Argument(metavar="IMAGE", help="Path of an image.")]
@@ -52,7 +53,7 @@ FmrOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold", help="A bare cosine threshold instead; it stands for no rate."),
+    typer.Option("--threshold", help="A bare cosine threshold instead; it represents no rate."),
 ]
 AttackOption = Annotated[
     Attack | None,
@@ -61,29 +62,22 @@ AttackOption = Annotated[
 CalibrationOption = Annotated[
     Path | None,
     typer.Option(
-        "--calibration", metavar="FILE", help="Thresholds of your own: verifykit calibrate."
+        "--calibration", metavar="FILE", help="Your own thresholds, from verifykit calibrate."
     ),
 ]
 FpirOption = Annotated[
     float | None,
     typer.Option(
         "--fpir",
-        help="Rate of searches that find somebody wrong in this gallery, instead of --fmr.",
+        help="Rate of searches that find a wrong subject in this gallery, instead of --fmr.",
     ),
 ]
 FusionOption = Annotated[
     Fusion | None,
     typer.Option(
-        "--fusion", help="How scores fuse, for a gallery on PostgreSQL whose model is not here."
+        "--fusion",
+        help="How scores fuse, for a gallery on PostgreSQL whose model is not available.",
     ),
-]
-AcceptOption = Annotated[
-    float | None,
-    typer.Option("--accept-fmr", help="With --review-fmr: accept at this rate, instead of --fmr."),
-]
-ReviewOption = Annotated[
-    float | None,
-    typer.Option("--review-fmr", help="Above --accept-fmr: send to review up to this rate."),
 ]
 MultiFaceOption = Annotated[
     MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")
@@ -92,24 +86,29 @@ QualityOption = Annotated[
     QualityGate, typer.Option("--quality", help="Refuse weak samples, or take them and warn.")
 ]
 ProvidersOption = Annotated[
-    Provider, typer.Option("--providers", help="Where the network runs; a named one or an error.")
+    Provider,
+    typer.Option(
+        "--providers", help="Where the network runs; a named provider is used or it is an error."
+    ),
 ]
 ThreadsOption = Annotated[
     int | None,
-    typer.Option("--threads", min=1, help="Threads of a network run; default all cores."),
+    typer.Option("--threads", min=1, help="Threads of a network run; default: all cores."),
 ]
 LimitOption = Annotated[
-    int, typer.Option("--limit", "-n", min=1, help="At most so many candidates for each face.")
+    int, typer.Option("--limit", "-n", min=1, help="Maximum number of candidates for each face.")
 ]
 SaveOption = Annotated[
     Path | None,
-    typer.Option("--save", metavar="PICTURE", help="Draw faces, names and scores into this file."),
+    typer.Option(
+        "--save", metavar="FILE", help="Draw faces, names and scores into this image file."
+    ),
 ]
 KeepCropsOption = Annotated[
     bool,
     typer.Option(
         "--keep-crops",
-        help="Keep what another model may want of each image; in an encrypted gallery only.",
+        help="Store the part of each image that another model may need; encrypted galleries only.",
     ),
 ]
 KeyFileOption = Annotated[
@@ -117,7 +116,7 @@ KeyFileOption = Annotated[
     typer.Option(
         "--key-file",
         metavar="FILE",
-        help="Key of an encrypted gallery; without it, what VERIFYKIT_GALLERY_KEY holds.",
+        help="Key of an encrypted gallery; default: VERIFYKIT_GALLERY_KEY of the environment.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -125,7 +124,7 @@ DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback o
 
 
 def gallery_key(key_file: Path | None) -> str | None:
-    """Where the key of a gallery is: the option's file, else the environment, else None."""
+    """Return where the key of a gallery is: the option's file, else the environment, else None."""
     if key_file is not None:
         return str(key_file)
     return f"env:{_KEY_VARIABLE}" if _KEY_VARIABLE in os.environ else None
@@ -133,7 +132,7 @@ def gallery_key(key_file: Path | None) -> str | None:
 
 @dataclass(frozen=True)
 class Fields:
-    """Which fields of an option object a verb takes, and with which other defaults."""
+    """The fields of an option object that a command takes, and their changed defaults."""
 
     names: tuple[str, ...] | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
@@ -150,22 +149,22 @@ SearchDecision: TypeAlias = Annotated[
 """How a search is decided."""
 
 PairDecision: TypeAlias = Annotated[DecisionOptions, Fields(("fmr", "threshold", "attack"))]
-"""From which score two templates count as alike."""
+"""The score from which two templates count as alike."""
 
 SampleChoice: TypeAlias = Annotated[SampleOptions, Fields()]
 EverySample: TypeAlias = Annotated[SampleOptions, Fields(defaults={"multi_face": "all"})]
 
 
-def command(verb: Callable[..., None]) -> Callable[..., None]:
-    """Make a verb a command: an option for each field of its option objects, errors as messages.
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Make a function a command: an option for each field of its option objects, errors as messages.
 
-    A parameter annotated with an option object and :class:`Fields` becomes one option a field, and every
-    command has ``--debug``. The verb runs inside :func:`~verifykit.cli._run.outcome`.
+    A parameter annotated with an option object and :class:`Fields` becomes one option for each field, and
+    every command has ``--debug``. The function runs inside :func:`~verifykit.cli._run.outcome`.
     """
-    hints = typing.get_type_hints(verb, include_extras=True)
+    hints = typing.get_type_hints(function, include_extras=True)
     objects: dict[str, tuple[type, list[OptionField]]] = {}
     parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(verb).parameters.values():
+    for parameter in inspect.signature(function).parameters.values():
         hint = hints[parameter.name]
         chosen = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Fields)), None)
         if chosen is None:
@@ -179,18 +178,20 @@ def command(verb: Callable[..., None]) -> Callable[..., None]:
                 each.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=each.default,
-                annotation=Annotated[each.hint, typer.Option(_spelled(each.name), help=each.help)],
+                annotation=Annotated[
+                    each.hint, typer.Option(_option_name(each.name), help=each.help)
+                ],
             )
             for each in fields
         ]
 
-    @functools.wraps(verb)
+    @functools.wraps(function)
     def run(**values: Any) -> None:
         with outcome(as_json=values.get("as_json", False), debug=values.pop("debug")):
             for name, (kind, fields) in objects.items():
                 flat = {each.name: values.pop(each.name) for each in fields}
-                values[name] = build_options(kind, flat, _spelled)
-            verb(**values)
+                values[name] = build_options(kind, flat, _option_name)
+            function(**values)
 
     parameters.append(
         inspect.Parameter(
@@ -204,33 +205,34 @@ def command(verb: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-def _spelled(name: str) -> str:
+def _option_name(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def parse_policy(accept_fmr: float | None, review_fmr: float | None) -> Policy | None:
-    """The policy of two options; None without either.
-
-    Raises:
-        InputError: One of them without the other, or a rate out of range.
-    """
-    if accept_fmr is None and review_fmr is None:
-        return None
-    if accept_fmr is None or review_fmr is None:
-        raise InputError("--accept-fmr and --review-fmr go together: give both, or --fmr")
-    return Policy(accept_fmr, review_fmr)
-
-
 def parse_metadata(pairs: list[str]) -> dict[str, str] | None:
-    """``["team=blue"]`` as ``{"team": "blue"}``; None without any, which leaves what is stored.
+    """Return ``["team=blue"]`` as ``{"team": "blue"}``; None without any, which keeps stored metadata.
 
     Raises:
-        InputError: One of them is not ``KEY=VALUE``.
+        InputError: A text is not ``KEY=VALUE``.
     """
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
             raise InputError(f"--metadata takes KEY=VALUE, got {pair!r}")
     return dict(pair.split("=", 1) for pair in pairs) or None
+
+
+def parse_duration(text: str) -> timedelta:
+    """Return the duration of a whole number, 1 to 99999, and its unit: ``m``, ``h`` or ``d``.
+
+    Raises:
+        InputError: The text is something else.
+    """
+    match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text, re.ASCII)
+    if match is None:
+        raise InputError(
+            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {text!r}"
+        )
+    return int(match[1]) * _DURATION_UNITS[match[2]]
 
 
 if TYPE_CHECKING:
@@ -246,41 +248,41 @@ DataArgument = Annotated[
 ImagesOption = Annotated[
     Path | None,
     typer.Option(
-        "--images", metavar="FOLDER", help="Where a file's paths start; default: beside it."
+        "--images",
+        metavar="FOLDER",
+        help="Folder that a file's paths are relative to; default: the file's.",
     ),
 ]
 FaceChoiceOption = Annotated[
     FaceChoice | None,
     typer.Option(
         "--multi-face",
-        help="With several faces: refuse as the verbs do (default), take the largest, or the one in the "
-        "middle (default for LFW's pairs.txt).",
+        help="With several faces: refuse the image (default), use the largest, or the one in the middle "
+        "(default for LFW's pairs.txt).",
     ),
 ]
 DataQualityOption = Annotated[
     QualityGate | None,
-    typer.Option("--quality", help="strict as the verbs (default); warn is LFW's default."),
+    typer.Option(
+        "--quality",
+        help="Refuse weak samples (strict, default), or use them and warn (default for LFW).",
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", metavar="FILE", help="Embeddings of earlier runs; holds templates."),
+    typer.Option("--cache", metavar="FILE", help="Embeddings of earlier runs; contains templates."),
 ]
 NoCacheOption = Annotated[
-    bool, typer.Option("--no-cache", help="Keep no embeddings, and take none that are kept.")
+    bool, typer.Option("--no-cache", help="Neither read nor write cached embeddings.")
 ]
 
 
 def choices(
     kind: str, multi_face: FaceChoice | None, quality: QualityGate | None
 ) -> tuple[FaceChoice, QualityGate]:
-    """What is done with several faces and weak samples: as asked, else as the data mean it.
+    """Return the choice of faces and the quality gate: as given, else the defaults of the kind of data.
 
-    LFW labels the face in the middle of a picture, and its protocol leaves no picture out.
-
-    Args:
-        kind: Of the data.
-        multi_face: As asked, or None.
-        quality: As asked, or None.
+    LFW labels the face in the middle of an image, and its protocol leaves no image out.
     """
     is_lfw = kind == "lfw_pairs"
     return multi_face or ("middle" if is_lfw else "error"), quality or (
@@ -290,14 +292,10 @@ def choices(
 
 @contextmanager
 def opened_cache(path: Path | None, *, off: bool) -> Iterator[EmbeddingCache | None]:
-    """The cache of embeddings, closed at the end; None if there shall be none.
-
-    Args:
-        path: Its file; None is the one beside the models.
-        off: Whether there shall be none.
+    """Open the cache of embeddings and close it at the end; None with ``off``.
 
     Raises:
-        InputError: The file is no cache, or cannot be written.
+        InputError: The file is not a cache, or cannot be written.
     """
     if off:
         yield None
@@ -319,7 +317,7 @@ def open_reader(
     decision: DecisionOptions | None = None,
     sample: SampleOptions | None = None,
 ) -> Verifier:
-    """Open a verifier over a gallery that exists and is not written to.
+    """Open a verifier over an existing gallery, which is not written to.
 
     A mistyped path creates no gallery, and no write permission is needed.
 

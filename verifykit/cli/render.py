@@ -1,14 +1,9 @@
-"""Decisions and candidates in words.
+"""Results as text, as columns and as images.
 
-Lists as columns; plain when they are piped, never cut to the width of a terminal.
-
-Pictures of results: boxes, landmarks, names and scores.
-
-A font that has the letters of a text.
-
-Pillow's own font has Latin letters only. For others the fonts that operating systems bring are tried by
-name. Scripts whose letters join or stack (Arabic, Devanagari) are drawn letter by letter unless Pillow
-has libraqm; letters that no font here has become ``?``.
+Columns are plain text when they are piped, never cut to the width of a terminal. Images show boxes,
+landmarks, names and scores. Pillow's own font has Latin letters only; for others the fonts of operating
+systems are tried by name. Scripts whose letters join or stack (Arabic, Devanagari) are drawn letter by
+letter unless Pillow has libraqm; letters that no font has become ``?``.
 """
 
 from __future__ import annotations
@@ -28,12 +23,12 @@ from verifykit.types import Decision, Detection, Identification
 
 
 def counted(count: int, noun: str) -> str:
-    """``1 template``, ``2 templates``."""
+    """Return a number with its noun: ``1 template``, ``2 templates``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def share_text(share: float) -> str:
-    """A rate in percent, with two digits that count: ``1.9 %``, ``0.0013 %``."""
+    """Return a rate in percent, with two significant digits: ``1.9 %``, ``0.0013 %``."""
     digits = 1 if share >= 0.01 else 2
     shown = f"{100 * share:.{digits}f}" if share == 0 or share >= 1e-3 else f"{100 * share:.2g}"
     if "e" in shown:
@@ -42,17 +37,12 @@ def share_text(share: float) -> str:
 
 
 def interval_text(low: float, high: float) -> str:
-    """Bounds of a rate in percent: ``[0.5, 1.9] %``."""
+    """Return the bounds of a rate in percent: ``[0.5, 1.9] %``."""
     return f"[{share_text(low)[:-2]}, {share_text(high)[:-2]}] %"
 
 
 def decision_text(decision: Decision, question: str) -> str:
-    """Several lines: the answer, the score, the threshold and what it stands for.
-
-    Args:
-        decision: The decision.
-        question: What was compared with what.
-    """
+    """Return a decision as lines: the result for ``question``, the score, the threshold and its rate."""
     answer = "match" if decision.match else "no match"
     if decision.outcome == "review":
         answer = "review"
@@ -76,31 +66,31 @@ def decision_text(decision: Decision, question: str) -> str:
 
 
 def rate_text(fmr: float | None, attack: str | None) -> str:
-    """What a false match rate means; None is a bare threshold's."""
+    """Return the meaning of a false match rate; None is a bare threshold's."""
     if fmr is None:
-        return "unknown: a bare threshold stands for no false match rate"
+        return "unknown: a bare threshold represents no false match rate"
     others = "skilled forgeries" if attack == "skilled_forgery" else "pairs of different subjects"
     return f"{fmr:g} (1 in {round(1 / fmr):,} {others} would match)"
 
 
-def identification_text(answers: Sequence[Identification], rule: DecisionRule) -> str:
-    """A block for each face: who it is, best first, or nobody; then the threshold."""
+def identification_text(results: Sequence[Identification], rule: DecisionRule) -> str:
+    """Return a block for each face with its candidates, best first, then the threshold."""
     blocks = []
-    for number, answer in enumerate(answers, start=1):
-        lines = [f"face {number} of {len(answers)}"] if len(answers) > 1 else []
-        if not answer.candidates:
-            lines.append("no match: nobody in the gallery reaches the threshold")
-        for rank, found in enumerate(answer.candidates, start=1):
+    for number, result in enumerate(results, start=1):
+        lines = [f"face {number} of {len(results)}"] if len(results) > 1 else []
+        if not result.candidates:
+            lines.append("no match: no subject in the gallery reaches the threshold")
+        for rank, found in enumerate(result.candidates, start=1):
             lines.append(f"{rank}. {found.subject_id}  score {found.score:.4f}")
-        if answer.reasons:
-            lines.append(f"warnings   {', '.join(answer.reasons)}")
+        if result.reasons:
+            lines.append(f"warnings   {', '.join(result.reasons)}")
         blocks.append("\n".join(lines))
     blocks.append(f"threshold  {rule.threshold:.4f}")
     blocks.append(f"FMR        {rate_text(rule.fmr, rule.attack)}")
     if rule.fpir is not None:
         blocks.append(
-            f"FPIR       {rule.fpir:.3g} (1 in {round(1 / rule.fpir):,} searches for a stranger "
-            f"would find somebody among {counted(rule.gallery_size or 0, 'subject')})"
+            f"FPIR       {rule.fpir:.3g} (1 in {round(1 / rule.fpir):,} searches for an unknown person "
+            f"would find a subject among {counted(rule.gallery_size or 0, 'subject')})"
         )
     return "\n".join(blocks)
 
@@ -109,12 +99,7 @@ _UNLIMITED = 100_000
 
 
 def columns(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Rows in aligned columns, also when letters are two cells wide.
-
-    Args:
-        titles: One a column.
-        rows: Cells, as plain text: nothing in them is taken for markup.
-    """
+    """Return rows in aligned columns, also for letters of two cells; markup in cells is not interpreted."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -146,28 +131,21 @@ _SYSTEM_FONTS = (
     "PingFang.ttc",
     "Hiragino Sans GB.ttc",
 )
-_LEAST_PX = 12
+_MIN_TEXT_PX = 12
 _UNASSIGNED = "\U0010ffff"
 
 
 def font_for(text: str, size_px: int, width_px: float, tail: str = "") -> tuple[str, Font]:
-    """The text as it can be drawn, and a font for it.
+    """Return the text as it can be drawn, with ``tail``, and a font for it.
 
-    Args:
-        text: One line.
-        size_px: Height of the letters that is wanted.
-        width_px: What the text must fit into: the letters are made smaller, by a third at the most,
-            then the text is cut.
-        tail: What follows the text and is never cut.
-
-    Returns:
-        Text and tail, with ``?`` for letters that no font has, and the font.
+    If it does not fit into ``width_px``, letters are reduced by up to a third, then the text is cut, but
+    not the tail. Letters that no font has become ``?``.
     """
     text, name = _drawable(text)
-    least_px = max(_LEAST_PX, size_px * 2 // 3)
+    min_px = max(_MIN_TEXT_PX, size_px * 2 // 3)
     font = _load(name, size_px)
-    while font.getlength(text + tail) > width_px and font.size > least_px:
-        font = _load(name, max(least_px, int(font.size * 0.9)))
+    while font.getlength(text + tail) > width_px and font.size > min_px:
+        font = _load(name, max(min_px, int(font.size * 0.9)))
     if font.getlength(text + tail) > width_px:
         while text and font.getlength(f"{text}...{tail}") > width_px:
             text = text[:-1]
@@ -176,7 +154,7 @@ def font_for(text: str, size_px: int, width_px: float, tail: str = "") -> tuple[
 
 
 def _drawable(text: str) -> tuple[str, str]:
-    """The text with ``?`` for what cannot be drawn, and the name of the font that draws most of it."""
+    """Return the text with ``?`` for what cannot be drawn, and the name of the font that draws most of it."""
     missing: dict[str, set[str]] = {}
     for name in ("", *_available()):
         missing[name] = {letter for letter in set(text) if not _has(name, letter)}
@@ -210,7 +188,7 @@ def _load(name: str, size_px: int) -> Font:
 
 @functools.cache
 def _has(name: str, letter: str) -> bool:
-    """Whether a font has a letter: it draws it otherwise than one that no font can have."""
+    """Return whether a font has a letter: it is drawn differently from one that no font can have."""
     font = _load(name, 16)
     drawn, unknown = font.getmask(letter), font.getmask(_UNASSIGNED)
     return letter.isspace() or (drawn.size, bytes(drawn)) != (unknown.size, bytes(unknown))
@@ -224,50 +202,40 @@ _NEUTRAL: Color = (40, 40, 40)
 _WHITE: Color = (255, 255, 255)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _PANEL_PX = 720
-_LEAST_SIDE_PX = 800
+_MIN_SIDE_PX = 800
 _QUALITY = 92
 
 
 def require_writable(target: Path, *images: str) -> None:
-    """Refuse a picture that cannot be written, or not without loss, before anything is computed.
-
-    Args:
-        target: The picture to write.
-        *images: Paths of the images that are read, which are not written over.
+    """Raise before any computation if an image cannot be written, or only with loss.
 
     Raises:
-        InputError: Another suffix than those of JPEG, PNG and WebP, no such folder, or one of the images.
+        InputError: Another suffix than those of JPEG, PNG and WebP, no such folder, or an input image.
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise InputError(
-            f"--save takes a name that ends in {', '.join(_SUFFIXES)}, got {target.name!r}"
+            f"--save requires a name that ends in {', '.join(_SUFFIXES)}, got {target.name!r}"
         )
     if not target.parent.is_dir():
-        raise InputError(f"--save: there is no folder {str(target.parent)!r}")
+        raise InputError(f"--save: folder {str(target.parent)!r} does not exist: create it first")
     if target.exists() and any(Path(image).exists() and target.samefile(image) for image in images):
-        raise InputError(f"--save: {str(target)!r} is one of the images: give another name")
+        raise InputError(f"--save: {str(target)!r} is one of the images: choose another name")
 
 
 def draw_comparison(target: Path, probe: str, reference: str, decision: Decision) -> None:
-    """Both images side by side at one height, and the decision below them.
-
-    Args:
-        target: The picture to write.
-        probe: Path of the first image.
-        reference: Path of the second.
-        decision: With the detections of both, or with none.
+    """Draw both images next to each other at one height, and the decision below them.
 
     Raises:
         ImageError: An image cannot be read.
-        OSError: The picture cannot be written.
+        OSError: The result cannot be written.
     """
     color = _MATCH if decision else _NO_MATCH
     found: Sequence[Detection | None] = decision.detections or (None, None)
     panels = []
     for image, detection in zip((probe, reference), found, strict=True):
-        picture = Image.fromarray(load_image(image))
-        scale = _PANEL_PX / picture.height
-        panel = _scaled(picture, scale)
+        pixels = Image.fromarray(load_image(image))
+        scale = _PANEL_PX / pixels.height
+        panel = _scaled(pixels, scale)
         if detection is not None:
             _draw_face(panel, detection, scale, color)
         panels.append(panel)
@@ -279,32 +247,27 @@ def draw_comparison(target: Path, probe: str, reference: str, decision: Decision
     _captioned(canvas, _caption(decision), color).save(target, quality=_QUALITY)
 
 
-def draw_identification(target: Path, image: str, answers: Sequence[Identification]) -> None:
-    """The image, each face with its best candidate's name and score, or ``unknown``.
-
-    Args:
-        target: The picture to write.
-        image: Path of the image.
-        answers: One a face.
+def draw_identification(target: Path, image: str, results: Sequence[Identification]) -> None:
+    """Draw an image, each face with its best candidate's name and score, or ``unknown``.
 
     Raises:
         ImageError: The image cannot be read.
-        OSError: The picture cannot be written.
+        OSError: The result cannot be written.
     """
-    picture = Image.fromarray(load_image(image))
-    scale = max(1.0, _LEAST_SIDE_PX / max(picture.size))
-    canvas = _scaled(picture, scale)
+    pixels = Image.fromarray(load_image(image))
+    scale = max(1.0, _MIN_SIDE_PX / max(pixels.size))
+    canvas = _scaled(pixels, scale)
     unplaced = []
-    for answer in answers:
-        best = answer.candidates[0] if answer.candidates else None
+    for result in results:
+        best = result.candidates[0] if result.candidates else None
         name, score = (best.subject_id, f"  {best.score:.2f}") if best else ("unknown", "")
-        if answer.detection is None:
+        if result.detection is None:
             unplaced.append(name + score)
             continue
         color = _MATCH if best else _NO_MATCH
-        _draw_face(canvas, answer.detection, scale, color)
-        _draw_label(canvas, answer.detection, scale, color, name, score)
-    threshold = f"threshold {answers[0].threshold:.2f}"
+        _draw_face(canvas, result.detection, scale, color)
+        _draw_label(canvas, result.detection, scale, color, name, score)
+    threshold = f"threshold {results[0].threshold:.2f}"
     _captioned(canvas, "   ".join([*unplaced, threshold]), _NEUTRAL).save(target, quality=_QUALITY)
 
 
@@ -314,13 +277,13 @@ def _caption(decision: Decision) -> str:
     return f"{answer}   score {decision.score:.2f}   threshold {decision.threshold:.2f}{meaning}"
 
 
-def _scaled(picture: Image.Image, scale: float) -> Image.Image:
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    return picture if size == picture.size else picture.resize(size, Image.Resampling.LANCZOS)
+def _scaled(image: Image.Image, scale: float) -> Image.Image:
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image if size == image.size else image.resize(size, Image.Resampling.LANCZOS)
 
 
 def _text_px(canvas: Image.Image) -> int:
-    """A letter height that stays readable when the whole picture is looked at."""
+    """Return a letter height that is readable when the whole image is viewed."""
     return max(16, round(max(canvas.size) / 36))
 
 
@@ -338,11 +301,11 @@ def _draw_face(canvas: Image.Image, detection: Detection, scale: float, color: C
 def _draw_label(
     canvas: Image.Image, detection: Detection, scale: float, color: Color, name: str, score: str
 ) -> None:
-    """White on the colour, above the box, moved so that all of it lies in the picture."""
+    """Draw white text on the color, above the box, moved so that all of it is inside the image."""
     draw = ImageDraw.Draw(canvas)
     left, top, box_width, _ = (value * scale for value in detection.box_px)
-    room = min(canvas.width, max(1.5 * box_width, 0.3 * canvas.width))
-    text, font = font_for(name, _text_px(canvas), room, score)
+    max_width = min(canvas.width, max(1.5 * box_width, 0.3 * canvas.width))
+    text, font = font_for(name, _text_px(canvas), max_width, score)
     width, height = _measure(draw, text, font)
     pad = max(3, height // 6)
     left = min(max(0.0, left), max(0.0, canvas.width - width - 2 * pad))
@@ -352,7 +315,7 @@ def _draw_label(
 
 
 def _measure(draw: ImageDraw.ImageDraw, text: str, font: Font) -> tuple[int, int]:
-    """Width of the text, and height of any line of this font: letters hang below the base line."""
+    """Return the width of the text, and the height of any line of this font, including descenders."""
     ascent, descent = font.getmetrics()
     return round(draw.textlength(text, font=font)), ascent + descent
 

@@ -23,9 +23,9 @@ from verifykit.cli.options import (
     QualityOption,
     ThreadsOption,
     gallery_key,
+    parse_duration,
 )
 from verifykit.cli.render import columns
-from verifykit.durations import parse_duration
 from verifykit.errors import InputError
 from verifykit.gallery.open import gallery_path
 

@@ -1,4 +1,4 @@
-"""``verifykit verify``: is this the subject who is enrolled under this id?"""
+"""``verifykit verify``: verify that an image shows an enrolled subject."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The only definition of preprocessing: ``crop`` (geometry), then ``to_tensor`` (values).
+"""Preprocessing, defined only here: ``crop`` (geometry), then ``to_tensor`` (values).
 
 Training, calibration and the runtime call the same two functions; training augments between them. A
 modality is a folder here and one record in the registry.
@@ -73,6 +73,7 @@ def crop(
 
     Raises:
         ImageError: The image has another shape or dtype.
-        ValueError: ``five_point`` without landmarks, or with landmarks that span nothing.
+        AcquisitionError: A signature crop, and the image has no ink.
+        ValueError: ``five_point`` without landmarks, or with landmarks that coincide.
     """
     return of_crop(spec).crop(image, spec, Finding(landmarks_px=tuple(landmarks_px or ())))

@@ -1,4 +1,4 @@
-"""What a modality is: how a sample is found in an image, cropped, checked, and talked about."""
+"""The base class of modalities: how a sample is found in an image, cropped and checked."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from verifykit.spec.model import MODALITIES
 from verifykit.types import Detection, Image
 
 Capture: TypeAlias = Literal["camera", "pen", "file"]
-"""How a person gives a sample: a camera, a pen canvas, or a file alone."""
+"""How a sample is given: by a camera, by a pen canvas, or only as a file."""
 
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds samples in an image; see :class:`~verifykit.modalities.face.FaceDetector`."""
+    """Protocol of detectors; see :class:`~verifykit.modalities.face.FaceDetector`."""
 
     def detect(self, image: Image) -> list[Detection]:
         """Return every detection in an (H, W, 3) uint8 RGB image, largest first."""
@@ -32,8 +32,8 @@ class Finding:
 
     Attributes:
         detection: Where it is; None for a modality without a detector.
-        landmarks_px: (x, y) in the image's pixels that the crop aligns; empty where it needs none.
-        evidence: What the modality found on the way and its checks need, such as a signature's ink.
+        landmarks_px: (x, y) in the image's pixels that the crop aligns; empty if it needs none.
+        evidence: What the modality found and its checks need, such as a signature's ink.
     """
 
     detection: Detection | None = None
@@ -43,13 +43,13 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class FoundSample:
-    """A cropped sample with all that a check may look at.
+    """A cropped sample and everything that a check may use.
 
     Attributes:
         image: The whole image, (H, W, 3) uint8 RGB, upright.
-        crop: (h, w, 3) uint8 RGB, what the network will see.
+        crop: (h, w, 3) uint8 RGB, the input of the network.
         finding: Where and how it was found.
-        detector: What found it; None for a modality without a detector.
+        detector: The detector that found it; None for a modality without one.
     """
 
     image: Image
@@ -59,12 +59,12 @@ class FoundSample:
 
 
 class SampleCheck(ABC):
-    """Base of the checks: measures a sample, and gives the reasons that speak against it.
+    """Base class of checks: measures a sample, and returns the reasons to refuse it.
 
     Attributes:
         name: Stable name of the check.
-        reasons: Reason code to a sentence that helps the person in front of the camera.
-        limits: What the measures are held against; its ``repr`` is shown when a sample is refused, and
+        reasons: Reason code to a sentence that tells the subject what to change.
+        limits: Limits of the measures; the ``repr`` is shown when a sample is refused, and
             is part of the key under which embeddings are cached.
     """
 
@@ -82,14 +82,15 @@ class SampleCheck(ABC):
 
 
 class Modality(ABC):
-    """Base of the modalities: a subclass finds, crops and checks one kind of sample.
+    """Base class of modalities: a subclass finds, crops and checks one kind of sample.
 
     Attributes:
         name: Stable name, as in ``ModelSpec.modality``.
-        label: Heading of the modality, for people: ``"Faces"``.
-        noun: One sample: ``"face"``; ``plural`` for several.
+        label: Human-readable name: ``"Faces"``.
+        noun: Name of one sample: ``"face"``.
+        plural: Name of several samples: ``"faces"``.
         crop_spec: The geometry that its models state.
-        capture: How a person gives a sample.
+        capture: How a sample is given.
         reference_count: References that an enrollment should have.
         reasons: Reason codes that finding a sample may give, each with a hint.
         checks: The checks that come with the modality, in order.
@@ -108,11 +109,23 @@ class Modality(ABC):
     def open_detector(
         self, model: bytes, spec: CropSpec, *, providers: Provider, threads: int | None
     ) -> Detector | None:
-        """Return the detector inside a model file, opened; None for a modality without one."""
+        """Return the detector inside a model file, opened; None for a modality without one.
+
+        Args:
+            model: The detector's ONNX bytes.
+            spec: The model's crop.
+            providers: As for :class:`~verifykit.session.Session`.
+            threads: Threads within one run; None uses every core.
+        """
         return None
 
     def find(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
         """Return the samples in an image, largest first, at least one.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            spec: The model's crop.
+            detector: What :meth:`open_detector` returned.
 
         Raises:
             AcquisitionError: There is none; ``reason`` is one of ``reasons``.
@@ -121,15 +134,24 @@ class Modality(ABC):
 
     @abstractmethod
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
-        """Return the part that the network sees, (spec.height_px, spec.width_px, 3) uint8 RGB."""
+        """Return the part that the network sees, (spec.height_px, spec.width_px, 3) uint8 RGB.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            spec: The model's crop.
+            finding: One of :meth:`find`.
+        """
 
 
 _REGISTERED: dict[str, Modality] = {}
-_FURTHER_CHECKS: dict[str, list[SampleCheck]] = {}
+_REGISTERED_CHECKS: dict[str, list[SampleCheck]] = {}
 
 
 def register(modality: Modality) -> Modality:
-    """Make a modality known: to model files, extraction, command line, service and batch.
+    """Make a modality known to model files, extraction, command line, service and batch.
+
+    Args:
+        modality: The modality; one of the same class and name is replaced.
 
     Raises:
         ValueError: Another modality has its name or the kind of its crop.
@@ -141,7 +163,7 @@ def register(modality: Modality) -> Modality:
         ):
             raise ValueError(
                 f"modality {modality.name!r} with crop {kind!r}: {other.name!r} with crop "
-                f"{other.crop_spec.kind!r} is registered already; choose another name and kind"
+                f"{other.crop_spec.kind!r} is already registered; choose another name and kind"
             )
     CropSpec.kinds[kind] = modality.crop_spec
     MODALITIES.add(modality.name)
@@ -150,32 +172,47 @@ def register(modality: Modality) -> Modality:
 
 
 def register_check(check: SampleCheck, modality: str) -> None:
-    """Add a check to those that every sample of a modality goes through; one name once."""
+    """Add a check for every sample of a modality; it replaces one of the same name.
+
+    Args:
+        check: The check.
+        modality: Name of a registered modality.
+
+    Raises:
+        ModelContractError: The modality is not registered.
+    """
     get(modality)
-    others = [each for each in _FURTHER_CHECKS.get(modality, []) if each.name != check.name]
-    _FURTHER_CHECKS[modality] = [*others, check]
+    others = [each for each in _REGISTERED_CHECKS.get(modality, []) if each.name != check.name]
+    _REGISTERED_CHECKS[modality] = [*others, check]
 
 
 def unregister(name: str) -> None:
-    """Forget a modality, or every check of that name; for tests and plug-ins that are unloaded."""
+    """Remove a modality, or every check of that name; for tests and unloaded plug-ins.
+
+    Args:
+        name: Name of the modality or the check.
+    """
     modality = _REGISTERED.pop(name, None)
     if modality is not None:
         MODALITIES.discard(name)
         CropSpec.kinds.pop(modality.crop_spec.kind, None)
-    for checks in _FURTHER_CHECKS.values():
+    for checks in _REGISTERED_CHECKS.values():
         checks[:] = [check for check in checks if check.name != name]
 
 
 def registered() -> tuple[Modality, ...]:
-    """Return every modality, in the order in which they were registered."""
+    """Return every modality, in the order of registration."""
     return tuple(_REGISTERED.values())
 
 
 def get(name: str) -> Modality:
     """Return the modality of a name.
 
+    Args:
+        name: The name.
+
     Raises:
-        ModelContractError: There is none.
+        ModelContractError: It is not registered.
     """
     if name not in _REGISTERED:
         raise ModelContractError(
@@ -185,10 +222,13 @@ def get(name: str) -> Modality:
 
 
 def of_crop(spec: CropSpec) -> Modality:
-    """Return the modality whose geometry this is.
+    """Return the modality of a crop.
+
+    Args:
+        spec: The crop.
 
     Raises:
-        ModelContractError: There is none.
+        ModelContractError: No modality has crops of this class.
     """
     for modality in _REGISTERED.values():
         if isinstance(spec, modality.crop_spec):
@@ -197,8 +237,12 @@ def of_crop(spec: CropSpec) -> Modality:
 
 
 def checks_of(modality: Modality) -> tuple[SampleCheck, ...]:
-    """Return the checks of a modality: its own, then those that were registered for it."""
-    return (*modality.checks, *_FURTHER_CHECKS.get(modality.name, ()))
+    """Return the checks of a modality: its own, then those that were registered for it.
+
+    Args:
+        modality: The modality.
+    """
+    return (*modality.checks, *_REGISTERED_CHECKS.get(modality.name, ()))
 
 
 def reason_hints() -> dict[str, str]:

@@ -18,21 +18,17 @@ _LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
 
 def require_image(image: NDArray[Any]) -> Image:
-    """Refuse anything but (H, W, 3) uint8.
-
-    Raises:
-        ImageError: Another shape or dtype, or no pixels.
-    """
+    """Return the image; raise :class:`ImageError` unless it is (H, W, 3) uint8 with pixels."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or image.size == 0:
         raise ImageError(
-            f"a (H, W, 3) uint8 RGB array is wanted, got {image.dtype} of shape {image.shape}; "
-            "load_image makes one of any picture"
+            f"a (H, W, 3) uint8 RGB array is required, got {image.dtype} of shape {image.shape}; "
+            "load_image returns one for any image"
         )
     return image
 
 
 def to_tensor(crops: Sequence[Image], spec: InputSpec) -> NDArray[np.float32]:
-    """Crops to network input: channel order, scale, mean and deviation.
+    """Return the network's input for crops: channel order, scale, mean and deviation.
 
     Args:
         crops: N crops, each (H, W, 3) uint8 RGB, of the size that ``spec`` states.
@@ -67,11 +63,9 @@ def to_tensor(crops: Sequence[Image], spec: InputSpec) -> NDArray[np.float32]:
 
 
 def split_channels(image: Image, out: NDArray[np.float32]) -> None:
-    """Pixels to one plane a channel; a copy of a transposed view takes numpy three times as long.
+    """Copy (H, W, 3) uint8 into ``out``, (3, H, W) float32, which may be a reversed view.
 
-    Args:
-        image: (H, W, 3) uint8.
-        out: (3, H, W) float32, filled with the same values; may be a reversed view.
+    A copy of a transposed view would take numpy three times as long.
     """
     import cv2
 
@@ -80,17 +74,11 @@ def split_channels(image: Image, out: NDArray[np.float32]) -> None:
 
 
 def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.float64]:
-    """Least-squares rotation, uniform scale and translation from one point set to another.
+    """Return the least-squares rotation, uniform scale and translation from (P, 2) points to others.
 
     Umeyama, "Least-squares estimation of transformation parameters between two point patterns",
-    IEEE TPAMI 13(4), 1991, equations 40 to 43.
-
-    Args:
-        source: (P, 2) points (x, y), P >= 2.
-        target: (P, 2) points (x, y).
-
-    Returns:
-        (2, 3) float64: ``target ≈ M[:, :2] @ source + M[:, 2]``.
+    IEEE TPAMI 13(4), 1991, equations 40 to 43. The result is (2, 3) float64: ``target ≈ M[:, :2] @ source +
+    M[:, 2]``.
 
     Raises:
         ValueError: The source points all coincide or are not finite.
@@ -100,7 +88,9 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
     source_centred, target_centred = source - source_mean, target - target_mean
     variance = float((source_centred**2).sum() / len(source))
     if not (math.isfinite(variance) and variance > 0.0):
-        raise ValueError(f"no similarity transform: source points {source.tolist()} span nothing")
+        raise ValueError(
+            f"no similarity transform: source points {source.tolist()} coincide or are not finite"
+        )
     covariance = target_centred.T @ source_centred / len(source)
     u, singular, vt = np.linalg.svd(covariance)
     sign = np.array([1.0, 1.0 if np.linalg.det(u) * np.linalg.det(vt) >= 0.0 else -1.0])
@@ -111,18 +101,10 @@ def similarity_transform(source: ArrayLike, target: ArrayLike) -> NDArray[np.flo
 
 
 def warp(image: Image, matrix: NDArray[np.float64], height_px: int, width_px: int) -> Image:
-    """Affine warp with bilinear sampling; a strong reduction is done by area first.
+    """Return an image warped by a (2, 3) similarity with bilinear sampling, black beyond the image.
 
-    Bilinear sampling looks at four pixels, so a face reduced more than twice would alias.
-
-    Args:
-        image: (H, W, 3) uint8.
-        matrix: (2, 3) from image pixels to crop pixels, a similarity.
-        height_px: Rows of the result.
-        width_px: Columns of the result.
-
-    Returns:
-        (height_px, width_px, 3) uint8; black beyond the image.
+    Bilinear sampling uses four pixels, so a reduction by more than two would alias: the image is first
+    reduced by area.
     """
     import cv2
 
@@ -136,36 +118,36 @@ def warp(image: Image, matrix: NDArray[np.float64], height_px: int, width_px: in
 def _reduced(
     image: Image, matrix: NDArray[np.float64], height_px: int, width_px: int, factor: int
 ) -> tuple[Image, NDArray[np.float64]]:
-    """The part of the image that the crop shows, reduced by an integer factor, and its matrix."""
+    """Return the part that the crop shows, reduced by an integer factor, and its matrix."""
     import cv2
 
     inverse = np.linalg.inv(matrix[:, :2])
     corners = np.array([[0, 0], [width_px, 0], [0, height_px], [width_px, height_px]], np.float64)
-    seen = (corners - matrix[:, 2]) @ inverse.T
-    low = np.maximum(np.floor(seen.min(axis=0)).astype(int) - factor, 0)
-    high = np.minimum(np.ceil(seen.max(axis=0)).astype(int) + factor, image.shape[1::-1])
+    visible = (corners - matrix[:, 2]) @ inverse.T
+    low = np.maximum(np.floor(visible.min(axis=0)).astype(int) - factor, 0)
+    high = np.minimum(np.ceil(visible.max(axis=0)).astype(int) + factor, image.shape[1::-1])
     size = (high - low) // factor
     if (size < 1).any():
         return image, matrix
     part = image[low[1] : low[1] + size[1] * factor, low[0] : low[0] + size[0] * factor]
     small = cv2.resize(part, (int(size[0]), int(size[1])), interpolation=cv2.INTER_AREA)
-    # A reduced pixel's centre lies in the middle of the block that it stands for.
+    # A reduced pixel's centre is the middle of its block.
     offset = matrix[:, :2] @ (low + (factor - 1) / 2.0) + matrix[:, 2]
     return np.asarray(small, np.uint8), np.column_stack([matrix[:, :2] * factor, offset])
 
 
 def golden_image(height_px: int, width_px: int) -> Image:
-    """The synthetic picture on which a model's golden embedding is defined.
+    """Return the synthetic image on which a model's golden embedding is defined.
 
-    Integer arithmetic alone, so that it is the same on every machine; every channel differs, so that a
-    swapped channel order shows.
+    Integer arithmetic alone makes it the same on every machine; every channel differs, so that a
+    swapped channel order changes the embedding.
 
     Args:
         height_px: Rows.
         width_px: Columns.
 
     Returns:
-        (height_px, width_px, 3) uint8 RGB: an upright oval on a slope, with darker spots.
+        (height_px, width_px, 3) uint8 RGB: an upright oval on a gradient, with darker spots.
     """
     y, x = np.mgrid[0:height_px, 0:width_px].astype(np.int64)
     y, x = y * 256 // height_px, x * 256 // width_px

@@ -13,7 +13,7 @@ from verifykit.types import Image
 
 
 class PlainModality(Modality):
-    """Anything that fills its image."""
+    """Samples that fill their image."""
 
     name = "plain"
     label = "Images"
@@ -29,25 +29,14 @@ class PlainModality(Modality):
 
 
 def crop_plain(image: Image, spec: PlainCrop) -> Image:
-    """Resize the whole image, or the centre that covers the size.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        spec: Size, and whether the aspect ratio is kept.
-
-    Returns:
-        (spec.height_px, spec.width_px, 3) uint8 RGB; by area when reduced, bilinear when enlarged.
-
-    Raises:
-        ImageError: The image has another shape or dtype.
-    """
+    """Return the whole image, or its centre that covers the size, resized to the crop."""
     import cv2
 
     image = require_image(image)
     height, width = image.shape[:2]
     if spec.fit == "cover":
         scale = max(spec.height_px / height, spec.width_px / width)
-        # The part of the image that, scaled, is exactly the crop.
+        # The part of the image that becomes exactly the crop.
         part_height = min(height, max(1, round(spec.height_px / scale)))
         part_width = min(width, max(1, round(spec.width_px / scale)))
         top, left = (height - part_height) // 2, (width - part_width) // 2

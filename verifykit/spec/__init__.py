@@ -1,6 +1,6 @@
-"""What a model file says about itself: :class:`ModelSpec` and its parts.
+"""The specification in a model file: :class:`ModelSpec` and its parts.
 
-The specification is strict JSON inside the ``.onnx`` file. Unknown keys, missing keys and values of the
+It is strict JSON inside the ``.onnx`` file. Unknown keys, missing keys and values of the
 wrong type are a :class:`~verifykit.errors.ModelContractError`; nothing is guessed.
 """
 

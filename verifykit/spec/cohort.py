@@ -1,4 +1,4 @@
-"""Embeddings of other people that scores are normalised by, as a calibration carries them."""
+"""Embeddings of other people by which scores are normalised, as stored in a calibration."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from verifykit.errors import ModelContractError
 class Cohort:
     """Embeddings of subjects who are neither enrolled nor compared.
 
-    They are templates of real people, and are to be kept like them.
+    They are templates of real people, and must be protected as such.
 
     Attributes:
         rows_base64: (C, D) little-endian float32, rows of unit length, in base64.
         embedding_size: D.
-        nearest: K, how many of the C highest scores count, at least 2.
+        nearest: K, the number of highest scores that count, 2 to C.
     """
 
     rows_base64: str
@@ -32,12 +32,12 @@ class Cohort:
     def __post_init__(self) -> None:
         if not 2 <= self.nearest <= len(self.rows):
             raise ModelContractError(
-                f"cohort: nearest is 2 to the number of rows, {len(self.rows)}, got {self.nearest}"
+                f"cohort: nearest must be 2 to the number of rows, {len(self.rows)}, got {self.nearest}"
             )
 
     @classmethod
     def of(cls, rows: ArrayLike, nearest: int) -> Cohort:
-        """A cohort of these embeddings.
+        """Return the cohort of given embeddings.
 
         Args:
             rows: (C, D) float32, rows of unit length.
@@ -51,10 +51,10 @@ class Cohort:
 
     @cached_property
     def rows(self) -> NDArray[np.float32]:
-        """(C, D) float32, rows of unit length.
+        """Return the embeddings, (C, D) float32, rows of unit length.
 
         Raises:
-            ModelContractError: They are not whole rows in base64.
+            ModelContractError: The base64 does not decode to rows of D values.
         """
         try:
             values = np.frombuffer(base64.b64decode(self.rows_base64, validate=True), "<f4")

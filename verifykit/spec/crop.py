@@ -1,4 +1,4 @@
-"""Geometry as the model file states it: which part of an image the network sees, and at what size."""
+"""Geometry as the model file states it: the part of an image that the network sees, and its size."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class DetectorSpec:
     """How the face detector inside the model file is run.
 
     Attributes:
-        name: What it is, for people.
+        name: Its name, for display.
         weights_sha256: Digest of its weights and graph.
-        color: Channel order it wants, values 0..255.
-        long_sides_px: Sizes of the longer side to look at, in this order, until a face is found: an
+        color: Channel order of its input, values 0..255.
+        long_sides_px: Sizes of the longer side to search at, in this order, until a face is found: an
             image is reduced to each, never enlarged.
         score_threshold: Detections below are dropped, in [0, 1].
-        nms_threshold: Intersection over union above which the lesser of two boxes is dropped.
+        nms_threshold: Intersection over union above which the lower of two boxes is dropped.
         licence: SPDX identifier.
     """
 
@@ -41,7 +41,7 @@ class DetectorSpec:
 
 @dataclass(frozen=True)
 class CropSpec:
-    """Base of the geometries: what every crop states.
+    """Base class of the geometries.
 
     A subclass is a frozen dataclass with a ``kind`` of its own, registered by :func:`register_crop`.
 
@@ -60,7 +60,7 @@ class CropSpec:
 
     @property
     def detector_spec(self) -> DetectorSpec | None:
-        """The detector that the crop needs; None for a crop without one."""
+        """Return the detector that the crop needs; None for a crop without one."""
         return None
 
 
@@ -99,19 +99,19 @@ class FivePointCrop(CropSpec):
 
     @property
     def detector_spec(self) -> DetectorSpec:
-        """The detector that finds the landmarks."""
+        """Return the detector that finds the landmarks."""
         return self.detector
 
 
 @register_crop
 @dataclass(frozen=True)
 class PlainCrop(CropSpec):
-    """The whole image, resized; ``fit`` says what happens to its shape.
+    """The whole image, resized.
 
     Attributes:
         height_px: Rows of the crop.
         width_px: Columns of the crop.
-        fit: ``"stretch"`` ignores the aspect ratio, ``"cover"`` scales to cover and cuts the centre.
+        fit: ``"stretch"`` ignores the aspect ratio, ``"cover"`` scales to cover and cuts out the centre.
     """
 
     kind: ClassVar[str] = "plain"
@@ -121,32 +121,32 @@ class PlainCrop(CropSpec):
 @register_crop
 @dataclass(frozen=True)
 class SignatureCrop(CropSpec):
-    """Ink on paper: found, freed of its paper, centred on its centroid, inverted, scaled to the canvas.
+    """Ink on paper: found, separated from its paper, centred on its centroid, inverted, scaled to the canvas.
 
-    Sizes named ``working`` are those of the reduced copy in which the ink is looked for; an image is
-    reduced to it, never enlarged.
+    The working copy is a reduced copy of the image in which the ink is searched; it is never enlarged.
 
     Attributes:
         height_px: Rows of the crop.
         width_px: Columns of the crop.
-        working_side_px: Longer side of the copy in which the ink is looked for.
+        working_side_px: Longer side of the working copy.
         background_side_px: Longer side of the smaller copy in which the light is measured.
         background_window_share: Window of that measurement, as a share of the longer side: wider than
             a stroke, narrower than a shadow.
         min_contrast: Least darkness of ink against its paper, 0..255; less is noise.
-        box_sigma_share: Blur by which the ink's box is found, as a share of the longer side.
-        box_level: Least blurred ink, as a share of what a long stroke of mean width gives.
-        margin_share: Rim of the crop that stays empty on each side, as a share of the shorter side.
+        box_sigma_share: Blur with which the ink's box is found, as a share of the longer side.
+        box_level: Least blurred ink, as a share of that of a long stroke of mean width.
+        margin_share: Empty margin of the crop on each side, as a share of the shorter side.
         full_darkness_percentile: Darkness of the ink that becomes 255, as a percentile over the ink.
-        table_ratio: What lies beyond the paper's edge is at the most so bright, as a share of the paper.
+        table_ratio: Greatest brightness of the area beyond the paper's edge, as a share of the paper's.
         ruled_length_share: Share of the paper's width that a ruled line shows as ink.
-        ruled_beyond_share: Share of the width that a ruled line goes on beyond the writing, either way.
+        ruled_beyond_share: Share of the width that a ruled line extends beyond the writing, either way.
         ruled_slope_deg: Steepest ruled line, either way.
         ruled_thickness_share: Thickest ruled line, as a share of the longer side.
-        ruled_lightness: A ruled line is at the most so dark, as a share of the ink; or
-        ruled_several: there are so many lines or more.
-        rim_share: Strip along the rim in which lines are the scanner's, as a share of the shorter side.
-        rim_length_share: Shortest such line, as a share of the side along which it lies.
+        ruled_lightness: Greatest darkness of a single ruled line, as a share of the ink's.
+        ruled_several: Number of ruled lines from which darker ones count too.
+        rim_share: Strip along the image's border in which lines are the scanner's, as a share of the
+            shorter side.
+        rim_length_share: Shortest such line, as a share of the side that it runs along.
         rim_thickness: Thickest such line, as a share of the mean stroke.
     """
 

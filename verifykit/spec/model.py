@@ -1,4 +1,4 @@
-"""What a model file says about itself as a whole."""
+"""The specification of a model as a whole."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Fusion = Literal["max", "mean", "centroid", "spread"]
 
 
 def require_modality(name: str, where: str) -> None:
-    """Refuse an unknown modality, after importing what other distributions register.
+    """Raise for an unknown modality, after importing the modalities that other distributions register.
 
     Raises:
         ModelContractError: No modality of that name is registered.
@@ -52,10 +52,10 @@ class Provenance:
     """Where the model comes from.
 
     Attributes:
-        source: Carrier and file, or the training run.
+        source: Package and file of the weights, or the training run.
         source_sha256: Checksum of that file.
-        training_data: The sets it was trained on, and their terms.
-        calibration_data: The sets its operating points were measured on.
+        training_data: The data sets it was trained on, and their terms.
+        calibration_data: The data sets its operating points were measured on.
         citation: The paper or project to credit.
     """
 
@@ -68,11 +68,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Everything the runtime must know about a model, as the model file states it.
+    """Everything that the runtime must know about a model, as the model file states it.
 
     Attributes:
         name: Its name in the registry, or the file's own.
-        modality: What it compares.
+        modality: Name of its modality.
         input: Values fed to the network.
         crop: Geometry from image to crop.
         embedding_size: D, the length of an embedding.
@@ -81,13 +81,13 @@ class ModelSpec:
         licence: SPDX identifier; required.
         provenance: Where it comes from.
         operating_points: Calibrated thresholds, may be empty.
-        default_fmr: The false match rate used when none is asked for; None without calibration. It is
+        default_fmr: The false match rate used when none is requested; None without calibration. It is
             a rate of ``default_attack`` and of no other.
-        default_attack: Which operating points the default takes.
+        default_attack: The attack whose operating points the default uses.
         fusion: How scores against several templates of one subject become one.
         golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
-        evidence: What a score says for or against a mated comparison; may be empty.
-        cohort: What scores are normalised by before they meet a threshold (docs/adr/0011); None, as in
+        evidence: Log-likelihood ratios of scores; may be empty.
+        cohort: Normalises scores before a threshold applies (docs/adr/0011); None, as in
             every model that verifykit ships, for bare cosines.
         digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
@@ -137,23 +137,23 @@ class ModelSpec:
         attack: Attack | None = None,
         references: int | None = 1,
     ) -> OperatingPoint:
-        """The calibrated point for a false match rate and a number of references.
+        """Return the calibrated point for a false match rate and a number of references.
 
         Of the points with no more references than the subject has, those of the most references decide.
         Under mean fusion a point of fewer errs on the strict side: the mean over fewer non-mated scores
-        spreads more widely, its tail reaches higher, and so does the threshold that holds the rate. So
-        there, where the most references are not calibrated down to ``fmr``, fewer are taken. Under the
+        spreads more widely, its tail reaches higher, and so does the threshold that holds the rate. If the
+        most references are not calibrated down to ``fmr``, fewer are used there. Under the
         other fusions fewer would be too lenient (docs/adr/0008), and it is an error.
 
         Args:
-            fmr: The rate asked for, in (0, 1); None takes the model's default.
-            attack: Which non-mated comparisons are meant; None takes the model's default.
-            references: How many references the subject has, at least 1; None is any number, and takes the
-                strictest point: of one reference under mean fusion, else of the most.
+            fmr: The requested rate, in (0, 1); None takes the model's default.
+            attack: The kind of non-mated comparison; None takes the model's default.
+            references: Number of references that the subject has, at least 1; None is any number, and takes
+                the strictest point: of one reference under mean fusion, else of the most.
 
         Returns:
             The point of exactly that rate, or, between two points, the one with the next lower
-            rate: it accepts no more than was asked for.
+            rate: its rate is never above the requested one.
 
         Raises:
             CalibrationError: The model has no operating points for this attack, none with so few
@@ -162,40 +162,40 @@ class ModelSpec:
         """
         attack = attack or self.default_attack
         usable = self._usable_points(attack, references)
-        # The default is a rate of the default attack: 1 in 20 skilled forgeries is not 1 in 20 strangers.
+        # A rate of skilled forgeries is no rate of random ones: the default is one of its own attack.
         default = self.default_fmr if attack == self.default_attack else None
-        wanted = default if fmr is None else fmr
-        if wanted is None:
+        rate = default if fmr is None else fmr
+        if rate is None:
             raise CalibrationError(
                 f"model {self.name!r} has no default false match rate for attack {attack!r}: give fmr= "
                 "or threshold="
             )
-        if not 0.0 < wanted < 1.0:
-            raise ValueError(f"fmr must be in (0, 1), got {wanted}")
-        reached = [point for point in usable if point.fmr <= wanted * (1 + 1e-9)]
+        if not 0.0 < rate < 1.0:
+            raise ValueError(f"fmr must be in (0, 1), got {rate}")
+        reached = [point for point in usable if point.fmr <= rate * (1 + 1e-9)]
         if not reached:
             lowest = min(usable, key=lambda point: point.fmr)
-            needed = 3 / wanted  # infinite for the smallest numbers
+            needed = 3 / rate  # infinite for the smallest numbers
             shown = f"{needed:.2g}" if needed > 1e15 else math.ceil(round(needed, 3))
             raise CalibrationError(
                 f"model {self.name!r} is calibrated down to FMR {lowest.fmr:g} on "
                 f"{lowest.non_mated_count} non-mated comparisons with {lowest.reference_count} "
-                f"reference(s); FMR {wanted:g} takes at least {shown} of them: "
-                "calibrate on more pictures, or ask for a higher rate"
+                f"reference(s); FMR {rate:g} requires at least {shown} of them: "
+                "calibrate on more images, or request a higher rate"
             )
         return max(reached, key=lambda point: (point.reference_count, point.fmr))
 
     def score_scale(
         self, attack: Attack | None = None, references: int | None = 1
     ) -> ScoreScale | None:
-        """What a score means for a number of references, whatever was decided at.
+        """Return the scale that converts scores to rates, for a number of references.
 
         Args:
-            attack: Which non-mated comparisons are meant; None takes the model's default.
+            attack: The kind of non-mated comparison; None takes the model's default.
             references: As for :meth:`operating_point`.
 
         Returns:
-            The scale of the most references that are calibrated and not more than these (under mean
+            The scale of the most calibrated references that are not more than these (under mean
             fusion, for any number, of the fewest); None where there is none.
         """
         attack = attack or self.default_attack
@@ -207,11 +207,11 @@ class ModelSpec:
         return self.scale_of(attack, count)
 
     def scale_of(self, attack: Attack, reference_count: int) -> ScoreScale:
-        """The scale of the points with exactly this attack and number of references.
+        """Return the scale of the points with exactly this attack and number of references.
 
         Args:
-            attack: Which non-mated comparisons.
-            reference_count: How many references; points of that number exist.
+            attack: The kind of non-mated comparison.
+            reference_count: Number of references; points of that number exist.
         """
         key = (attack, reference_count)
         return ScoreScale(
@@ -226,11 +226,11 @@ class ModelSpec:
         if not points:
             known = sorted({point.attack for point in self.operating_points})
             others = (
-                f"ask for attack={' or '.join(map(repr, known))} by its rate, " if known else ""
+                f"request attack={' or '.join(map(repr, known))} by its rate, " if known else ""
             )
             raise CalibrationError(
                 f"model {self.name!r} is not calibrated for attack {attack!r}: {others}give threshold=, or "
-                "calibrate it on your own pictures (verifykit calibrate)"
+                "calibrate it on your own images (verifykit calibrate)"
             )
         fewest = min(point.reference_count for point in points)
         if references is None:
@@ -247,12 +247,15 @@ class ModelSpec:
         return usable
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no spaces, shortest floats; equal specs give equal bytes."""
+        """Return canonical JSON: sorted keys, no spaces, shortest floats; equal specs give equal bytes."""
         return canonical({"schema": SCHEMA, **plain(self)}).decode()
 
     @classmethod
     def from_json(cls, text: str) -> ModelSpec:
-        """Parse what :meth:`to_json` wrote, in this schema or an older one.
+        """Return the specification that :meth:`to_json` wrote, in this schema or an older one.
+
+        Args:
+            text: The JSON.
 
         Raises:
             ModelContractError: Not JSON, another schema number, or a key that is unknown, missing or
@@ -278,7 +281,7 @@ class ModelSpec:
 
 
 def _upgrade_from_1(body: dict[str, Any]) -> None:
-    """Schema 1 knew single pairs only, and did not say so."""
+    """Add the number of references; schema 1 had points of single references only."""
     for point in _points(body):
         if "reference_count" in point:
             raise ModelContractError("spec.operating_points: reference_count is not of schema 1")
@@ -286,7 +289,7 @@ def _upgrade_from_1(body: dict[str, Any]) -> None:
 
 
 def _upgrade_from_2(body: dict[str, Any]) -> None:
-    """Schema 2 knew no intervals, no FNMR, no evidence and no cohort."""
+    """Add empty intervals, FNMR, evidence and cohort, which schema 2 did not have."""
     for point in _points(body):
         for name in ("fmr_interval", "fnmr", "fnmr_interval"):
             if name in point:

@@ -1,4 +1,4 @@
-"""Frozen dataclasses to JSON and back, strictly: every key known, present and of its type."""
+"""Convert frozen dataclasses to JSON and back, strictly: every key known, present and of its type."""
 
 from __future__ import annotations
 
@@ -16,11 +16,9 @@ Part = TypeVar("Part")
 
 
 def plain(value: Any, hint: Any = None) -> Any:
-    """Dataclasses to dicts (with their ``kind``), tuples to lists, floats always as floats.
+    """Return dataclasses as dicts (with their ``kind``), tuples as lists, floats always as floats.
 
-    Args:
-        value: A dataclass or a part of one.
-        hint: Its declared type: ``scale=1`` and ``scale=1.0`` must give the same bytes.
+    ``hint`` is the declared type: ``scale=1`` and ``scale=1.0`` must give the same bytes.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         hints = _hints(type(value))
@@ -37,23 +35,18 @@ def plain(value: Any, hint: Any = None) -> Any:
 
 
 def canonical(body: Mapping[str, Any]) -> bytes:
-    """Sorted keys, no spaces, shortest floats: equal bodies give equal bytes."""
+    """Return JSON with sorted keys, no spaces, shortest floats: equal bodies give equal bytes."""
     return json.dumps(body, sort_keys=True, separators=(",", ":"), allow_nan=False).encode()
 
 
 def build(cls: type[Part], body: Any, where: str) -> Part:
-    """A dataclass from parsed JSON.
-
-    Args:
-        cls: The dataclass; a base class with ``kinds`` is resolved by the body's ``kind``.
-        body: What ``json.loads`` gave.
-        where: The path to it, for messages.
+    """Return a dataclass from parsed JSON; a base class with ``kinds`` is resolved by the body's ``kind``.
 
     Raises:
         ModelContractError: A key is unknown, missing or of the wrong type; the message names it.
     """
     if not isinstance(body, dict):
-        raise ModelContractError(f"{where}: an object was expected, got {type(body).__name__}")
+        raise ModelContractError(f"{where}: must be a JSON object, got {type(body).__name__}")
     hints = _hints(cls)  # type: ignore[arg-type]
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
     body = dict(body)
@@ -85,7 +78,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, where)
     if origin is Literal:
-        good = value in arguments
+        valid = value in arguments
     elif origin in (Union, types.UnionType):
         if value is None and type(None) in arguments:
             return None
@@ -96,12 +89,12 @@ def _value(hint: Any, value: Any, where: str) -> Any:
             if len(inner) == len(value):
                 pairs = enumerate(zip(inner, value, strict=True))
                 return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in pairs)
-        good = False
+        valid = False
     elif hint is float:
-        good = isinstance(value, (int, float)) and not isinstance(value, bool)
-        value = float(value) if good else value
+        valid = isinstance(value, (int, float)) and not isinstance(value, bool)
+        value = float(value) if valid else value
     else:
-        good = type(value) is hint
-    if not good:
+        valid = type(value) is hint
+    if not valid:
         raise ModelContractError(f"{where}: {value!r} is not a valid {hint}")
     return value

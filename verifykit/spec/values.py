@@ -1,4 +1,4 @@
-"""Values as the model file states them: channel order, scale, mean and deviation."""
+"""Values of the network's input as the model file states them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Color = Literal["rgb", "bgr", "grey"]
 
 @dataclass(frozen=True)
 class InputSpec:
-    """Values that the network is fed: ``(pixel * scale - mean) / std`` in the given channel order.
+    """Values of the network's input: ``(pixel * scale - mean) / std`` in the given channel order.
 
     Attributes:
         height_px: Rows of the input.
         width_px: Columns of the input.
         color: Channel order; ``"grey"`` is one channel (ITU-R BT.601 luma).
         scale: Factor applied to the uint8 values first, 1.0 keeps 0..255.
-        mean: One value a channel, in the order of ``color``, after scaling.
-        std: One value a channel, likewise; never zero.
+        mean: One value per channel, in the order of ``color``, after scaling.
+        std: One value per channel, in the order of ``color``; never zero.
         mirror: Whether the embedding is the normalised mean over the crop and its mirror image.
     """
 
@@ -46,7 +46,7 @@ class InputSpec:
 
     @property
     def channels(self) -> int:
-        """Number of channels, 1 or 3."""
+        """Return the number of channels, 1 or 3."""
         return len(self.mean)
 
 

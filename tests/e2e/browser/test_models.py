@@ -10,7 +10,7 @@ import pytest
 from demo.browsing import sign
 from demo.service import served
 from tests.e2e.browser.visit import FakeCamera, Visit
-from tests.e2e.second_model import write_second_model
+from tests.helpers.second_model import write_second_model
 
 pytestmark = pytest.mark.browser
 

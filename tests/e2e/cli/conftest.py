@@ -1,4 +1,4 @@
-"""Running commands in this process, in a folder of portraits."""
+"""Run commands in this process, in a folder of portraits."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import typer.testing
 from typer.main import get_command
 from typer.testing import CliRunner, Result
 
-from tests.e2e.cli.answers import Invoke
-from tests.e2e.cli.signers import write_signers
+from tests.helpers.command_results import Invoke
+from tests.helpers.drawn_signatures import write_signers
 from verifykit.cli.app import app
 from verifykit.encoder import Encoder
 from verifykit.modelfile import ModelFile
@@ -21,13 +21,13 @@ from verifykit.models import resolve
 
 
 def _opened_once(path: Path) -> Iterator[None]:
-    """This model opened once for all commands: it is most of their time."""
+    """Open a model once for all commands, since it takes most of their time."""
     opened = Encoder.open(path, threads=2)
     really_open = Encoder.open
 
     def open_(model: ModelFile, **options: Any) -> Encoder:
-        usual = model.path == path and options["providers"] == "auto"
-        return opened if usual else really_open(model, **options)
+        is_default = model.path == path and options["providers"] == "auto"
+        return opened if is_default else really_open(model, **options)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Encoder, "open", open_)
@@ -36,7 +36,7 @@ def _opened_once(path: Path) -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def built_once() -> Iterator[None]:
-    """The commands built from their functions once, as in a process, and not for every call."""
+    """Build the commands from their functions once, as in a process, and not for every call."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(typer.testing, "_get_command", cache(get_command))
         yield
@@ -61,7 +61,7 @@ def invoke(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Invoke:
-    """Run a command in a folder where the portraits lie by name."""
+    """Run a command in a folder of the portraits by name."""
     for name, path in portraits.items():
         (tmp_path / f"{name}{path.suffix}").symlink_to(path)
     monkeypatch.chdir(tmp_path)
@@ -71,7 +71,7 @@ def invoke(
 
 @pytest.fixture(scope="session")
 def signers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of drawn signatures: see signers.py."""
+    """Return a folder of drawn signatures: see drawn_signatures.py."""
     return write_signers(tmp_path_factory.mktemp("signers"))
 
 
@@ -79,7 +79,7 @@ def signers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def sign(
     signature_opened_once: None, signers: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Invoke:
-    """Run a command in a folder where drawn signatures lie."""
+    """Run a command in a folder of drawn signatures."""
     for name in ("people", "forged"):
         (tmp_path / name).symlink_to(signers / name)
     monkeypatch.chdir(tmp_path)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.e2e.cli.answers import Invoke, body
-from tests.e2e.cli.signers import FORGED, GENUINE, WRITERS, as_csv, genuine
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.drawn_signatures import FORGED, GENUINE, WRITERS, as_csv, genuine
 from verifykit import modelfile
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.models import load

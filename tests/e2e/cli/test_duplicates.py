@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
+from tests.helpers.command_results import Invoke, body
 
 TITLES = ["image", "face", "cluster", "left_px", "top_px", "width_px", "height_px", "reasons"]
 

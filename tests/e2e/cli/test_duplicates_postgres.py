@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
-from tests.postgres_server import PostgresServer
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.postgres_galleries import next_name
 from verifykit.gallery import MemoryGallery, PostgresGallery, create_shards
 from verifykit.gallery.base import Entry

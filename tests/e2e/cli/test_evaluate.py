@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
-from tests.e2e.cli.signers import FORGED, GENUINE, WRITERS, as_csv, genuine
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.drawn_signatures import FORGED, GENUINE, WRITERS, as_csv, genuine
 from verifykit.cli.options import choices
 from verifykit.cli.render import interval_text, share_text
 from verifykit.models import load

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
-from tests.postgres_server import PostgresServer
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.postgres_server import PostgresServer
 from verifykit.audit import AuditLog, read_log
 from verifykit.gallery.sqlite.connection import Connections
 

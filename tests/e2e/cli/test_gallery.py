@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
+from tests.helpers.command_results import Invoke, body
 from verifykit.verifier import Verifier
 
 

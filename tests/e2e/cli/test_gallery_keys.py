@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
+from tests.helpers.command_results import Invoke, body
 from verifykit.gallery import key_fingerprint
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from tests.e2e.cli.answers import Invoke, body
-from tests.postgres_server import PostgresServer
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.postgres_galleries import sql
 from verifykit.cli.app import app
 

@@ -1,4 +1,4 @@
-"""What decides, from the command line: a calibration of one's own, two rates, a rate for a gallery."""
+"""Decision options of the commands: a calibration, a policy, an FPIR."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
-from tests.e2e.cli.answers import Invoke, body
-from tests.e2e.cli.signers import genuine
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.drawn_signatures import genuine
 from verifykit.models import load
 from verifykit.spec import OperatingPoint
 
@@ -21,10 +21,10 @@ THRESHOLDS = {0.1: 0.7, 0.02: 0.8, 0.001: 0.99}
 
 
 @pytest.fixture(scope="module")
-def kept(
+def calibrated_folder(
     signature_opened_once: None, signers: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """Two writers in ``g.db``, and ``mine.json`` with thresholds for one reference and for two."""
+    """Return a folder: two writers in ``g.db``, thresholds for 1 and 2 references in ``mine.json``."""
     spec = load("signature").spec
     points = [
         OperatingPoint(fmr, threshold, 10**5, round(fmr * 10**5), "random_forgery", count)
@@ -44,7 +44,7 @@ def kept(
         ),
         *("0" * 64, 6, 24, (), "error", "strict", "2026-11-25T20:00:00+00:00", vk.__version__),
     )
-    folder = tmp_path_factory.mktemp("kept")
+    folder = tmp_path_factory.mktemp("calibrated")
     (folder / "mine.json").write_text(mine.to_json(), encoding="utf-8")
     verifier = vk.Verifier("signature", gallery=folder / "g.db")
     for writer in (0, 1):
@@ -53,17 +53,17 @@ def kept(
 
 
 @pytest.fixture
-def calibrated(sign: Invoke, kept: Path) -> Invoke:
+def calibrated(sign: Invoke, calibrated_folder: Path) -> Invoke:
     for name in ("g.db", "mine.json"):
-        shutil.copy(kept / name, name)
+        shutil.copy(calibrated_folder / name, name)
     return sign
 
 
-def test_every_verb_decides_by_the_calibration(calibrated: Invoke) -> None:
+def test_every_command_uses_the_calibration(calibrated: Invoke) -> None:
     pair = [genuine(0), genuine(0, 1)]
-    told = body(calibrated("compare", *pair, *MINE, "--json", status=0))
-    assert (told["threshold"], told["fmr"], told["attack"]) == (0.8, 0.02, "random_forgery")
-    assert told["model"] == load("signature").spec.digest
+    answer = body(calibrated("compare", *pair, *MINE, "--json", status=0))
+    assert (answer["threshold"], answer["fmr"], answer["attack"]) == (0.8, 0.02, "random_forgery")
+    assert answer["model"] == load("signature").spec.digest
     verify = ["verify", "w0", genuine(0, 1), "-g", "g.db", *MINE]
     assert body(calibrated(*verify, "--json", status=0))["threshold"] == 0.8
     assert body(calibrated(*verify, "--json", "--fmr", "0.001", status=1))["threshold"] == 0.99
@@ -73,9 +73,9 @@ def test_every_verb_decides_by_the_calibration(calibrated: Invoke) -> None:
     assert calibrated(*batch, status=0).stdout.split()[1:3] == ["images", "4"]
     lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
     assert {line["threshold"] for line in lines[1:]} == {0.8}
-    # An enrolment's warning about likeness: these two are not one person's at any threshold.
-    said = calibrated("enroll", "w0", genuine(2), "-g", "g.db", *MINE, status=0).stdout
-    assert "does not look like" in said
+    # The warning of an enrollment about likeness: these two differ at any threshold.
+    output = calibrated("enroll", "w0", genuine(2), "-g", "g.db", *MINE, status=0).stdout
+    assert "does not look like" in output
     # The gallery is the same for the model's own thresholds.
     own = ["verify", "w1", genuine(1, 1), "-g", "g.db", "-m", "signature", "--json"]
     assert body(calibrated(*own, status=0))["attack"] == "skilled_forgery"
@@ -89,7 +89,7 @@ def test_every_verb_decides_by_the_calibration(calibrated: Invoke) -> None:
         ((0.001, 0.02), "review", 0.99),
     ],
 )
-def test_two_rates_and_what_lies_between(
+def test_a_policy_and_its_review_zone(
     calibrated: Invoke, rates: tuple[float, float], outcome: str, threshold: float
 ) -> None:
     options = [*MINE, "--accept-fmr", str(rates[0]), "--review-fmr", str(rates[1])]
@@ -98,38 +98,44 @@ def test_two_rates_and_what_lies_between(
         ["compare", genuine(0), genuine(0, 1)],
         ["verify", "w0", genuine(0, 1), "-g", "g.db"],
     ):
-        told = body(calibrated(*command, *options, "--json", status=status))
-        assert (told["outcome"], told["match"]) == (outcome, outcome == "accept")
-        assert (told["threshold"], told["fmr"]) == (threshold, rates[0])
-        assert (told["review_threshold"], told["review_fmr"]) == (THRESHOLDS[rates[1]], rates[1])
-    said = calibrated(*command, *options, status=status).stdout
-    assert said.startswith({"accept": "match: ", "review": "review: "}[outcome])
-    assert f"review     from {THRESHOLDS[rates[1]]:.4f}, FMR {rates[1]:g} (1 in " in said
+        answer = body(calibrated(*command, *options, "--json", status=status))
+        assert (answer["outcome"], answer["match"]) == (outcome, outcome == "accept")
+        assert (answer["threshold"], answer["fmr"]) == (threshold, rates[0])
+        assert (answer["review_threshold"], answer["review_fmr"]) == (
+            THRESHOLDS[rates[1]],
+            rates[1],
+        )
+    output = calibrated(*command, *options, status=status).stdout
+    assert output.startswith({"accept": "match: ", "review": "review: "}[outcome])
+    assert f"review     from {THRESHOLDS[rates[1]]:.4f}, FMR {rates[1]:g} (1 in " in output
     refused = body(calibrated("compare", genuine(0), genuine(1), *options, "--json", status=1))
     assert (refused["outcome"], refused["match"]) == ("refuse", False)
 
 
-def test_a_rate_for_the_whole_gallery(calibrated: Invoke) -> None:
+def test_fpir_of_the_gallery(calibrated: Invoke) -> None:
     search = ["identify", genuine(0, 1), "-g", "g.db", *MINE]
-    told = body(calibrated(*search, "--fpir", "0.05", "--json", status=0))
+    answer = body(calibrated(*search, "--fpir", "0.05", "--json", status=0))
     # 1 - sqrt(1 - 0.05) is 0.0253: the point of 0.02 is the next below.
-    assert (told["threshold"], told["fmr"], told["gallery_size"]) == (0.8, 0.02, 2)
-    assert told["fpir"] == pytest.approx(1 - 0.98**2)
-    assert told["faces"][0]["candidates"][0]["fpir"] == told["fpir"]
+    assert (answer["threshold"], answer["fmr"], answer["gallery_size"]) == (0.8, 0.02, 2)
+    assert answer["fpir"] == pytest.approx(1 - 0.98**2)
+    assert answer["faces"][0]["candidates"][0]["fpir"] == answer["fpir"]
     assert body(calibrated(*search, "--fpir", "0.03", "--json", status=1))["threshold"] == 0.99
-    said = calibrated(*search, "--fpir", "0.05", status=0).stdout
-    assert said.startswith("1. w0  score ")
-    assert "FPIR       0.0396 (1 in 25 searches for a stranger would find somebody among 2" in said
+    output = calibrated(*search, "--fpir", "0.05", status=0).stdout
+    assert output.startswith("1. w0  score ")
+    assert (
+        "FPIR       0.0396 (1 in 25 searches for an unknown person would find a subject among 2"
+        in output
+    )
     batch = ["identify-batch", "people/w0", "-g", "g.db", "-o", "out.jsonl", *MINE]
     calibrated(*batch, "--fpir", "0.05", status=0)
     lines = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
-    assert {line["fpir"] for line in lines} == {told["fpir"]}
+    assert {line["fpir"] for line in lines} == {answer["fpir"]}
     again = calibrated(*batch, "--fpir", "0.03", status=2).stderr
     assert "verifykit: InputError: " in again
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "answer"),
     [
         (lambda text: text[:-9], "is not JSON"),
         (lambda text: "{}", "is not a calibration"),
@@ -137,16 +143,16 @@ def test_a_rate_for_the_whole_gallery(calibrated: Invoke) -> None:
     ],
 )
 def test_a_calibration_that_cannot_be_used(
-    calibrated: Invoke, change: Callable[[str], str], told: str
+    calibrated: Invoke, change: Callable[[str], str], answer: str
 ) -> None:
     path = Path("mine.json")
     path.write_text(change(path.read_text()))
-    said = calibrated("compare", genuine(0), genuine(0, 1), *MINE, status=2).stderr
-    assert said.startswith("verifykit: CalibrationError: ")
-    assert told in said
+    output = calibrated("compare", genuine(0), genuine(0, 1), *MINE, status=2).stderr
+    assert output.startswith("verifykit: CalibrationError: ")
+    assert answer in output
 
 
-def test_no_verb_takes_another_models_calibration(calibrated: Invoke) -> None:
+def test_every_command_refuses_the_calibration_of_another_model(calibrated: Invoke) -> None:
     path = Path("mine.json")
     path.write_text(path.read_text().replace(load("signature").spec.digest, "0" * 64))
     for command in (
@@ -156,15 +162,15 @@ def test_no_verb_takes_another_models_calibration(calibrated: Invoke) -> None:
         ["identify-batch", "people/w0", "-g", "g.db", "-o", "out.jsonl"],
         ["enroll", "w2", genuine(2), "-g", "g.db"],
     ):
-        said = calibrated(*command, *MINE, status=2).stderr
-        assert said.startswith("verifykit: CalibrationError: ")
-        assert "not of 'signature'" in said
+        output = calibrated(*command, *MINE, status=2).stderr
+        assert output.startswith("verifykit: CalibrationError: ")
+        assert "not of 'signature'" in output
     assert not Path("out.jsonl").exists()
     assert calibrated("gallery", "list", "g.db", status=0).stdout == "w0\nw1\n"
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "answer"),
     [
         (["--accept-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
         (["--review-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
@@ -175,19 +181,19 @@ def test_no_verb_takes_another_models_calibration(calibrated: Invoke) -> None:
         ),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--fmr", ".1"], "give one of them"),
         (["--accept-fmr", ".02", "--review-fmr", ".1", "--threshold", ".1"], "give one of them"),
-        (["--accept-fmr", "1e-6", "--review-fmr", ".1"], "takes at least 3000000 of them"),
+        (["--accept-fmr", "1e-6", "--review-fmr", ".1"], "requires at least 3000000 of them"),
     ],
 )
 @pytest.mark.parametrize("verb", ["compare", "verify"])
-def test_two_rates_that_cannot_be_meant(
-    calibrated: Invoke, verb: str, options: Sequence[str], told: str
+def test_invalid_policies_are_refused(
+    calibrated: Invoke, verb: str, options: Sequence[str], answer: str
 ) -> None:
     who = {"compare": [genuine(0)], "verify": ["w0", "-g", "g.db"]}[verb]
-    assert told in calibrated(verb, *who, genuine(0, 1), *MINE, *options, status=2).stderr
+    assert answer in calibrated(verb, *who, genuine(0, 1), *MINE, *options, status=2).stderr
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "answer"),
     [
         (["--fpir", "0.05", "--fmr", "0.02"], "give one of them"),
         (["--fpir", "0.05", "--threshold", "0.5"], "give one of them"),
@@ -195,12 +201,12 @@ def test_two_rates_that_cannot_be_meant(
         (["--fpir", "1e-6"], "in a gallery of 2 subjects requires FMR 5e-07"),
     ],
 )
-def test_a_rate_of_a_gallery_that_cannot_be_meant(
-    calibrated: Invoke, options: Sequence[str], told: str
+def test_an_invalid_fpir_is_refused(
+    calibrated: Invoke, options: Sequence[str], answer: str
 ) -> None:
     for command in (
         ["identify", genuine(0, 1)],
         ["identify-batch", "people/w0", "-o", "out.jsonl"],
     ):
-        assert told in calibrated(*command, "-g", "g.db", *MINE, *options, status=2).stderr
+        assert answer in calibrated(*command, "-g", "g.db", *MINE, *options, status=2).stderr
     assert not Path("out.jsonl").exists()

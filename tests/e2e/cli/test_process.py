@@ -78,7 +78,7 @@ def test_compare_needs_neither_rich_nor_the_builder(
     assert result.returncode == 0, result.stderr
 
 
-def test_the_first_use_says_that_it_builds(portraits: Mapping[str, Path], tmp_path: Path) -> None:
+def test_the_first_use_reports_the_build(portraits: Mapping[str, Path], tmp_path: Path) -> None:
     result = run("compare", portraits["biden"], portraits["biden"], home=tmp_path)
     assert result.returncode == 0
     assert result.stderr == f"building model 'face' into {tmp_path}/models/face.onnx, once\n"
@@ -101,27 +101,27 @@ def test_a_missing_package_is_named_by_its_extra(
     extra: str,
 ) -> None:
     home = tmp_path if "onnx" in missing else None
-    picture = portraits["biden"]
-    result = run("compare", picture, picture, without=missing, home=home)
+    portrait = portraits["biden"]
+    result = run("compare", portrait, portrait, without=missing, home=home)
     assert (result.returncode, result.stdout) == (2, "")
     assert f"verifykit: {error}: " in result.stderr
     assert extra in result.stderr
 
 
-def test_doctor_without_onnxruntime_says_what_to_install(face_model: Path) -> None:
+def test_doctor_without_onnxruntime_names_what_to_install(face_model: Path) -> None:
     result = run("doctor", without={"onnxruntime"})
     assert result.returncode == 2
     assert "problem: onnxruntime is not installed" in result.stdout
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT is sent to one process")
-def test_an_interrupted_run_says_so_and_ends_with_130(
+def test_an_interrupted_run_reports_it_and_exits_with_130(
     face_model: Path, portraits: Mapping[str, Path], tmp_path: Path
 ) -> None:
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+    images = tmp_path / "pictures"
+    images.mkdir()
     for number in range(300):
-        (pictures / f"{number:03}.jpg").symlink_to(portraits["biden"])
+        (images / f"{number:03}.jpg").symlink_to(portraits["biden"])
     gallery, out = tmp_path / "g.db", tmp_path / "out.jsonl"
     vk.Verifier("face", gallery).enroll("ada", portraits["person_a_1"])
     # A job in the background of a shell inherits an ignored SIGINT, and Python then leaves it ignored.
@@ -129,16 +129,16 @@ def test_an_interrupted_run_says_so_and_ends_with_130(
         "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
         "runpy.run_module('verifykit', run_name='__main__', alter_sys=True)"
     )
-    command = [sys.executable, "-c", program, "identify-batch", str(pictures)]
+    command = [sys.executable, "-c", program, "identify-batch", str(images)]
     process = subprocess.Popen(
         [*command, "-g", str(gallery), "-o", str(out)], stderr=subprocess.PIPE, text=True
     )
     while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") > 2):
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    said = process.communicate()[1]
+    errors = process.communicate()[1]
     assert process.returncode == 130
-    assert said.strip() == "verifykit: interrupted"
+    assert errors.strip() == "verifykit: interrupted"
 
 
 @pytest.mark.parametrize("as_json", [[], ["--json"]])
@@ -157,7 +157,7 @@ def test_a_name_that_the_terminal_cannot_show(
     if as_json:
         assert json.loads(result.stdout)["subject_id"] == "Łu🙂"
     else:
-        assert result.stdout.startswith(r"enrolled \u0141u\U0001f642: 1 of 1 image taken")
+        assert result.stdout.startswith(r"enrolled \u0141u\U0001f642: 1 of 1 image accepted")
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a device of Linux")
@@ -173,7 +173,7 @@ def test_a_result_that_cannot_be_written_is_an_error(face_model: Path, as_json: 
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes break otherwise there")
-def test_a_reader_that_goes_away(face_model: Path) -> None:
+def test_a_closed_pipe(face_model: Path) -> None:
     read, write = os.pipe()
     os.close(read)
     command = [sys.executable, "-m", "verifykit", "models", "card", "face"]

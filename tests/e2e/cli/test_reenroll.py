@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.cli.answers import Invoke
-from tests.e2e.second_model import write_second_model
+from tests.helpers.command_results import Invoke
+from tests.helpers.second_model import write_second_model
 
 pytestmark = pytest.mark.usefixtures("staff")
 KEY = ("--key-file", "k")

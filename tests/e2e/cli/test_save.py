@@ -1,4 +1,4 @@
-"""The pictures that ``--save`` draws, looked at pixel by pixel."""
+"""The images that ``--save`` draws, by their pixels."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image as Picture
+from PIL import Image as PilImage
 
 from verifykit.cli import render as drawing
 from verifykit.cli import render as lettering
@@ -19,14 +19,14 @@ from verifykit.verifier import Verifier
 GREEN, RED = drawing._MATCH, drawing._NO_MATCH
 
 
-def opened(path: Path) -> Picture.Image:
-    with Picture.open(path) as picture:
-        return picture.convert("RGB")
+def opened(path: Path) -> PilImage.Image:
+    with PilImage.open(path) as drawn:
+        return drawn.convert("RGB")
 
 
-def box_of(picture: Picture.Image, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of what has a colour, within JPEG's accuracy."""
-    near = np.abs(np.asarray(picture, dtype=int) - color).max(axis=2) < 12
+def box_of(drawn: PilImage.Image, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
+    """Return left, top, right, bottom of a color, within the accuracy of JPEG."""
+    near = np.abs(np.asarray(drawn, dtype=int) - color).max(axis=2) < 12
     rows, columns = np.flatnonzero(near.any(axis=1)), np.flatnonzero(near.any(axis=0))
     return int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1])
 
@@ -55,46 +55,46 @@ def found(*names: str, threshold: float = 0.4) -> list[Identification]:
 @pytest.fixture
 def black(tmp_path: Path) -> Path:
     path = tmp_path / "black.png"
-    Picture.new("RGB", (1000, 500)).save(path)
+    PilImage.new("RGB", (1000, 500)).save(path)
     return path
 
 
 def test_a_box_a_label_and_landmarks_where_the_face_is(black: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     drawing.draw_identification(target, str(black), found("ada"))
-    picture = opened(target)
-    left, top, right, bottom = box_of(picture, GREEN)
+    drawn = opened(target)
+    left, top, right, bottom = box_of(drawn, GREEN)
     assert (left, bottom) == (100, 220)
     assert right >= 180
-    assert 60 < top < 120  # the label lies above the box
+    assert 60 < top < 120  # the label is above the box
     for x, y in found("ada")[0].detection.landmarks_px:  # type: ignore[union-attr]
-        assert picture.getpixel((round(x), round(y))) == (255, 255, 255)
+        assert drawn.getpixel((round(x), round(y))) == (255, 255, 255)
 
 
 def test_an_unknown_face_is_red_and_a_known_one_green(black: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.png"
     drawing.draw_identification(target, str(black), found("ada", ""))
-    picture = opened(target)
-    assert box_of(picture, GREEN)[2] < 400 <= box_of(picture, RED)[0]
+    drawn = opened(target)
+    assert box_of(drawn, GREEN)[2] < 400 <= box_of(drawn, RED)[0]
 
 
 @pytest.mark.parametrize("size", [(60, 40), (320, 240), (2400, 1800)])
 def test_letters_are_readable_at_any_size(tmp_path: Path, size: tuple[int, int]) -> None:
     image, target = tmp_path / "in.png", tmp_path / "out.png"
-    Picture.new("RGB", size).save(image)
+    PilImage.new("RGB", size).save(image)
     width, height = size
     face = Detection((width / 4, height / 2, width / 4, height / 4), ((1.0, 1.0),) * 5, 0.9)
     answer = Identification(face, (), (Candidate("ada", 0.75, 0.4),), 0.4, None)
     drawing.draw_identification(target, str(image), [answer])
-    picture = opened(target)
-    assert max(picture.size) >= 800
-    left, top, right, bottom = box_of(picture, GREEN)
-    assert 0 <= left < right < picture.width
-    box_height = picture.width / size[0] * height / 4
-    assert (bottom - top) - box_height > max(picture.size) / 40
+    drawn = opened(target)
+    assert max(drawn.size) >= 800
+    left, top, right, bottom = box_of(drawn, GREEN)
+    assert 0 <= left < right < drawn.width
+    box_height = drawn.width / size[0] * height / 4
+    assert (bottom - top) - box_height > max(drawn.size) / 40
 
 
-def test_a_long_name_keeps_its_score_and_stays_in_the_picture(black: Path, tmp_path: Path) -> None:
+def test_a_long_name_keeps_its_score_and_stays_in_the_image(black: Path, tmp_path: Path) -> None:
     text, font = lettering.font_for("Maximilian " * 20, 28, 300, "  0.75")
     assert text.startswith("Maximilian")
     assert text.endswith("...  0.75")
@@ -125,15 +125,15 @@ def test_a_comparison_of_real_portraits(
         decision = verifier.compare(one, reference)
         target = tmp_path / name
         drawing.draw_comparison(target, str(one), str(reference), decision)
-        picture = opened(target)
+        drawn = opened(target)
         left_height, left_width = load_image(one).shape[:2]
         scale = 720 / left_height
-        panel = picture.crop((0, 0, round(left_width * scale), 720))
+        panel = drawn.crop((0, 0, round(left_width * scale), 720))
         left, top, width, height = (v * scale for v in decision.detections[0].box_px)
-        wanted = (left, top, left + width, top + height)
-        assert box_of(panel, color) == pytest.approx(wanted, abs=4)
-        assert picture.height > 720  # the caption
-        assert np.abs(np.subtract(picture.getpixel((3, picture.height - 3)), color)).max() < 12
+        expected = (left, top, left + width, top + height)
+        assert box_of(panel, color) == pytest.approx(expected, abs=4)
+        assert drawn.height > 720  # the caption
+        assert np.abs(np.subtract(drawn.getpixel((3, drawn.height - 3)), color)).max() < 12
 
 
 def test_a_modality_without_boxes_is_drawn_too(black: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.e2e.cli.answers import Invoke, body
-from tests.postgres_server import PostgresServer
+from tests.helpers.command_results import Invoke, body
+from tests.helpers.postgres_server import PostgresServer
 from verifykit.audit import AuditLog
 from verifykit.gallery import SqliteGallery
 from verifykit.image import load_image

@@ -1,4 +1,4 @@
-"""The verbs on real portraits, in this process; see test_process.py for real ones."""
+"""Commands on real portraits, in this process; see test_process.py for real processes."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 import verifykit as vk
-from tests.e2e.cli.answers import Invoke, body
+from tests.helpers.command_results import Invoke, body
 from verifykit.cli.app import app
 from verifykit.verifier import Verifier
 
 
-def test_compare_says_score_threshold_rate_and_decision_in_words(invoke: Invoke) -> None:
-    said = invoke("compare", "person_a_1.jpg", "person_a_2.jpg", status=0).stdout.splitlines()
+def test_compare_prints_score_threshold_rate_and_decision(invoke: Invoke) -> None:
+    output = invoke("compare", "person_a_1.jpg", "person_a_2.jpg", status=0).stdout.splitlines()
     decision = Verifier("face").compare("person_a_1.jpg", "person_a_2.jpg")
-    assert said == [
+    assert output == [
         "match: person_a_1.jpg and person_a_2.jpg",
         f"score      {decision.score:.4f}",
         f"threshold  {decision.threshold:.4f}",
@@ -31,20 +31,20 @@ def test_compare_says_score_threshold_rate_and_decision_in_words(invoke: Invoke)
 
 
 def test_compare_as_json_is_the_decision(invoke: Invoke) -> None:
-    told = body(invoke("compare", "person_a_1.jpg", "impostor_2.jpg", "--json", status=1))
+    answer = body(invoke("compare", "person_a_1.jpg", "impostor_2.jpg", "--json", status=1))
     decision = Verifier("face").compare("person_a_1.jpg", "impostor_2.jpg")
-    wanted = {"probe": "person_a_1.jpg", "reference": "impostor_2.jpg", **decision.to_dict()}
-    assert told == json.loads(json.dumps(wanted | {"model": Verifier("face").spec.digest}))
+    expected = {"probe": "person_a_1.jpg", "reference": "impostor_2.jpg", **decision.to_dict()}
+    assert answer == json.loads(json.dumps(expected | {"model": Verifier("face").spec.digest}))
 
 
-def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
+def test_a_bare_threshold_of_zero_is_applied(invoke: Invoke) -> None:
     result = invoke("compare", "person_a_1.jpg", "person_a_2.jpg", "--threshold", "0.0", status=0)
     assert "threshold  0.0000\nFMR        unknown" in result.stdout
     invoke("compare", "person_a_1.jpg", "person_a_2.jpg", "--threshold", "0.99", status=1)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "name", "told"),
+    ("arguments", "name", "answer"),
     [
         (["missing.jpg", "biden.jpg"], "ImageError", "missing.jpg"),
         (["wall.jpg", "biden.jpg"], "AcquisitionError (no_face)", "face"),
@@ -70,11 +70,11 @@ def test_a_bare_threshold_of_nought_is_a_threshold(invoke: Invoke) -> None:
         ),
         (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit-sdk[gpu]"),
         (["biden.jpg", "biden.jpg", "--save", "x.pdf"], "InputError", "x.pdf"),
-        (["biden.jpg", "biden.jpg", "--save", "no/x.png"], "InputError", "no folder"),
+        (["biden.jpg", "biden.jpg", "--save", "no/x.png"], "InputError", "does not exist"),
     ],
 )
 def test_errors_are_one_message_on_standard_error(
-    invoke: Invoke, arguments: list[str], name: str, told: str
+    invoke: Invoke, arguments: list[str], name: str, answer: str
 ) -> None:
     with Picture.open("person_b_1.jpg") as portrait:
         portrait.crop((0, 0, 120, 120)).save("wall.jpg")
@@ -85,7 +85,7 @@ def test_errors_are_one_message_on_standard_error(
     result = invoke("compare", *arguments, status=2)
     assert result.stdout == ""
     assert result.stderr.startswith(f"verifykit: {name}: ")
-    assert told in result.stderr
+    assert answer in result.stderr
     told_json = body(invoke("compare", *arguments, "--json", status=2))["error"]
     reason = name.partition("(")[2].rstrip(")") or None
     assert (told_json["name"], told_json["reason"]) == (name.partition(" ")[0], reason)
@@ -126,13 +126,13 @@ def test_an_unexpected_error_has_no_traceback(
 
 
 def test_enroll_reports_image_by_image(invoke: Invoke) -> None:
-    Path("text.jpg").write_text("not a picture")
+    Path("text.jpg").write_text("not an image")
     result = invoke("enroll", "ada", "person_a_1.jpg", "text.jpg", "-g", "g.db", status=0)
-    assert result.stdout.startswith("enrolled ada: 1 of 2 images taken, 1 template now\n")
+    assert result.stdout.startswith("enrolled ada: 1 of 2 images accepted, 1 template now\n")
     assert "refused  text.jpg (unreadable): " in result.stdout
-    told = body(invoke("enroll", "ada", "impostor_1.jpg", "-g", "g.db", "--json", status=0))
-    assert (told["accepted"], told["template_count"]) == (["impostor_1.jpg"], 2)
-    assert "does not look like" in told["warnings"][0]
+    answer = body(invoke("enroll", "ada", "impostor_1.jpg", "-g", "g.db", "--json", status=0))
+    assert (answer["accepted"], answer["template_count"]) == (["impostor_1.jpg"], 2)
+    assert "does not look like" in answer["warnings"][0]
     assert (
         "unreadable" in invoke("enroll", "bob", "text.jpg", "no.jpg", "-g", "g.db", status=2).stderr
     )
@@ -150,15 +150,15 @@ def test_verify_and_identify(invoke: Invoke, gallery: str) -> None:
     assert "zoe" in invoke("verify", "zoe", "biden.jpg", "-g", gallery, status=2).stderr
     found = invoke("identify", "person_b_2.jpg", "-g", gallery, status=0).stdout
     assert found.startswith("1. bea  score 0.")
-    nobody = invoke("identify", "biden.jpg", "-g", gallery, status=1).stdout
-    assert nobody.startswith("no match: nobody in the gallery reaches the threshold\n")
-    everybody = ["--threshold", "-1", "--limit", "1", "--json"]
-    told = body(invoke("identify", "person_b_2.jpg", "-g", gallery, *everybody, status=0))
-    assert [c["subject_id"] for c in told["faces"][0]["candidates"]] == ["bea"]
+    unknown = invoke("identify", "biden.jpg", "-g", gallery, status=1).stdout
+    assert unknown.startswith("no match: no subject in the gallery reaches the threshold\n")
+    all_subjects = ["--threshold", "-1", "--limit", "1", "--json"]
+    answer = body(invoke("identify", "person_b_2.jpg", "-g", gallery, *all_subjects, status=0))
+    assert [c["subject_id"] for c in answer["faces"][0]["candidates"]] == ["bea"]
 
 
 @pytest.mark.parametrize("verb", ["verify", "identify", "identify-batch"])
-def test_a_mistyped_gallery_is_not_made(invoke: Invoke, verb: str) -> None:
+def test_a_mistyped_gallery_is_not_created(invoke: Invoke, verb: str) -> None:
     arguments = {"verify": ["ada", "biden.jpg"], "identify-batch": [".", "--out", "o"]}
     result = invoke(verb, *arguments.get(verb, ["biden.jpg"]), "-g", "no.db", status=2)
     assert "GalleryError" in result.stderr
@@ -171,18 +171,18 @@ def test_identify_batch_prints_a_summary(invoke: Invoke, gallery: str) -> None:
     for name in ("person_a_2", "biden"):
         Path("in", f"{name}.jpg").symlink_to(Path(f"{name}.jpg").resolve())
     command = ["identify-batch", "in", "-g", gallery, "-o", "out.jsonl"]
-    said = [line.split() for line in invoke(*command, status=0).stdout.splitlines()]
-    assert [line for line in said if line[0] in ("images", "faces", "with")] == [
+    output = [line.split() for line in invoke(*command, status=0).stdout.splitlines()]
+    assert [line for line in output if line[0] in ("images", "faces", "with")] == [
         ["images", "2"],
         ["faces", "2"],
         ["with", "a", "match", "1"],
-        said[-2],
+        output[-2],
     ]
-    assert said[-2][:3] == ["images", "a", "second"]
-    assert said[-1] == ["written", "to", "out.jsonl"]
-    told = body(invoke(*command, "--json", status=0))
-    assert set(told.pop("seconds")) == {"total"}
-    assert told == {
+    assert output[-2][:3] == ["images", "a", "second"]
+    assert output[-1] == ["written", "to", "out.jsonl"]
+    answer = body(invoke(*command, "--json", status=0))
+    assert set(answer.pop("seconds")) == {"total"}
+    assert answer == {
         "out": "out.jsonl",
         "images": 2,
         "resumed": 2,
@@ -209,8 +209,8 @@ def test_models_verbs(invoke: Invoke, face_model: Path) -> None:
     assert f"ready  {face_model}" in invoke("models", "list", status=0).stdout
     assert invoke("models", "path", "face", status=0).stdout == f"{face_model}\n"
     assert body(invoke("models", "pull", "face", "--json", status=0))["path"] == str(face_model)
-    told = body(invoke("models", "verify", face_model, "--json", status=0))
-    assert told["spec_digest"] == Verifier("face").spec.digest
+    answer = body(invoke("models", "verify", face_model, "--json", status=0))
+    assert answer["spec_digest"] == Verifier("face").spec.digest
     assert invoke("models", "card", "face", status=0).stdout.startswith("# face\n")
 
 
@@ -223,17 +223,21 @@ def test_a_model_file_with_one_flipped_byte(invoke: Invoke, face_model: Path) ->
     invoke("models", "verify", "bad.onnx", status=2)
 
 
-def test_the_attack_is_told_and_can_be_asked_for(invoke: Invoke, gallery: str) -> None:
-    asked = ["--attack", "random_forgery", "--fmr", "1e-3", "-g", gallery, "--json"]
-    told = body(invoke("verify", "bea", "person_b_2.jpg", *asked, status=0))
-    assert (told["attack"], told["fmr"], told["reference_count"]) == ("random_forgery", 1e-3, 1)
-    told = body(invoke("identify", "person_b_2.jpg", *asked, status=0))
-    faces = told["faces"]
-    for part in (told, faces[0], faces[0]["candidates"][0]):
+def test_the_attack_is_reported_and_can_be_requested(invoke: Invoke, gallery: str) -> None:
+    rate_options = ["--attack", "random_forgery", "--fmr", "1e-3", "-g", gallery, "--json"]
+    answer = body(invoke("verify", "bea", "person_b_2.jpg", *rate_options, status=0))
+    assert (answer["attack"], answer["fmr"], answer["reference_count"]) == (
+        "random_forgery",
+        1e-3,
+        1,
+    )
+    answer = body(invoke("identify", "person_b_2.jpg", *rate_options, status=0))
+    faces = answer["faces"]
+    for part in (answer, faces[0], faces[0]["candidates"][0]):
         assert (part["attack"], part["fmr"]) == ("random_forgery", 1e-3)
     Path("in").mkdir()
     Path("in", "b.jpg").symlink_to(Path("person_b_2.jpg").resolve())
-    invoke("identify-batch", "in", "-o", "out.jsonl", *asked, status=0)
+    invoke("identify-batch", "in", "-o", "out.jsonl", *rate_options, status=0)
     for line in Path("out.jsonl").read_text().splitlines():
         assert json.loads(line)["attack"] == "random_forgery"
     skilled = ["--attack", "skilled_forgery", "-g", gallery]
@@ -243,21 +247,21 @@ def test_the_attack_is_told_and_can_be_asked_for(invoke: Invoke, gallery: str) -
         ["identify-batch", "in", "-o", "other.jsonl"],
         ["enroll", "carl", "biden.jpg"],
     ):
-        said = invoke(*command, *skilled, status=2).stderr
-        assert "not calibrated for attack 'skilled_forgery'" in said
+        output = invoke(*command, *skilled, status=2).stderr
+        assert "not calibrated for attack 'skilled_forgery'" in output
     assert not Path("other.jsonl").exists()
 
 
-def test_every_verb_takes_json_and_debug(invoke: Invoke) -> None:
+def test_every_command_has_json_and_debug(invoke: Invoke) -> None:
     groups = {"gallery": ["info", "list", "show", "remove", "export", "import", "check"]}
     groups["models"] = ["list", "pull", "path", "verify", "card"]
     verbs = [[group, verb] for group, names in groups.items() for verb in names]
     verbs += [[v] for v in ("compare", "enroll", "verify", "identify", "identify-batch", "doctor")]
     verbs += [["evaluate"], ["calibrate"]]
     for verb in verbs:
-        said = invoke(*verb, "--help", status=0).stdout
-        assert "--json" in said, verb
-        assert "--debug" in said, verb
+        output = invoke(*verb, "--help", status=0).stdout
+        assert "--json" in output, verb
+        assert "--debug" in output, verb
 
 
 def test_the_version(invoke: Invoke) -> None:

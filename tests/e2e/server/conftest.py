@@ -11,8 +11,8 @@ import pytest
 
 from tests.e2e.server.attacked import SCOPES, Attacked
 from tests.e2e.server.served import served
-from tests.postgres_server import PostgresServer, is_installed
-from tests.small_disk import mounted
+from tests.helpers.postgres_server import PostgresServer, is_installed
+from tests.helpers.small_disk import mounted
 from verifykit.server.auth import KeyStore
 from verifykit.server.state import ServerState
 

@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.e2e.server.served import Served, command, served
-from tests.postgres_server import PostgresServer, _children
+from tests.helpers.postgres_server import PostgresServer, _children
 from tests.unit.server.running import problem
 
 Portraits = Mapping[str, Path]

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.server.served import Served, command, served
-from tests.postgres_server import PostgresServer
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.server.running import problem
 
 ROUNDS = 3

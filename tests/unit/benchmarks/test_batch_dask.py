@@ -15,7 +15,7 @@ import psutil  # comes with distributed
 
 from benchmarks.batch.dask import Workload, cluster, compare_engines
 from benchmarks.synthetic import entries, random_rows
-from tests.e2e.batch_files import many, write_model
+from tests.helpers.batch_files import many, write_model
 
 
 @pytest.mark.slow

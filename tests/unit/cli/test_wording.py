@@ -1,4 +1,4 @@
-"""Rates in words."""
+"""Rates as text."""
 
 from __future__ import annotations
 

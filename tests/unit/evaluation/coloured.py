@@ -8,8 +8,8 @@ from typing import Any
 import cv2
 import numpy as np
 
-from tests.unit.colours import encoder
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder
+from tests.helpers.model_specs import plain_spec
 from verifykit.datasets import Dataset
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.pairs import read_data

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import verifykit as vk
-from tests.unit.colours import encoder
+from tests.helpers.fake_encoder import encoder
 from tests.unit.evaluation.coloured import SPEC, embedder, listed, paint
 from tests.unit.evaluation.people import made
 from verifykit.datasets import ListedPair

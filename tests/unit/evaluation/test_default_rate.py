@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit.evaluation.calibrate import default_rate
 from verifykit.spec import Attack, OperatingPoint
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
 from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError, ProviderError
@@ -66,7 +66,7 @@ def test_what_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     pipe, closed = tmp_path / "pipe.png", tmp_path / "closed.png"
     os.mkfifo(pipe)
     closed.touch(mode=0)
-    let_everybody_in(tmp_path)
+    allow_all_users(tmp_path)
     monkeypatch.setattr(embedding, "MAX_BYTES", large.path.stat().st_size - 1)
     with without_privileges():
         found = embed_images(ShadeEmbedder(), [_image(pipe), large, _image(closed)], cache=None)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import ShadeEmbedder
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import EmbeddingCache
@@ -127,7 +127,7 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
-    let_everybody_in(tmp_path)
+    allow_all_users(tmp_path)
     with without_privileges(), pytest.raises(InputError, match=r"cannot be made: .*VERIFYKIT_HOME"):
         EmbeddingCache(tmp_path / "deep" / "c.sqlite")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.datasets import LabelledImage
 from verifykit.errors import InputError
@@ -67,7 +67,7 @@ def test_a_link_to_a_folder_is_refused_and_not_left_out(tmp_path: Path) -> None:
 def test_a_closed_folder_is_an_error(tmp_path: Path) -> None:
     touch(tmp_path, "anna/1.jpg", "anna/2.jpg", "bert/1.jpg")
     (tmp_path / "bert").chmod(0)
-    let_everybody_in(tmp_path)
+    allow_all_users(tmp_path)
     try:
         with without_privileges(), pytest.raises(InputError, match="bert' cannot be read"):
             read_data(tmp_path)

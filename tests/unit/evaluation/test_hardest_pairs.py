@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.unit.colours import encoder
+from tests.helpers.fake_encoder import encoder
+from tests.helpers.model_specs import signature_spec
 from tests.unit.evaluation.made import paint
 from tests.unit.evaluation.people import made, pairs_of
-from tests.unit.specs import signature_spec
 from verifykit.datasets import Dataset, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError

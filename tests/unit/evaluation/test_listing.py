@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.privileges import let_everybody_in, without_privileges
+from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import touch
 from verifykit.errors import InputError
 from verifykit.evaluation.pairs import read_data
@@ -62,7 +62,7 @@ def test_a_file_that_is_no_text(tmp_path: Path) -> None:
 def test_a_file_that_is_closed(tmp_path: Path) -> None:
     path = touch(tmp_path, "data.csv") / "data.csv"
     path.chmod(0)
-    let_everybody_in(tmp_path)
+    allow_all_users(tmp_path)
     with without_privileges(), pytest.raises(InputError, match=r"data\.csv' cannot be read: Perm"):
         read_data(path)
 

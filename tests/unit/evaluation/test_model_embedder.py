@@ -12,7 +12,7 @@ import pytest
 from PIL import Image as PilImage
 
 import verifykit
-from tests.unit.specs import FACE_CROP, face_spec, signature_spec
+from tests.helpers.model_specs import FACE_CROP, face_spec, signature_spec
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation import embedding as model_embedder

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 import verifykit_export.face
-from tests.unit.specs import FACE_INPUT
+from tests.helpers.model_specs import FACE_INPUT
 from verifykit import modelfile
 from verifykit.calibration import Calibration
 from verifykit.errors import (

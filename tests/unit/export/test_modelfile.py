@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import helper
 
+from tests.helpers.model_specs import DETECTOR, FACE_CROP, face_spec, plain_spec
 from tests.unit.export.networks import model, normal, run
-from tests.unit.specs import DETECTOR, FACE_CROP, face_spec, plain_spec
 from verifykit import modelfile
 from verifykit.errors import ModelContractError, ModelIntegrityError
 from verifykit.spec import ModelSpec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.postgres_server import PostgresServer
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.files import reopen, templates
 from verifykit.gallery import SqliteGallery
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.model_specs import face_spec
 from tests.unit.gallery.files import DIGEST, SIZE, reopen, units
-from tests.unit.specs import face_spec
 from verifykit.decision import rule_for_pairs
 from verifykit.errors import CalibrationError, GalleryError
 from verifykit.gallery import Gallery, MemoryGallery

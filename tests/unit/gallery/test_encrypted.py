@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.helpers.model_specs import face_spec
 from tests.unit.gallery.files import DIGEST, SIZE, reopen, run_python, templates, units
-from tests.unit.specs import face_spec
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryKeyError, InputError
 from verifykit.gallery import (
     MemoryGallery,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.unit.specs import face_spec
+from tests.helpers.model_specs import face_spec
 from verifykit.errors import InputError, TemplateMismatchError
 from verifykit.gallery import MemoryGallery, SqliteGallery, open_gallery
 

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from tests.postgres_server import PostgresServer
+from tests.helpers.model_specs import face_spec
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.files import DIGEST, SIZE, templates, units
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql
-from tests.unit.specs import face_spec
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,

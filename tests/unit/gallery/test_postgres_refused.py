@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.postgres_server import PostgresServer
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.files import DIGEST, SIZE, templates
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql
 from verifykit.errors import GalleryError

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.postgres_server import PostgresServer
+from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.files import DIGEST, SIZE, templates, units
 from tests.unit.gallery.postgres_galleries import next_name, reopen, sql
 from verifykit.errors import GalleryError, GalleryFormatError

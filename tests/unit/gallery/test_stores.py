@@ -12,8 +12,9 @@ from typer.testing import CliRunner
 
 import verifykit as vk
 from tests.helpers import dummy_store
-from tests.unit.colours import encoder, picture
-from tests.unit.specs import plain_spec
+from tests.helpers.fake_encoder import encoder
+from tests.helpers.fake_encoder import solid_image as picture
+from tests.helpers.model_specs import plain_spec
 from verifykit.cli.app import app
 from verifykit.gallery import (
     Gallery,

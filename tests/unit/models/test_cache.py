@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.model_specs import POINTS, older_json, plain_spec
 from tests.unit.models.tiny import SPEC, model_bytes
-from tests.unit.specs import POINTS, older_json, plain_spec
 from verifykit import models
 from verifykit.errors import ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.model_specs import POINTS, plain_spec
 from tests.unit.models.tiny import SPEC
-from tests.unit.specs import POINTS, plain_spec
 from verifykit import models
 from verifykit.errors import ModelContractError
 from verifykit.models import cache, registry

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
 from verifykit.spec import ModelSpec
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.unit.colours import encode, picture
+from tests.helpers.fake_encoder import encode
+from tests.helpers.fake_encoder import solid_image as picture
 from verifykit.encoder import Encoder
 from verifykit.errors import ModelContractError
 from verifykit.extraction import SampleOptions

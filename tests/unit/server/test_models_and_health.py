@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.second_model import write_second_model
+from tests.helpers.second_model import write_second_model
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import Running, files
 from verifykit.errors import GalleryKeyError, InputError

@@ -10,9 +10,8 @@ import typer
 from verifykit.audit import AuditLog
 from verifykit.cli._run import emit, outcome
 from verifykit.cli.gallery.opening import audit_log_of, existing
-from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption
+from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, parse_duration
 from verifykit.cli.render import counted
-from verifykit.durations import parse_duration
 from verifykit.gallery import shown_location
 from verifykit.privacy import ExpiryReport, expire, require_expiry
 

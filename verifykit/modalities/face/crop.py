@@ -1,4 +1,4 @@
-"""Faces: five landmarks onto the model's template."""
+"""Align a face by its five landmarks."""
 
 from __future__ import annotations
 
@@ -21,20 +21,11 @@ ARCFACE_112_PX = (
 def crop_five_point(
     image: Image, spec: FivePointCrop, landmarks_px: Sequence[tuple[float, float]]
 ) -> Image:
-    """Align a face by a similarity transform of its five landmarks.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        spec: Size and template.
-        landmarks_px: Right eye, left eye (the subject's), nose tip, right and left mouth corner,
-            (x, y) in the image's pixels.
-
-    Returns:
-        (spec.height_px, spec.width_px, 3) uint8 RGB; black beyond the image.
+    """Return a face aligned to the spec's template by a similarity transform of its five landmarks.
 
     Raises:
         ImageError: The image has another shape or dtype.
-        ValueError: The landmarks span nothing.
+        ValueError: The landmarks coincide.
     """
     matrix = similarity_transform(landmarks_px, spec.landmarks_px)
     return warp(require_image(image), matrix, spec.height_px, spec.width_px)

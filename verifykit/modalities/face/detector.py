@@ -1,4 +1,4 @@
-"""Faces and their five landmarks by an ONNX detector of the YuNet kind.
+"""Detect faces and their five landmarks with an ONNX detector of the YuNet kind.
 
 Wu et al., "YuNet: A Tiny Millisecond-level Face Detector", Machine Intelligence Research 20, 2023. The
 decoding is that of the reference implementation (libfacedetection, and OpenCV's FaceDetectorYN).
@@ -19,19 +19,18 @@ from verifykit.types import Detection, Image
 
 _STRIDES = (8, 16, 32)
 
-# No face that does not stand upright reaches this score (benchmarks.turned); one with less is worth
-# another look, which takes three more runs.
-_SURELY_UPRIGHT = 0.91
-_CLEARLY = 0.01
+# No rotated face reaches this score (benchmarks.turned); the others take three more runs.
+_UPRIGHT_SCORE = 0.91
+_MIN_GAIN = 0.01
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 
 
 class FaceDetector:
-    """Finds faces; safe to share between threads.
+    """Detect faces; safe to share between threads.
 
     Attributes:
         spec: How it is run.
-        provider: What it runs on.
+        provider: Name of the provider that runs it.
     """
 
     def __init__(
@@ -48,11 +47,11 @@ class FaceDetector:
             model: The detector's ONNX bytes, with outputs ``cls_8 .. kps_32``.
             spec: How it is run.
             providers: As for :class:`~verifykit.session.Session`.
-            threads: Threads within one run.
+            threads: Threads within one run; None uses every core.
 
         Raises:
             ModelContractError: Its outputs are not those of a YuNet.
-            ProviderError: The provider is not there.
+            ProviderError: The provider is not available.
             ModelIntegrityError: onnxruntime cannot load it.
         """
         self.spec = spec
@@ -62,12 +61,12 @@ class FaceDetector:
         self.provider = self._session.provider
         if set(self._session.output_names) != set(_HEADS):
             raise ModelContractError(
-                f"detector {spec.name}: outputs {sorted(_HEADS)} are wanted, it has "
+                f"detector {spec.name}: outputs {sorted(_HEADS)} are required, it has "
                 f"{sorted(self._session.output_names)}"
             )
 
     def detect(self, image: Image) -> list[Detection]:
-        """Every face in an image, largest first.
+        """Return every face in an image, largest first.
 
         Args:
             image: (H, W, 3) uint8 RGB.
@@ -90,26 +89,26 @@ class FaceDetector:
         return []
 
     def turned_deg(self, image: Image, detection: Detection) -> float:
-        """How a face lies in its image: 0 when it stands upright, else 90, 180 or 270.
+        """Return how a face is rotated in its image: 0 when upright, else 90, 180 or 270.
 
-        A face on its side or on its head is often found too, but with the landmarks of one that
-        stands, so that its crop shows no face. In the image turned upright it has a higher score.
+        A face on its side or upside down is often found too, but with the landmarks of an upright one,
+        so that its crop shows no face. In the image rotated upright it has a higher score.
 
         Args:
             image: (H, W, 3) uint8 RGB.
             detection: A face in it.
 
         Returns:
-            Degrees by which the image, turned counter-clockwise, shows the face upright.
+            Degrees by which the image must be rotated counter-clockwise to show the face upright.
 
         Raises:
             ProviderError: The provider failed.
         """
-        if detection.score >= _SURELY_UPRIGHT:
+        if detection.score >= _UPRIGHT_SCORE:
             return 0.0
         import cv2
 
-        best_deg, best_score = 0.0, detection.score + _CLEARLY
+        best_deg, best_score = 0.0, detection.score + _MIN_GAIN
         left, top, width, height = detection.box_px
         x, y = left + width / 2.0, top + height / 2.0
         for degrees in (90.0, 180.0, 270.0):
@@ -145,7 +144,7 @@ class FaceDetector:
 def decode(
     heads: Mapping[str, NDArray[np.float32]], size_px: tuple[int, ...], score_threshold: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """The network's twelve outputs to boxes, landmarks and scores.
+    """Return boxes, landmarks and scores from the network's twelve outputs, best first.
 
     Args:
         heads: ``cls_s`` (1, P, 1), ``obj_s`` (1, P, 1), ``bbox_s`` (1, P, 4), ``kps_s`` (1, P, 10) for
@@ -155,7 +154,7 @@ def decode(
 
     Returns:
         (M, 4) boxes (left, top, width, height), (M, 5, 2) landmarks (x, y), in the input's pixels, and
-        (M,) scores ``sqrt(cls * obj)`` in [0, 1], best first.
+        (M,) scores ``sqrt(cls * obj)`` in [0, 1].
     """
     boxes, landmarks, scores = [np.empty((0, 4))], [np.empty((0, 5, 2))], [np.empty(0)]
     for stride in _STRIDES:
@@ -180,7 +179,7 @@ def decode(
 
 
 def _padded(image: Image, scale: float) -> tuple[Image, NDArray[np.float64]]:
-    """The reduced image with zeros up to multiples of 32, and (x, y) factors back to its own pixels."""
+    """Return the reduced image, zero-padded to multiples of 32, and (x, y) factors to its own pixels."""
     height, width = image.shape[:2]
     if scale < 1.0:
         import cv2
@@ -200,6 +199,6 @@ def _non_maximum_suppression(
         return []
     import cv2
 
-    # Every box is over the score threshold already; 0.0 keeps them all.
+    # Every box is above the score threshold; 0.0 keeps them all.
     kept = cv2.dnn.NMSBoxes(boxes.tolist(), scores.tolist(), 0.0, threshold)
     return [int(i) for i in np.asarray(kept).ravel()]

@@ -1,7 +1,7 @@
-"""Measured reasons to refuse a face, or to warn of it.
+"""Reasons to refuse a face, or to warn of it, from measures with limits.
 
-Each limit stands where the false non-match rate of real faces, degraded step by step, has clearly
-risen: ``python -m benchmarks.quality`` measures that, and docs/explanation/quality.md shows it.
+Each limit is where the false non-match rate of real faces, degraded step by step, has clearly
+risen: measured by ``python -m benchmarks.quality``, shown in docs/explanation/quality.md.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from verifykit.modalities.ops import similarity_transform
 from verifykit.types import Detection, Image
 
 _CROP_PX = 112
-# The part of an aligned crop that is face whatever the hair: between brows, cheeks and chin.
+# The part of an aligned crop that no hair covers: between brows, cheeks and chin.
 _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
 # Points (x, y) of an aligned crop, 4 px apart, on the head with brow and chin.
 _HEAD = np.stack(np.meshgrid(np.arange(16, 96, 4), np.arange(10, 112, 4)), axis=-1).reshape(-1, 2)
@@ -44,16 +44,16 @@ _POSE_SOLVER = np.linalg.pinv(_CENTRED_MODEL)
 
 @dataclass(frozen=True)
 class QualityLimits:
-    """Where a face is refused; ``dataclasses.replace`` makes others.
+    """Limits of a usable face; ``dataclasses.replace`` changes them.
 
     Attributes:
         min_eye_distance_px: Between the eyes, in the image's pixels, as if seen from the front.
         min_sharpness: One minus the blur effect of the crop, in [0, 1]; noise raises it.
         min_brightness: Mean luma of the face, 0..255.
-        max_bright_share: Share of the face that is white without drawing, in [0, 1].
+        max_bright_share: Share of the face that is overexposed, in [0, 1].
         max_yaw_deg: Head turned to either side, degrees.
         max_pitch_deg: Head raised or lowered, degrees.
-        min_visible_share: Share of the head that lies inside the image, in [0, 1].
+        min_visible_share: Share of the head that is inside the image, in [0, 1].
     """
 
     min_eye_distance_px: float = 14.0
@@ -66,7 +66,7 @@ class QualityLimits:
 
 
 class FaceQuality(SampleCheck):
-    """Pose, size, light, sharpness and completeness of a face."""
+    """Check pose, size, light, sharpness and completeness of a face."""
 
     name = "face_quality"
     reasons: ClassVar[Mapping[str, str]] = {
@@ -96,20 +96,13 @@ class FaceQuality(SampleCheck):
 def measure_face(
     image: Image, detection: Detection, crop: Image, turned_deg: float = 0.0
 ) -> dict[str, float]:
-    """Measure what decides whether a face is worth comparing.
+    """Return measures of a face that is aligned to the ArcFace template in ``crop``.
 
-    Args:
-        image: (H, W, 3) uint8 RGB, the whole image.
-        detection: The face in it.
-        crop: (h, w, 3) uint8 RGB, the face aligned by its landmarks to the ArcFace template.
-        turned_deg: How it lies in the image, from ``FaceDetector.turned_deg``.
-
-    Returns:
-        ``eye_distance_px`` (as if seen from the front), ``sharpness`` (one minus
-        the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
-        (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
-        ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
-        ``visible_share`` (of the head inside the image, 0..1).
+    They are ``eye_distance_px`` (as if seen from the front), ``sharpness`` (one minus
+    the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
+    (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
+    ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
+    ``visible_share`` (of the head inside the image, 0..1).
     """
     import cv2
 
@@ -134,16 +127,7 @@ def measure_face(
 
 
 def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[str, ...]:
-    """The reason codes that apply to a face.
-
-    Args:
-        measures: From :func:`measure_face`.
-        limits: Where a face is refused.
-
-    Returns:
-        Of ``face_too_small``, ``clipped``, ``extreme_pose``, ``too_dark``, ``too_bright`` and
-        ``too_blurred`` those that apply, in this order; empty for a good face.
-    """
+    """Return the reason codes that apply to a face, in a fixed order; empty for a good face."""
     turned = (
         abs(measures["yaw_deg"]) > limits.max_yaw_deg
         or abs(measures["pitch_deg"]) > limits.max_pitch_deg
@@ -161,9 +145,9 @@ def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[
 
 
 def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float]:
-    """Eye distance in pixels, then yaw, pitch and roll in degrees, by scaled orthography.
+    """Return eye distance in pixels, then yaw, pitch and roll in degrees, by scaled orthography.
 
-    The affine camera that best carries the model to the landmarks, and the rotation nearest to it.
+    The affine camera that best maps the model to the landmarks, and the rotation nearest to it.
     """
     camera = (_POSE_SOLVER @ (landmarks_px - landmarks_px.mean(axis=0))).T
     left, scales, right = np.linalg.svd(camera, full_matrices=False)
@@ -177,10 +161,10 @@ def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float
 
 
 def _sharpness(luma: Image) -> float:
-    """One minus the blur effect of Crete et al., SPIE Human Vision and Electronic Imaging, 2007.
+    """Return one minus the blur effect of Crete et al., SPIE Human Vision and Electronic Imaging, 2007.
 
-    The share of the change between neighbouring pixels that a strong blur takes away: a picture that
-    is blurred already loses little. The worse of the two directions counts, which finds motion.
+    It is the share of the change between neighbouring pixels that a strong blur removes: an image that
+    is already blurred loses little. The lower of the two directions counts, which detects motion blur.
     """
     import cv2
 
@@ -196,9 +180,9 @@ def _sharpness(luma: Image) -> float:
 
 
 def _visible_share(landmarks_px: NDArray[np.float64], height: int, width: int) -> float:
-    """Share of the head, as the landmarks place it, that lies inside the image.
+    """Return the share of the head, as the landmarks place it, that is inside the image.
 
-    Not the detector's box: cut at the picture's edge, a face gets a box of what is left of it.
+    Not the detector's box: for a face cut by the image's edge, the box is that of the rest.
     """
     matrix = similarity_transform(landmarks_px, ARCFACE_112_PX)
     head_px = (_HEAD - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T

@@ -1,12 +1,9 @@
-"""Ink on paper: how dark each pixel is against its own paper, and which pixels are strokes.
+"""Find the ink on paper: how dark each pixel is against its paper, and which pixels are strokes.
 
-From a scan or a photograph of any light, paper and colour of ink to the same two arrays: darkness and
-mask. Steps in order: reduce, measure the paper's light, divide by it, cut off what lies beyond the
-paper's edge, Otsu, take out ruled lines, drop specks.
-
-The paper under the ink: its light at each place, and where it ends.
-
-Straight lines that nobody wrote: the ruling of the paper, and what a scanner leaves along the rim.
+A scan or a photograph of any light, paper and color of ink gives the same two arrays: darkness and
+mask. The steps: reduce the image, measure the paper's light, divide by it, cut off what is beyond the
+paper's edge, apply Otsu's threshold, remove ruled lines and what a scanner leaves along the border, drop
+specks.
 """
 
 from __future__ import annotations
@@ -26,24 +23,18 @@ from verifykit.types import Image
 Mask = NDArray[np.bool_]
 Grey = NDArray[np.uint8]
 
-# What is beyond the paper's edge takes up at least so much of the image's shorter side.
+# Least share of the image's shorter side that the area beyond the paper's edge takes.
 _MIN_RIM_SHARE = 0.25
-# The sheet fills at least so much of the image.
+# Least share of the image that the sheet fills.
 _MIN_SHEET_SHARE = 0.2
 
 
 def against_paper(image: Image, spec: SignatureCrop) -> tuple[Grey, Mask]:
-    """Darkness against the paper of each place, and where paper is.
+    """Return the darkness of each pixel against its paper, (H, W) uint8, and where paper is, (H, W) bool.
 
-    Channel by channel, so that tinted paper counts as white; of the three the darkest, so that coloured
-    ink counts as black. A window that is wider than a stroke and takes its brightest sees only paper.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        spec: The window, and how much darker a table is than paper.
-
-    Returns:
-        (H, W) uint8 darkness, 0 is paper and whatever is no paper; and (H, W) bool, where paper is.
+    0 is paper and anything beyond it. The channels are treated one by one, so that tinted paper counts as
+    white; the darkest of the three counts, so that colored ink counts as black. The brightest of a window
+    that is wider than a stroke is paper.
     """
     import cv2
 
@@ -56,14 +47,14 @@ def against_paper(image: Image, spec: SignatureCrop) -> tuple[Grey, Mask]:
     size = (max(1, round(width * small_scale)), max(1, round(height * small_scale)))
     window = max(3, round(spec.background_window_share * max(size)) | 1)
     small = [cv2.resize(channel, size, interpolation=cv2.INTER_AREA) for channel in channels]
-    # Median first: the brightest of a window would otherwise be its noise.
+    # Median first: without it the brightest pixel of a window would be noise.
     calm = [cv2.medianBlur(channel, 3) for channel in small]
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (window, window))
     lights = [
         cv2.morphologyEx(channel, cv2.MORPH_CLOSE, kernel, borderType=cv2.BORDER_REPLICATE)
         for channel in calm
     ]
-    # Here a strip along the rim goes on beyond it, however narrow it is.
+    # Here a strip along the border continues beyond it, however narrow it is.
     frame = (window,) * 4
     padded = cv2.copyMakeBorder(np.minimum.reduce(calm), *frame, cv2.BORDER_REPLICATE)
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, kernel)[window:-window, window:-window]
@@ -71,7 +62,7 @@ def against_paper(image: Image, spec: SignatureCrop) -> tuple[Grey, Mask]:
     evens = [_even(light, paper, window / 3) for light in lights]
     darkness: Grey
     if len(channels) == 1 and evens[0].min() == evens[0].max():
-        # A clean scan: the same for each of 256 values.
+        # A clean scan: a table of 256 values is enough.
         values = np.arange(256, dtype=np.uint8)[:, None]
         table = _darkness([values], [np.full(values.shape, evens[0][0, 0], np.float32)])
         darkness = np.asarray(cv2.LUT(first, table), np.uint8)
@@ -86,7 +77,7 @@ def against_paper(image: Image, spec: SignatureCrop) -> tuple[Grey, Mask]:
 
 
 def _darkness(channels: Sequence[NDArray[Any]], lights: Sequence[NDArray[np.float32]]) -> Grey:
-    """What is missing of the light, in the channel that misses most."""
+    """Return the share of the light that is missing, in the channel that misses most, 0..255."""
     import cv2
 
     shares = [
@@ -98,7 +89,7 @@ def _darkness(channels: Sequence[NDArray[Any]], lights: Sequence[NDArray[np.floa
 
 
 def _even(light: NDArray[Any], paper: Mask, sigma: float) -> NDArray[np.float32]:
-    """Smooth light, of the paper alone: what lies beside it does not darken its edge."""
+    """Return the smoothed light of the paper alone, so that its surroundings do not darken its edge."""
     import cv2
 
     def blur(values: NDArray[Any]) -> NDArray[Any]:
@@ -112,10 +103,10 @@ def _even(light: NDArray[Any], paper: Mask, sigma: float) -> NDArray[np.float32]
 
 
 def _paper(light: Grey, table_ratio: float) -> Mask:
-    """The sheet, where it is seen to end in something darker; else everything.
+    """Return the sheet, where it ends in something darker; else everything.
 
-    A table begins with a step, a shadow with a slope: the image is cut along the steps, and of the
-    pieces the largest bright one is the sheet. The pieces beyond are dropped if they reach the rim.
+    A table begins with a step, a shadow with a slope: the image is divided along the steps, and the
+    largest bright piece is the sheet. The pieces beyond are dropped if they reach the border.
     """
     import cv2
 
@@ -151,37 +142,30 @@ def _paper(light: Grey, table_ratio: float) -> Mask:
 
 
 _STEP_DEG = 0.25
-_SLANT = 0.03  # of a line along the rim, as a tangent
-_EVERY = 4  # columns: a quarter of them show a line as well
+_MAX_RIM_SLANT = 0.03  # of a line along the border, as a tangent
+_COLUMN_STEP = 4  # a quarter of the columns shows a line as well
 _MAX_LINES = 60
-_UNBROKEN = 0.8  # share of the width that one of several dark lines shows
+_MIN_UNBROKEN = 0.8  # share of the width that one of several dark lines shows
 _PARALLEL_DEG = 0.5
-_WRITING = (0.5, 99.5)  # percentiles of the ink between which the writing lies
-_SHORT = 0.03  # share of the width across which such a line must run at the least
-_RUNS_OFF = 0.02  # share of the width by which a line may end before the paper does
-_REACH_PX = 3  # a line may be so far from where it is expected
+_WRITING_PERCENTILES = (0.5, 99.5)  # of the ink, between which the writing is
+_MIN_PARALLEL_SHARE = 0.03  # least share of the width that such a line runs across
+_END_GAP_SHARE = 0.02  # share of the width by which a line may end before the paper does
+_REACH_PX = 3  # distance of a line from where it is expected
 
 
 def rim_lines(
     labels: NDArray[np.int32], stats: NDArray[np.int32], stroke_px: float, spec: SignatureCrop
 ) -> Mask:
-    """Which components are thin straight lines along the image's rim: the paper's or the scanner's edge.
+    """Return which components, (count,) bool, are thin straight lines along the border: a paper's edge.
 
-    Args:
-        labels: (h, w) int32, the number of the component at each pixel, 0 is none.
-        stats: (count, 5) int32, left, top, width, height and area of each, as OpenCV gives them.
-        stroke_px: Mean width of the strokes.
-        spec: In which strip they lie, how long and how thin they are.
-
-    Returns:
-        (count,) bool. What reaches further inside than the strip, or is no straighter or thinner than
-        what a hand writes, is a stroke.
+    What extends further inside than the strip, or is no straighter or thinner than
+    handwriting, is a stroke. ``stats`` are left, top, width, height and area, as OpenCV gives them.
     """
     height, width = labels.shape
     strip = max(1, round(spec.rim_share * min(height, width)))
     wide, high, area = stats[:, 2], stats[:, 3], stats[:, 4]
     long, across = np.maximum(wide, high), np.minimum(wide, high)
-    straight = (across <= _SLANT * long + 2) | (across > strip)  # or round a corner
+    straight = (across <= _MAX_RIM_SLANT * long + 2) | (across > strip)  # or round a corner
     thin = area <= spec.rim_thickness * stroke_px * (wide + high)
     lines = (wide >= spec.rim_length_share * width) | (high >= spec.rim_length_share * height)
     lines &= straight & thin
@@ -198,20 +182,11 @@ def rim_lines(
 
 
 def ruled_lines(darkness: Grey, mask: Mask, paper: Mask, spec: SignatureCrop) -> tuple[Mask, float]:
-    """The pixels of ruled lines, without those where a stroke crosses them.
+    """Return the pixels of ruled lines, without those where a stroke crosses them, and a darkness.
 
     A ruled line is straight, nearly level, and runs from one side of the paper to the other. So may a
-    flourish; a line is taken out only if it is lighter than the rest of the ink, or if there are several.
-
-    Args:
-        darkness: (h, w) uint8, against the paper.
-        mask: (h, w) bool, strokes and lines.
-        paper: (h, w) bool, where paper is.
-        spec: How long, how steep, how light and how many.
-
-    Returns:
-        (h, w) bool, a subset of the mask; and the darkness between the lines' and the ink's, which
-        parts them; 0 if the lines are not lighter.
+    flourish; a line is removed only if it is lighter than the rest of the ink, or if there are several.
+    The darkness is between that of the lines and that of the ink; 0 if the lines are not lighter.
     """
     import cv2
 
@@ -226,13 +201,15 @@ def ruled_lines(darkness: Grey, mask: Mask, paper: Mask, spec: SignatureCrop) ->
     lines, slopes = _lines(thin, paper, spec.ruled_slope_deg, 0.0, spec.ruled_length_share, spec)
     if not lines:
         return nothing, 0.0
-    # Where the paper lies askew, lines across its corners are shorter, and parallel.
-    parallel, _ = _lines(thin, paper, _PARALLEL_DEG, float(np.median(slopes)), _SHORT, spec)
+    # On rotated paper, lines across its corners are shorter, and parallel.
+    parallel, _ = _lines(
+        thin, paper, _PARALLEL_DEG, float(np.median(slopes)), _MIN_PARALLEL_SHARE, spec
+    )
     together = np.logical_or.reduce(lines + parallel)
     rest = mask & ~together
     if not rest.any():
         return nothing, 0.0
-    begin, end = np.percentile(np.nonzero(rest)[1], _WRITING)
+    begin, end = np.percentile(np.nonzero(rest)[1], _WRITING_PERCENTILES)
     if begin < spec.ruled_beyond_share * width or end > (1 - spec.ruled_beyond_share) * width:
         return nothing, 0.0
     ink = float(np.median(darkness[rest]))
@@ -240,7 +217,7 @@ def ruled_lines(darkness: Grey, mask: Mask, paper: Mask, spec: SignatureCrop) ->
     if shade < spec.ruled_lightness * ink:
         between = 0.5 * (shade + ink)
         return together & (darkness < between), between
-    unbroken = sum(line.any(axis=0).mean() >= _UNBROKEN for line in lines)
+    unbroken = sum(line.any(axis=0).mean() >= _MIN_UNBROKEN for line in lines)
     return (together, 0.0) if unbroken >= spec.ruled_several else (nothing, 0.0)
 
 
@@ -252,21 +229,21 @@ def _lines(
     length_share: float,
     spec: SignatureCrop,
 ) -> tuple[list[Mask], list[float]]:
-    """Lines of ink that go all the way across the paper, and their slopes in degrees.
+    """Return lines of ink that run all the way across the paper, and their slopes in degrees.
 
-    Looked for among slopes of ``slope_deg`` give or take ``range_deg``, if at least ``length_share`` of
+    Searched among slopes of ``slope_deg`` plus or minus ``range_deg``, if at least ``length_share`` of
     the image's width is paper along them.
     """
     import cv2
 
     height, width = thin.shape
     votes = np.zeros_like(thin)
-    votes[:, ::_EVERY] = thin[:, ::_EVERY]
+    votes[:, ::_COLUMN_STEP] = thin[:, ::_COLUMN_STEP]
     found = cv2.HoughLines(
         votes,
         1.0,
         math.radians(_STEP_DEG),
-        max(8, int(0.5 * length_share * width / _EVERY)),
+        max(8, int(0.5 * length_share * width / _COLUMN_STEP)),
         min_theta=math.radians(90 + slope_deg - range_deg),
         max_theta=math.radians(90 + slope_deg + range_deg),
     )
@@ -274,7 +251,7 @@ def _lines(
     lines: list[Mask] = []
     slopes: list[float] = []
     tried: list[NDArray[np.float64]] = []
-    taken: list[NDArray[np.float64]] = []
+    accepted: list[NDArray[np.float64]] = []
     for rho, theta in () if found is None else found[:, 0]:
         rows = (rho - columns * math.cos(theta)) / math.sin(theta)
         ends = rows[[0, width // 2, -1]]
@@ -283,7 +260,7 @@ def _lines(
         # Lines do not meet: what crosses one is a stroke, or the same line again.
         if any(
             np.abs(ends - other).min() < 2 * _REACH_PX or np.ptp(np.sign(ends - other)) > 0
-            for other in taken
+            for other in accepted
         ):
             continue
         if len(tried) >= _MAX_LINES:
@@ -295,7 +272,7 @@ def _lines(
             continue
         at, on = _follow(thin, rows)
         covered = np.flatnonzero(on)
-        margin = _RUNS_OFF * width
+        margin = _END_GAP_SHARE * width
         if (
             len(covered) < spec.ruled_length_share * len(there)
             or covered[0] > there[0] + margin
@@ -304,17 +281,17 @@ def _lines(
             continue
         line = np.zeros(thin.shape, bool)
         for shift in range(-_REACH_PX, _REACH_PX + 1):
-            beside = at + shift
-            inside = (beside >= 0) & (beside < height)
-            line[beside[inside], columns[inside]] = True
-        taken.append(ends)
+            rows_near = at + shift
+            inside = (rows_near >= 0) & (rows_near < height)
+            line[rows_near[inside], columns[inside]] = True
+        accepted.append(ends)
         lines.append(line & (thin > 0))
         slopes.append(math.degrees(theta) - 90.0)
     return lines, slopes
 
 
 def _follow(thin: NDArray[np.uint8], rows: NDArray[np.float64]) -> tuple[NDArray[np.int64], Mask]:
-    """Straighten a candidate on the ink near it: (w,) rows, and (w,) where there is ink."""
+    """Return the rows (w,) of a candidate, straightened on the ink near it, and where (w,) there is ink."""
     height, width = thin.shape
     columns = np.arange(width)
     for _ in range(2):
@@ -336,23 +313,23 @@ def _follow(thin: NDArray[np.uint8], rows: NDArray[np.float64]) -> tuple[NDArray
 
 
 _NEAR_PX = 7  # a stroke with its soft edges
-_SPECK_SIGMA_PX = 3.0  # the copy in which specks are told from strokes is reduced to this blur
+_SPECK_SIGMA_PX = 3.0  # blur of the copy in which specks are separated from strokes
 
 
 @dataclass(frozen=True, eq=False)
 class Ink:
-    """What was found, in the working copy's pixels.
+    """The ink of an image, in pixels of the working copy.
 
     Attributes:
-        darkness: (h, w) uint8, 0 is paper, exactly, and 255 the darkest ink; anything that is no stroke is 0.
+        darkness: (h, w) uint8, 0 is paper, exactly, and 255 the darkest ink; 0 outside strokes.
         mask: (h, w) bool, the strokes.
         box_px: (left, top, right, bottom) of the strokes, right and bottom exclusive; None without ink.
         contrast: Median darkness of the strokes before it was stretched, 0..255; 0 without ink.
         stroke_px: Mean width of the strokes in pixels of the working copy; 0 without ink.
         scale: Working pixels for one pixel of the image, at most 1.
-        cut_share: Share of the strokes' pixels that lie on the rim of the image, in [0, 1].
-        stray_share: Share of the paper, away from strokes and ruled lines, that is a quarter as dark as
-            they are or more, in [0, 1]: next to none on paper, much in a picture of anything else.
+        cut_share: Share of the strokes' pixels that are on the border of the image, in [0, 1].
+        stray_share: Share of the paper, away from strokes and ruled lines, that is at least a quarter as
+            dark as they are, in [0, 1]: nearly 0 on paper, high in an image of anything else.
     """
 
     darkness: Grey
@@ -366,18 +343,7 @@ class Ink:
 
 
 def find_ink(image: Image, spec: SignatureCrop) -> Ink:
-    """Find the strokes in a scan or a photograph.
-
-    Args:
-        image: (H, W, 3) uint8 RGB.
-        spec: Every parameter.
-
-    Returns:
-        The ink; ``box_px`` is None where there is none.
-
-    Raises:
-        ImageError: The image has another shape or dtype.
-    """
+    """Return the strokes in a scan or a photograph, (H, W, 3) uint8 RGB; ``box_px`` is None without any."""
     import cv2
 
     image = require_image(image)
@@ -413,18 +379,21 @@ def find_ink(image: Image, spec: SignatureCrop) -> Ink:
 
 
 def _strokes(darkness: Grey, min_contrast: float) -> Mask:
-    """Otsu ("A threshold selection method from gray-level histograms", IEEE SMC 9(1), 1979), unblurred."""
+    """Return pixels above Otsu's threshold, unblurred.
+
+    Otsu, "A threshold selection method from gray-level histograms", IEEE SMC 9(1), 1979.
+    """
     import cv2
 
     level, _ = cv2.threshold(darkness, 0, 255, cv2.THRESH_BINARY + cv2.THRESH_OTSU)
-    # On a bilevel scan Otsu's level is the paper's own value: what is above it is ink.
+    # On a bilevel scan Otsu's level is the paper's own value, and ink is above it.
     return np.asarray(darkness > max(level, min_contrast))
 
 
 def _without_specks(mask: Mask, dark: Mask | None, spec: SignatureCrop) -> Mask:
-    """Strokes alone: a blurred copy tells them from specks, which would stretch the box.
+    """Return strokes alone: a blurred copy separates them from specks, which would stretch the box.
 
-    Lines along the rim are dropped with the specks. Connected strokes stay whole if any part of them passes.
+    Lines along the border are dropped with the specks. Connected strokes stay whole if any part passes.
     """
     import cv2
 
@@ -459,13 +428,13 @@ def _stray_share(darkness: Grey, paper: Mask, ink: Mask, contrast: float) -> flo
     import cv2
 
     near = cv2.dilate(ink.astype(np.uint8), np.ones((_NEAR_PX, _NEAR_PX), np.uint8)) > 0
-    calm = cv2.blur(darkness, (_NEAR_PX, _NEAR_PX))  # sensor noise is not dark together
+    calm = cv2.blur(darkness, (_NEAR_PX, _NEAR_PX))  # sensor noise does not add up
     away = np.asarray(calm)[paper & ~near]
     return float((away > 0.25 * contrast).mean()) if away.size else 1.0
 
 
 def _stroke_width(mask: Mask) -> float:
-    """Mean width of the strokes: twice their area for each pixel of outline length."""
+    """Return the mean width of the strokes: twice their area for each pixel of outline length."""
     import cv2
 
     padded = np.pad(mask, 1).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Measured reasons to refuse a signature: whether there is one, whole and large enough to compare.
+"""Reasons to refuse a signature: none found, not whole, or too small to compare.
 
-Each limit stands where no signature of the development data is refused (``python -m benchmarks.legibility``)
-and the things that are none are; docs/explanation/quality.md shows it.
+Each limit is where no signature of the development data is refused (``python -m benchmarks.legibility``)
+and images of anything else are; docs/explanation/quality.md shows it.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from verifykit.modalities.signature.ink import Ink
 
 @dataclass(frozen=True)
 class SignatureLimits:
-    """Where a signature is refused; ``dataclasses.replace`` makes others.
+    """Limits of a usable signature; ``dataclasses.replace`` changes them.
 
     Attributes:
-        max_ink_share: Share of the ink's box that is ink, in [0, 1]; more is no handwriting.
+        max_ink_share: Share of the ink's box that is ink, in [0, 1]; more is not handwriting.
         max_winding: Length of the strokes over the longer side of the box; more is a photograph or a
             page of text.
-        max_stray_share: Share of the paper that is dark without being ink, in [0, 1]; more is no paper.
-        min_winding: Less is a straight line.
+        max_stray_share: Share of the paper that is dark without being ink, in [0, 1]; more is not paper.
+        min_winding: As ``max_winding``; less is a straight line.
         min_ink_length: Length of the strokes in their own mean widths; less is a dot or a dash.
         min_side_px: Longer side of the ink's box in the image's pixels.
-        max_cut_share: Share of the ink that lies on the image's rim, in [0, 1].
+        max_cut_share: Share of the ink that is on the image's border, in [0, 1].
     """
 
     max_ink_share: float = 0.35
@@ -39,7 +39,7 @@ class SignatureLimits:
 
 
 class SignatureQuality(SampleCheck):
-    """Whether there is one signature, whole and large enough to compare."""
+    """Check for one signature, whole and large enough to compare."""
 
     name = "signature_quality"
     reasons: ClassVar[Mapping[str, str]] = {
@@ -62,17 +62,13 @@ class SignatureQuality(SampleCheck):
 
 
 def measure_signature(ink: Ink) -> dict[str, float]:
-    """Measure what decides whether ink is worth comparing.
+    """Return measures of the ink of a signature; all 0 without ink.
 
-    Args:
-        ink: From :func:`~verifykit.modalities.signature.ink.find_ink`.
-
-    Returns:
-        ``contrast`` (median darkness of the strokes against their paper, 0..255), ``side_px`` (longer
-        side of their box in the image's pixels), ``stroke_px`` (mean width, likewise), ``ink_share`` (of
-        the box, 0..1), ``ink_length`` (in stroke widths), ``winding`` (length over the longer side),
-        ``cut_share`` (of the ink on the image's rim, 0..1) and ``stray_share`` (of the paper that is dark
-        without being ink, 0..1). All 0 without ink.
+    They are ``contrast`` (median darkness of the strokes against their paper, 0..255), ``side_px`` (longer
+    side of their box in the image's pixels), ``stroke_px`` (mean width in the same pixels), ``ink_share`` (of
+    the box, 0..1), ``ink_length`` (in stroke widths), ``winding`` (length over the longer side),
+    ``cut_share`` (of the ink on the image's border, 0..1) and ``stray_share`` (of the paper that is dark
+    without being ink, 0..1).
     """
     if ink.box_px is None:
         measures = "contrast side_px stroke_px ink_share ink_length winding cut_share stray_share"
@@ -94,15 +90,9 @@ def measure_signature(ink: Ink) -> dict[str, float]:
 
 
 def signature_reasons(measures: Mapping[str, float], limits: SignatureLimits) -> tuple[str, ...]:
-    """The reason codes that apply to a signature.
+    """Return the reason codes that apply to a signature, in a fixed order; empty for a good one.
 
-    Args:
-        measures: From :func:`measure_signature`.
-        limits: Where a signature is refused.
-
-    Returns:
-        ``("blank",)`` without ink; else of ``too_dense``, ``too_little_ink``, ``too_small`` and ``clipped``
-        those that apply, in this order; empty for a good signature.
+    Without ink it is ``blank`` alone.
     """
     if measures["side_px"] == 0.0:
         return ("blank",)

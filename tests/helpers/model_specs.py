@@ -1,4 +1,4 @@
-"""Specifications for tests that need one without a model file."""
+"""Specifications for tests without a model file."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ NEWER = {
 
 
 def older_json(spec: ModelSpec, schema: int) -> str:
-    """A specification as an older schema wrote it: without what came later."""
+    """Return a specification as an older schema wrote it: without later keys."""
     body = json.loads(spec.to_json())
     assert (body.pop("evidence"), body.pop("cohort")) == ([], None)
     for point in body["operating_points"]:

@@ -1,4 +1,4 @@
-"""Signatures that nobody wrote, as files, for the verbs that measure on a user's own pictures."""
+"""Drawn signatures as files, for commands that measure on a user's own images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ WRITERS, GENUINE, FORGED = 6, 4, 3
 
 
 def write_signers(folder: Path) -> Path:
-    """``people/w0/w0_0001.png`` and so on of six writers, and ``forged/w0_0.png``."""
+    """Write ``people/w0/w0_0001.png`` and so on of six writers, and ``forged/w0_0.png``."""
     for number in range(WRITERS):
         writer = Writer(number)
         for place in range(GENUINE):
@@ -26,12 +26,12 @@ def write_signers(folder: Path) -> Path:
 
 
 def genuine(writer: int, place: int = 0) -> str:
-    """Where a genuine signature lies."""
+    """Return the path of a genuine signature."""
     return f"people/w{writer}/w{writer}_{place + 1:04d}.png"
 
 
 def as_csv(path: Path, header: str, rows: Iterable[Sequence[object]]) -> Path:
-    """A CSV file of these rows."""
+    """Write a CSV file of rows."""
     lines = [header, *(",".join(map(str, row)) for row in rows)]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path

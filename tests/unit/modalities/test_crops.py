@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from tests.unit.specs import FACE_CROP
+from tests.helpers.model_specs import FACE_CROP
 from verifykit.errors import ImageError
 from verifykit.image import load_image
 from verifykit.modalities import crop, golden_image
@@ -30,9 +30,9 @@ def test_five_point_agrees_with_opencv_align_crop(
     reference = cv2.FaceRecognizerSF.create(str(network), "")
     image = cv2.resize(load_image(portraits["person_a_1"]), (230, 290))
     row = np.array([0, 0, 10, 10, *np.ravel(LANDMARKS_PX), 1.0], np.float32)[None]
-    wanted = reference.alignCrop(image, row)
+    expected = reference.alignCrop(image, row)
     ours = crop(image, FACE_CROP, landmarks_px=LANDMARKS_PX)
-    assert np.abs(ours.astype(int) - wanted.astype(int)).max() <= 2
+    assert np.abs(ours.astype(int) - expected.astype(int)).max() <= 2
 
 
 def test_five_point_without_landmarks_is_an_error() -> None:
@@ -62,7 +62,7 @@ def test_an_image_of_the_right_size_is_kept() -> None:
 
 
 @pytest.mark.parametrize("shape", [(30, 30), (30, 30, 4), (0, 30, 3)])
-def test_crop_wants_an_image(shape: tuple[int, ...]) -> None:
+def test_crop_refuses_other_arrays(shape: tuple[int, ...]) -> None:
     for spec in (PlainCrop(8, 8, "stretch"), FACE_CROP):
         with pytest.raises(ImageError):
             crop(np.zeros(shape, np.uint8), spec, landmarks_px=LANDMARKS_PX)

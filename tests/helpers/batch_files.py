@@ -1,4 +1,4 @@
-"""What the tests of identify-batch share: small models, small folders, and runs in other processes."""
+"""Models, image folders and processes for the tests of identify-batch."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image as Picture
 
 import verifykit as vk
-from tests.unit.specs import plain_spec
+from tests.helpers.model_specs import plain_spec
 from verifykit import modelfile
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor
@@ -28,7 +28,7 @@ SIDE_PX = 8
 
 
 def encode(crops: Sequence[Image]) -> Embeddings:
-    """A picture's embedding is its first pixel."""
+    """Return unit rows of the crops' first pixels."""
     rows = np.array([[*crop[0, 0], 1.0] for crop in crops], dtype=np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -43,17 +43,17 @@ def small_verifier(gallery: Path | None = None, **changes: Any) -> vk.Verifier:
 
 
 def small_folder(folder: Path) -> Path:
-    pictures = {"b.png": RED, "a/é.png": GREEN, "a.png": BLUE, "a/z.PNG": RED, "a-b/x.png": GREEN}
-    for name, color in pictures.items():
+    images = {"b.png": RED, "a/é.png": GREEN, "a.png": BLUE, "a/z.PNG": RED, "a-b/x.png": GREEN}
+    for name, color in images.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Picture.new("RGB", (8, 8), color).save(folder / name)
-    (folder / "a/broken.jpg").write_bytes(b"\xff\xd8 not a picture")
+    (folder / "a/broken.jpg").write_bytes(b"\xff\xd8 not an image")
     (folder / "notes.txt").write_text("not looked at")
     return folder
 
 
 def many(folder: Path, count: int, size_px: tuple[int, int] = (8, 8)) -> Path:
-    """Pictures of random colours, one in ten of them damaged; few are drawn, the others are links."""
+    """Write images of random colors, one in ten damaged; 40 are drawn, the others are links."""
     folder.mkdir()
     rng = np.random.default_rng(count)
     for number in range(count):
@@ -73,7 +73,7 @@ def lines(out: Path) -> list[dict[str, Any]]:
 
 
 def write_model(path: Path) -> Path:
-    """A model file whose network is one matrix: quick to load, quick to run."""
+    """Write a model file whose network is one matrix: quick to load, quick to run."""
     rng = np.random.default_rng(5)
     weights = rng.normal(size=(3 * SIDE_PX * SIDE_PX, 4)).astype(np.float32)
     x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIDE_PX, SIDE_PX])
@@ -95,17 +95,17 @@ def write_model(path: Path) -> Path:
 
 
 def write_crowd(place: Path, count: int) -> Path:
-    """A model, a gallery of twenty and a folder of pictures that take a while to decode."""
-    pictures = many(place / "pictures", count, (640, 480))
+    """Write a model, a gallery of twenty and a folder of images that are slow to decode."""
+    images = many(place / "pictures", count, (640, 480))
     verifier = vk.Verifier(write_model(place / "m.onnx"), place / "g.db", threads=1)
     for number in range(20):
         if number % 10 != 7:
-            verifier.enroll(f"s{number}", str(pictures / f"{number:05}.jpg"))
+            verifier.enroll(f"s{number}", str(images / f"{number:05}.jpg"))
     return place
 
 
 def start(crowd: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
-    """Identify the crowd in another process."""
+    """Start identify-batch over the crowd in another process."""
     command = [sys.executable, "-m", "verifykit", "identify-batch", str(crowd / "pictures")]
     command += ["-g", str(crowd / "g.db"), "-m", str(crowd / "m.onnx"), "-o", str(out)]
     return subprocess.Popen(
@@ -116,8 +116,8 @@ def start(crowd: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    """Wait for it, and return its status."""
-    said = process.communicate()[1].decode()
-    assert "Traceback" not in said
-    assert process.returncode <= 0, said
+    """Wait for the process, and return its status."""
+    errors = process.communicate()[1].decode()
+    assert "Traceback" not in errors
+    assert process.returncode <= 0, errors
     return process.returncode

@@ -1,4 +1,4 @@
-"""Each reason to refuse a signature, with a picture that has it and one that just has not."""
+"""Each reason to refuse a signature, just above and just below its limit."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def _line(page: Image, *points: tuple[int, int], width: int = 4) -> Image:
 
 
 @pytest.mark.parametrize("writer", range(8))
-def test_signatures_are_taken(writer: int) -> None:
+def test_signatures_are_accepted(writer: int) -> None:
     (sample,) = EXTRACTOR.samples(Writer(writer).genuine(1))
     assert sample.reasons == ()
     assert sample.crop.shape == (96, 288, 3)
     assert sample.quality["side_px"] > 100
 
 
-def test_paper_is_blank_whatever_the_gate() -> None:
+def test_paper_is_blank_under_any_quality_option() -> None:
     noisy = np.random.default_rng(0).normal(220, 5, (220, 480, 3)).clip(0, 255).astype(np.uint8)
     for paper in (_page(), noisy, np.full((64, 64, 3), 90, np.uint8)):
         assert _reason(paper) == "blank"
@@ -60,7 +60,7 @@ def test_paper_is_blank_whatever_the_gate() -> None:
             EXTRACTOR.samples(paper, SampleOptions(quality="warn"))
 
 
-def test_a_dot_a_dash_and_a_line_are_too_little() -> None:
+def test_a_dot_a_dash_and_a_line_are_too_little_ink() -> None:
     dot = cv2.circle(_page(), (240, 110), 50, (0, 0, 0), 4)
     assert _reason(cv2.circle(_page(), (240, 110), 4, (0, 0, 0), -1)) is not None
     assert _reason(_line(_page(), (150, 100), (290, 104))) is not None
@@ -72,7 +72,7 @@ def _codes(image: Image) -> tuple[str, ...]:
     return signature_reasons(measure_signature(find_ink(image, SPEC)), SignatureLimits())
 
 
-def test_what_is_no_handwriting_is_too_dense(portraits: Mapping[str, Path]) -> None:
+def test_other_images_are_too_dense(portraits: Mapping[str, Path]) -> None:
     page = _page(800, 600)
     for y in range(40, 780, 28):
         cv2.putText(page, "the quick brown fox jumps over it", (20, y), 0, 0.75, (0, 0, 0), 2)
@@ -102,7 +102,7 @@ def test_a_signature_of_a_few_pixels_is_too_small() -> None:
     assert "too_small" not in _codes(scaled(110))
 
 
-def test_a_signature_cut_by_the_rim_is_clipped() -> None:
+def test_a_signature_cut_by_the_border_is_clipped() -> None:
     rows, columns = np.nonzero(SIGNED[:, :, 0] < 128)
     whole = SIGNED[:, columns.min() - 1 :]
     cut = SIGNED[int(np.percentile(rows, 60)) :]
@@ -112,7 +112,7 @@ def test_a_signature_cut_by_the_rim_is_clipped() -> None:
         EXTRACTOR.samples(cut)
 
 
-def test_the_warning_gate_takes_and_tells() -> None:
+def test_warn_accepts_and_reports() -> None:
     rows = np.nonzero(SIGNED[:, :, 0] < 128)[0]
     (sample,) = EXTRACTOR.samples(
         SIGNED[int(np.percentile(rows, 60)) :], SampleOptions(quality="warn")
@@ -121,7 +121,7 @@ def test_the_warning_gate_takes_and_tells() -> None:
     assert sample.quality["cut_share"] > SignatureLimits().max_cut_share
 
 
-def test_limits_can_be_chosen() -> None:
+def test_limits_can_be_changed() -> None:
     strict = SampleExtractor(SPEC, checks=[SignatureQuality(SignatureLimits(min_side_px=10_000.0))])
     with pytest.raises(AcquisitionError) as caught:
         strict.samples(SIGNED)

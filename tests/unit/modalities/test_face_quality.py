@@ -150,7 +150,7 @@ def test_a_face_cut_by_the_edge(extractor: SampleExtractor, portrait: Image) -> 
 
 
 def test_visible_share_of_a_known_place() -> None:
-    """Eyes on the picture's edge, frontal: the crop's rows above 51.6 of 10 to 110 are outside."""
+    """Eyes on the image's edge, frontal: the crop's rows above 51.6 of 10 to 110 are outside."""
     at_edge = np.array(ARCFACE_112_PX) + np.array([100, -51.6])
     found = measures_of(Detection((0, 0, 1, 1), tuple(map(tuple, at_edge.tolist())), 0.9))
     rows = np.arange(10, 112, 4)

@@ -1,4 +1,4 @@
-"""From scans and photographs to crops: ink is found, nothing else is, and the canvas is the ink's."""
+"""Ink of scans and photographs, and the crop that is made of it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _with_margin(image: Image, px: int = 60) -> Image:
 
 
 def _overlap(first: Image, second: Image) -> float:
-    """Intersection over union of the ink of two crops, a pixel's difference allowed."""
+    """Return the intersection over union of the ink of two crops, tolerating one pixel."""
     a, b = first[:, :, 0] > 100, second[:, :, 0] > 100
     wide = [cv2.dilate(mask.astype(np.uint8), np.ones((3, 3))) > 0 for mask in (a, b)]
     return float(((a & wide[1]).sum() + (b & wide[0]).sum()) / (a.sum() + b.sum()))
@@ -52,7 +52,7 @@ def test_the_centroid_is_in_the_middle_and_all_ink_inside() -> None:
         assert reach[0] > 40 or reach[1] > 136
 
 
-def test_paper_is_exactly_nought_and_three_quarters_of_the_ink_full() -> None:
+def test_paper_is_exactly_zero_and_a_quarter_of_the_ink_is_full() -> None:
     grey = photographed(SIGNED[0], seed=1, tint=(235, 228, 210), noise=3.0)
     ink = find_ink(grey, SPEC)
     assert not ink.darkness[~ink.mask].any()
@@ -79,7 +79,7 @@ def test_specks_far_away_do_not_stretch_the_box() -> None:
     assert np.array_equal(crop(dirty, SPEC), crop(clean, SPEC))
 
 
-def test_a_line_that_the_scanner_left_along_the_rim_is_no_ink() -> None:
+def test_a_scanner_line_along_the_border_is_not_ink() -> None:
     clean = _with_margin(SIGNED[2])
     lined = clean.copy()
     lined[20:-20, 3] = 0
@@ -87,7 +87,7 @@ def test_a_line_that_the_scanner_left_along_the_rim_is_no_ink() -> None:
     assert find_ink(lined, SPEC).box_px == find_ink(clean, SPEC).box_px
 
 
-def test_a_stroke_that_reaches_the_rim_stays() -> None:
+def test_a_stroke_that_reaches_the_border_is_kept() -> None:
     rows = np.nonzero(SIGNED[3][:, :, 0] < 128)[0]
     cut = SIGNED[3][rows.min() + 6 :]
     ink = find_ink(cut, SPEC)
@@ -160,7 +160,7 @@ def test_sixteen_bits_are_read(tmp_path: Any) -> None:
 
 
 @pytest.mark.parametrize("factor", [0.5, 1.5, 3.0, 8.0])
-def test_the_size_of_the_picture_plays_no_part(factor: float) -> None:
+def test_the_crop_does_not_depend_on_the_size_of_the_image(factor: float) -> None:
     for image in SIGNED[:4]:
         size = (round(image.shape[1] * factor), round(image.shape[0] * factor))
         mode = cv2.INTER_AREA if factor < 1 else cv2.INTER_CUBIC
@@ -182,7 +182,7 @@ def test_without_ink_the_crop_is_empty() -> None:
     levels=st.sampled_from([1, 2, 3, 256]),
     dark=st.floats(0.0, 1.0),
 )
-def test_any_picture_gives_a_crop(
+def test_any_image_gives_a_crop(
     seed: int, height: int, width: int, levels: int, dark: float
 ) -> None:
     random = np.random.default_rng(seed)
@@ -193,7 +193,7 @@ def test_any_picture_gives_a_crop(
     assert cut.dtype == np.uint8
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_other_arrays_are_refused() -> None:
     with pytest.raises(ImageError):
         find_ink(np.zeros((4, 4), np.uint8), SPEC)
 

@@ -1,6 +1,6 @@
-"""Run a document's examples as a reader would, in a folder of pictures.
+"""Run the examples of a document as a reader would, in a folder of images.
 
-    python readme.py README.md
+    python run_document.py README.md
 
 Only the standard library and an installed verifykit are needed, so that it runs in a clean
 environment. Every ``python`` block is executed, in order and in one namespace. Of every ``console``
@@ -18,6 +18,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+Run = Callable[[str], tuple[int, str, str]]
 
 # The names that the documents use for the portraits.
 NAMES = {
@@ -43,7 +45,7 @@ NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]?\d+)?", re.IGNORECASE)
 
 
 def run_in_a_shell(command: str) -> tuple[int, str, str]:
-    """Run a command as a reader does, beside this Python: its exit status and what it printed."""
+    """Run a command with this Python's programs; return its exit status and output."""
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     environment = {**os.environ, "PATH": path, "COLUMNS": "100", "NO_COLOR": "1"}
     run = subprocess.run(
@@ -55,7 +57,7 @@ def run_in_a_shell(command: str) -> tuple[int, str, str]:
 def run_document(
     document: Path,
     programs: Sequence[str] = ("verifykit",),
-    run: Callable[[str], tuple[int, str, str]] = run_in_a_shell,
+    run: Run = run_in_a_shell,
 ) -> dict[str, int]:
     """Run every example of a document in the current folder.
 
@@ -82,16 +84,18 @@ def run_document(
             exec(compile("\n" * line + code, str(document), "exec"), namespace)
             counts["python"] += 1
             continue
-        for command, shown in _commands(code):
+        for command, shown in shown_commands(code):
             if command.split()[0] in programs:
                 _require_shown(command, shown, *run(command))
                 counts["console"] += 1
             elif not command.startswith((*ELSEWHERE, *TRAINING)):
-                raise AssertionError(f"{document.name} shows a command nobody checks: {command}")
+                raise AssertionError(
+                    f"{document.name} shows a command that is not checked: {command}"
+                )
     return counts
 
 
-def _commands(code: str) -> Iterator[tuple[str, list[str]]]:
+def shown_commands(code: str) -> Iterator[tuple[str, list[str]]]:
     command, shown = "", []
     for line in code.splitlines():
         if line.startswith("$ "):
@@ -105,9 +109,9 @@ def _commands(code: str) -> Iterator[tuple[str, list[str]]]:
 
 
 def _require_shown(command: str, shown: list[str], status: int, out: str, err: str) -> None:
-    said = f"$ {command}\n{out}{err}"
+    output = f"$ {command}\n{out}{err}"
     if status not in (0, 1) or "Traceback" in err:
-        raise AssertionError(f"exit status {status}:\n{said}")
+        raise AssertionError(f"exit status {status}:\n{output}")
     printed = iter([line for line in out.splitlines() if line.strip()])
     skipping = False
     for expected in (line for line in shown if line.strip()):
@@ -115,16 +119,16 @@ def _require_shown(command: str, shown: list[str], status: int, out: str, err: s
             skipping = True
             continue
         for line in printed:
-            if _alike(line, expected):
+            if same_output(line, expected):
                 break
             if not skipping:
-                raise AssertionError(f"the document shows {expected!r}, printed was:\n{said}")
+                raise AssertionError(f"the document shows {expected!r}, printed was:\n{output}")
         else:
-            raise AssertionError(f"the document shows {expected!r}, printed was:\n{said}")
+            raise AssertionError(f"the document shows {expected!r}, printed was:\n{output}")
         skipping = False
 
 
-def _alike(line: str, expected: str) -> bool:
+def same_output(line: str, expected: str) -> bool:
     if NUMBER.sub("#", line).split() != NUMBER.sub("#", expected).split():
         return False
     pairs = zip(NUMBER.findall(line), NUMBER.findall(expected), strict=True)

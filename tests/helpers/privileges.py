@@ -1,4 +1,4 @@
-"""Without root's privileges, which see through permissions."""
+"""Run without the privileges of root, for which permissions have no effect."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def let_everybody_in(folder: Path) -> None:
-    """Open a test's folder and those that pytest made above it, which are its user's alone."""
+def allow_all_users(folder: Path) -> None:
+    """Open a test's folder, and pytest's folders above it, to every user."""
     top = Path(tempfile.gettempdir()).resolve()
     folder = folder.resolve()
     while folder != top and folder.is_relative_to(top):
@@ -20,7 +20,7 @@ def let_everybody_in(folder: Path) -> None:
 
 @contextmanager
 def without_privileges() -> Iterator[None]:
-    """Root may write anywhere: be nobody for a moment."""
+    """Be user nobody, as root may write anywhere."""
     if os.geteuid() != 0:
         yield
         return

@@ -1,4 +1,4 @@
-"""A second face model: the registered one, which looks at each crop's mirror image too."""
+"""A second face model: the registered one with the crop's mirror image added."""
 
 from __future__ import annotations
 
