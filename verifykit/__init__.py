@@ -27,6 +27,7 @@ _NAMES = {
     "GalleryLockedError ImageError InputError ModelContractError ModelError ModelIntegrityError "
     "ModelNotFoundError ProviderError SubjectExistsError SubjectNotFoundError TemplateError "
     "TemplateFormatError TemplateMismatchError VerifyKitError",
+    "evaluation": "calibrate evaluate",
     "gallery": "Gallery MemoryGallery PostgresGallery SqliteGallery open_gallery",
     "image": "load_image",
     "privacy": "expire subject_record",

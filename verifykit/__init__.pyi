@@ -25,6 +25,8 @@ from verifykit.errors import TemplateError as TemplateError
 from verifykit.errors import TemplateFormatError as TemplateFormatError
 from verifykit.errors import TemplateMismatchError as TemplateMismatchError
 from verifykit.errors import VerifyKitError as VerifyKitError
+from verifykit.evaluation import calibrate as calibrate
+from verifykit.evaluation import evaluate as evaluate
 from verifykit.gallery import Gallery as Gallery
 from verifykit.gallery import MemoryGallery as MemoryGallery
 from verifykit.gallery import PostgresGallery as PostgresGallery

@@ -7,6 +7,7 @@ when the scores of more references are fused.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -22,6 +23,8 @@ from verifykit.evaluation.embedding import (
     Embedded,
     EmbeddingCache,
     ModelEmbedder,
+    ModelLike,
+    as_embedder,
     embed_images,
     failures,
 )
@@ -29,6 +32,7 @@ from verifykit.evaluation.one_to_one import supported
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
+    as_dataset,
     columns,
     count_pairs,
     data_digest,
@@ -76,8 +80,8 @@ _NEAREST = 100  # of the cohort's scores
 
 
 def calibrate(
-    embedder: ModelEmbedder,
-    data: Dataset,
+    model: ModelLike | ModelEmbedder,
+    data: Dataset | str | os.PathLike[str],
     *,
     name: str = "",
     counts: Sequence[int] = REFERENCE_COUNTS,
@@ -93,8 +97,10 @@ def calibrate(
     attack and number of references.
 
     Args:
-        embedder: The model, with what it does with several faces and weak samples.
-        data: Images, subjects, comparisons. Listed pairs give thresholds of single references only.
+        model: A registered name, the path of a model file, an open encoder, or an embedder with options of
+            its own.
+        data: As for :func:`~verifykit.evaluation.evaluate`. Listed pairs give thresholds of single references
+            only.
         name: What to call the data; empty takes the folder's or file's own name.
         counts: Numbers of references, each at least 1; those with too few subjects are left out.
         cohort: How many subjects, drawn at random, make a cohort that scores are normalised by; they are
@@ -114,6 +120,7 @@ def calibrate(
     """
     if not counts or min(counts) < 1:
         raise InputError(f"numbers of references are at least 1, got {list(counts)}")
+    embedder, data = as_embedder(model), as_dataset(data)
     embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
     usable = np.flatnonzero(embedded.row_of >= 0).tolist()
     chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import math
+import os
 import sqlite3
 import stat
 import time
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol, TypeAlias, get_args
+from typing import Protocol, TypeAlias, TypeVar, Union, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,7 @@ from verifykit.image import MAX_BYTES, load_image
 from verifykit.models.cache import cache_folder
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
+from verifykit.verifier import open_encoder
 
 EmbeddingOrReason: TypeAlias = NDArray[np.float32] | str
 """What a file gave: its embedding, (D,) float32 of unit length, or the reason why there is none."""
@@ -199,6 +201,25 @@ class ModelEmbedder:
         """
         row: NDArray[np.float32] = self._encoder.encode([self.crop(image)])[0]
         return row
+
+
+ModelLike: TypeAlias = Union[str, "os.PathLike[str]", Encoder]
+"""A registered name, the path of a model file, or an open encoder."""
+
+AnyEmbedder = TypeVar("AnyEmbedder")
+
+
+def as_embedder(model: ModelLike | AnyEmbedder) -> ModelEmbedder | AnyEmbedder:
+    """Return an embedder as it is, and for a model one with the default options.
+
+    Raises:
+        ModelError, ProviderError: The model cannot be opened.
+    """
+    if isinstance(model, Encoder):
+        return ModelEmbedder(model, model.spec.name)
+    if isinstance(model, (str, os.PathLike)):
+        return ModelEmbedder(open_encoder(model), os.fspath(model))
+    return model
 
 
 def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -17,6 +18,8 @@ from verifykit.evaluation.embedding import (
     Embedded,
     Embedder,
     EmbeddingCache,
+    ModelLike,
+    as_embedder,
     embed_images,
     failures,
 )
@@ -27,6 +30,7 @@ from verifykit.evaluation.open_set import measure_open_set
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
+    as_dataset,
     data_digest,
     listed_scores,
     score_comparisons,
@@ -64,8 +68,8 @@ class Measurement:
 
 
 def evaluate(
-    embedders: Sequence[Embedder],
-    data: Dataset,
+    models: ModelLike | Embedder | Sequence[ModelLike | Embedder],
+    data: Dataset | str | os.PathLike[str],
     *,
     cache: EmbeddingCache | None = None,
     measurement: Measurement | None = None,
@@ -74,8 +78,10 @@ def evaluate(
     """Measure models on the same data.
 
     Args:
-        embedders: At least one, all with the same ``multi_face`` and ``quality``; each embeds every image.
-        data: Images, subjects, comparisons: see :func:`~verifykit.evaluation.read_data`.
+        models: One or several: a registered name, the path of a model file, an open encoder, or an embedder
+            with options of its own; all with the same ``multi_face`` and ``quality``.
+        data: A folder with a folder for each subject, a CSV of images or pairs, LFW's ``pairs.txt``, or what
+            :func:`~verifykit.evaluation.read_data` read.
         cache: Embeddings of earlier runs; None computes everything.
         measurement: What to measure; None is everything.
         on_progress: Called with the model, the number of its images that are done, and of all.
@@ -84,13 +90,16 @@ def evaluate(
         What was measured; :func:`~verifykit.evaluation.write_report` writes it as a page and as JSON.
 
     Raises:
-        InputError: No model, models with different options, or one whose images give no mated or no
-            non-mated comparison; the message counts the failures by reason.
+        InputError: No model, unreadable data, models with different options, or one whose images give no
+            mated or no non-mated comparison; the message counts the failures by reason.
         ModelContractError: A network returned a row that is zero or not finite.
         ProviderError: A provider failed.
     """
+    listed = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+    embedders = [as_embedder(model) for model in listed]
     if not embedders:
         raise InputError("there is no model to evaluate: name at least one")
+    data = as_dataset(data)
     options = sorted({(embedder.multi_face, embedder.quality) for embedder in embedders})
     if len(options) > 1:
         raise InputError(

@@ -23,6 +23,11 @@ MOST_NON_MATED = 30_000_000
 """More non-mated pairs than this are not all compared: each is drawn with the same chance."""
 
 
+def as_dataset(data: Dataset | str | os.PathLike[str]) -> Dataset:
+    """Return data that were read, or read what a path names."""
+    return data if isinstance(data, Dataset) else read_data(Path(data))
+
+
 def read_data(
     source: str | os.PathLike[str], *, images: str | os.PathLike[str] | None = None
 ) -> Dataset:
