@@ -68,7 +68,7 @@ def test_a_key_that_only_verifies_works_and_says_what_it_may_not(
     panel = visit.go("Enrol")
     panel.locator(".hint").wait_for()
     panel.get_by_label("Name or number").fill("Mallory")
-    assert "This key does not allow that." in visit.press(panel, "Enrol").inner_text()
+    assert "This key does not allow this action." in visit.press(panel, "Enrol").inner_text()
     panel.get_by_role("button", name="Enter a key").click()
     dialog = visit.page.get_by_role("dialog", name="API key")
     assert "its scopes do not allow this" in dialog.inner_text()
