@@ -35,7 +35,7 @@ def test_the_key_is_asked_for_and_kept_for_this_tab_alone(
     assert "This service requires a key" in dialog.inner_text()
     dialog.get_by_label("Key", exact=True).fill("vk_wrong_key")
     dialog.get_by_role("button", name="Use this key").click()
-    dialog.get_by_text("one that is wrong").wait_for()
+    dialog.get_by_text("missing, wrong or expired").wait_for()
     dialog.get_by_label("Key", exact=True).fill(admin)
     dialog.get_by_role("button", name="Use this key").click()
     visit.panel("People").get_by_text("No one is enrolled yet.").wait_for()
