@@ -100,7 +100,7 @@ class DecisionRule:
                 if given is not None:
                     raise InputError(
                         f"{name}={given} and threshold={threshold}: give one of them; a bare threshold "
-                        "represents no rate, fmr= does"
+                        "has no rate, fmr= sets one"
                     )
             if not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
                 raise InputError(f"threshold is a cosine in [-1, 1], got {threshold}")
@@ -240,7 +240,7 @@ class DecisionOptions:
     threshold: float | None = field(
         default=None,
         metadata={
-            "help": "A bare cosine threshold instead; it represents no rate.",
+            "help": "A bare cosine threshold instead of a rate.",
             "bounds": {"ge": -1, "le": 1},
         },
     )

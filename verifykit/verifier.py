@@ -188,7 +188,7 @@ class Verifier:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
-            threshold: A bare cosine threshold in [-1, 1] instead; it represents no rate.
+            threshold: A bare cosine threshold in [-1, 1] instead of a rate.
             attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.

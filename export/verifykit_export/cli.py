@@ -60,7 +60,9 @@ def export(
     ] = "mean",
     beside: Annotated[
         list[Path] | None,
-        typer.Option(help="A further run whose network embeds the same image; may be repeated."),
+        typer.Option(
+            help="In addition, a run whose network embeds the same image; may be repeated."
+        ),
     ] = None,
     mirrored: Annotated[
         bool,

@@ -110,7 +110,7 @@ def build_face(target: Path, *, calibrated: bool = True) -> None:
             source_sha256=SFACE.sha256,
             training_data=(
                 "the file does not say; its authors trained on CASIA-WebFace, VGGFace2 and "
-                "MS-Celeb-1M, collections of web pictures for research"
+                "MS-Celeb-1M, collections of web images for research"
             ),
             calibration_data="none",
             citation=(

@@ -181,10 +181,10 @@ def _input(request: ImportRequest, encoder: onnx.ModelProto) -> InputSpec:
     return spec
 
 
-def _size(what: str, in_file: int, asked: int | None) -> int:
-    if in_file and asked not in (None, in_file):
-        raise ModelContractError(f"--{what} {asked} was given, the file takes {in_file} px")
-    size = in_file or asked
+def _size(what: str, in_file: int, requested: int | None) -> int:
+    if in_file and requested not in (None, in_file):
+        raise ModelContractError(f"--{what} {requested} was given, the file takes {in_file} px")
+    size = in_file or requested
     if not size:
         raise ModelContractError(f"the file leaves its {what} free: give --{what} in pixels")
     return size

@@ -86,7 +86,7 @@ def write_model(
 
     Raises:
         ModelContractError: The specification names other weights than those given, or a detector is
-            missing or not wanted.
+            missing or superfluous.
         OSError: The folder is missing, cannot be written or is full.
     """
     data = _serialised(encoder)

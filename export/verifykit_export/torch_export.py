@@ -81,7 +81,7 @@ def require_contract(
             f"opset {opset} was requested, torch's exporter wrote {', '.join(map(str, found))}: ask for "
             "one that it writes"
         )
-    wanted = {
+    required = {
         "input": [spec.channels, spec.height_px, spec.width_px],
         "embedding": [embedding_size],
     }
@@ -92,9 +92,9 @@ def require_contract(
                 f"{value.name!r}: the number of images is not free in the exported file"
             )
         sizes = [dim.dim_value for dim in dims[1:]]
-        if sizes != wanted.get(value.name):
+        if sizes != required.get(value.name):
             raise ExportError(
-                f"{value.name!r}: wanted (N, {wanted.get(value.name)}), the exported file has {sizes}"
+                f"{value.name!r}: required (N, {required.get(value.name)}), the exported file has {sizes}"
             )
     if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
         raise ExportError("the exporter put weights into a second file")
@@ -134,9 +134,9 @@ class Composition:
     source_sha256: str
 
 
-def compose(path: Path, beside: Sequence[Path] = (), *, mirrored: bool = False) -> Composition:
+def compose(path: Path, others: Sequence[Path] = (), *, mirrored: bool = False) -> Composition:
     """Load a run's network, combined with those of other runs."""
-    runs = [RunFolder(each) for each in (path, *beside)]
+    runs = [RunFolder(each) for each in (path, *others)]
     records = [run.read_record() for run in runs]
     loaded = [load_encoder(run) for run in runs]
     for run, record, (_, config) in zip(runs, records, loaded, strict=True):
@@ -150,7 +150,7 @@ def compose(path: Path, beside: Sequence[Path] = (), *, mirrored: bool = False) 
         whole, size = MirroredViews(whole), VIEWS * size
     digests = [hashlib.sha256(run.weights.read_bytes()).hexdigest() for run in runs]
     several = hashlib.sha256("".join(digests).encode()).hexdigest()
-    source = " beside ".join(
+    source = " and ".join(
         f"training run {record.name}, {record.encoder}, weights of epoch {record.epoch}"
         for record in records
     )

@@ -98,7 +98,7 @@ def test_runs_side_by_side_become_one_model_that_decides(workspace: Path, tmp_pa
     )
     assert done.spec.embedding_size == 4 * (16 + 8)
     assert done.spec.fusion == "spread"
-    assert "beside training run drawn" in done.spec.provenance.source
+    assert "and training run drawn" in done.spec.provenance.source
     assert done.spec.provenance.source.endswith("mirror images too")
     assert {p.attack for p in done.spec.operating_points} == {"random_forgery", "skilled_forgery"}
     assert max(p.reference_count for p in done.spec.operating_points) > 3

@@ -211,7 +211,7 @@ class PKSampler(Sampler[list[int]]):
         names = np.unique(subjects[~forged])
         if len(names) < p:
             raise InputError(
-                f"a batch of p={p} subjects was asked for, but the data hold {len(names)}"
+                f"a batch of p={p} subjects was requested, but the data have {len(names)}"
             )
         self._genuine = [np.flatnonzero((subjects == name) & ~forged) for name in names]
         self._forged = [np.flatnonzero((subjects == name) & forged) for name in names]

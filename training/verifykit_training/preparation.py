@@ -91,8 +91,8 @@ def prepare(
         test_share=config.data.test_share,
         seed=config.seed,
     )
-    wanted = [*parts["train"], *parts["validation"]]
-    crops, kept, refused = crop_records(wanted, config, cache, progress=progress)
+    used = [*parts["train"], *parts["validation"]]
+    crops, kept, refused = crop_records(used, config, cache, progress=progress)
     train = [record for record in parts["train"] if record.path not in refused]
     validation = [record for record in parts["validation"] if record.path not in refused]
     subjects = tuple(sorted({record.subject for record in train}))

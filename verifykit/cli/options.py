@@ -53,7 +53,7 @@ FmrOption = Annotated[
 ]
 ThresholdOption = Annotated[
     float | None,
-    typer.Option("--threshold", help="A bare cosine threshold instead; it represents no rate."),
+    typer.Option("--threshold", help="A bare cosine threshold instead of a rate."),
 ]
 AttackOption = Annotated[
     Attack | None,

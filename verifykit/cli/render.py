@@ -68,7 +68,7 @@ def decision_text(decision: Decision, question: str) -> str:
 def rate_text(fmr: float | None, attack: str | None) -> str:
     """Return the meaning of a false match rate; None is a bare threshold's."""
     if fmr is None:
-        return "unknown: a bare threshold represents no false match rate"
+        return "unknown: a bare threshold has no false match rate"
     others = "skilled forgeries" if attack == "skilled_forgery" else "pairs of different subjects"
     return f"{fmr:g} (1 in {round(1 / fmr):,} {others} would match)"
 

@@ -480,7 +480,7 @@ def _make_file(path: Path) -> None:
     except OSError as error:
         raise InputError(
             f"embedding cache {str(path)!r} cannot be made: {error.strerror or error}; set VERIFYKIT_HOME "
-            "to a folder that can be written, or do without a cache"
+            "to a folder that can be written, or run without a cache"
         ) from error
 
 
@@ -532,6 +532,6 @@ def _translated(path: Path) -> Iterator[None]:
                 "delete it if nothing else needs it; a cache is made again"
             ) from error
         raise InputError(
-            f"embedding cache {str(path)!r}: {error}; see that its disk has room and that its folder can "
-            "be written, or do without a cache"
+            f"embedding cache {str(path)!r}: {error}; check that its disk has free space and its folder "
+            "can be written, or run without a cache"
         ) from error

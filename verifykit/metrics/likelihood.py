@@ -127,7 +127,7 @@ def _minimum(mated: _Class, non_mated: _Class) -> tuple[float, float]:
         step = -np.linalg.solve([here[3:5], here[4:6]], here[1:3])
         # No score is beyond 1, so that this bounds how far any log-odds move. By at most 1, the
         # curvature changes by less than a factor e and the loss is sure to fall (Bach, "Self-concordant
-        # analysis for logistic regression", Electronic Journal of Statistics 4, 2010): not asked then,
+        # analysis for logistic regression", Electronic Journal of Statistics 4, 2010): not checked then,
         # since rounding could say no.
         reach = float(np.abs(step).sum())
         if reach < _SETTLED:

@@ -86,7 +86,7 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
     except OSError as error:
         raise ModelNotFoundError(
             f"model {entry.name!r} cannot be written to {path}: {error.strerror or error}; set "
-            "VERIFYKIT_HOME to a folder that can be written and has room, or give the path of a "
+            "VERIFYKIT_HOME to a folder that can be written and has free space, or give the path of a "
             "model file"
         ) from error
 

@@ -69,9 +69,9 @@ class RegistryEntry:
             "spec digest": (spec.digest, self.spec_digest),
             "calibration digest": (calibration_digest(spec), self.calibration_digest),
         }
-        for what, (found, wanted) in pairs.items():
-            if found != wanted:
-                return f"its {what} is {found}, registered for {self.name!r} is {wanted}"
+        for what, (found, registered) in pairs.items():
+            if found != registered:
+                return f"its {what} is {found}, registered for {self.name!r} is {registered}"
         return None
 
 

@@ -169,7 +169,7 @@ class ProblemError(VerifyKitError):
 
 
 def as_problem(error: Exception) -> ProblemError:
-    """Return what a client is told about an error: the details of input errors, not of internal ones."""
+    """Return the problem for an error: with the details of input errors, not of internal ones."""
     if isinstance(error, ProblemError):
         return error
     if isinstance(error, AcquisitionError):

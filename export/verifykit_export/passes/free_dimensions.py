@@ -16,10 +16,14 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
     ``Reshape`` to a fixed number of images copies the number from its input instead.
     """
     if len(network.inputs) != 1:
-        raise ValueError(f"one input is wanted, got {[item.name for item in network.inputs]}")
+        raise ValueError(
+            f"exactly one input is required, got {[item.name for item in network.inputs]}"
+        )
     dims = network.inputs[0].type.tensor_type.shape.dim
     if max(names) >= len(dims):
-        raise ValueError(f"input {network.inputs[0].name!r} has {len(dims)} axes, wanted {names}")
+        raise ValueError(
+            f"input {network.inputs[0].name!r} has {len(dims)} axes, required are {names}"
+        )
     if 0 in names and dims[0].dim_value:
         _copy_batch(network, dims[0].dim_value)
     for axis, name in names.items():
@@ -39,12 +43,12 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
 def _copy_batch(network: Network, batch: int) -> None:
     shapes = _shapes(network)
     for node in network.nodes:
-        wanted = network.constant(node, 1) if node.op_type == "Reshape" else None
-        if wanted is None or wanted.size == 0 or wanted[0] != batch:
+        shape = network.constant(node, 1) if node.op_type == "Reshape" else None
+        if shape is None or shape.size == 0 or shape[0] != batch:
             continue
         inferred = shapes.get(node.input[0])
         if inferred is not None and inferred.dim and inferred.dim[0].dim_value == batch:
-            copied = wanted.copy()
+            copied = shape.copy()
             copied[0] = 0
             node.input[1] = network.add_constant(node.input[1], copied)
 

@@ -20,7 +20,7 @@ def test_a_refused_camera_is_explained(visitor: Callable[..., Visit], service: s
     visit = visitor(service, allowed=False)
     panel = visit.open("Verify")
     panel.get_by_role("button", name="Start the camera").click()
-    panel.get_by_text("The camera was not allowed").wait_for()
+    panel.get_by_text("Camera access was not allowed").wait_for()
     assert "address bar" in panel.get_by_role("alert").inner_text()
     assert panel.get_by_role("button", name="Choose an image").is_visible()
 

@@ -63,7 +63,7 @@ def test_enrol_verify_another_person_nobody_delete(visit: Visit, camera: FakeCam
     camera.show("nobody")
     panel.get_by_role("button", name="Another image").click()
     visit.film(panel)
-    assert panel.locator(".hint").inner_text() == "No face in sight"
+    assert panel.locator(".hint").inner_text() == "No face found"
     card = visit.press(panel, "Verify")
     assert "No face was found." in card.inner_text()
     assert "Show the whole face" in card.inner_text()

@@ -108,7 +108,7 @@ def test_dimensions_of_what_is_not_there_are_refused() -> None:
     with pytest.raises(ValueError, match="has 2 axes"):
         free_dimensions(network, {2: "height"})
     two = model([node], {}, [1], {"y": [1]}, extra_inputs={"other": [1]})
-    with pytest.raises(ValueError, match="one input is wanted"):
+    with pytest.raises(ValueError, match="exactly one input is required"):
         free_dimensions(Network.from_model(two), {0: "batch"})
 
 

@@ -28,7 +28,7 @@ def build_cnn5(
         five of them leave something of 28x28 px).
 
     Raises:
-        ModelNotFoundError: ImageNet weights were asked for, or the file is not there.
+        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
         ModelIntegrityError: The file's keys or shapes differ.
     """
     channels = (input_channels, *_WIDTHS)

@@ -105,7 +105,7 @@ class EfficientNetLite0(nn.Module):
         self.bn1 = nn.BatchNorm2d(_FEATURES, _EPSILON, momentum)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Features (N, 1280), averaged over the picture."""
+        """Features (N, 1280), averaged over the image."""
         inner = functional.relu6(self.bn0(self.conv_stem(images)))
         inner = functional.relu6(self.bn1(self.conv_head(self.blocks(inner))))
         features: Tensor = inner.mean(dim=(2, 3))

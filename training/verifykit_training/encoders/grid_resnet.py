@@ -1,6 +1,6 @@
 """A narrow residual network that keeps where on the canvas a feature was seen.
 
-A forgery often has the right strokes in slightly wrong places, which an average over the whole picture
+A forgery often has the right strokes in slightly wrong places, which an average over the whole image
 forgets: the last feature map is averaged in a grid of cells, and the head sees all of them.
 """
 
@@ -17,7 +17,7 @@ from verifykit_training.encoders.weights import load_own_weights
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut (He et al., CVPR 2016, figure 2).
+    """Two 3x3 convolutions with a shortcut (He et al., CVPR 2016, figure 2).
 
     A shortcut that halves the size averages first, so that no pixel is left out (He et al., "Bag of
     tricks", CVPR 2019, ResNet-D).
@@ -75,7 +75,7 @@ def build_grid_resnet(
         The network; any size of 32 px or more works, the grid stretches with it.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were asked for, or the file is not there.
+        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
         ModelIntegrityError: The file's keys or shapes differ.
         InputError: Widths, blocks or grid that make no network.
     """

@@ -83,6 +83,6 @@ def set_backbone_frozen(encoder: nn.Module, frozen: bool) -> None:
 def _require_network(encoder: nn.Module) -> EmbeddingNetwork:
     if not isinstance(encoder, EmbeddingNetwork):
         raise InputError(
-            f"an encoder of build_encoder is wanted, got {type(encoder).__name__}; unwrap it first"
+            f"an encoder made by build_encoder is required, got {type(encoder).__name__}; unwrap it first"
         )
     return encoder

@@ -35,7 +35,7 @@ def build_resnet(
         ModelIntegrityError: The file's keys or shapes differ.
         InputError: A number of channels that pretrained weights cannot be made to fit.
     """
-    # A residual branch that begins at nought: from a random start 152 layers otherwise blow up the first
+    # A residual branch that begins as zero: from a random start 152 layers otherwise blow up the first
     # gradients (Goyal et al., "Accurate, Large Minibatch SGD", 2017, section 5.1).
     backbone = torchvision.models.get_model(name, weights=None, zero_init_residual=True)
     features = backbone.fc.in_features

@@ -38,7 +38,7 @@ def build_signet(
         The network; any size of 33 px or more works.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were asked for, or the file is not there.
+        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
         ModelIntegrityError: The file's keys or shapes differ.
     """
     layers: list[nn.Module] = []

@@ -44,7 +44,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ModelIntegrityError(f"{path} is not a file of weights: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelIntegrityError(
-            f"{path} does not map names to tensors: a state dict is wanted, as torchvision publishes "
+            f"{path} does not map names to tensors: a state dict is required, as torchvision publishes "
             "them, not a whole model or a training checkpoint"
         )
     return dict(state)
@@ -53,7 +53,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
 def one_channel(weight: Tensor, input_channels: int) -> Tensor:
     """The first convolution for another number of channels than three.
 
-    One grey channel stands for three equal ones, so its filter is the sum of the three.
+    One grey channel replaces three equal ones, so its filter is the sum of the three.
 
     Raises:
         InputError: Neither 3 nor 1 channels.
@@ -89,14 +89,14 @@ def load_backbone(
     """
     given = {rename(key): value for key, value in state.items()}
     given = {key: value for key, value in given.items() if not key.startswith(classifier)}
-    wanted = backbone.state_dict()
+    own = backbone.state_dict()
     # Files older than torch 0.4.1 have no such counter, and nothing reads it while momentum is set.
-    missing = [k for k in wanted if k not in given and not k.endswith("num_batches_tracked")]
-    unknown = [key for key in given if key not in wanted]
+    missing = [k for k in own if k not in given and not k.endswith("num_batches_tracked")]
+    unknown = [key for key in given if key not in own]
     differing = [
-        f"{key} {tuple(given[key].shape)} instead of {tuple(wanted[key].shape)}"
+        f"{key} {tuple(given[key].shape)} instead of {tuple(own[key].shape)}"
         for key in given
-        if key in wanted and given[key].shape != wanted[key].shape
+        if key in own and given[key].shape != own[key].shape
     ]
     problems = [
         f"{len(keys)} {what}: {', '.join(keys[:_SHOWN])}{', ...' if len(keys) > _SHOWN else ''}"

@@ -51,7 +51,7 @@ def check_labels(labels: Tensor, embeddings: Tensor) -> Tensor:
         )
     if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
         raise InputError(
-            f"labels must be integers, got {labels.dtype}: subjects are told apart by equality, which "
+            f"labels must be integers, got {labels.dtype}: subjects are compared for equality, which "
             "floats do not keep; pass labels.long() if they are whole numbers"
         )
     if labels.ndim not in (1, 2) or labels.shape[0] != embeddings.shape[0]:

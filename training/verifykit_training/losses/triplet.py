@@ -96,7 +96,7 @@ def explicit_triplets(
         number = int(wrong.nonzero()[0])
         raise InputError(
             f"triplet {number} of the batch has the subjects {subject[number].tolist()} (forgeries "
-            f"{fake[number].tolist()}): wanted are two genuine ones of one subject and then another "
+            f"{fake[number].tolist()}): required are two genuine images of one subject, then one of another "
             "subject or a forgery"
         )
     anchor, positive, negative = embeddings.view(-1, 3, embeddings.shape[1]).unbind(1)

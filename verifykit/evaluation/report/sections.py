@@ -46,7 +46,7 @@ class _OpenSetSection:
 @dataclass(frozen=True)
 class _SubgroupSection:
     column: str
-    asked_fmr: float
+    fmr: float
     series: tuple[Series, ...]
     groups: tuple[tuple[str, tuple[tuple[Series, Subgroup], ...]], ...]
     fnmr_chart: str

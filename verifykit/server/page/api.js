@@ -34,7 +34,7 @@ export async function ask(path, { method = "GET", query = {}, form, headers = {}
     response = await fetch(path + search, { method, headers: sent, body: form, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Problem({ code: "no_answer", title: "The service does not answer" });
+    throw new Problem({ code: "no_answer", title: "The service does not respond" });
   }
   let body = {};
   try {
@@ -45,7 +45,7 @@ export async function ask(path, { method = "GET", query = {}, form, headers = {}
   if (response.ok) return body;
   const problem = new Problem({
     code: body.code ?? `http_${response.status}`,
-    title: body.title ?? `The service answered ${response.status}`,
+    title: body.title ?? `The service responded with status ${response.status}`,
     detail: body.detail,
     hint: body.hint,
     status: response.status,

@@ -2,7 +2,7 @@
 
 const REFUSALS = {
   NotAllowedError: [
-    "The camera was not allowed",
+    "Camera access was not allowed",
     "Allow it for this page in the browser’s address bar, then try again. Or choose an image.",
   ],
   NotFoundError: ["No camera was found", "Connect one and try again, or choose an image."],
@@ -10,7 +10,7 @@ const REFUSALS = {
     "The camera is in use",
     "Close the other program or tab that uses it, then try again.",
   ],
-  OverconstrainedError: ["That camera is gone", "Choose another one, or choose an image."],
+  OverconstrainedError: ["This camera is no longer available", "Choose another one, or choose an image."],
 };
 
 let stream = null;
@@ -25,7 +25,7 @@ export async function open(id, onEnd) {
   if (!navigator.mediaDevices?.getUserMedia) {
     throw {
       title: "The browser does not allow this page to use a camera",
-      hint: "It requires HTTPS, or the computer that runs the service. Choose an image.",
+      hint: "Camera access needs HTTPS, or a browser on the computer that runs the service. Choose an image instead.",
     };
   }
   if (stream && requested === deviceId) return stream;

@@ -4,9 +4,9 @@ import { keepKey, key, whenKeyIsRefused } from "./api.js";
 import { byId, part } from "./dom.js";
 
 const WHY = {
-  plain: "Only required if the service asks for one.",
-  401: "This service requires a key. This tab has none, or one that is wrong or has expired.",
-  403: "The key is known, but its scopes do not allow this. Use another, or ask the operator for one.",
+  plain: "Required only if the service uses keys.",
+  401: "This service requires a key. The key in this tab is missing, wrong or expired.",
+  403: "The key is valid, but its scopes do not allow this. Use another key, or ask the operator for one.",
 };
 
 const dialog = byId("key-dialog");

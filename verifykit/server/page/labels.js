@@ -10,25 +10,25 @@ const REASONS = {
   too_bright: ["The image is too bright", "Step out of the direct light."],
   too_blurred: ["The image is blurred", "Hold still, wipe the lens, and try again."],
   blank: ["There is nothing on the paper", "Sign first, or scan with more contrast."],
-  too_dense: ["There is too much on the paper", "Show the signature alone: no text, stamp or photograph."],
-  too_little_ink: ["There is too little ink", "Give the whole signature, not a dot or a line."],
+  too_dense: ["There is too much on the paper", "Show only the signature: no text, stamp or photograph."],
+  too_little_ink: ["There is too little ink", "Provide the whole signature, not a dot or a line."],
   too_small: ["The signature is too small", "Scan at a higher resolution, or write larger."],
   unreadable: ["This file cannot be read as an image", "Use a JPEG, PNG or WebP file."],
   subject_not_found: ["No one is enrolled under this name", "Check the spelling, or enrol first."],
   subject_exists: ["This name is already enrolled", "Add to this person, or choose another name."],
   unauthorized: ["This service requires an API key", "Enter the key that you were given."],
-  forbidden: ["This key does not allow that", "Ask for a key with the scope that is required."],
+  forbidden: ["This key does not allow this action", "Ask the operator for a key with the required scope."],
   rate_limited: ["Too many requests", "Wait a moment, then try again."],
   too_many_failed_verifications: [
     "Too many failed attempts for this person",
     "Verification of this person is paused. Wait, then try again.",
   ],
   queue_full: ["The service is busy", "Wait a moment, then try again."],
-  gallery_unavailable: ["The gallery cannot be reached", "Try again soon; tell the operator if it lasts."],
+  gallery_unavailable: ["The gallery cannot be reached", "Try again in a minute. If it persists, tell the operator."],
   storage_full: ["The disk is full", "Nothing was stored. Tell the operator."],
   body_too_large: ["The image is too large to send", "Use a smaller file."],
   not_calibrated: ["The model cannot decide at this rate", "Choose a rate that is less strict."],
-  no_answer: ["The service does not answer", "Check that it is running and that the network works. Then try again."],
+  no_answer: ["The service does not respond", "Check that it is running and that the network works. Then try again."],
   internal: ["An error occurred in the service", "Try again; tell the operator the request id."],
 };
 
@@ -103,7 +103,7 @@ export function others(modality, attack) {
 
 // Short, for over the video.
 const LIVE = {
-  no_face: "No face in sight",
+  no_face: "No face found",
   several_faces: "One person only",
   face_too_small: "Come closer",
   clipped: "Move to the middle",

@@ -126,10 +126,10 @@ export function refusal(place, problem, ...actions) {
     { class: "card is-refused" },
     el("p", { class: "verdict" }, el("span", { class: "mark", "aria-hidden": "true" }, "!"), el("span", {}, `${title}.`)),
     el("p", {}, hint + wait),
-    problem.status === UNUSABLE ? el("p", { class: "small" }, "No decision was made, and nothing stored.") : null,
+    problem.status === UNUSABLE ? el("p", { class: "small" }, "No decision was made and nothing was stored.") : null,
     buttons.length ? el("div", { class: "buttons" }, ...buttons) : null,
     problem.detail
-      ? el("details", {}, el("summary", {}, "What the service says"),
+      ? el("details", {}, el("summary", {}, "Details from the service"),
           el("p", { class: "small" }, problem.detail),
           el("p", { class: "small" }, "Reason: ", el("code", {}, problem.code),
             ", request: ", el("code", {}, problem.requestId)))

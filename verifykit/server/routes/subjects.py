@@ -148,7 +148,7 @@ class _Enrolment:
         try:
             response = self._enrol(images, metadata)
         except BaseException:
-            with suppress(GalleryError):  # the client is told the first error
+            with suppress(GalleryError):  # the response reports the first error
                 idempotency.abandon(key, owner)
             raise
         # The subject is enrolled, and the audit log says so: a state file that fails now changes nothing.
