@@ -213,12 +213,16 @@ def left_out_sentences(
     """Return a sentence for each reason for which something was left out, with the first names."""
     sentences = []
     for reason, count in left_out.items():
-        first = list((names or {}).get(reason, ()))
-        shown = ", ".join(map(_printable, first)) + (", ..." if count > len(first) else "")
+        first = (names or {}).get(reason, ())
         if count:
             what = f"{count} {_LEFT_OUT[reason]} left out"
-            sentences.append(f"{what}: {shown}" if first else f"{what}.")
+            sentences.append(f"{what}: {shown_names(first, count)}" if first else f"{what}.")
     return sentences
+
+
+def shown_names(first: Sequence[str], count: int) -> str:
+    """Return the first of `count` names as they can be printed."""
+    return ", ".join(map(_printable, first)) + (", ..." if count > len(first) else "")
 
 
 def overlooked(left_out: Mapping[str, int]) -> int:

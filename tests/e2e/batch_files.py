@@ -116,8 +116,8 @@ def start(crowd: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    """Wait for it, and return its status."""
+    """Wait for it, and return its status; the damaged ones among `many` images make it 3, not 0."""
     said = process.communicate()[1].decode()
     assert "Traceback" not in said
-    assert process.returncode <= 0, said
+    assert process.returncode <= 0 or process.returncode == 3, said
     return process.returncode

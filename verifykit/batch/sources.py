@@ -201,7 +201,9 @@ class _Video(_Described):
                 yield SourceImage(f"frame {number}", np.asarray(pixels, dtype=np.uint8))
         lost = [number for number in lost if is_exact and number < stated]
         if lost:
-            where = f"the video has {stated} frames by its header and is damaged or cut short from {lost[0]} on"
+            where = (
+                f"the video states {stated} frames, and is damaged or cut short from {lost[0]} on"
+            )
             yield from self._problems(lost, where)
             self._note_rest(range(lost[-1] + 1, stated))
 

@@ -19,6 +19,8 @@ from verifykit.errors import AcquisitionError, VerifyKitError
 MATCH = 0
 NO_MATCH = 1
 ERROR = 2
+INCOMPLETE = 3
+"""Done, but images, videos, pages or frames that were given were not looked at; the summary names them."""
 INTERRUPTED = 130
 
 
