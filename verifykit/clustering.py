@@ -168,13 +168,14 @@ def _templates(
         on_image(0, len(images))
     for done, name in enumerate(images, start=1):
         try:
-            loaded = encoder.extractor.load(folder / name)
-            if loaded.has_further_frames:
-                left_out.add(FURTHER_FRAMES, name)
-            found = encoder.templates(loaded, options)
+            found = encoder.templates(folder / name, options)
             taken += [(name, number, template) for number, template in enumerate(found, start=1)]
+            warnings = found[0].reasons
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
+            warnings = error.warnings
+        if FURTHER_FRAMES in warnings:
+            left_out.add(FURTHER_FRAMES, name)
         if on_image:
             on_image(done, len(images))
     return taken, refused

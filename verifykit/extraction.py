@@ -123,6 +123,7 @@ class SampleExtractor:
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
                 "the right one as an image of its own",
                 reason=error.reason,
+                warnings=(FURTHER_FRAMES,),
             ) from error
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 

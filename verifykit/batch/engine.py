@@ -28,9 +28,8 @@ from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question, Refusal, Row, answer_row, refusal_row
 from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import AcquisitionError, ImageError, ModelContractError, VerifyKitError
-from verifykit.extraction import FURTHER_FRAMES, SampleOptions
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import GallerySnapshot
-from verifykit.image import LoadedImage
 from verifykit.types import Candidate, Image, Sample
 
 _AHEAD = 2  # blocks that are being decoded while one is embedded and one is searched for
@@ -233,13 +232,10 @@ def _one_blas_thread() -> threadpool_limits:
 def _acquire(encoder: Encoder, image: SourceImage, options: SampleOptions) -> _Acquired:
     if image.problem:
         return Refusal("unreadable", image.problem)
-    loaded: LoadedImage | None = None
     try:
-        loaded = encoder.extractor.load(image.image)
-        return encoder.extractor.samples(loaded, options)
+        return encoder.extractor.samples(image.image, options)
     except (AcquisitionError, ImageError) as error:
-        is_first = loaded is not None and loaded.has_further_frames
-        return Refusal(error.reason, str(error), (FURTHER_FRAMES,) if is_first else ())
+        return Refusal(error.reason, str(error), error.warnings)
     except (VerifyKitError, MemoryError):  # not the image's fault
         raise
     except Exception as error:  # noqa: BLE001 - one bad image never stops a run

@@ -127,7 +127,7 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
     rows += [(f"  {stage}, all workers", f"{taken:.1f}") for stage, taken in stages.items()]
     if new:
         rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
-    lines = [columns(("", "count"), rows), *_gallery_lines(summary)]
+    lines = [*_gallery_lines(summary), columns(("", "count"), rows)]
     for code, names in summary.error_names.items():
         lines.append(f"not usable, {code}: {shown_names(names, summary.errors[code])}")
     lines += left_out_sentences(summary.left_out, summary.left_out_names)

@@ -153,6 +153,7 @@ PairDecision: TypeAlias = Annotated[DecisionOptions, Fields(("fmr", "threshold",
 """From which score two templates count as alike."""
 
 SampleChoice: TypeAlias = Annotated[SampleOptions, Fields()]
+QualityChoice: TypeAlias = Annotated[SampleOptions, Fields(("quality",))]
 EverySample: TypeAlias = Annotated[SampleOptions, Fields(defaults={"multi_face": "all"})]
 
 

@@ -144,7 +144,7 @@ def measure_model(
         notes.append(
             f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
         )
-    notes += left_out_sentences(data.left_out)
+    notes += left_out_sentences(data.left_out, data.left_out_names)
     if data.kind == "pairs" and not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
