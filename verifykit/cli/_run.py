@@ -35,6 +35,17 @@ def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     typer.echo(json.dumps(body, allow_nan=False) if as_json else text)
 
 
+def require_complete(overlooked: int) -> None:
+    """End with status 3 if images, videos, pages or frames were not looked at."""
+    if overlooked:
+        typer.echo(
+            f"verifykit: done, but not looked at: {overlooked} image(s), video(s) or part(s) of them; the "
+            "summary names them",
+            err=True,
+        )
+        raise typer.Exit(INCOMPLETE)
+
+
 @contextmanager
 def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
     """Run a verb's body: whatever goes wrong becomes one message and an exit status, no traceback.

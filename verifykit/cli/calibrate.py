@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from verifykit.calibration import Calibration
-from verifykit.cli._run import INCOMPLETE, emit, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CacheOption,
     DataArgument,
@@ -111,8 +111,7 @@ def calibrate(
         *left_out_sentences(read.left_out, read.left_out_names),
     ]
     emit(body, "\n".join(lines), as_json=as_json)
-    if overlooked(read.left_out):
-        raise typer.Exit(INCOMPLETE)
+    require_complete(overlooked(read.left_out))
 
 
 def _numbers(text: str) -> list[int]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verifykit.cli._run import INCOMPLETE, emit, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CalibrationOption,
     EverySample,
@@ -96,8 +96,7 @@ def cluster(
         "model": encoder.spec.digest,
     }
     emit(body, _text(found, refused, out), as_json=as_json)
-    if found.overlooked:
-        raise typer.Exit(INCOMPLETE)
+    require_complete(found.overlooked)
 
 
 def _table(found: Clusters) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verifykit.cli._run import INCOMPLETE, emit, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CacheOption,
     CalibrationOption,
@@ -99,11 +99,11 @@ def evaluate(
         _text(report, written),
         as_json=as_json,
     )
-    unread = any(
-        each.reason in (MISSING, UNREADABLE) for result in report.models for each in result.failures
+    unread = max(
+        sum(each.count for each in result.failures if each.reason in (MISSING, UNREADABLE))
+        for result in report.models
     )
-    if unread or overlooked(read.left_out):
-        raise typer.Exit(INCOMPLETE)
+    require_complete(overlooked(read.left_out) + unread)
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

@@ -9,7 +9,7 @@ import typer
 
 from verifykit import batch
 from verifykit.batch.dask_engine import DaskEngine
-from verifykit.cli._run import INCOMPLETE, emit, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CalibrationOption,
     EverySample,
@@ -108,8 +108,7 @@ def identify_batch(
             on_progress=on_progress,
         )
     emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
-    if summary.overlooked:
-        raise typer.Exit(INCOMPLETE)
+    require_complete(summary.overlooked)
 
 
 def _summary_text(summary: batch.BatchSummary, out: Path) -> str:

@@ -28,7 +28,7 @@ from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
-from verifykit.spec import Attack, Fusion
+from verifykit.spec import Fusion
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier, open_encoder
 
@@ -50,25 +50,10 @@ FmrOption = Annotated[
     float | None,
     typer.Option("--fmr", help="False match rate to decide at; the model's default if not given."),
 ]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option("--threshold", help="A bare cosine threshold instead; it stands for no rate."),
-]
-AttackOption = Annotated[
-    Attack | None,
-    typer.Option("--attack", help="What the rate is about; the model's default if not given."),
-]
 CalibrationOption = Annotated[
     Path | None,
     typer.Option(
         "--calibration", metavar="FILE", help="Thresholds of your own: verifykit calibrate."
-    ),
-]
-FpirOption = Annotated[
-    float | None,
-    typer.Option(
-        "--fpir",
-        help="Rate of searches that find somebody wrong in this gallery, instead of --fmr.",
     ),
 ]
 FusionOption = Annotated[
@@ -76,14 +61,6 @@ FusionOption = Annotated[
     typer.Option(
         "--fusion", help="How scores fuse, for a gallery on PostgreSQL whose model is not here."
     ),
-]
-AcceptOption = Annotated[
-    float | None,
-    typer.Option("--accept-fmr", help="With --review-fmr: accept at this rate, instead of --fmr."),
-]
-ReviewOption = Annotated[
-    float | None,
-    typer.Option("--review-fmr", help="Above --accept-fmr: send to review up to this rate."),
 ]
 MultiFaceOption = Annotated[
     MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")
