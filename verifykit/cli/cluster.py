@@ -131,9 +131,8 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
         lines.append(f"largest    {shown}{', ...' if len(sizes) > 10 else ''}")
     for reason, count in sorted(refused.items()):
         names = [each.image for each in found.refused if each.reason == reason][:_NAMED]
-        lines.append(
-            f"{counted(count, 'image')} not usable: {reason} ({shown_names(names, count)})"
-        )
+        lines.append(f"{counted(count, 'image')} not usable: {reason}")
+        lines.append(f"           {shown_names(names, count)}")
     lines += left_out_sentences(found.left_out, found.left_out_names)
     rule = found.rule
     lines += [

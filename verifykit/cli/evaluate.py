@@ -62,7 +62,6 @@ def evaluate(
     images or videos among the data were not looked at: the summary names them.
     """
     from verifykit import evaluation
-    from verifykit.evaluation.embedding import MISSING, UNREADABLE
     from verifykit.evaluation.report import require_report_libraries
     from verifykit.verifier import open_encoder
 
@@ -90,20 +89,11 @@ def evaluate(
     crops = evaluation.crops_of(report, read, embedders)
     written = evaluation.write_report(report, out, crops)
     emit(
-        {
-            **report.to_dict(),
-            "written": [str(path) for path in written],
-            "left_out": dict(read.left_out),
-            "left_out_names": dict(read.left_out_names),
-        },
+        {**report.to_dict(), "written": [str(path) for path in written]},
         _text(report, written),
         as_json=as_json,
     )
-    unread = max(
-        sum(each.count for each in result.failures if each.reason in (MISSING, UNREADABLE))
-        for result in report.models
-    )
-    require_complete(overlooked(read.left_out) + unread)
+    require_complete(overlooked(read.left_out))
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

@@ -114,6 +114,8 @@ def evaluate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         models=tuple(results),
+        left_out=dict(data.left_out),
+        left_out_names=dict(data.left_out_names),
     )
 
 
