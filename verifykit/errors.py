@@ -50,6 +50,7 @@ class ImageError(_ReasonedError):
 
     Attributes:
         reason: The reason code, ``"unreadable"``; stable, for programs to branch on.
+        warnings: What else is to be known about the image; empty.
     """
 
     def __init__(

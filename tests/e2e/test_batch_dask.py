@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import copy
 import re
 import shutil
 import subprocess
@@ -168,7 +168,7 @@ def test_a_worker_embeds_as_this_machine_does(crowd: Path) -> None:
     sent, _ = embed_on_worker(opening, spec.digest, asdict(sample), named)
     assert not any(s.crop.size for found in sent.acquired if isinstance(found, list) for s in found)
     gallery = take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion)
-    received = pickle.loads(pickle.dumps(sent))
+    received = copy.deepcopy(sent)
     mine = embed_block(verifier.encoder, sample, block)
     assert search_block(gallery, question, received) == search_block(gallery, question, mine)
     with pytest.raises(vk.ModelContractError, match="not the one that the run was begun with"):

@@ -131,10 +131,6 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
         lines.append(f"not usable, {code}: {shown_names(names, summary.errors[code])}")
     lines += left_out_sentences(summary.left_out, summary.left_out_names)
     lines += summary.notes
-    if summary.overlooked:
-        lines.append(
-            f"{counted(summary.overlooked, 'image')} or parts of images were not looked at"
-        )
     return "\n".join([*lines, f"written to {out}"])
 
 

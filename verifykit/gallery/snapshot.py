@@ -47,6 +47,14 @@ class IndexSnapshot:
 def take_snapshot(gallery: Gallery, embedding_size: int, fusion: Fusion) -> GallerySnapshot:
     """Return a gallery as it is now; one that has no :meth:`snapshot` is copied into memory.
 
+    Args:
+        gallery: Any gallery.
+        embedding_size: D.
+        fusion: How the scores of a subject's templates become one, where the gallery does not say so.
+
+    Returns:
+        What can be searched whatever is written since; the caller closes it.
+
     Raises:
         GalleryError: It cannot be read, or was written to during each of several copies.
     """
