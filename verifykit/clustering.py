@@ -10,6 +10,7 @@ Connected components would join two people for good over one false edge; here it
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.datasets import FolderImages
-from verifykit.decision import DecisionRule, require_one_threshold, rule_for_pairs
+from verifykit.datasets import FolderImages, LeftOut, overlooked
+from verifykit.decision import (
+    DecisionOptions,
+    DecisionRule,
+    require_one_threshold,
+    rule_for_pairs,
+)
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError
-from verifykit.extraction import SampleOptions
+from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.gallery import MemoryGallery
 from verifykit.gallery.duplicates import Enrolled, find_duplicates
 from verifykit.scoring import checked_embeddings
@@ -63,7 +69,9 @@ class Clusters:
         refused: Images without a usable face, in the order of images.
         cluster_count: Groups, those of one face included.
         rule: The threshold of an edge, and the rate that it was chosen for.
-        left_out: What the folder holds besides images, by reason, such as ``"hidden"``.
+        left_out: What was not looked at, by reason: what the folder holds besides images, such as
+            ``"hidden"``; images with further pages or frames, as ``"further_frames"``.
+        left_out_names: The first names of each reason.
     """
 
     faces: tuple[ClusteredFace, ...]
@@ -71,6 +79,13 @@ class Clusters:
     cluster_count: int
     rule: DecisionRule
     left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def overlooked(self) -> int:
+        """How many images, videos and pages were not looked at; 0 for a complete result."""
+        unread = sum(each.reason == "unreadable" for each in self.refused)
+        return overlooked(self.left_out) + unread
 
 
 def cluster_folder(
@@ -110,23 +125,16 @@ def cluster_folder(
         ProviderError: The provider failed.
     """
     folder = Path(folder)
-    options = SampleOptions(multi_face, quality)
-    cluster_rule(encoder.spec, 2, fmr, threshold, attack)  # before the long part, not after it
+    options, decision = (
+        SampleOptions(multi_face, quality),
+        DecisionOptions(fmr, threshold, attack),
+    )
+    _rule(encoder.spec, 2, decision)  # before the long part, not after it
     walk = FolderImages(folder)
     images = list(walk)
-    taken: list[tuple[str, int, Template]] = []
-    refused: list[RefusedImage] = []
-    if on_image:
-        on_image(0, len(images))
-    for done, name in enumerate(images, start=1):
-        try:
-            found = encoder.templates(folder / name, options)
-            taken += [(name, number, template) for number, template in enumerate(found, start=1)]
-        except (AcquisitionError, ImageError) as error:
-            refused.append(RefusedImage(name, error.reason, str(error)))
-        if on_image:
-            on_image(done, len(images))
-    rule = cluster_rule(encoder.spec, len(taken), fmr, threshold, attack)
+    left_out = LeftOut(Counter(walk.left_out), dict(walk.names))
+    taken, refused = _templates(encoder, folder, images, options, left_out, on_image)
+    rule = _rule(encoder.spec, len(taken), decision)
     rows = [template.embedding for _, _, template in taken]
     embeddings = np.stack(rows) if rows else np.empty((0, encoder.spec.embedding_size), np.float32)
     labels = cluster_rows(embeddings, rule.threshold, on_row=on_face).tolist()
@@ -140,7 +148,37 @@ def cluster_folder(
         )
         for (name, number, template), label in zip(taken, labels, strict=True)
     )
-    return Clusters(faces, tuple(refused), max(labels, default=0), rule, dict(walk.left_out))
+    return Clusters(
+        faces, tuple(refused), max(labels, default=0), rule, dict(left_out.counts), left_out.names
+    )
+
+
+def _templates(
+    encoder: Encoder,
+    folder: Path,
+    images: Sequence[str],
+    options: SampleOptions,
+    left_out: LeftOut,
+    on_image: OnProgress | None,
+) -> tuple[list[tuple[str, int, Template]], list[RefusedImage]]:
+    """Return the template of each face with its image and number, and the images without one."""
+    taken: list[tuple[str, int, Template]] = []
+    refused: list[RefusedImage] = []
+    if on_image:
+        on_image(0, len(images))
+    for done, name in enumerate(images, start=1):
+        try:
+            found = encoder.templates(folder / name, options)
+            taken += [(name, number, template) for number, template in enumerate(found, start=1)]
+            warnings = found[0].reasons
+        except (AcquisitionError, ImageError) as error:
+            refused.append(RefusedImage(name, error.reason, str(error)))
+            warnings = error.warnings
+        if FURTHER_FRAMES in warnings:
+            left_out.add(FURTHER_FRAMES, name)
+        if on_image:
+            on_image(done, len(images))
+    return taken, refused
 
 
 def cluster_rule(
@@ -151,6 +189,11 @@ def cluster_rule(
     attack: Attack | None = None,
 ) -> DecisionRule:
     """Return the threshold between two faces of a group, by :func:`cluster_folder`'s options."""
+    return _rule(spec, face_count, DecisionOptions(fmr, threshold, attack))
+
+
+def _rule(spec: ModelSpec, face_count: int, options: DecisionOptions) -> DecisionRule:
+    fmr, threshold, attack = options.fmr, options.threshold, options.attack
     if fmr is None and threshold is None:
         pairs = face_count * (face_count - 1) // 2
         return rule_for_pairs(spec, pairs, attack, references=1, strict=False)

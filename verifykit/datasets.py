@@ -2,11 +2,12 @@
 
 The only reader: evaluation, batch runs, clustering and training see the same images of the same data.
 
-- An image is a file with one of `IMAGE_SUFFIXES`, in upper or lower case. Other files are left out.
+- An image is a file with one of `IMAGE_SUFFIXES`, in upper or lower case. Other files are left out;
+  `overlooked` counts those that are images or videos all the same, by their suffix or their first bytes.
 - Hidden entries (a leading dot) and `SYSTEM_FOLDERS` are left out; links to folders are not followed.
 - A table may have further columns: they are kept, and mean something to those who know them.
 
-What is left out is counted by reason; `left_out_sentences` says it in words.
+What is left out is counted by reason, and the first are named; `left_out_sentences` says it in words.
 """
 
 from __future__ import annotations
@@ -32,8 +33,28 @@ DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
 FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
 """What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
 
-_SUFFIXES = "bmp|gif|jp2|jpeg|jpg|pbm|pgm|png|pnm|ppm|tif|tiff|webp"
-IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
+
+def _suffixes(names: str) -> frozenset[str]:
+    return frozenset(f".{name}" for name in names.split())
+
+
+IMAGE_SUFFIXES = _suffixes(
+    "apng bmp dib gif j2c j2k jfif jif jp2 jpc jpe jpeg jpf jpg jpx mpo pbm pgm png pnm ppm tif tiff webp"
+)
+VIDEO_SUFFIXES = _suffixes("avi m4v mkv mov mp4 mpeg mpg webm")
+
+_OTHER_VIDEOS = _suffixes("3g2 3gp asf flv m2ts mts ogv vob wmv")
+_OTHER_IMAGES = _suffixes(
+    "avif avifs dcm dds exr hdr heic heics heif heifs hif jxl jxr pcx psb psd qoi sgi tga wdp "
+    "3fr arw cr2 cr3 crw dcr dng erf iiq kdc mef mos mrw nef nrw orf pef raf raw rw2 rwl sr2 srf srw x3f"
+)
+"""Images that are not read; one that becomes a member of `IMAGE_SUFFIXES` may stay here."""
+
+_FIRST_BYTES = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|II\*\0|MM\0\*|RIFF....WEBP|\0\0\0\x0cjP  |\xff\x4f\xff\x51"
+    rb"|....ftyp(?:avi[fs]|hei[cxms]|hev[cxms]|mif[12]|msf1)|\0\0\0\x0cJXL |\xff\x0a|8BPS\0",
+    re.DOTALL,
+)
 
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})
 """What archives and file servers put next to the data; some of it has an image's suffix."""
@@ -42,7 +63,14 @@ _LEFT_OUT = {
     "hidden": "hidden or system file(s) or folder(s)",
     "not_an_image": "file(s) without an image's suffix",
     "linked_folder": "link(s) to a folder",
+    "unread_format": "image(s) of a format that is not read",
+    "misnamed": "image(s) whose suffix is not an image's",
+    "video": "video(s) between the images",
+    "further_frames": "image(s) with pages or frames behind the first, which were",
+    "lost_frames": "frame(s) behind the last that can be decoded",
 }
+_OVERLOOKED = frozenset(_LEFT_OUT) - {"hidden", "not_an_image"}
+_NAMED = 5  # names kept of each reason
 
 _HEADER = "path,subject[,label][,further columns]"
 _PAIR_HEADER = (
@@ -110,7 +138,8 @@ class Dataset:
         images: Each image once.
         pairs: The comparisons, as often as they are listed; None is every pair of images.
         has_subjects: Whether the data name the subjects; otherwise they are those that mated pairs join.
-        left_out: What a folder holds besides, by reason: ``"hidden"`` or ``"not_an_image"``.
+        left_out: What a folder holds besides, by reason, such as ``"hidden"``.
+        left_out_names: The first names of each reason.
     """
 
     source: Path
@@ -119,6 +148,7 @@ class Dataset:
     pairs: tuple[ListedPair, ...] | None
     has_subjects: bool = True
     left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
+    left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
 
     @cached_property
     def subjects(self) -> tuple[str, ...]:
@@ -162,9 +192,47 @@ def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
     return Dataset(source, "pairs", found, pairs, "probe_subject" in table.columns)
 
 
-def left_out_sentences(left_out: Mapping[str, int]) -> list[str]:
-    """Return a sentence for each reason for which something was left out."""
-    return [f"{count} {_LEFT_OUT[reason]} left out." for reason, count in left_out.items() if count]
+@dataclass
+class LeftOut:
+    """What was not looked at: how much by reason, and the first names of each."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    names: dict[str, list[str]] = field(default_factory=dict)
+
+    def add(self, reason: str, name: str) -> None:
+        """Count one."""
+        self.counts[reason] += 1
+        named = self.names.setdefault(reason, [])
+        if len(named) < _NAMED:
+            named.append(name)
+
+
+def left_out_sentences(
+    left_out: Mapping[str, int], names: Mapping[str, Sequence[str]] | None = None
+) -> list[str]:
+    """Return a sentence for each reason for which something was left out, with the first names."""
+    sentences = []
+    for reason, count in left_out.items():
+        first = (names or {}).get(reason, ())
+        if count:
+            what = f"{count} {_LEFT_OUT[reason]} left out"
+            sentences.append(f"{what}: {shown_names(first, count)}" if first else f"{what}.")
+    return sentences
+
+
+def shown_names(first: Sequence[str], count: int) -> str:
+    """Return the first of `count` names as they can be printed."""
+    return ", ".join(map(_printable, first)) + (", ..." if count > len(first) else "")
+
+
+def overlooked(left_out: Mapping[str, int]) -> int:
+    """Return how many images and videos are among what was left out."""
+    return sum(count for reason, count in left_out.items() if reason in _OVERLOOKED)
+
+
+def _printable(name: str) -> str:
+    shown = name if len(name) <= 80 else f"{name[:38]}...{name[-38:]}"
+    return shown if shown.isprintable() else ascii(shown)
 
 
 def _mode(source: Path) -> int:
@@ -188,18 +256,28 @@ class FolderImages:
     """Paths of the images below a folder, in the order of their parts; of each folder walked once, lazily.
 
     No more than one folder's names are held at a time. Afterwards `left_out` counts what was left out, by
-    reason, and `linked` is the first link to a folder.
+    reason, `names` has the first of each, and `linked` is the first link to a folder.
     """
 
     folder: Path
-    left_out: Counter[str] = field(default_factory=Counter)
     linked: str | None = None
+    _left_out: LeftOut = field(default_factory=LeftOut)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Return the counts by reason."""
+        return self._left_out.counts
+
+    @property
+    def names(self) -> dict[str, list[str]]:
+        """Return the first names by reason."""
+        return self._left_out.names
 
     def __iter__(self) -> Iterator[str]:
         """Yield paths relative to the folder, with ``/`` between their parts."""
         if not self.folder.is_dir():
             raise InputError(f"{str(self.folder)!r} is not a folder")
-        self.left_out.clear()
+        self._left_out = LeftOut()
         return self._walk(str(self.folder), "")
 
     def _walk(self, folder: str, prefix: str) -> Iterator[str]:
@@ -209,17 +287,34 @@ class FolderImages:
         except OSError as error:
             raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
         for name, is_folder, is_link in found:
+            path = os.path.join(folder, name)  # noqa: PTH118 - a million
             if name.startswith(".") or name in SYSTEM_FOLDERS:
-                self.left_out["hidden"] += 1
+                self._left_out.add("hidden", prefix + name)
             elif is_folder and is_link:
-                self.left_out["linked_folder"] += 1
+                self._left_out.add("linked_folder", prefix + name)
                 self.linked = self.linked or prefix + name
             elif is_folder:
-                yield from self._walk(os.path.join(folder, name), f"{prefix}{name}/")  # noqa: PTH118 - a million
+                yield from self._walk(path, f"{prefix}{name}/")
             elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
                 yield prefix + name
             else:
-                self.left_out["not_an_image"] += 1
+                self._left_out.add(_other_kind(path), prefix + name)
+
+
+def _other_kind(path: str) -> str:
+    """Return why a file without an image's suffix is left out; its first bytes tell images from others."""
+    suffix = os.path.splitext(path)[1].lower()  # noqa: PTH122 - a million
+    if suffix in VIDEO_SUFFIXES | _OTHER_VIDEOS:
+        return "video"
+    if suffix in _OTHER_IMAGES:
+        return "unread_format"
+    try:
+        if os.path.isfile(path):  # noqa: PTH113 - a named pipe would wait for a writer
+            with open(path, "rb") as file:  # noqa: PTH123
+                return "misnamed" if _FIRST_BYTES.match(file.read(16)) else "not_an_image"
+    except OSError:
+        pass  # what cannot be opened cannot be reported
+    return "not_an_image"
 
 
 def find_images(folder: Path) -> list[str]:
@@ -267,11 +362,19 @@ def _read_folder(folder: Path) -> Dataset:
             "the folder itself there, or name the images in a CSV file path,subject"
         )
     if not images:
+        rest = " ".join(left_out_sentences(walk.left_out, walk.names))
         raise InputError(
             f"{str(folder)!r} holds no images: give a folder with a folder for each subject, and the "
-            "subject's images (.jpg, .png, ...) in it"
+            f"subject's images (.jpg, .png, ...) in it {rest and f'({rest})'}".rstrip()
         )
-    return Dataset(folder, "folder", tuple(images), None, left_out=dict(walk.left_out))
+    return Dataset(
+        folder,
+        "folder",
+        tuple(images),
+        None,
+        left_out=dict(walk.left_out),
+        left_out_names=walk.names,
+    )
 
 
 # Tables

@@ -12,6 +12,7 @@ from verifykit import modelfile
 from verifykit.calibration import Calibration
 from verifykit.errors import ModelContractError
 from verifykit.extraction import SampleExtractor, SampleOptions
+from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
@@ -93,7 +94,9 @@ class Encoder:
         spec = calibration.apply(self.spec)
         return Encoder(spec, self.encode, self.extractor, self.provider)
 
-    def templates(self, image: ImageLike, options: SampleOptions | None = None) -> list[Template]:
+    def templates(
+        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+    ) -> list[Template]:
         """Return templates of the samples in an image, largest first, at least one.
 
         Raises:
@@ -105,7 +108,7 @@ class Encoder:
         return self.templates_each([image], options)[0]
 
     def templates_each(
-        self, images: Sequence[ImageLike], options: SampleOptions | None = None
+        self, images: Sequence[ImageLike | LoadedImage], options: SampleOptions | None = None
     ) -> list[list[Template]]:
         """Return :meth:`templates` of several images, with one run of the network."""
         extracted = [self.extractor.samples(image, options) for image in images]

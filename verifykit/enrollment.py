@@ -121,15 +121,15 @@ def enroll(
     for index, image in enumerate(images, start=1):
         name = image_name(image, index)
         try:
-            pixels = encoder.extractor.load(image)
-            (template,) = encoder.templates(pixels, options)
+            loaded = encoder.extractor.load(image)
+            (template,) = encoder.templates(loaded, options)
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)
             continue
         templates.append(template)
         if keep_crops:
-            crops.append(enrollment_crop(pixels, template.detection))
+            crops.append(enrollment_crop(loaded.pixels, template.detection))
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:

@@ -30,16 +30,19 @@ class InputError(VerifyKitError, ValueError):
 class _ReasonedError(InputError):
     """An input error with a reason code."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
+    def __init__(self, message: str, *, reason: str, warnings: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.reason = reason
+        self.warnings = warnings
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_with_reason, (type(self), str(self), self.reason))
+        return (_with_reason, (type(self), str(self), self.reason, self.warnings))
 
 
-def _with_reason(kind: type[_ReasonedError], message: str, reason: str) -> _ReasonedError:
-    return kind(message, reason=reason)
+def _with_reason(
+    kind: type[_ReasonedError], message: str, reason: str, warnings: tuple[str, ...]
+) -> _ReasonedError:
+    return kind(message, reason=reason, warnings=warnings)
 
 
 class ImageError(_ReasonedError):
@@ -47,10 +50,13 @@ class ImageError(_ReasonedError):
 
     Attributes:
         reason: The reason code, ``"unreadable"``; stable, for programs to branch on.
+        warnings: What else is to be known about the image; empty.
     """
 
-    def __init__(self, message: str, *, reason: str = "unreadable") -> None:
-        super().__init__(message, reason=reason)
+    def __init__(
+        self, message: str, *, reason: str = "unreadable", warnings: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, reason=reason, warnings=warnings)
 
 
 class AcquisitionError(_ReasonedError):
@@ -59,6 +65,7 @@ class AcquisitionError(_ReasonedError):
     Attributes:
         reason: The reason code, for example ``"no_face"`` or ``"several_faces"``; stable, for
             programs to branch on.
+        warnings: What else is to be known about the image, such as ``"further_frames"``.
     """
 
 

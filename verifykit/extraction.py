@@ -10,10 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
 from verifykit.errors import AcquisitionError, InputError, ModelContractError
-from verifykit.image import load_image
+from verifykit.image import LoadedImage, read_image
 from verifykit.modalities import Detector, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
 from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
+
+FURTHER_FRAMES = "further_frames"
+"""Warning of a sample whose file has further pages or frames, which were not read."""
 
 
 @dataclass(frozen=True)
@@ -81,21 +84,45 @@ class SampleExtractor:
         self.detector = detector
         self.checks = checks_of(self.modality) if checks is None else tuple(checks)
 
-    def load(self, image: ImageLike) -> Image:
-        """Return the pixels that samples are searched in, (H, W, 3) uint8 RGB, upright."""
-        return load_image(image)
+    def load(self, image: ImageLike) -> LoadedImage:
+        """Return the pixels in which samples are looked for, and whether frames were not read.
 
-    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+        Raises:
+            ImageError: The image cannot be read.
+        """
+        return read_image(image)
+
+    def samples(
+        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+    ) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
-        With ``multi_face="all"`` and ``"strict"`` those are the samples that pass.
+        With ``multi_face="all"`` and ``"strict"`` those are the samples that pass. Pages and frames behind
+        the first are not looked at: each sample then has the reason ``"further_frames"``, which refuses none.
+
+        Args:
+            image: A path, encoded bytes, an open binary file, a uint8 RGB array, or what :meth:`load` gave.
+            options: How samples are chosen and judged; None takes the defaults.
 
         Raises:
             ImageError: The image cannot be read.
             AcquisitionError: Nothing usable in it; ``reason`` is a code of the modality or of a check.
         """
-        options = options or SampleOptions()
-        pixels = self.load(image)
+        loaded = image if isinstance(image, LoadedImage) else self.load(image)
+        if not loaded.has_further_frames:
+            return self._usable(loaded.pixels, options or SampleOptions())
+        try:
+            found = self._usable(loaded.pixels, options or SampleOptions())
+        except AcquisitionError as error:
+            raise AcquisitionError(
+                f"{error}; only the first page or frame of the file was looked at, and more follow: save "
+                "the right one as an image of its own",
+                reason=error.reason,
+                warnings=(FURTHER_FRAMES,),
+            ) from error
+        return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
+
+    def _usable(self, pixels: Image, options: SampleOptions) -> list[Sample]:
         findings = self.modality.find(pixels, self.spec, self.detector)
         if len(findings) > 1 and options.multi_face == "error":
             raise AcquisitionError(

@@ -15,6 +15,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,12 +30,28 @@ if TYPE_CHECKING:
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 258, 262, 274
+_TIFF_SUBFILE = 254  # bit 0: a reduced copy of another page (TIFF 6.0, NewSubfileType)
+_MOST_REDUCED = 100
+_MPO_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 
 _STRIP_PX = 1 << 18
 
 _quiet_lock = threading.Lock()
 _quiet_count = 0
 _QUIET = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedImage:
+    """The pixels of an image, and what its file holds besides.
+
+    Attributes:
+        pixels: (H, W, 3) uint8 RGB, C-contiguous, upright.
+        has_further_frames: Whether pages or frames follow the first, which were not read.
+    """
+
+    pixels: Image
+    has_further_frames: bool = False
 
 
 def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
@@ -48,8 +65,8 @@ def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
         )
 
 
-def decode(data: bytes, name: str, max_pixels: int) -> Image:
-    """Return the image of an encoded file, (H, W, 3) uint8 RGB, C-contiguous, upright.
+def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
+    """Return the first page or frame of an encoded file, upright, and whether more follow.
 
     Raises:
         ImageError: Not an image, of an unsupported format or pixel type, damaged, truncated or too large.
@@ -62,7 +79,8 @@ def decode(data: bytes, name: str, max_pixels: int) -> Image:
             require_pixels(opened.height, opened.width, name, max_pixels)
             _require_complete(data, opened.format, name)
             opened.load()
-            return _oriented(_to_rgb(opened, name), _orientation(opened))
+            pixels = _oriented(_to_rgb(opened, name), _orientation(opened))
+            return LoadedImage(pixels, has_further_frames(opened))
     except ImageError:
         raise
     except UnidentifiedImageError as error:
@@ -80,6 +98,32 @@ def decode(data: bytes, name: str, max_pixels: int) -> Image:
         raise ImageError(
             f"{name} is damaged or truncated ({reason}): copy or export it again"
         ) from error
+
+
+def has_further_frames(opened: PilImage.Image) -> bool:
+    """Return whether pages or frames follow the first; smaller copies of it do not count."""
+    try:
+        if opened.format == "TIFF":
+            return _has_further_pages(opened)
+        if opened.format == "MPO":
+            entries = opened.mpinfo[_MPO_ENTRIES][1:]  # type: ignore[attr-defined]
+            kinds = [entry["Attribute"]["MPType"] for entry in entries]
+            return not all(kind.startswith("Large Thumbnail") for kind in kinds)
+        # Not the number of frames: it takes a walk over all of them.
+        return bool(getattr(opened, "is_animated", False))
+    except Exception:  # noqa: BLE001 - the first is sound, and something that cannot be read follows
+        return True
+
+
+def _has_further_pages(opened: PilImage.Image) -> bool:
+    for number in range(1, _MOST_REDUCED):
+        try:
+            opened.seek(number)
+        except EOFError:
+            return False
+        if not int(getattr(opened, "tag_v2", {}).get(_TIFF_SUBFILE, 0)) & 1:
+            return True
+    return True
 
 
 def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
@@ -251,8 +295,15 @@ def load_image(
         ImageError: It is missing, unreadable, damaged, truncated, too large, of an unsupported
             format, or an array of another dtype or shape. The message says which, and what to do.
     """
+    return read_image(image, max_pixels=max_pixels, max_bytes=max_bytes).pixels
+
+
+def read_image(
+    image: ImageLike, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+) -> LoadedImage:
+    """Return what :func:`load_image` does, and whether pages or frames were not read."""
     if isinstance(image, np.ndarray):
-        return _from_array(image, max_pixels)
+        return LoadedImage(_from_array(image, max_pixels))
     name = _describe(image)
     data = _read(image, name, max_bytes)
     if not data:

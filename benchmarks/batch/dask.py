@@ -124,7 +124,7 @@ def compare_engines(work: Workload, entries: Iterable[Entry], rounds: int) -> Ta
         for _ in range(rounds):
             local = work.run(verifier)
             with cluster(work.folder) as address:
-                engine = DaskEngine(address, work.model, str(work.gallery))
+                engine = DaskEngine(address, work.model)
                 each = (local, work.run(verifier, engine), work.run(verifier, engine))
             for times, seconds in zip(taken.values(), each, strict=True):
                 times.append(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import verifykit as vk
+from tests.helpers import dummy_store
 from tests.helpers.batch_files import BLUE, RED, lines, many, small_folder, small_verifier
 from tests.helpers.model_specs import plain_spec
 from verifykit.batch import BatchSummary, find_images, identify_batch
+from verifykit.gallery import copy_gallery, new_key_file, take_snapshot
 from verifykit.models import calibration_digest
 
 
@@ -118,28 +121,90 @@ def test_another_model_gallery_or_folder_is_not_mixed_in(folder: Path, tmp_path:
     with pytest.raises(vk.InputError, match="source was"):
         identify_batch(verifier, folder / "a", out)
     verifier.enroll("red", np.full((8, 8, 3), RED, np.uint8))
-    with pytest.raises(vk.InputError, match=r"'revision': 2.*'revision': 3"):
+    with pytest.raises(vk.InputError, match=r"'revision': 2.*'revision': 3.*give another output"):
         identify_batch(verifier, folder, out)
     assert out.read_bytes() == before
 
 
-def test_a_gallery_that_changes_during_the_run_stops_it(tmp_path: Path) -> None:
-    out, gallery = tmp_path / "out.jsonl", tmp_path / "g.db"
-    folder, verifier = many(tmp_path / "pictures", 300), small_verifier(gallery)
+@pytest.mark.parametrize("kind", ["file", "encrypted", "memory", "store"])
+def test_a_run_searches_the_gallery_as_it_was_at_its_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = many(tmp_path / "pictures", 300)
+    out, whole = tmp_path / "out.jsonl", tmp_path / "whole.jsonl"
+    plain, location, key = small_verifier(), None, None
+    if kind in ("file", "encrypted"):
+        location = str(tmp_path / "g.db")
+        key = str(tmp_path / "g.key") if kind == "encrypted" else None
+    if key:
+        new_key_file(key)
+    if kind == "store":
+        dummy_store.install(tmp_path, monkeypatch)
+        location = f"dummy://{tmp_path.name}"
+    verifier = plain if location is None else vk.Verifier(plain.encoder, location, key=key)
+    other = verifier if location is None else vk.Verifier(plain.encoder, location, key=key)
+    if not len(verifier.gallery):
+        copy_gallery(plain.gallery, verifier.gallery)
 
-    def enroll_from_elsewhere(done: int, _: int) -> None:
+    def write_from_elsewhere(done: int, _: int) -> None:
         if done == 3:
-            other = vk.Verifier(verifier.encoder, gallery)
             other.enroll("blue", np.full((8, 8, 3), BLUE, np.uint8))
+            other.remove("red")
+            other.remove("green")
 
-    whole = tmp_path / "whole.jsonl"
-    identify_batch(verifier, folder, whole)
-    with pytest.raises(vk.GalleryError, match="changed while"):
-        identify_batch(verifier, folder, out, on_progress=enroll_from_elsewhere)
-    # What had been searched for before is kept, block by block.
-    assert 16 < len(lines(out)) < 300
-    assert len(lines(out)) % 16 == 1
-    assert whole.read_bytes().startswith(out.read_bytes())
+    first = identify_batch(verifier, folder, whole)
+    before = first.gallery
+    assert (first.gallery_since, before["subject_count"]) == (None, 2)
+    found = identify_batch(verifier, folder, out, on_progress=write_from_elsewhere)
+    assert found == first
+    assert out.read_bytes() == whole.read_bytes()
+    assert any(face["candidates"] for row in lines(out)[1:] for face in row.get("faces", ()))
+    assert found.gallery == before == lines(out)[0]["gallery"]
+    assert found.gallery_since is not None
+    assert found.gallery_since["subject_count"] == 1
+    assert ("revision" in before) == (kind in ("file", "encrypted"))
+
+    # What was begun is not continued with another gallery, and the message says what to do.
+    cut = whole.read_bytes()[: whole.stat().st_size // 2]
+    for content in (cut, whole.read_bytes()):
+        out.write_bytes(content)
+        with pytest.raises(vk.InputError) as caught:
+            identify_batch(verifier, folder, out)
+        said = str(caught.value)
+        assert "2 subject(s), 2 template(s)" in said
+        assert "1 subject(s), 1 template(s)" in said
+        assert "give another output" in said
+        assert out.read_bytes() == content
+        if "revision" in before:
+            assert f"begun with revision {before['revision']} of the gallery" in said
+            assert f"there is revision {before['revision'] + 3} of the gallery" in said
+    assert identify_batch(verifier, folder, tmp_path / "new.jsonl").gallery_since is None
+
+
+def test_a_store_that_is_written_to_without_end_is_not_copied(tmp_path: Path) -> None:
+    class Busy:
+        """A gallery of version 0.1, with an enrollment at each look."""
+
+        spec_digest = plain_spec().digest
+
+        def __init__(self) -> None:
+            self.kept = small_verifier().gallery
+
+        def get(self, subject_id: str) -> vk.Subject:
+            return self.kept.get(subject_id)
+
+        def subject_ids(self) -> Iterator[str]:
+            return self.kept.subject_ids()
+
+        def __len__(self) -> int:
+            return len(self.kept)
+
+        def info(self) -> dict[str, int]:
+            self.kept.add(f"s{len(self.kept)}", self.kept.get("red").templates)
+            return {"subject_count": len(self.kept)}
+
+    with pytest.raises(vk.GalleryError, match="written to during each of 3 copies"):
+        take_snapshot(Busy(), 4, "max")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,11 +21,12 @@ import pytest
 import verifykit as vk
 from tests.helpers.batch_files import finish, start, write_crowd
 from verifykit.batch import SourceImage, identify_batch
-from verifykit.batch.dask_engine import DaskEngine, answer_on_worker
-from verifykit.batch.run import Answered, answer_block
+from verifykit.batch.dask_engine import DaskEngine, embed_on_worker
+from verifykit.batch.engine import embed_block, search_block
 from verifykit.batch.tables import Question
 from verifykit.decision import DecisionRule
-from verifykit.gallery import encrypt_gallery, new_key_file
+from verifykit.extraction import SampleOptions
+from verifykit.gallery import encrypt_gallery, new_key_file, take_snapshot
 from verifykit.models import calibration_digest
 
 pytestmark = pytest.mark.skipif(not find_spec("distributed"), reason="needs the extra batch")
@@ -87,17 +89,17 @@ def test_a_killed_worker_costs_nothing_but_time(
     crowd: Path, cluster: Cluster, tmp_path: Path
 ) -> None:
     whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
-    assert finish(start(crowd, whole)) == 0
+    assert finish(start(crowd, whole)) == 3
     process = start(crowd, out, "--engine", "dask", "--scheduler", cluster.address)
     while process.poll() is None and not (out.exists() and out.read_bytes().count(b"\n") > 60 + 1):
         time.sleep(0.005)
     assert process.poll() is None
     cluster.workers[0].kill()
-    assert finish(process) == 0
+    assert finish(process) == 3
     assert out.read_bytes() == whole.read_bytes()
     # What is begun on a cluster can be ended without it.
     out.write_bytes(out.read_bytes()[: whole.stat().st_size // 2])
-    assert finish(start(crowd, out)) == 0
+    assert finish(start(crowd, out)) == 3
     assert out.read_bytes() == whole.read_bytes()
 
 
@@ -109,11 +111,11 @@ def test_what_a_worker_cannot_do_is_said(crowd: Path, cluster: Cluster, tmp_path
     writer = cv2.VideoWriter(str(film), cv2.VideoWriter.fourcc(*"MJPG"), 5.0, (32, 32))
     writer.write(np.zeros((32, 32, 3), np.uint8))
     writer.release()
-    engine = DaskEngine(cluster.address, str(crowd / "m.onnx"), str(crowd / "g.db"))
+    engine = DaskEngine(cluster.address, str(crowd / "m.onnx"))
     with pytest.raises(vk.InputError, match="has no path that a Dask worker could read"):
         identify_batch(verifier, film, out, threshold=0.9, engine=engine)
-    other = DaskEngine(cluster.address, "signature", str(crowd / "g.db"))
-    with pytest.raises(vk.VerifyKitError, match="cannot be compared"):
+    other = DaskEngine(cluster.address, "signature")
+    with pytest.raises(vk.ModelContractError, match="not the one that the run was begun with"):
         identify_batch(
             verifier, crowd / "pictures", tmp_path / "2.jsonl", threshold=0.9, engine=other
         )
@@ -121,34 +123,61 @@ def test_what_a_worker_cannot_do_is_said(crowd: Path, cluster: Cluster, tmp_path
         identify_batch(verifier, film, out, engine=engine, workers=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sealed", [False, True])
-def test_a_worker_answers_as_this_machine_does(crowd: Path, tmp_path: Path, sealed: bool) -> None:
-    """Of an encrypted gallery it reads the key from its own file: the key is not in what is sent."""
+def test_workers_serve_a_run_whose_gallery_is_written_to(
+    crowd: Path, cluster: Cluster, tmp_path: Path, sealed: bool
+) -> None:
+    """They need neither the gallery nor its key: the file is one that they cannot find."""
     gallery = Path(shutil.copy(crowd / "g.db", tmp_path / "g.db"))
     key = str(tmp_path / "g.key") if sealed else None
     if key:
         new_key_file(key)
         encrypt_gallery(gallery, key)
     verifier = vk.Verifier(crowd / "m.onnx", gallery, threads=1, key=key)
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    first = identify_batch(verifier, crowd / "pictures", whole, threshold=0.9)
+
+    def write(done: int, _: int) -> None:
+        if done == 3:
+            for subject_id in list(verifier.gallery.subject_ids()):
+                verifier.remove(subject_id)
+
+    engine = DaskEngine(cluster.address, str(crowd / "m.onnx"))
+    found = identify_batch(
+        verifier, crowd / "pictures", out, threshold=0.9, engine=engine, on_progress=write
+    )
+    assert found == first
+    assert found.gallery_since is not None
+    assert found.matched_faces > 0
+    assert out.read_bytes() == whole.read_bytes()
+    assert {"workers", "search"} < set(found.seconds)
+
+
+def test_a_worker_embeds_as_this_machine_does(crowd: Path) -> None:
+    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
     spec = verifier.spec
-    digests = {"model": spec.digest, "calibration": calibration_digest(spec)}
-    question = Question(DecisionRule(0.9, None, None), 5, "all", "strict", 18, **digests)
+    sample = SampleOptions("all")
+    question = Question(
+        DecisionRule(0.9, None, None), sample, 5, 18, spec.digest, calibration_digest(spec)
+    )
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
-    opening = DaskEngine("", str(crowd / "m.onnx"), str(gallery), None, "cpu", key=key)._opening()
-    assert opening["key"] == key
+    opening = (str(crowd / "m.onnx"), "cpu", 1)
     named = [(image.name, str(image.image)) for image in block]
-    rows, state, _ = answer_on_worker(opening, asdict(question), named)
-    assert Answered(rows, state) == answer_block(verifier, question, block)
-    other = replace(question, calibration="0" * 64)
-    with pytest.raises(vk.GalleryError, match="not the one that the run was begun with"):
-        answer_on_worker(opening, asdict(other), named)
+    sent, _ = embed_on_worker(opening, spec.digest, asdict(sample), named)
+    assert not any(s.crop.size for found in sent.acquired if isinstance(found, list) for s in found)
+    gallery = take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion)
+    received = copy.deepcopy(sent)
+    mine = embed_block(verifier.encoder, sample, block)
+    assert search_block(gallery, question, received) == search_block(gallery, question, mine)
+    with pytest.raises(vk.ModelContractError, match="not the one that the run was begun with"):
+        embed_on_worker(opening, "0" * 64, asdict(sample), named)
 
 
 def test_a_scheduler_that_is_not_there_is_told(crowd: Path, tmp_path: Path) -> None:
     verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
-    place = ("tcp://127.0.0.1:9", str(crowd / "m.onnx"), str(crowd / "g.db"))
-    engine = DaskEngine(*place, wait_s=0.5)
+    engine = DaskEngine("tcp://127.0.0.1:9", str(crowd / "m.onnx"), wait_s=0.5)
     with pytest.raises(vk.ProviderError, match=r"no Dask scheduler answers at 'tcp://127.0.0.1:9'"):
         identify_batch(
             verifier, crowd / "pictures", tmp_path / "o.jsonl", threshold=0.9, engine=engine

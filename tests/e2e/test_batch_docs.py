@@ -20,4 +20,4 @@ def test_the_page_runs(
     for path in portraits.values():
         shutil.copy(path, tmp_path)
     monkeypatch.chdir(tmp_path)
-    assert run_document(PAGE) == {"python": 6, "console": 4}
+    assert run_document(PAGE) == {"python": 7, "console": 4}

@@ -116,8 +116,8 @@ def start(crowd: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
 
 
 def finish(process: subprocess.Popen[bytes]) -> int:
-    """Wait for the process, and return its status."""
+    """Wait for the process, and return its status; damaged images among `many` make it 3, not 0."""
     errors = process.communicate()[1].decode()
     assert "Traceback" not in errors
-    assert process.returncode <= 0, errors
+    assert process.returncode <= 0 or process.returncode == 3, errors
     return process.returncode

@@ -110,7 +110,7 @@ def shown_commands(code: str) -> Iterator[tuple[str, list[str]]]:
 
 def _require_shown(command: str, shown: list[str], status: int, out: str, err: str) -> None:
     output = f"$ {command}\n{out}{err}"
-    if status not in (0, 1) or "Traceback" in err:
+    if status not in (0, 1, 3) or "Traceback" in err:
         raise AssertionError(f"exit status {status}:\n{output}")
     printed = iter([line for line in out.splitlines() if line.strip()])
     skipping = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import verifykit as vk
 from tests.unit.evaluation.made import touch
 from verifykit.batch import open_source
-from verifykit.datasets import FolderImages, left_out_sentences
+from verifykit.datasets import FolderImages, LeftOut, left_out_sentences, overlooked
 from verifykit.evaluation.pairs import read_data
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
@@ -51,14 +52,71 @@ def test_a_tree_with_hidden_folders_gives_all_three_the_same_images(tree: Path) 
 def test_what_was_left_out_is_counted_by_reason(tree: Path) -> None:
     source = open_source(tree)
     source.count()
-    assert source.left_out == read_data(tree).left_out == {"hidden": 4, "not_an_image": 4}
+    counts = {"hidden": 4, "not_an_image": 3, "video": 1}
+    assert source.left_out == read_data(tree).left_out == counts
     assert left_out_sentences(source.left_out) == [
         "4 hidden or system file(s) or folder(s) left out.",
-        "4 file(s) without an image's suffix left out.",
+        "3 file(s) without an image's suffix left out.",
+        "1 video(s) between the images left out.",
+    ]
+    assert source.left_out_names == read_data(tree).left_out_names
+    assert left_out_sentences(source.left_out, source.left_out_names)[1:] == [
+        "3 file(s) without an image's suffix left out: anna/1.jpg.bak, bert/jpg, notes.txt",
+        "1 video(s) between the images left out: bert/1.mp4",
     ]
     walk = FolderImages(tree)
     assert list(walk) == list(walk)
     assert walk.left_out == source.left_out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("a.HEIC", b"", "unread_format"),
+        ("a.Avif", b"", "unread_format"),
+        ("a.jxl", b"", "unread_format"),
+        ("a.dng", b"", "unread_format"),
+        ("a.MOV", b"", "video"),
+        ("a.jpg_large", b"\xff\xd8\xff\xe0", "misnamed"),
+        ("a", b"\x89PNG\r\n\x1a\n", "misnamed"),
+        ("a.bin", b"\0\0\0\x18ftypheic", "misnamed"),
+        ("a.txt", b"II, V", "not_an_image"),
+        ("a.csv", b"path\n", "not_an_image"),
+        ("a.mp3", b"\xff\xfb", "not_an_image"),
+    ],
+)
+def test_what_is_an_image_all_the_same_is_told_from_what_is_none(
+    tmp_path: Path, name: str, content: bytes, reason: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    walk = FolderImages(tmp_path)
+    assert list(walk) == []
+    assert (walk.left_out, walk.names) == ({reason: 1}, {reason: [name]})
+    assert overlooked(walk.left_out) == (reason != "not_an_image")
+
+
+def test_every_suffix_of_a_format_that_is_read_is_an_images(tmp_path: Path) -> None:
+    names = ("a.jfif", "b.JPE", "c.mpo", "d.apng", "e.J2K", "f.dib", "g.JPG")
+    assert list(FolderImages(touch(tmp_path, *names))) == list(names)
+
+
+def test_names_are_few_short_and_printable() -> None:
+    first = ["a\x1b[2Jb", "x" * 300]
+    (said,) = left_out_sentences({"video": 9}, {"video": first})
+    assert said.isprintable()
+    assert said.endswith(f"'a\\x1b[2Jb', {'x' * 38}...{'x' * 38}, ...")
+    many = [str(number) for number in range(9)]
+    found = LeftOut()
+    for name in many:
+        found.add("video", name)
+    assert (found.counts, found.names) == ({"video": 9}, {"video": many[:5]})
+
+
+def test_a_pipe_between_the_images_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    walk = FolderImages(tmp_path)
+    assert list(walk) == []
+    assert walk.left_out == {"not_an_image": 1}
 
 
 def test_a_loose_image_belongs_to_nobody_and_is_only_identified(tree: Path) -> None:

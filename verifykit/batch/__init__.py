@@ -7,7 +7,8 @@ the same bytes as one that was not; so does any number of workers.
 
 from __future__ import annotations
 
-from verifykit.batch.run import BatchSummary, Engine, LocalEngine, identify_batch
+from verifykit.batch.engine import Engine, LocalEngine
+from verifykit.batch.run import BatchSummary, identify_batch
 from verifykit.batch.sources import Source, SourceImage, open_source
 from verifykit.datasets import IMAGE_SUFFIXES, find_images
 

@@ -1,9 +1,10 @@
 """Run a batch on the workers of a Dask cluster.
 
-A task is a block of images and gives its rows: the same rows wherever and however often it runs. The blocks
-of a lost worker are done again by another; only the calling process writes, in order. Every worker opens
-its own model and gallery once, from the paths that it was given: they lead to the same files on every
-machine, and so do the images' paths.
+A task is a block of images and gives the embeddings of its faces: the same wherever and however often it
+runs. The blocks of a lost worker are done again by another. The calling process alone searches and writes,
+in order: so one state of the gallery answers for all blocks, and neither the gallery nor its key are needed
+on a worker. Every worker opens its own model once; its path leads to the same file on every machine, and so
+do the images' paths.
 """
 
 from __future__ import annotations
@@ -13,28 +14,30 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from verifykit.batch.run import Answered, answer_block
+import numpy as np
+
+from verifykit.batch.engine import EmbeddedBlock, embed_block, search_block
 from verifykit.batch.sources import SourceImage
-from verifykit.batch.tables import Question
+from verifykit.batch.tables import Question, Row
 from verifykit.datasets import optional_library
-from verifykit.decision import DecisionRule
-from verifykit.errors import GalleryError, InputError, ProviderError
-from verifykit.gallery import open_gallery
-from verifykit.gallery.open import gallery_path
-from verifykit.models import calibration_digest
+from verifykit.encoder import Encoder
+from verifykit.errors import InputError, ModelContractError, ProviderError
+from verifykit.extraction import SampleOptions
+from verifykit.gallery import GallerySnapshot
 from verifykit.session import Provider
-from verifykit.verifier import Verifier, open_encoder
+from verifykit.verifier import open_encoder
 
 _AHEAD = 3  # blocks a worker's thread has been given: one to work on, the next, and one to spare
 _RETRIES = 3
+_NO_CROP = np.empty((0, 0, 3), np.uint8)
 
 _lock = threading.Lock()
-_open: dict[tuple[str, ...], Verifier] = {}
-"""The verifiers of this worker, by what they were opened from."""
+_open: dict[tuple[str, ...], Encoder] = {}
+"""The models of this worker, by what they were opened from."""
 
 
 @dataclass
@@ -44,29 +47,25 @@ class DaskEngine:
     Attributes:
         scheduler: Its address, ``tcp://host:8786``.
         model: The model's registered name or path, as the workers are to open it.
-        gallery: The gallery's file or URL, as the workers open it; a password in it goes over the network.
-        calibration: The calibration's file, as the workers open it; None for the model's own.
         providers: Where the workers' networks run.
         threads: Threads within one network run.
-        key: Of an encrypted gallery, as the workers are to read it: ``"env:NAME"``, or the path of a file
-            that each of them has. The key itself does not go over the network.
         wait_s: How long to wait for the scheduler, and for a first worker.
         seconds: Time in each stage, summed over workers.
     """
 
     scheduler: str
     model: str
-    gallery: str
-    calibration: str | None = None
     providers: Provider = "auto"
     threads: int = 1
-    key: str | None = None
     wait_s: float = 30.0
     seconds: dict[str, float] = field(default_factory=dict)
 
     def answers(
-        self, question: Question, blocks: Iterable[Sequence[SourceImage]]
-    ) -> Generator[Answered, None, None]:
+        self,
+        question: Question,
+        gallery: GallerySnapshot,
+        blocks: Iterable[Sequence[SourceImage]],
+    ) -> Generator[list[Row], None, None]:
         """See :meth:`Engine.answers`."""
         dask = optional_library("distributed", self.scheduler)
         try:
@@ -77,11 +76,15 @@ class DaskEngine:
                 "`dask scheduler`, and workers with `dask worker`"
             ) from error
         with client:
-            yield from self._gathered(dask, client, question, iter(blocks))
+            for block in self._gathered(dask, client, question, iter(blocks)):
+                start = time.perf_counter()
+                rows = search_block(gallery, question, block)
+                self._spent("search", time.perf_counter() - start)
+                yield rows
 
     def _gathered(
         self, dask: Any, client: Any, question: Question, blocks: Iterator[Sequence[SourceImage]]
-    ) -> Iterator[Answered]:
+    ) -> Iterator[EmbeddedBlock]:
         try:
             client.wait_for_workers(1, timeout=self.wait_s)
         except TimeoutError as error:
@@ -90,7 +93,7 @@ class DaskEngine:
                 f"{self.scheduler}`"
             ) from error
         run, number = uuid.uuid4().hex, 0
-        opening, plain = self._opening(), asdict(question)
+        opening = (_absolute(self.model), self.providers, self.threads)
         waiting: deque[Any] = deque()
         while True:
             # Looked up each time, since workers come and go.
@@ -98,9 +101,10 @@ class DaskEngine:
             while len(waiting) < room and (block := next(blocks, None)):
                 waiting.append(
                     client.submit(
-                        answer_on_worker,
+                        embed_on_worker,
                         opening,
-                        plain,
+                        question.model,
+                        asdict(question.sample),
                         [_named(image) for image in block],
                         key=f"verifykit-{run}-{number}",
                         retries=_RETRIES,
@@ -111,60 +115,48 @@ class DaskEngine:
             if not waiting:
                 return
             try:
-                rows, gallery, taken = waiting.popleft().result()
+                block, taken = waiting.popleft().result()
             except dask.KilledWorker as error:
                 raise ProviderError(
                     f"the same block was lost with several Dask workers: {error}; look at their logs, "
                     "most often memory ran out"
                 ) from error
-            self.seconds["workers"] = self.seconds.get("workers", 0.0) + taken
-            yield Answered(rows, gallery)
+            self._spent("workers", taken)
+            yield block
 
-    def _opening(self) -> dict[str, Any]:
-        return {
-            "model": _absolute(self.model),
-            "gallery": str(path.resolve())
-            if (path := gallery_path(self.gallery))
-            else self.gallery,
-            "calibration": self.calibration and str(Path(self.calibration).resolve()),
-            "providers": self.providers,
-            "threads": self.threads,
-            "key": _absolute_key(self.key),
-        }
+    def _spent(self, stage: str, taken: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + taken
 
 
-def answer_on_worker(
-    opening: dict[str, Any], plain: dict[str, Any], images: Sequence[tuple[str, str]]
-) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
-    """Answer a block on a worker; return rows, the gallery's state after the search, and seconds."""
+def embed_on_worker(
+    opening: tuple[str, Provider, int],
+    digest: str,
+    options: dict[str, Any],
+    images: Sequence[tuple[str, str]],
+) -> tuple[EmbeddedBlock, float]:
+    """Embed a block on a worker; return it without its crops, and the seconds that it took."""
     start = time.perf_counter()
-    question = Question(**{**plain, "rule": DecisionRule(**plain["rule"])})
-    verifier = _verifier(opening)
-    spec = verifier.spec
-    if (spec.digest, calibration_digest(spec)) != (question.model, question.calibration):
-        raise GalleryError(
-            f"model {opening['model']!r} on this worker is not the one that the run was begun with: "
-            "bring the same model and calibration to every machine"
+    encoder = _encoder(opening)
+    if encoder.spec.digest != digest:
+        raise ModelContractError(
+            f"model {opening[0]!r} on this worker is not the one that the run was begun with: bring the same "
+            "model to every machine"
         )
-    block = [SourceImage(name, path) for name, path in images]
-    answered = answer_block(verifier, question, block)
-    return answered.rows, answered.gallery, time.perf_counter() - start
+    block = embed_block(
+        encoder, SampleOptions(**options), [SourceImage(name, path) for name, path in images]
+    )
+    for samples in block.acquired:
+        if isinstance(samples, list):
+            samples[:] = [replace(sample, crop=_NO_CROP) for sample in samples]
+    return block, time.perf_counter() - start
 
 
-def _verifier(opening: dict[str, Any]) -> Verifier:
+def _encoder(opening: tuple[str, Provider, int]) -> Encoder:
+    model, providers, threads = opening
     with _lock:
-        key = tuple(str(value) for value in opening.values())
+        key = tuple(map(str, opening))
         if key not in _open:
-            encoder = open_encoder(
-                opening["model"],
-                opening["calibration"],
-                providers=opening["providers"],
-                threads=opening["threads"],
-            )
-            gallery = open_gallery(
-                opening["gallery"], encoder.spec, key=opening["key"], create=False, read_only=True
-            )
-            _open[key] = Verifier(encoder, gallery)
+            _open[key] = open_encoder(model, providers=providers, threads=threads)
         return _open[key]
 
 
@@ -175,10 +167,6 @@ def _named(image: SourceImage) -> tuple[str, str]:
             "machine, with the engine 'local'"
         )
     return image.name, str(Path(image.image).resolve())
-
-
-def _absolute_key(key: str | None) -> str | None:
-    return key if key is None or key.startswith("env:") else str(Path(key).resolve())
 
 
 def _absolute(model: str) -> str:

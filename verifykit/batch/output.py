@@ -64,14 +64,29 @@ def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
 
 
 def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
-    """Refuse to continue what was begun with other settings."""
+    """Refuse to continue what was begun with other settings, or with another state of the gallery."""
     changed = [key for key in header if found.get(key) != header[key]]
+    was = ", ".join(f"{key} was {found.get(key)!r}, is {header[key]!r}" for key in changed)
+    if "gallery" in changed and "model" not in changed:
+        raise InputError(
+            f"{str(out)!r} was begun with {_state(found.get('gallery'))}, and there is "
+            f"{_state(header['gallery'])} now ({was}): rows about both would be mixed, nothing was written; "
+            "give another output to search for all images again, or keep this one, write the paths that have "
+            "no row in it to a .txt, and give that as a source with an output of its own"
+        )
     if changed:
-        was = ", ".join(f"{key} was {found.get(key)!r}, is {header[key]!r}" for key in changed)
         raise InputError(
             f"{str(out)!r} was begun with other settings ({was}): its answers would be mixed; "
             "give them again, or another output"
         )
+
+
+def _state(gallery: Any) -> str:
+    state = gallery if isinstance(gallery, dict) else {}
+    counts = f"{state.get('subject_count')} subject(s), {state.get('template_count')} template(s)"
+    if "revision" not in state:
+        return f"a gallery of {counts}"
+    return f"revision {state['revision']} of the gallery made {state.get('created')} ({counts})"
 
 
 def read_rows(file: BinaryIO, out: Path) -> Iterator[dict[str, Any]]:

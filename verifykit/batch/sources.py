@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
-from verifykit.datasets import FolderImages, optional_library, read_paths
+from verifykit.datasets import VIDEO_SUFFIXES, FolderImages, optional_library, read_paths
 from verifykit.errors import InputError
 from verifykit.types import ImageLike
 
-VIDEO_SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm"})
+_COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})
+"""Videos whose header has the number of frames; of others it is estimated from the duration."""
+
+_GIVEN_UP = 1000  # frames in a row that cannot be decoded: what follows is not read
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,10 +30,12 @@ class SourceImage:
     Attributes:
         name: What the output calls it; within a source it distinguishes one image from another.
         image: A path, or the pixels of a video's frame.
+        problem: Why there are no pixels; empty for every other image.
     """
 
     name: str
     image: ImageLike
+    problem: str = ""
 
 
 class Source(Protocol):
@@ -39,10 +44,14 @@ class Source(Protocol):
     Attributes:
         identity: What distinguishes this source from another, JSON-ready.
         left_out: What a folder holds besides images, by reason; complete after :meth:`count`.
+        left_out_names: The first names of each reason.
+        notes: What else is to be known about the source, in sentences; complete after :meth:`count`.
     """
 
     identity: dict[str, Any]
     left_out: dict[str, int]
+    left_out_names: dict[str, list[str]]
+    notes: list[str]
 
     def count(self) -> int:
         """Return how many images there are; for a video what its header says, which may be wrong.
@@ -97,16 +106,26 @@ def open_source(source: str | os.PathLike[str], every: int | None = None) -> Sou
     return _Listed(path, read_paths)
 
 
-class _Folder:
+@dataclass
+class _Described:
+    """What every source says about itself."""
+
+    identity: dict[str, Any]
+    left_out: dict[str, int] = field(default_factory=dict)
+    left_out_names: dict[str, list[str]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+class _Folder(_Described):
     def __init__(self, path: Path) -> None:
+        super().__init__({"path": str(path.resolve())})
         self._path = path
-        self.identity = {"path": str(path.resolve())}
-        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
         found = FolderImages(self._path)
         number = sum(1 for _ in found)
         self.left_out = dict(sorted(found.left_out.items()))
+        self.left_out_names = dict(sorted(found.names.items()))
         return number
 
     def images(self) -> Iterator[SourceImage]:
@@ -114,13 +133,12 @@ class _Folder:
             yield SourceImage(name, os.path.join(self._path, name))  # noqa: PTH118 - a million
 
 
-class _Listed:
+class _Listed(_Described):
     """Names in a file."""
 
     def __init__(self, path: Path, names: Callable[[Path], Iterator[str]]) -> None:
+        super().__init__({"path": str(path.resolve())})
         self._path, self._names = path, names
-        self.identity = {"path": str(path.resolve())}
-        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
         return sum(1 for _ in self._names(self._path))
@@ -141,32 +159,83 @@ def _lines(path: Path) -> Iterator[str]:
         raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
 
 
-class _Video:
+class _Video(_Described):
+    """Frames in order, up to the number in the header; those that cannot be decoded have a problem."""
+
     def __init__(self, path: Path, every: int) -> None:
+        super().__init__({"path": str(path.resolve()), "every": every})
         self._path, self._every = path, every
-        self.identity = {"path": str(path.resolve()), "every": every}
-        self.left_out: dict[str, int] = {}
 
     def count(self) -> int:
+        frames = self._frame_count()
+        if self._path.suffix.lower() not in _COUNTED or not frames:
+            self.notes = [
+                f"{self._path.name} does not state how many frames it has: it was read to its end."
+            ]
+        return -(-frames // self._every)
+
+    def _frame_count(self) -> int:
         import cv2
 
         capture = self._open()
         try:
-            return -(-max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT))) // self._every)
+            return max(0, int(capture.get(cv2.CAP_PROP_FRAME_COUNT)))
         finally:
             capture.release()
 
     def images(self) -> Iterator[SourceImage]:
         import cv2
 
+        stated = self._frame_count()
+        is_exact = self._path.suffix.lower() in _COUNTED
+        lost: list[int] = []
+        for number, frame in self._frames(stated):
+            if frame is None:
+                lost.append(number)
+                continue
+            # Only now is it known that they were not behind the end.
+            yield from self._problems(lost, "the video is damaged there")
+            lost = []
+            if number % self._every == 0:
+                pixels = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                yield SourceImage(f"frame {number}", np.asarray(pixels, dtype=np.uint8))
+        lost = [number for number in lost if is_exact and number < stated]
+        if lost:
+            where = (
+                f"the video states {stated} frames, and is damaged or cut short from {lost[0]} on"
+            )
+            yield from self._problems(lost, where)
+            self._note_rest(range(lost[-1] + 1, stated))
+
+    def _problems(self, numbers: list[int], where: str) -> Iterator[SourceImage]:
+        for number in numbers:
+            if number % self._every == 0:
+                yield SourceImage(
+                    f"frame {number}", b"", f"frame {number} cannot be decoded: {where}"
+                )
+
+    def _note_rest(self, rest: range) -> None:
+        numbers = [number for number in (rest.start, rest.stop - 1) if rest]
+        if numbers:
+            self.left_out = {
+                "lost_frames": len(range(-rest.start % self._every, len(rest), self._every))
+            }
+            self.left_out_names = {"lost_frames": ["frame {} to frame {}".format(*numbers)]}
+
+    def _frames(self, stated: int) -> Iterator[tuple[int, Any]]:
+        """Yield each frame in order, None for one that cannot be decoded.
+
+        It ends at the first of those past the stated number, or after `_GIVEN_UP` of them in a row.
+        """
         capture = self._open()
         try:
-            number = 0
-            while capture.grab():
-                if number % self._every == 0:
-                    _, frame = capture.retrieve()
-                    pixels = np.asarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB), dtype=np.uint8)
-                    yield SourceImage(f"frame {number}", pixels)
+            number = failed = 0
+            while failed < _GIVEN_UP and (number < stated or not failed or not stated):
+                frame: Any = capture.grab() or None
+                if frame and number % self._every == 0:
+                    frame = capture.retrieve()[1]
+                failed = failed + 1 if frame is None else 0
+                yield number, frame
                 number += 1
         finally:
             capture.release()

@@ -17,7 +17,8 @@ from verifykit._files import atomic_file
 from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
 from verifykit.errors import InputError
-from verifykit.types import Candidate, MultiFace, QualityGate, Sample
+from verifykit.extraction import SampleOptions
+from verifykit.types import Candidate, Sample
 
 Row = dict[str, Any]
 """One image's line: JSON-ready, its keys in a fixed order."""
@@ -29,18 +30,16 @@ class Question:
 
     Attributes:
         rule: From which score on a subject is a candidate.
+        sample: Which faces of an image are searched for.
         limit: At most so many candidates for each face.
-        multi_face: What to do with several faces.
-        quality: Whether a quality reason refuses or only warns.
         gallery_size: Subjects that are searched.
         model: The model's digest.
         calibration: The digest of what turns a score into a decision.
     """
 
     rule: DecisionRule
+    sample: SampleOptions
     limit: int
-    multi_face: MultiFace
-    quality: QualityGate
     gallery_size: int
     model: str
     calibration: str
@@ -54,10 +53,12 @@ class Refusal:
         code: ``"unreadable"``, an extractor's reason such as ``"no_face"``, ``"no_embedding"`` where the
             network gave nothing usable, or ``"failed"`` for what was not foreseen.
         message: A human-readable sentence.
+        reasons: What else is to be known, such as ``"further_frames"``.
     """
 
     code: str
     message: str
+    reasons: tuple[str, ...] = ()
 
 
 def answer_row(
@@ -82,7 +83,9 @@ def answer_row(
 
 def refusal_row(name: str, refusal: Refusal, question: Question) -> Row:
     """Return the row of an image that could not be used."""
-    why = {"decision": refusal.code, "error": refusal.code, "message": refusal.message}
+    why: Row = {"decision": refusal.code, "error": refusal.code, "message": refusal.message}
+    if refusal.reasons:
+        why["reasons"] = refusal.reasons
     return {"image": name, **why, **_context(question)}
 
 
@@ -147,7 +150,8 @@ def _faces(rows: Iterable[Row]) -> Iterator[Row]:
         same = {key: row[key] for key in _SAME}
         if "error" in row:
             why = {key: row[key] for key in ("decision", "error", "message")}
-            yield {"image": row["image"], "reasons": [], "candidates": [], **why, **same}
+            reasons = row.get("reasons", [])
+            yield {"image": row["image"], "reasons": reasons, "candidates": [], **why, **same}
         for number, face in enumerate(row.get("faces", ())):
             sides = ("left_px", "top_px", "width_px", "height_px")
             box = dict(zip(sides, face["box_px"] or (None,) * 4, strict=True))

@@ -19,12 +19,25 @@ from verifykit.errors import AcquisitionError, VerifyKitError
 MATCH = 0
 NO_MATCH = 1
 ERROR = 2
+INCOMPLETE = 3
+"""Done, but images, videos, pages or frames that were given were not looked at; the summary names them."""
 INTERRUPTED = 130
 
 
 def emit(body: Mapping[str, Any], text: str, *, as_json: bool) -> None:
     """Print a command's result: ``body`` as one JSON object on one line, or ``text``."""
     typer.echo(json.dumps(body, allow_nan=False) if as_json else text)
+
+
+def require_complete(overlooked: int) -> None:
+    """End with status 3 if images, videos, pages or frames were not looked at."""
+    if overlooked:
+        typer.echo(
+            f"verifykit: done, but not looked at: {overlooked} image(s), video(s) or part(s) of them; the "
+            "summary names them",
+            err=True,
+        )
+        raise typer.Exit(INCOMPLETE)
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from verifykit.cli.verify import verify
 app = typer.Typer(
     help=(
         "Verify and identify people by face or handwritten signature, offline. "
-        "Exit status: 0 match or done, 1 no match, 2 error."
+        "Exit status: 0 match or done, 1 no match, 2 error, 3 done but not everything was looked at."
     ),
     no_args_is_help=True,
     add_completion=False,

@@ -9,12 +9,11 @@ from typing import Annotated
 import typer
 
 from verifykit.calibration import Calibration
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CacheOption,
     DataArgument,
     DataQualityOption,
-    DebugOption,
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
@@ -23,12 +22,15 @@ from verifykit.cli.options import (
     ProvidersOption,
     ThreadsOption,
     choices,
+    command,
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
+from verifykit.datasets import left_out_sentences, overlooked
 from verifykit.errors import InputError
 
 
+@command
 def calibrate(
     data: DataArgument,
     out: Annotated[
@@ -59,51 +61,57 @@ def calibrate(
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Measure thresholds on your own images, for the model to decide by.
 
-    Every false match rate from 0.1 down to three over the number of comparisons of different subjects.
+    Every false match rate from 0.1 down to three over the number of comparisons of different subjects. Status
+    0 when it is done, 3 if images or videos among the data were not looked at: the summary names them.
     """
-    with outcome(as_json=as_json, debug=debug):
-        from verifykit import evaluation, modelfile
-        from verifykit._files import atomic_write
-        from verifykit.models import load
-        from verifykit.verifier import open_encoder
+    from verifykit import evaluation, modelfile
+    from verifykit._files import atomic_write
+    from verifykit.models import load
+    from verifykit.verifier import open_encoder
 
-        counts = _numbers(references)
-        for target in (out, model_out):
-            if target is not None and not target.parent.is_dir():
-                raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
-            if target is not None and target.is_dir():
-                raise InputError(f"{str(target)!r} is a folder: give the name of a file")
-        read = evaluation.read_data(data, images=images)
-        face, gate = choices(read.kind, multi_face, quality)
-        encoder = open_encoder(model, providers=providers, threads=threads)
-        embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
-            found = evaluation.calibrate(
-                embedder,
-                read,
-                name=name,
-                counts=counts,
-                cohort=cohort,
-                cache=kept,
-                on_progress=on_progress,
-            )
-        atomic_write(out, found.to_json().encode())
-        if model_out is not None:
-            file = load(model)
-            atomic_write(model_out, modelfile.with_spec(file, found.apply(file.spec)))
-        body = {
-            "out": str(out),
-            "model": found.model,
-            "data_digest": found.data_digest,
-            "default_fmr": found.default_fmr,
-            "default_attack": found.default_attack,
-            "operating_points": [asdict(point) for point in found.operating_points],
-        }
-        emit(body, _text(found, out, model_out), as_json=as_json)
+    counts = _numbers(references)
+    for target in (out, model_out):
+        if target is not None and not target.parent.is_dir():
+            raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
+        if target is not None and target.is_dir():
+            raise InputError(f"{str(target)!r} is a folder: give the name of a file")
+    read = evaluation.read_data(data, images=images)
+    face, gate = choices(read.kind, multi_face, quality)
+    encoder = open_encoder(model, providers=providers, threads=threads)
+    embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+    with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
+        found = evaluation.calibrate(
+            embedder,
+            read,
+            name=name,
+            counts=counts,
+            cohort=cohort,
+            cache=kept,
+            on_progress=on_progress,
+        )
+    atomic_write(out, found.to_json().encode())
+    if model_out is not None:
+        file = load(model)
+        atomic_write(model_out, modelfile.with_spec(file, found.apply(file.spec)))
+    body = {
+        "out": str(out),
+        "model": found.model,
+        "data_digest": found.data_digest,
+        "default_fmr": found.default_fmr,
+        "default_attack": found.default_attack,
+        "operating_points": [asdict(point) for point in found.operating_points],
+        "left_out": dict(read.left_out),
+        "left_out_names": dict(read.left_out_names),
+    }
+    lines = [
+        _text(found, out, model_out),
+        *left_out_sentences(read.left_out, read.left_out_names),
+    ]
+    emit(body, "\n".join(lines), as_json=as_json)
+    require_complete(overlooked(read.left_out))
 
 
 def _numbers(text: str) -> list[int]:

@@ -10,27 +10,27 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
-    AttackOption,
     CalibrationOption,
-    DebugOption,
-    FmrOption,
+    EverySample,
     JsonOption,
     ModelOption,
-    MultiFaceOption,
+    PairDecision,
     ProvidersOption,
-    QualityOption,
     ThreadsOption,
-    ThresholdOption,
+    command,
 )
 from verifykit.cli.render import counted, rate_text
-from verifykit.datasets import left_out_sentences
+from verifykit.datasets import left_out_sentences, shown_names
+from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError
+from verifykit.extraction import SampleOptions
 
 if TYPE_CHECKING:
     from verifykit.clustering import Clusters
 
+_NAMED = 5
 TITLES = (
     *("image", "face", "cluster"),
     *("left_px", "top_px", "width_px", "height_px"),
@@ -38,65 +38,65 @@ TITLES = (
 )
 
 
+@command
 def cluster(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Searched with its subfolders.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", metavar="FILE", help="CSV, a line a face; replaced.")
     ],
     model: ModelOption = "face",
-    fmr: FmrOption = None,
-    threshold: ThresholdOption = None,
-    attack: AttackOption = None,
+    decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "all",
-    quality: QualityOption = "strict",
+    sample: EverySample = SampleOptions("all"),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Group the faces in all images of a folder by person, without a gallery.
 
     Writes a line a face: image, number in it, cluster (1 is the largest), box, warnings. An image without a
     usable face has a line with the reason. Without a rate it takes the one at which less than one false
-    pair is expected, or the calibration's lowest.
+    pair is expected, or the calibration's lowest. Status 0 when it is done, 3 if images, videos or pages in
+    the folder were not looked at: the summary names them.
     """
-    with outcome(as_json=as_json, debug=debug):
-        from verifykit._files import atomic_write
-        from verifykit.clustering import cluster_folder
-        from verifykit.verifier import open_encoder
+    from verifykit._files import atomic_write
+    from verifykit.clustering import cluster_folder
+    from verifykit.verifier import open_encoder
 
-        if not out.parent.is_dir():  # before the long part, not after it
-            raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
-        encoder = open_encoder(model, calibration, providers=providers, threads=threads)
-        with progress("images") as on_image, progress("faces") as on_face:
-            found = cluster_folder(
-                encoder,
-                folder,
-                fmr=fmr,
-                threshold=threshold,
-                attack=attack,
-                multi_face=multi_face,
-                quality=quality,
-                on_image=on_image,
-                on_face=on_face,
-            )
-        atomic_write(out, _table(found).encode(errors="surrogateescape"))
-        refused = Counter(each.reason for each in found.refused)
-        body = {
-            "out": str(out),
-            "images": len({face.image for face in found.faces}) + len(found.refused),
-            "faces": len(found.faces),
-            "clusters": found.cluster_count,
-            "sizes": _sizes(found),
-            "errors": dict(sorted(refused.items())),
-            "left_out": dict(found.left_out),
-            "threshold": found.rule.threshold,
-            "fmr": found.rule.fmr,
-            "attack": found.rule.attack,
-            "model": encoder.spec.digest,
-        }
-        emit(body, _text(found, refused, out), as_json=as_json)
+    if not out.parent.is_dir():  # before the long part, not after it
+        raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
+    encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+    with progress("images") as on_image, progress("faces") as on_face:
+        found = cluster_folder(
+            encoder,
+            folder,
+            fmr=decision.fmr,
+            threshold=decision.threshold,
+            attack=decision.attack,
+            multi_face=sample.multi_face,
+            quality=sample.quality,
+            on_image=on_image,
+            on_face=on_face,
+        )
+    atomic_write(out, _table(found).encode(errors="surrogateescape"))
+    refused = Counter(each.reason for each in found.refused)
+    body = {
+        "out": str(out),
+        "images": len({face.image for face in found.faces}) + len(found.refused),
+        "faces": len(found.faces),
+        "clusters": found.cluster_count,
+        "sizes": _sizes(found),
+        "errors": dict(sorted(refused.items())),
+        "left_out": dict(found.left_out),
+        "left_out_names": dict(found.left_out_names),
+        "overlooked": found.overlooked,
+        "threshold": found.rule.threshold,
+        "fmr": found.rule.fmr,
+        "attack": found.rule.attack,
+        "model": encoder.spec.digest,
+    }
+    emit(body, _text(found, refused, out), as_json=as_json)
+    require_complete(found.overlooked)
 
 
 def _table(found: Clusters) -> str:
@@ -129,11 +129,11 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
     if sizes and sizes[0] > 1:
         shown = ", ".join(map(str, sizes[:10]))
         lines.append(f"largest    {shown}{', ...' if len(sizes) > 10 else ''}")
-    lines += [
-        f"{counted(count, 'image')} not usable: {reason}"
-        for reason, count in sorted(refused.items())
-    ]
-    lines += left_out_sentences(found.left_out)
+    for reason, count in sorted(refused.items()):
+        names = [each.image for each in found.refused if each.reason == reason][:_NAMED]
+        lines.append(f"{counted(count, 'image')} not usable: {reason}")
+        lines.append(f"           {shown_names(names, count)}")
+    lines += left_out_sentences(found.left_out, found.left_out_names)
     rule = found.rule
     lines += [
         f"threshold  {rule.threshold:.4f}",

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CacheOption,
     CalibrationOption,
     DataArgument,
     DataQualityOption,
-    DebugOption,
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
@@ -21,14 +20,17 @@ from verifykit.cli.options import (
     ProvidersOption,
     ThreadsOption,
     choices,
+    command,
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
+from verifykit.datasets import overlooked
 
 if TYPE_CHECKING:
     from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
 
 
+@command
 def evaluate(
     data: DataArgument,
     out: Annotated[
@@ -53,45 +55,45 @@ def evaluate(
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Measure how often models are wrong on your own images, and write a report.
 
-    Embeds each image once; what gives no template is counted by reason.
+    Embeds each image once; what gives no template is counted by reason. Status 0 when it is done, 3 if
+    images or videos among the data were not looked at: the summary names them.
     """
-    with outcome(as_json=as_json, debug=debug):
-        from verifykit import evaluation
-        from verifykit.evaluation.report import require_report_libraries
-        from verifykit.verifier import open_encoder
+    from verifykit import evaluation
+    from verifykit.evaluation.report import require_report_libraries
+    from verifykit.verifier import open_encoder
 
-        require_report_libraries()
-        read = evaluation.read_data(data, images=images)
-        out.mkdir(parents=True, exist_ok=True)  # before the long part, not after it
-        face, gate = choices(read.kind, multi_face, quality)
-        embedders = [
-            evaluation.ModelEmbedder(
-                open_encoder(name, calibration, providers=providers, threads=threads),
-                name,
-                multi_face=face,
-                quality=gate,
-            )
-            for name in model or ["face"]
-        ]
-        with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
-            report = evaluation.evaluate(
-                embedders,
-                read,
-                cache=kept,
-                measurement=evaluation.Measurement(hardest_pairs=worst),
-                on_progress=lambda _, done, count: on_progress(done, count),
-            )
-        crops = evaluation.crops_of(report, read, embedders)
-        written = evaluation.write_report(report, out, crops)
-        emit(
-            {**report.to_dict(), "written": [str(path) for path in written]},
-            _text(report, written),
-            as_json=as_json,
+    require_report_libraries()
+    read = evaluation.read_data(data, images=images)
+    out.mkdir(parents=True, exist_ok=True)  # before the long part, not after it
+    face, gate = choices(read.kind, multi_face, quality)
+    embedders = [
+        evaluation.ModelEmbedder(
+            open_encoder(name, calibration, providers=providers, threads=threads),
+            name,
+            multi_face=face,
+            quality=gate,
         )
+        for name in model or ["face"]
+    ]
+    with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
+        report = evaluation.evaluate(
+            embedders,
+            read,
+            cache=kept,
+            measurement=evaluation.Measurement(hardest_pairs=worst),
+            on_progress=lambda _, done, count: on_progress(done, count),
+        )
+    crops = evaluation.crops_of(report, read, embedders)
+    written = evaluation.write_report(report, out, crops)
+    emit(
+        {**report.to_dict(), "written": [str(path) for path in written]},
+        _text(report, written),
+        as_json=as_json,
+    )
+    require_complete(overlooked(read.left_out))
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

@@ -3,36 +3,35 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from verifykit import batch
 from verifykit.batch.dask_engine import DaskEngine
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
-    AttackOption,
     CalibrationOption,
-    DebugOption,
-    FmrOption,
-    FpirOption,
+    EverySample,
     GalleryOption,
     JsonOption,
     KeyFileOption,
     LimitOption,
     ModelOption,
-    MultiFaceOption,
     ProvidersOption,
-    QualityOption,
-    ThresholdOption,
+    SearchDecision,
+    command,
     gallery_key,
     open_reader,
 )
-from verifykit.cli.render import columns
-from verifykit.datasets import left_out_sentences
+from verifykit.cli.render import columns, counted
+from verifykit.datasets import left_out_sentences, shown_names
+from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError
+from verifykit.extraction import SampleOptions
 
 
+@command
 def identify_batch(
     source: Annotated[
         Path,
@@ -50,13 +49,9 @@ def identify_batch(
     ],
     limit: LimitOption = 5,
     model: ModelOption = "face",
-    fmr: FmrOption = None,
-    threshold: ThresholdOption = None,
-    attack: AttackOption = None,
-    fpir: FpirOption = None,
+    decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "all",
-    quality: QualityOption = "strict",
+    sample: EverySample = SampleOptions("all"),
     every: Annotated[
         int | None, typer.Option("--every", min=1, help="Of a video, every n-th frame.")
     ] = None,
@@ -77,53 +72,43 @@ def identify_batch(
     ] = 1,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Identify every face in every image of a source; continues where it stopped.
 
-    A row holds the candidates, or an error code for an image that could not be used. Status 0 when the
-    run is through, also if some images failed.
+    A row holds the candidates, or an error code for an image that could not be used. The gallery is searched
+    as it was at the start. Status 0 when the run is through, 3 if images, videos, pages or frames among the
+    source were not looked at: the summary names them.
     """
-    with outcome(as_json=as_json, debug=debug):
-        cluster = None
-        if (engine == "dask") != (scheduler is not None):
-            raise InputError("--engine dask and --scheduler tcp://host:8786 go together: give both")
-        if scheduler is not None:
-            cluster = DaskEngine(
-                scheduler,
-                model,
-                gallery,
-                None if calibration is None else str(calibration),
-                providers,
-                threads,
-                gallery_key(key_file),
-            )
-        verifier = open_reader(
-            model,
-            gallery,
-            providers=providers,
-            threads=threads,
-            calibration=calibration,
-            key=gallery_key(key_file),
+    if (engine == "dask") != (scheduler is not None):
+        raise InputError("--engine dask and --scheduler tcp://host:8786 go together: give both")
+    cluster = None if scheduler is None else DaskEngine(scheduler, model, providers, threads)
+    verifier = open_reader(
+        model,
+        gallery,
+        providers=providers,
+        threads=threads,
+        calibration=calibration,
+        key=gallery_key(key_file),
+    )
+    with progress("identify") as on_progress:
+        summary = batch.identify_batch(
+            verifier,
+            source,
+            out,
+            fmr=decision.fmr,
+            threshold=decision.threshold,
+            attack=decision.attack,
+            fpir=decision.fpir,
+            limit=limit,
+            multi_face=sample.multi_face,
+            quality=sample.quality,
+            every=every,
+            workers=workers,
+            engine=cluster,
+            on_progress=on_progress,
         )
-        with progress("identify") as on_progress:
-            summary = batch.identify_batch(
-                verifier,
-                source,
-                out,
-                fmr=fmr,
-                threshold=threshold,
-                attack=attack,
-                fpir=fpir,
-                limit=limit,
-                multi_face=multi_face,
-                quality=quality,
-                every=every,
-                workers=workers,
-                engine=cluster,
-                on_progress=on_progress,
-            )
-        emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
+    emit({"out": str(out), **summary.to_dict()}, _summary_text(summary, out), as_json=as_json)
+    require_complete(summary.overlooked)
 
 
 def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
@@ -141,5 +126,24 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
     rows += [(f"  {stage}, all workers", f"{taken:.1f}") for stage, taken in stages.items()]
     if new:
         rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
-    lines = [columns(("", "count"), rows), *left_out_sentences(summary.left_out)]
+    lines = [*_gallery_lines(summary), columns(("", "count"), rows)]
+    for code, names in summary.error_names.items():
+        lines.append(f"not usable, {code}: {shown_names(names, summary.errors[code])}")
+    lines += left_out_sentences(summary.left_out, summary.left_out_names)
+    lines += summary.notes
     return "\n".join([*lines, f"written to {out}"])
+
+
+def _gallery_lines(summary: batch.BatchSummary) -> list[str]:
+    """Say which state of the gallery was searched."""
+
+    def shown(state: dict[str, Any]) -> str:
+        revision = f"revision {state['revision']}, " if "revision" in state else ""
+        return revision + counted(state["subject_count"], "subject")
+
+    lines = [f"gallery at the start: {shown(summary.gallery)}"]
+    if summary.gallery_since is not None:
+        lines.append(
+            f"gallery now: {shown(summary.gallery_since)}; what was written since was not searched"
+        )
+    return lines

@@ -28,7 +28,7 @@ from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
-from verifykit.spec import Attack, Fusion
+from verifykit.spec import Fusion
 from verifykit.types import MultiFace, QualityGate
 from verifykit.verifier import Verifier, open_encoder
 
@@ -51,25 +51,10 @@ FmrOption = Annotated[
     float | None,
     typer.Option("--fmr", help="False match rate to decide at; the model's default if not given."),
 ]
-ThresholdOption = Annotated[
-    float | None,
-    typer.Option("--threshold", help="A bare cosine threshold instead of a rate."),
-]
-AttackOption = Annotated[
-    Attack | None,
-    typer.Option("--attack", help="What the rate is about; the model's default if not given."),
-]
 CalibrationOption = Annotated[
     Path | None,
     typer.Option(
         "--calibration", metavar="FILE", help="Your own thresholds, from verifykit calibrate."
-    ),
-]
-FpirOption = Annotated[
-    float | None,
-    typer.Option(
-        "--fpir",
-        help="Rate of searches that find a wrong subject in this gallery, instead of --fmr.",
     ),
 ]
 FusionOption = Annotated[
@@ -152,6 +137,7 @@ PairDecision: TypeAlias = Annotated[DecisionOptions, Fields(("fmr", "threshold",
 """The score from which two templates count as alike."""
 
 SampleChoice: TypeAlias = Annotated[SampleOptions, Fields()]
+QualityChoice: TypeAlias = Annotated[SampleOptions, Fields(("quality",))]
 EverySample: TypeAlias = Annotated[SampleOptions, Fields(defaults={"multi_face": "all"})]
 
 

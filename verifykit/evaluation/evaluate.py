@@ -123,6 +123,8 @@ def evaluate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         models=tuple(results),
+        left_out=dict(data.left_out),
+        left_out_names=dict(data.left_out_names),
     )
 
 
@@ -153,7 +155,7 @@ def measure_model(
         notes.append(
             f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
         )
-    notes += left_out_sentences(data.left_out)
+    notes += left_out_sentences(data.left_out, data.left_out_names)
     if data.kind == "pairs" and not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "

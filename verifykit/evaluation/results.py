@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from verifykit.spec import Attack
@@ -294,6 +294,8 @@ class EvaluationReport:
         created: When, ISO 8601 in UTC.
         verifykit_version: Version that measured.
         models: The results.
+        left_out: What a folder holds besides, by reason, such as ``"hidden"``.
+        left_out_names: The first names of each reason.
     """
 
     data: str
@@ -306,6 +308,8 @@ class EvaluationReport:
     created: str
     verifykit_version: str
     models: tuple[ModelResult, ...]
+    left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
+    left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as JSON-ready plain values; what is infinite or NaN is None."""

@@ -8,6 +8,7 @@ from verifykit.gallery.base import (
     Gallery,
     GalleryIdentity,
     GalleryInfo,
+    GallerySnapshot,
     KeySource,
     OnExisting,
     RekeyReport,
@@ -17,6 +18,7 @@ from verifykit.gallery.base import (
     SupportsExpiry,
     SupportsPaging,
     SupportsRekey,
+    SupportsSnapshot,
     SupportsTransfer,
     TransferReport,
     checked_entry,
@@ -35,6 +37,7 @@ from verifykit.gallery.open import (
 )
 from verifykit.gallery.postgres.gallery import PostgresGallery
 from verifykit.gallery.postgres.sharding import create_shards
+from verifykit.gallery.snapshot import take_snapshot
 from verifykit.gallery.sqlite.encryption import key_fingerprint, new_key_file
 from verifykit.gallery.sqlite.gallery import SqliteGallery
 from verifykit.gallery.sqlite.rekey import encrypt_gallery
@@ -57,6 +60,7 @@ __all__ = [
     "GalleryInfo",
     "GalleryLocation",
     "GalleryOpener",
+    "GallerySnapshot",
     "KeySource",
     "MemoryGallery",
     "OnExisting",
@@ -69,6 +73,7 @@ __all__ = [
     "SupportsExpiry",
     "SupportsPaging",
     "SupportsRekey",
+    "SupportsSnapshot",
     "SupportsTransfer",
     "TransferReport",
     "checked_entry",
@@ -87,4 +92,5 @@ __all__ = [
     "read_export_header",
     "shown_location",
     "stored_fusion",
+    "take_snapshot",
 ]

@@ -384,6 +384,28 @@ class SupportsCheck(Protocol):
         """Read everything and return a sentence for each problem, none for a sound gallery."""
 
 
+class GallerySnapshot(Protocol):
+    """A gallery as it was at one moment, whatever is written to it since."""
+
+    @property
+    def info(self) -> GalleryInfo:
+        """What the gallery said about itself at that moment."""
+
+    def search(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
+        """See :meth:`Gallery.search`; without metadata."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+@runtime_checkable
+class SupportsSnapshot(Protocol):
+    """A gallery that can be searched as it was at one moment; of others a copy is made."""
+
+    def snapshot(self) -> GallerySnapshot:
+        """Return the gallery as it is now."""
+
+
 _METHODS_0_1 = ("add", "get", "remove", "search", "subject_ids", "__len__", "spec_digest")
 
 

@@ -23,6 +23,7 @@ from verifykit.gallery.base import (
     require_no_crops,
 )
 from verifykit.gallery.index import ExactIndex
+from verifykit.gallery.snapshot import IndexSnapshot
 from verifykit.scoring import checked_embeddings, checked_fusion, reference_rows
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -144,6 +145,11 @@ class MemoryGallery(StoredGallery):
         entry = self._entries.get(subject_id)  # None: removed while the search ran
         text = (entry.metadata if entry else None) or "{}"
         return Candidate(subject_id, score, threshold, metadata=metadata_from_json(text))
+
+    def snapshot(self) -> IndexSnapshot:
+        """See :meth:`SupportsSnapshot.snapshot`."""
+        with self._lock:
+            return IndexSnapshot(self.info(), self._index.view())
 
     def subject_ids(self) -> Iterator[str]:
         """See :meth:`Gallery.subject_ids`."""

@@ -21,6 +21,7 @@ from verifykit.errors import (
     TemplateMismatchError,
     VerifyKitError,
 )
+from verifykit.extraction import FURTHER_FRAMES
 from verifykit.modalities import reason_hints
 from verifykit.server.schemas import Problem, encode
 
@@ -121,6 +122,11 @@ CODES: Mapping[str, ProblemKind] = {
 }
 
 
+_WARNING_HINTS = {
+    FURTHER_FRAMES: "Only the first page or frame was looked at: send the right one as an image of its own."
+}
+
+
 def kind_of(code: str) -> ProblemKind:
     """Return the kind of a code: one of :data:`CODES`, or a reason of a modality or of a sample check."""
     return CODES.get(code) or ProblemKind(422, _UNUSABLE, reason_hints().get(code, _ANOTHER))
@@ -128,7 +134,7 @@ def kind_of(code: str) -> ProblemKind:
 
 def hint_for(code: str) -> str:
     """Return what a user can do about a code; for an unknown reason, to take another image."""
-    return kind_of(code).hint
+    return _WARNING_HINTS.get(code) or kind_of(code).hint
 
 
 class ProblemError(VerifyKitError):

@@ -19,7 +19,7 @@ from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import InputError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import open_gallery
-from verifykit.image import load_image
+from verifykit.image import LoadedImage, read_image
 from verifykit.models import registered
 from verifykit.server.auth import Authenticator, KeyStore
 from verifykit.server.batching import Batcher
@@ -29,7 +29,7 @@ from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.observability import Metrics
 from verifykit.server.settings import SIGNATURES, ServerSettings, is_url
 from verifykit.server.state import ServerState
-from verifykit.types import Image, ImageLike, Sample
+from verifykit.types import ImageLike, Sample
 from verifykit.verifier import Verifier, open_encoder
 
 T = TypeVar("T")
@@ -120,11 +120,13 @@ class ServedExtractor(SampleExtractor):
         super().__init__(extractor.spec, extractor.detector, checks=extractor.checks)
         self._batcher, self._max_pixels = batcher, max_pixels
 
-    def load(self, image: ImageLike) -> Image:
+    def load(self, image: ImageLike) -> LoadedImage:
         """See :meth:`SampleExtractor.load`."""
-        return load_image(image, max_pixels=self._max_pixels)
+        return read_image(image, max_pixels=self._max_pixels)
 
-    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+    def samples(
+        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+    ) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
             return super().samples(image, options)

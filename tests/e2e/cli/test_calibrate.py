@@ -85,6 +85,8 @@ def test_json_says_what_the_file_says_and_a_model_carries_it(sign: Invoke) -> No
                 "operating_points",
             )
         },
+        "left_out": {},
+        "left_out_names": {},
     }
     assert (told["default_fmr"], told["default_attack"]) == (0.05, "skilled_forgery")
     assert [p["non_mated_count"] for p in told["operating_points"]] == [240] * 3 + [72] * 2

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 from tests.helpers.command_results import Invoke, body
 
@@ -54,11 +55,12 @@ def test_faces_are_grouped(invoke: Invoke, portraits: Mapping[str, Path], tmp_pa
     }.items():
         (folder / kept).write_bytes(portraits[name].read_bytes())
     (folder / "broken.png").write_bytes(b"no picture")
-    said = invoke("cluster", folder, "--out", "clusters.csv", status=0).stdout.splitlines()
-    assert said[:3] == [
+    said = invoke("cluster", folder, "--out", "clusters.csv", status=3).stdout.splitlines()
+    assert said[:4] == [
         "5 faces in 3 clusters, 1 of them of one face",
         "largest    2, 2, 1",
         "1 image not usable: unreadable",
+        "           broken.png",
     ]
     assert said[-1] == "written to clusters.csv"
     written = Path("clusters.csv").read_bytes()
@@ -75,11 +77,43 @@ def test_faces_are_grouped(invoke: Invoke, portraits: Mapping[str, Path], tmp_pa
     assert rows[2][3:] == ["", "", "", "", "unreadable"]
     assert all(float(side) > 20 for side in rows[0][5:7])
 
-    told = body(invoke("cluster", folder, "--out", "again.csv", "--json", status=0))
+    told = body(invoke("cluster", folder, "--out", "again.csv", "--json", status=3))
     assert Path("again.csv").read_bytes() == written
     assert told["sizes"] == [2, 2, 1]
     assert (told["images"], told["faces"], told["clusters"]) == (6, 5, 3)
     assert told["errors"] == {"unreadable": 1}
+    assert told["overlooked"] == 1
+
+
+def test_a_folder_of_which_a_part_is_not_read(
+    invoke: Invoke, portraits: Mapping[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "unsorted"
+    folder.mkdir()
+    for name in ("a.JFIF", "b.heic", "c.jpe", "d"):
+        (folder / name).write_bytes(portraits["person_a_1"].read_bytes())
+    (folder / "notes.txt").touch()
+    first, second = (Picture.open(portraits[f"person_{each}_1"]) for each in "ab")
+    first.save(folder / "e.tif", save_all=True, append_images=[second])
+    command = ["cluster", folder, "--out", "clusters.csv"]
+    ended = invoke(*command, status=3)
+    assert "1 image(s) of a format that is not read left out: b.heic" in ended.stdout
+    assert "1 image(s) whose suffix is not an image's left out: d" in ended.stdout
+    assert "1 file(s) without an image's suffix left out: notes.txt" in ended.stdout
+    assert "which were left out: e.tif" in ended.stdout
+    assert "not looked at: 3 image(s)" in ended.stderr
+    told = body(invoke(*command, "--json", status=3))
+    assert (told["images"], told["faces"], told["overlooked"]) == (3, 3, 3)
+    assert told["left_out_names"] == {
+        "unread_format": ["b.heic"],
+        "misnamed": ["d"],
+        "not_an_image": ["notes.txt"],
+        "further_frames": ["e.tif"],
+    }
+    assert told["left_out"] == dict.fromkeys(told["left_out_names"], 1)
+    for name in ("b.heic", "d", "e.tif"):
+        (folder / name).unlink()
+    assert body(invoke(*command, "--json", status=0))["left_out"] == {"not_an_image": 1}
 
 
 def test_a_folder_without_faces_and_one_that_is_not_there(invoke: Invoke, tmp_path: Path) -> None:

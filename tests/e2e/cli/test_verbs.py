@@ -190,10 +190,17 @@ def test_identify_batch_prints_a_summary(invoke: Invoke, gallery: str) -> None:
         "matched_faces": 1,
         "errors": {},
         "left_out": {},
+        "left_out_names": {},
+        "error_names": {},
+        "gallery": {**answer["gallery"], "revision": 2, "subject_count": 2, "template_count": 2},
+        "gallery_since": None,
+        "notes": [],
+        "overlooked": 0,
     }
     Path("in", ".thumbnail.jpg").touch()
     again = invoke(*command, status=0).stdout.splitlines()
-    assert again[-2] == "1 hidden or system file(s) or folder(s) left out."
+    assert again[0] == "gallery at the start: revision 2, 2 subjects"
+    assert again[-2] == "1 hidden or system file(s) or folder(s) left out: .thumbnail.jpg"
     for options in (["--engine", "dask"], ["--scheduler", "tcp://127.0.0.1:9"]):
         assert "go together" in invoke(*command, *options, status=2).stderr
     assert "limit was 5, is 3" in invoke(*command, "--limit", "3", status=2).stderr

@@ -95,7 +95,7 @@ def test_a_report_says_what_was_measured(tmp_path: Path) -> None:
     assert (attack.mated_count, attack.non_mated_count) == (36, 66 * 9)
     assert result.lost_non_mated == asked - 66 * 9
     assert result.notes == (
-        "1 file(s) without an image's suffix left out.",
+        "1 file(s) without an image's suffix left out: s01/notes.txt",
         "No 1:N searches: they take 10 subjects with two usable images and 5 more subjects.",
     )
     assert (result.open_set, result.folds, result.subgroups) == ((), None, ())

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress
 from verifykit.cli.gallery.opening import GalleryArgument
 from verifykit.cli.options import (
-    AttackOption,
     CalibrationOption,
-    DebugOption,
-    FmrOption,
-    FpirOption,
     JsonOption,
     KeyFileOption,
     ModelOption,
     ProvidersOption,
+    SearchDecision,
     ThreadsOption,
-    ThresholdOption,
+    command,
     gallery_key,
     open_reader,
 )
@@ -34,62 +31,56 @@ from verifykit.gallery.duplicates import (
 FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
 
 
+@command
 def duplicates(
     gallery: GalleryArgument,
     model: ModelOption = "face",
-    fmr: FmrOption = None,
-    threshold: ThresholdOption = None,
-    attack: AttackOption = None,
-    fpir: FpirOption = None,
+    decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Find who is enrolled under two ids: every subject against every other.
 
     Without a rate it takes the one at which less than one false pair is expected in this gallery. Status 0
     when there is none, 1 when there are pairs to look at.
     """
-    with outcome(as_json=as_json, debug=debug):
-        opened = open_reader(
-            model,
-            gallery,
-            providers=providers,
-            threads=threads,
-            calibration=calibration,
-            key=gallery_key(key_file),
+    opened = open_reader(
+        model,
+        gallery,
+        providers=providers,
+        threads=threads,
+        calibration=calibration,
+        key=gallery_key(key_file),
+    )
+    enrolled = read_enrolled(opened.gallery)
+    if decision.fmr is None and decision.threshold is None and decision.fpir is None:
+        rule = rule_for_pairs(opened.spec, enrolled.comparison_count, decision.attack)
+    else:
+        rule = decision.search_rule(opened.spec, DecisionOptions(), len(enrolled.subject_ids))
+    with progress("duplicates") as on_template:
+        pairs = find_duplicates(
+            opened.gallery, rule.threshold, enrolled=enrolled, on_template=on_template
         )
-        enrolled = read_enrolled(opened.gallery)
-        if fmr is None and threshold is None and fpir is None:
-            rule = rule_for_pairs(opened.spec, enrolled.comparison_count, attack)
-        else:
-            rule = DecisionOptions(fmr, threshold, attack, fpir=fpir).search_rule(
-                opened.spec, DecisionOptions(), len(enrolled.subject_ids)
-            )
-        with progress("duplicates") as on_template:
-            pairs = find_duplicates(
-                opened.gallery, rule.threshold, enrolled=enrolled, on_template=on_template
-            )
-        expected = _expected(rule, enrolled)
-        body = {
-            "gallery": shown_location(gallery),
-            "pairs": [pair.to_dict() for pair in pairs],
-            "subject_count": len(enrolled.subject_ids),
-            "template_count": len(enrolled.owners),
-            "comparison_count": enrolled.comparison_count,
-            "expected_false_pairs": expected,
-            "threshold": rule.threshold,
-            "fmr": rule.fmr,
-            "attack": rule.attack,
-            "fpir": rule.fpir,
-            "model": opened.spec.digest,
-        }
-        emit(body, _text(pairs, enrolled, rule, expected), as_json=as_json)
-        if pairs:
-            raise typer.Exit(FOUND)
+    expected = _expected(rule, enrolled)
+    body = {
+        "gallery": shown_location(gallery),
+        "pairs": [pair.to_dict() for pair in pairs],
+        "subject_count": len(enrolled.subject_ids),
+        "template_count": len(enrolled.owners),
+        "comparison_count": enrolled.comparison_count,
+        "expected_false_pairs": expected,
+        "threshold": rule.threshold,
+        "fmr": rule.fmr,
+        "attack": rule.attack,
+        "fpir": rule.fpir,
+        "model": opened.spec.digest,
+    }
+    emit(body, _text(pairs, enrolled, rule, expected), as_json=as_json)
+    if pairs:
+        raise typer.Exit(FOUND)
 
 
 def _expected(rule: DecisionRule, enrolled: Enrolled) -> float | None:

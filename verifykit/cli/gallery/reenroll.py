@@ -6,20 +6,21 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome, progress
+from verifykit.cli._run import emit, progress
 from verifykit.cli.gallery.opening import GalleryArgument, existing
 from verifykit.cli.options import (
-    DebugOption,
     JsonOption,
     KeyFileOption,
     ProvidersOption,
-    QualityOption,
+    QualityChoice,
     ThreadsOption,
+    command,
     gallery_key,
 )
 from verifykit.cli.render import counted
 from verifykit.encoder import Encoder
 from verifykit.errors import GalleryKeyError
+from verifykit.extraction import SampleOptions
 from verifykit.gallery import Enrolment, open_for, shown_location
 from verifykit.models import load
 from verifykit.reenrollment import (
@@ -35,22 +36,22 @@ _NewModelOption = Annotated[
 ]
 
 
+@command
 def plan(
     gallery: GalleryArgument,
     model: _NewModelOption,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Say who must be re-enrolled for another model, and who need not, as a crop was kept; writes nothing."""
-    with outcome(as_json=as_json, debug=debug):
-        spec = load(model).spec
-        with existing(gallery, key_file) as opened:
-            found = plan_reenroll(opened, spec)
-        body = {"gallery": shown_location(gallery), **found.to_dict()}
-        emit(body, _plan_text(found, shown_location(gallery)), as_json=as_json)
+    spec = load(model).spec
+    with existing(gallery, key_file) as opened:
+        found = plan_reenroll(opened, spec)
+    body = {"gallery": shown_location(gallery), **found.to_dict()}
+    emit(body, _plan_text(found, shown_location(gallery)), as_json=as_json)
 
 
+@command
 def reenroll_(
     gallery: Annotated[str, typer.Argument(metavar="GALLERY", help="The old model's gallery.")],
     new_gallery: Annotated[
@@ -58,43 +59,41 @@ def reenroll_(
     ],
     model: _NewModelOption,
     key_file: KeyFileOption = None,
-    quality: QualityOption = "strict",
+    sample: QualityChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Make another model's gallery from enrollment crops; the old one is not touched.
 
     Both are encrypted with the same key. A run that was interrupted is continued by another: subjects
     in the new gallery are skipped.
     """
-    with outcome(as_json=as_json, debug=debug):
-        key = gallery_key(key_file)
-        if key is None:
-            raise GalleryKeyError(
-                "crops are kept in encrypted galleries only, so there is a key: give --key-file FILE, or set "
-                "VERIFYKIT_GALLERY_KEY"
-            )
-        with existing(gallery, key_file) as old:
-            file = load(model)
-            spec = file.spec
-            require_crops(old, spec)  # before a network is opened and a file is made
-            encoder = Encoder.open(file, providers=providers, threads=threads)
-            with (
-                open_for(
-                    new_gallery,
-                    spec_digest=spec.digest,
-                    embedding_size=spec.embedding_size,
-                    fusion=spec.fusion,
-                    model=spec.name,
-                    key=key,
-                ) as new,
-                progress("reenroll") as on_subject,
-            ):
-                report = reenroll(old, encoder, new, quality=quality, on_subject=on_subject)
-        body = {"gallery": gallery, "new_gallery": new_gallery, **report.to_dict()}
-        emit(body, _report_text(report, new_gallery), as_json=as_json)
+    key = gallery_key(key_file)
+    if key is None:
+        raise GalleryKeyError(
+            "crops are kept in encrypted galleries only, so there is a key: give --key-file FILE, or set "
+            "VERIFYKIT_GALLERY_KEY"
+        )
+    with existing(gallery, key_file) as old:
+        file = load(model)
+        spec = file.spec
+        require_crops(old, spec)  # before a network is opened and a file is made
+        encoder = Encoder.open(file, providers=providers, threads=threads)
+        with (
+            open_for(
+                new_gallery,
+                spec_digest=spec.digest,
+                embedding_size=spec.embedding_size,
+                fusion=spec.fusion,
+                model=spec.name,
+                key=key,
+            ) as new,
+            progress("reenroll") as on_subject,
+        ):
+            report = reenroll(old, encoder, new, quality=sample.quality, on_subject=on_subject)
+    body = {"gallery": gallery, "new_gallery": new_gallery, **report.to_dict()}
+    emit(body, _report_text(report, new_gallery), as_json=as_json)
 
 
 def _plan_text(found: ReenrollPlan, place: str) -> str:

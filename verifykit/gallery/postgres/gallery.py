@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import (
+    GalleryError,
     GalleryFormatError,
     InputError,
     SubjectExistsError,
@@ -32,7 +34,12 @@ from verifykit.gallery.base import (
     metadata_from_json,
 )
 from verifykit.gallery.postgres import rows
-from verifykit.gallery.postgres.connection import Connection, PostgresConnections, parse_url
+from verifykit.gallery.postgres.connection import (
+    Connection,
+    PostgresConnections,
+    parse_url,
+    translated,
+)
 from verifykit.gallery.postgres.rows import read_templates, vector_from_binary
 from verifykit.gallery.postgres.schema import (
     create_hnsw,
@@ -246,9 +253,7 @@ class PostgresGallery:
         limit, threshold = checked_question(limit, threshold)
         contained = None if where is None else rows.filter_json(where)
         with self._connections.reading() as server:
-            nominations = Nominations(
-                server, self._tables, self.embedding_size, contained, approximate=self.approximate
-            )
+            nominations = self._nominations(server, contained)
             hits = [nominations.search(probe, limit, threshold) for probe in units]
             texts = rows.read_metadata(server, {s for found in hits for s, _ in found})
 
@@ -256,6 +261,20 @@ class PostgresGallery:
             return Candidate(s, score, threshold, metadata=metadata_from_json(texts.get(s, "{}")))
 
         return [[candidate(*hit) for hit in found] for found in hits]
+
+    def _nominations(self, server: Connection, contained: str | None = None) -> Nominations:
+        return Nominations(
+            server, self._tables, self.embedding_size, contained, approximate=self.approximate
+        )
+
+    def snapshot(self) -> PostgresSnapshot:
+        """See :meth:`SupportsSnapshot.snapshot`. A read transaction, open until it is closed.
+
+        Over several servers their states are of the moment at which each is first read, here.
+        """
+        return PostgresSnapshot(
+            self._connections, self._info, self._nominations, self.embedding_size
+        )
 
     def subject_ids(self) -> Iterator[str]:
         """See :meth:`Gallery.subject_ids`; as they were at the call."""
@@ -277,8 +296,11 @@ class PostgresGallery:
     def info(self) -> GalleryInfo:
         """Return what ``verifykit gallery info`` shows, JSON-ready."""
         with self._connections.reading() as server:
-            subjects, templates, revision = rows.read_counts(server)
-            indexed = has_hnsw(server, self.address)
+            return self._info(server)
+
+    def _info(self, server: Connection) -> GalleryInfo:
+        subjects, templates, revision = rows.read_counts(server)
+        indexed = has_hnsw(server, self.address)
         return {
             "path": self.address.shown,
             "schema_version": self.identity.version,
@@ -313,6 +335,40 @@ class PostgresGallery:
         return SubjectNotFoundError(
             f"gallery {self.address.shown}: subject {subject_id!r} is not enrolled"
         )
+
+
+class PostgresSnapshot:
+    """A :class:`~verifykit.gallery.base.GallerySnapshot` in one connection's read transaction."""
+
+    def __init__(
+        self,
+        connections: PostgresConnections,
+        info: Callable[[Connection], GalleryInfo],
+        nominations: Callable[[Connection], Nominations],
+        embedding_size: int,
+    ) -> None:
+        self._address, self._embedding_size = connections.address, embedding_size
+        self._lock = threading.Lock()
+        with contextlib.ExitStack() as stack:
+            self._server = stack.enter_context(connections.reading())
+            # It rests while images are embedded; the server must not end it for that.
+            self._server.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            self.info = info(self._server)
+            self._nominations = nominations(self._server)
+            self._transaction = stack.pop_all()
+
+    def search(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
+        """See :meth:`GallerySnapshot.search`."""
+        units = unit_rows(checked_embeddings(probes, self._embedding_size))
+        limit, threshold = checked_question(limit, threshold)
+        with self._lock, translated(self._address, self._server):
+            hits = [self._nominations.search(probe, limit, threshold) for probe in units]
+        return [[Candidate(s, score, threshold) for s, score in found] for found in hits]
+
+    def close(self) -> None:
+        """End the transaction."""
+        with contextlib.suppress(GalleryError):  # the connection may be lost; nothing was written
+            self._transaction.close()
 
 
 _MOST = 100

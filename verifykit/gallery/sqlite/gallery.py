@@ -39,6 +39,7 @@ from verifykit.gallery.base import (
     require_same_model,
     unix_time,
 )
+from verifykit.gallery.snapshot import IndexSnapshot
 from verifykit.gallery.sqlite.check import problems
 from verifykit.gallery.sqlite.connection import Connections, log_bytes, require_file
 from verifykit.gallery.sqlite.encryption import Keyring, Values, key_description
@@ -352,32 +353,41 @@ class SqliteGallery:
         with self._reading() as (file, _):
             return int(file.execute("SELECT count(*) FROM subject").fetchone()[0])
 
+    def snapshot(self) -> IndexSnapshot:
+        """See :meth:`SupportsSnapshot.snapshot`. It holds no lock, and keeps no writer from the file."""
+        with self._reading() as (file, values):
+            view, _ = self._index.refresh(file, values)
+            return IndexSnapshot(self._info(file), view)
+
     def info(self) -> GalleryInfo:
         """Return what ``verifykit gallery info`` shows, JSON-ready."""
+        with self._reading() as (file, _):
+            return self._info(file)
+
+    def _info(self, file: sqlite3.Connection) -> GalleryInfo:
         crops = "SELECT count(*) FROM subject s JOIN crop c ON c.subject = s.row"
         unfinished = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
-        with self._reading() as (file, _):
-            version = version_of(file)
-            subjects, templates, revision = file.execute(
-                "SELECT (SELECT count(*) FROM subject), "
-                "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
-                "(SELECT value FROM meta WHERE key = 'revision')"
-            ).fetchone()
-            found = {
-                "path": str(self.path),
-                "model": self.model,
-                "spec_digest": self.spec_digest,
-                "embedding_size": self.embedding_size,
-                "created": self.created,
-                "schema_version": version,
-                **key_description(file),
-                "subject_count": subjects,
-                "template_count": templates,
-                "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
-                "revision": revision,
-            }
-            if file.execute(unfinished).fetchone():
-                found["sealing_unfinished"] = True
+        version = version_of(file)
+        subjects, templates, revision = file.execute(
+            "SELECT (SELECT count(*) FROM subject), "
+            "(SELECT count(*) FROM subject s JOIN template t ON t.subject = s.row), "
+            "(SELECT value FROM meta WHERE key = 'revision')"
+        ).fetchone()
+        found = {
+            "path": str(self.path),
+            "model": self.model,
+            "spec_digest": self.spec_digest,
+            "embedding_size": self.embedding_size,
+            "created": self.created,
+            "schema_version": version,
+            **key_description(file),
+            "subject_count": subjects,
+            "template_count": templates,
+            "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
+            "revision": revision,
+        }
+        if file.execute(unfinished).fetchone():
+            found["sealing_unfinished"] = True
         found["size_bytes"] = self.path.stat().st_size
         return cast("GalleryInfo", found)
 

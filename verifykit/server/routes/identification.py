@@ -93,7 +93,7 @@ def _identify(
 def _inspect(model: ServedModel, upload: Upload) -> Response:
     (image,) = upload.image_each("image")
     extractor = model.verifier.encoder.extractor
-    pixels = extractor.load(image)
+    loaded = extractor.load(image)
     samples: list[InspectedSample] = []
     reasons: list[str] = []
     try:
@@ -101,7 +101,7 @@ def _inspect(model: ServedModel, upload: Upload) -> Response:
             InspectedSample(
                 detection=sample.detection, quality=dict(sample.quality), reasons=sample.reasons
             )
-            for sample in extractor.samples(pixels, SampleOptions("all", "warn"))
+            for sample in extractor.samples(loaded, SampleOptions("all", "warn"))
         ]
     except AcquisitionError as error:
         reasons.append(error.reason)
@@ -109,7 +109,7 @@ def _inspect(model: ServedModel, upload: Upload) -> Response:
         reasons.append(f"several_{extractor.modality.plural}")
     if samples:
         reasons += samples[0].reasons  # the largest face is the one that would be used
-    height_px, width_px = pixels.shape[:2]
+    height_px, width_px = loaded.pixels.shape[:2]
     return json_response(
         InspectResponse(
             height_px=height_px,
