@@ -35,6 +35,7 @@ from verifykit.gallery.open import (
 )
 from verifykit.gallery.postgres.gallery import PostgresGallery
 from verifykit.gallery.postgres.sharding import create_shards
+from verifykit.gallery.sqlite.connection import accept_copy
 from verifykit.gallery.sqlite.encryption import key_fingerprint, new_key_file
 from verifykit.gallery.sqlite.gallery import SqliteGallery
 from verifykit.gallery.sqlite.rekey import encrypt_gallery
@@ -71,6 +72,7 @@ __all__ = [
     "SupportsRekey",
     "SupportsTransfer",
     "TransferReport",
+    "accept_copy",
     "checked_entry",
     "checked_question",
     "checked_subject_id",

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from verifykit.cli._run import ERROR, emit, outcome
-from verifykit.cli.gallery.copy import copy
+from verifykit.cli.gallery.copy import accept_copy_, copy
 from verifykit.cli.gallery.duplicates import duplicates
 from verifykit.cli.gallery.expire import expire_
 from verifykit.cli.gallery.keys import encrypt, new_key, rotate_key
@@ -37,6 +37,7 @@ from verifykit.gallery import (
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 app.command()(duplicates)
 app.command()(copy)
+app.command("accept-copy")(accept_copy_)
 app.command("new-key")(new_key)
 app.command()(encrypt)
 app.command("rotate-key")(rotate_key)

@@ -56,7 +56,6 @@ from verifykit.gallery.sqlite.rows import (
     store,
 )
 from verifykit.gallery.sqlite.schema import (
-    SCHEMA_VERSION,
     create_file,
     identity_of,
     is_finished,
@@ -136,10 +135,12 @@ class SqliteGallery:
     ) -> GalleryIdentity:
         path = self.path
         writable = os.access(path.parent, os.W_OK) or not path.exists()
-        if create and not read_only and writable and not is_finished(path):
+        if create and not read_only and writable and not is_finished(path, timeout_s):
             create_file(path, identity, timeout_s, self._keyring.key)
         require_file(path)
-        self._connections = Connections(path, read_only=read_only, timeout_s=timeout_s)
+        self._connections = Connections(
+            path, read_only=read_only, timeout_s=timeout_s, migrate=migrate
+        )
         try:
             with self._connections.reading() as file:
                 found = read_identity(file, path)
@@ -404,6 +405,4 @@ class SqliteGallery:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
         with self._connections.writing() as file:
-            if self._version < SCHEMA_VERSION:
-                migrate(file)
             yield file, self._keyring.values(file)
