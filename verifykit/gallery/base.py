@@ -128,7 +128,7 @@ class _Counts(TypedDict):
 
 
 class GalleryInfo(_Counts, total=False):
-    """What a gallery says about itself; a stored gallery has all but the last six.
+    """What a gallery says about itself; a stored gallery has all but the last seven.
 
     Attributes:
         spec_digest: Digest of the model whose templates it holds.
@@ -148,6 +148,7 @@ class GalleryInfo(_Counts, total=False):
         sealing_unfinished: An encryption was interrupted.
         shards: Servers; 0 for one.
         hnsw: Whether there is an index for approximate search.
+        copied_since: The earliest time of enrolment that a copy brought, ISO 8601; absent without.
     """
 
     path: str
@@ -165,6 +166,7 @@ class GalleryInfo(_Counts, total=False):
     sealing_unfinished: bool
     shards: int
     hnsw: bool
+    copied_since: str
 
 
 @runtime_checkable
@@ -544,6 +546,12 @@ def checked_timeout(timeout_s: float) -> float:
 def unix_time(created: str) -> int:
     """Return when a gallery was made, Unix seconds, from :attr:`SupportsExpiry.created`."""
     return int(datetime.fromisoformat(created).timestamp())
+
+
+def copied_since(gallery: object) -> int | None:
+    """Return the earliest time of enrolment that a copy brought to a gallery, Unix seconds."""
+    found = gallery.info().get("copied_since") if isinstance(gallery, Gallery) else None
+    return None if found is None else unix_time(found)
 
 
 def require_same_model(shown: str, found: GalleryIdentity, required: GalleryIdentity) -> None:

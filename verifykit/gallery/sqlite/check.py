@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 
 from verifykit.errors import GalleryFormatError, InputError, TemplateFormatError
 from verifykit.gallery.base import checked_subject_id, embedding_from_blob, metadata_from_json
@@ -12,17 +13,22 @@ from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     StoredTemplate,
     find_row,
+    read_copied_since,
     read_crops,
     read_id,
     read_metadata,
     read_templates,
 )
+from verifykit.gallery.sqlite.schema import version_of
+from verifykit.gallery.times import time_problem
 from verifykit.scoring import checked_embeddings
 
 _MOST = 100
 
 
-def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+def problems(
+    file: sqlite3.Connection, values: Values, embedding_size: int, created: int
+) -> list[str]:
     """Return what is wrong, at most 100 sentences: SQLite's own check, every subject, every template."""
     found: list[str] = []
     try:
@@ -36,6 +42,7 @@ def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> l
         else:
             found += _subject_problems(file, values)
         found += _template_problems(file, values, embedding_size)
+        found += _time_problems(file, values, created)
     except sqlite3.DatabaseError as error:
         found.append(f"file structure: {error}; what is stored behind it was not checked")
     return found[:_MOST]
@@ -65,6 +72,19 @@ def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
         seen.add(subject_id)
         rows -= 1
     return found + ([f"{rows} subjects have lost their id or their metadata"] if rows else [])
+
+
+def _time_problems(file: sqlite3.Connection, values: Values, created: int) -> list[str]:
+    if version_of(file) == 1:
+        return []
+    copied = read_copied_since(file)
+    first, now = created if copied is None else min(created, copied), int(time.time())
+    query = "SELECT row, enrolled_at FROM subject WHERE enrolled_at IS NOT NULL ORDER BY row"
+    return [
+        f"{named(file, values, row)}: {problem}"
+        for row, enrolled_at in file.execute(query)
+        if (problem := time_problem(enrolled_at, first, now))
+    ]
 
 
 def _encrypted_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:

@@ -48,6 +48,8 @@ from verifykit.gallery.sqlite.rows import (
     erase,
     find_row,
     next_revision,
+    note_copied_since,
+    read_copied_since,
     read_crops,
     read_enrolments,
     read_ids,
@@ -63,6 +65,7 @@ from verifykit.gallery.sqlite.schema import (
     read_identity,
     version_of,
 )
+from verifykit.gallery.times import EARLIEST, iso_time
 from verifykit.scoring import checked_embeddings, checked_fusion
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -224,6 +227,7 @@ class SqliteGallery:
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
         """See :meth:`SupportsTransfer.add_entries`. One transaction; other writers wait for its end."""
         subjects = templates = skipped = 0
+        copied = []
         with self._writing() as (file, values):
             revision, now = next_revision(file), int(time.time())
             for entry in entries if values.encrypted else map(require_no_crops, entries):
@@ -238,8 +242,11 @@ class SqliteGallery:
                     continue
                 enrolled_at = now if entry.enrolled_at is None else entry.enrolled_at
                 store(file, values, row, entry, revision, enrolled_at)
+                copied += [enrolled_at] if EARLIEST <= enrolled_at < now else []
                 subjects += 1
                 templates += len(entry.embeddings)
+            if copied:
+                note_copied_since(file, min(copied))
         return TransferReport(subjects, templates, skipped)
 
     def get(self, subject_id: str) -> Subject:
@@ -377,6 +384,9 @@ class SqliteGallery:
                 "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
                 "revision": revision,
             }
+            copied_since = read_copied_since(file)
+            if copied_since is not None:
+                found["copied_since"] = iso_time(copied_since)
             if file.execute(unfinished).fetchone():
                 found["sealing_unfinished"] = True
         found["size_bytes"] = self.path.stat().st_size
@@ -385,7 +395,7 @@ class SqliteGallery:
     def check(self) -> list[str]:
         """Read everything and return a sentence for each problem, none for a sound file."""
         with self._reading() as (file, values):
-            return problems(file, values, self.embedding_size)
+            return problems(file, values, self.embedding_size, unix_time(self.created))
 
     def close(self) -> None:
         """Close the file. The gallery cannot be used afterwards; may be called twice."""

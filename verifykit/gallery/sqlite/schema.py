@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from datetime import datetime, timezone
+import time
 from pathlib import Path
 
 from verifykit import _sqlite
@@ -13,6 +13,7 @@ from verifykit.gallery.base import GalleryIdentity
 from verifykit.gallery.sqlite import log_mark
 from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
 from verifykit.gallery.sqlite.encryption import salted
+from verifykit.gallery.times import iso_time
 
 APPLICATION_ID = 0x564B4701
 SCHEMA_VERSION = 3
@@ -159,7 +160,7 @@ def _create_tables(file: sqlite3.Connection, identity: GalleryIdentity, key: byt
         "spec_digest": identity.spec_digest,
         "embedding_size": identity.embedding_size,
         "model": identity.model,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": iso_time(int(time.time())),
         "revision": 0,
     }
     values |= salted(values, key)
