@@ -193,12 +193,14 @@ def subject_record(
     at = subject.enrolled_at
     entries = None
     if audit_log is not None:
-        entries = [e.to_dict() for e in read_log(audit_log) if e.subject_id == subject_id]
+        # An earlier version logged the id as it was typed.
+        ids = {subject_id, subject.subject_id}
+        entries = [e.to_dict() for e in read_log(audit_log) if e.subject_id in ids]
     return {
         "format": _FORMAT,
         "version": _VERSION,
         "made_at": _iso_time(datetime.now(timezone.utc)),
-        "subject_id": subject_id,
+        "subject_id": subject.subject_id,
         "enrolled_at": None if at is None else _iso_time(datetime.fromtimestamp(at, timezone.utc)),
         "model": {
             "name": gallery.model,

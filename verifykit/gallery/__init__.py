@@ -21,7 +21,6 @@ from verifykit.gallery.base import (
     TransferReport,
     checked_entry,
     checked_question,
-    checked_subject_id,
 )
 from verifykit.gallery.memory import MemoryGallery
 from verifykit.gallery.open import (
@@ -39,6 +38,7 @@ from verifykit.gallery.sqlite.connection import accept_copy
 from verifykit.gallery.sqlite.encryption import key_fingerprint, new_key_file
 from verifykit.gallery.sqlite.gallery import SqliteGallery
 from verifykit.gallery.sqlite.rekey import encrypt_gallery
+from verifykit.gallery.subject_ids import checked_subject_id
 from verifykit.gallery.transfer import (
     ExportHeader,
     copy_gallery,

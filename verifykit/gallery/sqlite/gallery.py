@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,11 +32,11 @@ from verifykit.gallery.base import (
     checked_entry,
     checked_identity,
     checked_question,
-    checked_subject_id,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
     require_no_crops,
+    require_one_spelling,
     require_same_model,
     unix_time,
 )
@@ -65,6 +66,7 @@ from verifykit.gallery.sqlite.schema import (
     read_identity,
     version_of,
 )
+from verifykit.gallery.subject_ids import find_subject
 from verifykit.gallery.times import EARLIEST, iso_time
 from verifykit.scoring import checked_embeddings, checked_fusion
 from verifykit.spec import Fusion
@@ -222,6 +224,7 @@ class SqliteGallery:
             embedding_size=self.embedding_size,
             crops=crops,
         )
+        require_one_spelling(self, entry.subject_id)
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
@@ -251,12 +254,12 @@ class SqliteGallery:
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
-        subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            return self._subject(file, values, subject_id)
+            return self._subject(file, values, *self._row(file, values, subject_id))
 
-    def _subject(self, file: sqlite3.Connection, values: Values, subject_id: str) -> Subject:
-        row = self._row(file, values, subject_id)
+    def _subject(
+        self, file: sqlite3.Connection, values: Values, subject_id: str, row: int
+    ) -> Subject:
         try:
             stored = read_templates(file, row)
             metadata = metadata_from_json(read_metadata(file, values, row, subject_id, stored))
@@ -277,19 +280,20 @@ class SqliteGallery:
                 "`verifykit gallery check`, remove the subject and enrol again"
             ) from error
 
-    def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> int:
-        row = find_row(file, values, subject_id)
-        if row is None:
+    def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> tuple[str, int]:
+        """Return the id of a subject as it is stored, and its row."""
+        found = find_subject(subject_id, partial(find_row, file, values))
+        if found is None:
             raise SubjectNotFoundError(
                 f"gallery {self.path}: subject {subject_id!r} is not enrolled"
             )
-        return row
+        return found
 
     def crops(self, subject_id: str) -> list[bytes]:
         """See :meth:`SupportsCrops.crops`."""
-        subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            return read_crops(file, values, self._row(file, values, subject_id), subject_id)
+            subject_id, row = self._row(file, values, subject_id)
+            return read_crops(file, values, row, subject_id)
 
     def enrolments(self) -> list[Enrolment]:
         """See :meth:`SupportsExpiry.enrolments`."""
@@ -324,9 +328,9 @@ class SqliteGallery:
                 reading: its bytes leave the log with the next ``remove``, or when the last process
                 closes the gallery.
         """
-        subject_id = checked_subject_id(subject_id)
         with self._writing() as (file, values):
-            count = erase(file, self._row(file, values, subject_id), next_revision(file))
+            subject_id, row = self._row(file, values, subject_id)
+            count = erase(file, row, next_revision(file))
         if not self._connections.wipe_log():
             raise GalleryLockedError(
                 f"gallery {self.path}: {subject_id!r} is removed, but another process is reading, so the "
