@@ -74,7 +74,7 @@ def test_ids_that_look_the_same_are_named_by_info_and_check(invoke: Invoke, gall
                 keep_id=True,
             )
             opened.add_entries([entry], "error")
-    alike = "subject ids that look the same: 'b\\xe9a', 'be\\u0301a': remove all but one"
+    alike = "subject ids that look the same: 'be\\u0301a', 'b\\xe9a': remove all but one"
     assert f"problem: {alike}" in invoke("gallery", "info", gallery, status=0).stdout
     assert alike in body(invoke("gallery", "info", gallery, "--json", status=0))["id_problems"]
     assert alike in invoke("gallery", "check", gallery, status=2).stdout
