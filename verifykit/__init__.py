@@ -23,10 +23,10 @@ _NAMES = {
     "calibration": "Calibration",
     "clustering": "cluster_folder",
     "decision": "Policy",
-    "errors": "AcquisitionError AuditError CalibrationError GalleryError GalleryFormatError GalleryKeyError "
-    "GalleryLockedError ImageError InputError ModelContractError ModelError ModelIntegrityError "
-    "ModelNotFoundError ProviderError SubjectExistsError SubjectNotFoundError TemplateError "
-    "TemplateFormatError TemplateMismatchError VerifyKitError",
+    "errors": "AcquisitionError AuditError CalibrationError ExpiryRefusedError GalleryError "
+    "GalleryFormatError GalleryKeyError GalleryLockedError ImageError InputError ModelContractError "
+    "ModelError ModelIntegrityError ModelNotFoundError ProviderError SubjectExistsError "
+    "SubjectNotFoundError TemplateError TemplateFormatError TemplateMismatchError VerifyKitError",
     "evaluation": "calibrate evaluate",
     "gallery": "Gallery MemoryGallery PostgresGallery SqliteGallery open_gallery",
     "image": "load_image",

@@ -8,6 +8,7 @@ from verifykit.decision import Policy as Policy
 from verifykit.errors import AcquisitionError as AcquisitionError
 from verifykit.errors import AuditError as AuditError
 from verifykit.errors import CalibrationError as CalibrationError
+from verifykit.errors import ExpiryRefusedError as ExpiryRefusedError
 from verifykit.errors import GalleryError as GalleryError
 from verifykit.errors import GalleryFormatError as GalleryFormatError
 from verifykit.errors import GalleryKeyError as GalleryKeyError

@@ -109,8 +109,15 @@ def reading(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
 def writing(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
     """Run the block in a write transaction, durable when the block ends, undone when it raises."""
     connection.execute("BEGIN IMMEDIATE")
-    try:
+    with committing(connection):
         yield connection
+
+
+@contextlib.contextmanager
+def committing(connection: sqlite3.Connection) -> Iterator[None]:
+    """End the write transaction that has begun: durable when the block ends, undone when it raises."""
+    try:
+        yield
         connection.execute("COMMIT")
     except BaseException:
         connection.rollback()

@@ -25,6 +25,7 @@ from verifykit.gallery import (
     checked_entry,
     checked_subject_id,
 )
+from verifykit.gallery.base import require_one_spelling
 from verifykit.image import image_name
 from verifykit.types import (
     Detection,
@@ -104,7 +105,8 @@ def enroll(
     warnings about likeness. With ``on_existing="error"`` one of several calls at the same time, from any
     process, enrolls. ``keep_crops`` stores an enrollment crop with each template, in an encrypted gallery.
     """
-    checked_subject_id(subject_id)
+    subject_id = checked_subject_id(subject_id)
+    require_one_spelling(gallery, subject_id)
     if on_existing not in get_args(IfEnrolled):
         raise InputError(f"on_existing is one of {get_args(IfEnrolled)}, got {on_existing!r}")
     if on_existing == "error" and _stored(gallery, subject_id):

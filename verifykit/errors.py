@@ -8,6 +8,7 @@
     ├ GalleryError                SubjectNotFoundError(KeyError) · SubjectExistsError · GalleryFormatError ·
     │                             GalleryLockedError · GalleryKeyError
     ├ ModelError                  ModelNotFoundError · ModelIntegrityError · ModelContractError
+    ├ ExpiryRefusedError(reason)  the clock or the number of those to be erased is not plausible
     ├ AuditError                  not an audit log, damaged, or cannot be written
     ├ CalibrationError            not calibrated, or not down to that FMR
     └ ProviderError(RuntimeError) requested and not available
@@ -122,6 +123,26 @@ class ModelIntegrityError(ModelError):
 
 class ModelContractError(ModelError):
     """The model has no specification, or does not behave as its specification says."""
+
+
+def _expiry_refused(message: str, reason: str) -> ExpiryRefusedError:
+    return ExpiryRefusedError(message, reason=reason)
+
+
+class ExpiryRefusedError(VerifyKitError):
+    """An erasure by age was refused, and nothing was erased: the clock or the number is not plausible.
+
+    Attributes:
+        reason: ``"clock_behind"``, ``"clock_ahead"``, ``"impossible_time"`` or ``"too_many"``; stable, for
+            programs to branch on.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_expiry_refused, (str(self), self.reason))
 
 
 class AuditError(VerifyKitError):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -17,8 +16,9 @@ from typing import Any
 
 from verifykit.audit import AuditLog, read_log
 from verifykit.errors import InputError
+from verifykit.expiry_check import MAX_SHARE, check_expiry
 from verifykit.gallery import Enrolment, Gallery, StoredGallery, SupportsCrops, SupportsExpiry
-from verifykit.gallery.base import unix_time
+from verifykit.gallery.times import iso_time
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,9 @@ class ExpiryReport:
         dry_run: Whether nothing was erased.
         erased: Whether the bytes have left every file: not so while another process is reading, or in a
             dry run.
+        refusal: In a dry run, why the erasure would be refused; None if it would not.
+        suspect: Subjects whose time of enrolment cannot be right, each with the reason: whoever was
+            enrolled while a clock was wrong, due or not.
     """
 
     before: str
@@ -55,6 +58,8 @@ class ExpiryReport:
     expired: tuple[Expired, ...]
     dry_run: bool
     erased: bool
+    refusal: str | None = None
+    suspect: tuple[tuple[str, str], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready plain values."""
@@ -67,32 +72,49 @@ def expire(
     *,
     audit: AuditLog | None = None,
     dry_run: bool = False,
+    max_share: float = MAX_SHARE,
+    confirmed: bool = False,
     go_on: Callable[[], bool] = lambda: True,
 ) -> ExpiryReport:
     """Erase all subjects whose last enrolment is longer ago.
 
     Twenty at a time: others may write in between, and who is enrolled again before their turn stays.
 
+    A wrong clock would erase people who were enrolled today. So nothing is erased if the clock is more than
+    five minutes behind the newest enrolment or audit entry; if nothing was enrolled or logged for longer than
+    ``age`` and 30 days; if the time of one of those to be erased cannot be right; or if more than
+    ``max_share`` of all subjects would be erased at once, except up to three of them while the newest
+    enrolment or audit entry is of the last 30 days.
+
     Args:
         gallery: One that notes the time of an enrolment, open for writing unless it is a dry run.
         age: How long is long enough; more than zero.
         audit: Where each erasure is written down (verb ``expire``) before it is done: a crash in between may
             leave an entry for a subject who is erased, with another entry, by the next call.
-        dry_run: Only report who it would be.
+        dry_run: Only report who it would be, and whether it would be refused.
+        max_share: The share of all subjects that may be erased at once, 0 to 1.
+        confirmed: The operator has looked at the clock and at those who are to be erased: nothing is
+            refused.
         go_on: Called before each transaction; False ends it early.
 
     Returns:
         Who was erased.
 
     Raises:
-        InputError: The gallery does not note when a subject was enrolled, or ``age`` is zero or less.
-        AuditError: An erasure could not be written down; no subject was erased since the last entries.
+        InputError: The gallery does not note when a subject was enrolled, ``age`` is zero or less, or
+            ``max_share`` is no share.
+        ExpiryRefusedError: The clock or the number of those to be erased is not plausible; nothing was
+            erased.
+        AuditError: The log cannot be read, or an erasure could not be written down; no subject was erased
+            since the last entries.
         GalleryError: The gallery cannot be read or written.
     """
     if age <= timedelta(0):
         raise InputError(f"age must be > 0, got {age}")
     dated = require_expiry(gallery)
-    before = int(time.time() - age.total_seconds())
+    check = check_expiry(dated, age, audit=audit, max_share=max_share)
+    if check.refusal is not None and not (dry_run or confirmed):
+        raise check.refusal
     found: list[Enrolment] = []
     erased = False
 
@@ -107,18 +129,19 @@ def expire(
         found.append(enrolment)
 
     if dry_run:
-        created = unix_time(dated.created)
-        found = [e for e in dated.enrolments() if _since(e, created) < before]
+        found = list(check.due)
     else:
         count = 1
         while count and go_on():
-            count, erased = dated.expire(before, on_erase)
+            count, erased = dated.expire(check.before, on_erase)
     return ExpiryReport(
-        _iso(before),
-        _iso(unix_time(dated.created)),
+        iso_time(check.before),
+        iso_time(check.created),
         tuple(map(_expired, found)),
         dry_run,
         erased,
+        str(check.refusal) if check.refusal is not None and dry_run else None,
+        tuple((each.subject_id, problem) for each, problem in check.suspect),
     )
 
 
@@ -134,15 +157,9 @@ def require_expiry(gallery: object) -> SupportsExpiry:
 
 def _expired(enrolment: Enrolment) -> Expired:
     at = enrolment.enrolled_at
-    return Expired(enrolment.subject_id, None if at is None else _iso(at), enrolment.template_count)
-
-
-def _since(enrolment: Enrolment, created: int) -> int:
-    return created if enrolment.enrolled_at is None else enrolment.enrolled_at
-
-
-def _iso(moment: int) -> str:
-    return datetime.fromtimestamp(moment, timezone.utc).isoformat()
+    return Expired(
+        enrolment.subject_id, None if at is None else iso_time(at), enrolment.template_count
+    )
 
 
 _FORMAT = "verifykit subject"
@@ -176,12 +193,14 @@ def subject_record(
     at = subject.enrolled_at
     entries = None
     if audit_log is not None:
-        entries = [e.to_dict() for e in read_log(audit_log) if e.subject_id == subject_id]
+        # An earlier version logged the id as it was typed.
+        ids = {subject_id, subject.subject_id}
+        entries = [e.to_dict() for e in read_log(audit_log) if e.subject_id in ids]
     return {
         "format": _FORMAT,
         "version": _VERSION,
         "made_at": _iso_time(datetime.now(timezone.utc)),
-        "subject_id": subject_id,
+        "subject_id": subject.subject_id,
         "enrolled_at": None if at is None else _iso_time(datetime.fromtimestamp(at, timezone.utc)),
         "model": {
             "name": gallery.model,

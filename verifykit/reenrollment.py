@@ -242,6 +242,7 @@ def _entry(
         spec_digest=encoder.spec.digest,
         embedding_size=encoder.spec.embedding_size,
         crops=taken,
+        keep_id=True,
     )
     return dataclasses.replace(entry, enrolled_at=enrolment.enrolled_at)
 

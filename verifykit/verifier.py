@@ -17,6 +17,7 @@ from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enro
 from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
+from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load
 from verifykit.scoring import (
     PairNormalisation,
@@ -233,7 +234,8 @@ class Verifier:
         """Store templates of a subject; durable when this returns. More images may be added later.
 
         Args:
-            subject_id: Any text of 1 to 255 UTF-8 bytes without control characters.
+            subject_id: Text of 1 to 255 UTF-8 bytes without invisible characters and outer white space;
+                stored in normalization form C. See :func:`~verifykit.gallery.checked_subject_id`.
             images: One image or several.
             metadata: JSON-ready values stored with the subject; None leaves stored metadata unchanged.
             multi_face: ``"error"`` or ``"largest"``; None takes the verifier's.
@@ -300,7 +302,7 @@ class Verifier:
             InputError: Two of ``fmr``, ``threshold`` and ``policy``, or one not allowed.
         """
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
-        subject = self.gallery.get(subject_id)
+        subject = self.gallery.get(stored_subject_id(self.gallery, subject_id))
         rule = options.rule(self.spec, references=len(subject.templates))
         (probes,) = self._templates([image], multi_face, quality)
         return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
@@ -414,7 +416,7 @@ class Verifier:
         Raises:
             SubjectNotFoundError, GalleryError: Not enrolled, or the gallery could not be written.
         """
-        return self.gallery.remove(subject_id)
+        return self.gallery.remove(stored_subject_id(self.gallery, subject_id))
 
     def _templates(
         self, images: Sequence[ImageLike], multi_face: MultiFace | None, quality: QualityGate | None

@@ -167,13 +167,26 @@ def test_metadata_are_replaced_when_given_and_copied_always(make: Make) -> None:
 
 def test_ids_are_sorted_by_code_point_and_kept_apart(make: Make) -> None:
     gallery = make()
-    names = ["b", "a/b", "Z", "é", "e\u0301", "🙂", "\uffee", " a", "a ", "10", "9", "A"]
+    names = ["b", "a/b", "Z", "é", "e", "🙂", "\uffee", "a b", "ab", "10", "9", "A"]
     for i, name in enumerate(names):
         gallery.add(name, templates(units(i, 1)))
     assert list(gallery.subject_ids()) == sorted(names)
     assert len(gallery) == len(names)
     for i, name in enumerate(names):
         assert gallery.search(units(i, 1), 1, 0.99)[0][0].subject_id == name
+
+
+def test_two_forms_of_a_name_are_one_subject(make: Make) -> None:
+    gallery = make()
+    rows = units(3, 2)
+    gallery.add("Zoe\u0308", templates(rows[:1]))
+    gallery.add("Zo\u00eb", templates(rows[1:]))
+    assert list(gallery.subject_ids()) == ["Zo\u00eb"]
+    assert gallery.get("Zoe\u0308").subject_id == "Zo\u00eb"
+    with pytest.raises(InputError, match=r"U\+200B"):
+        gallery.get("Zo\u200b\u00eb")
+    assert gallery.remove("Zoe\u0308") == 2
+    assert len(gallery) == 0
 
 
 def test_removed_means_gone_until_enrolled_again(make: Make) -> None:

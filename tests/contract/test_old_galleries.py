@@ -27,7 +27,13 @@ FOLDER = Path(__file__).parent / "galleries"
 DIGEST = "d" * 64
 SIZE = 8
 KEY = bytes(range(32))
-FILES: dict[str, bytes | None] = {"schema-1": None, "schema-2": None, "schema-2-sealed": KEY}
+FILES: dict[str, bytes | None] = {
+    "schema-1": None,
+    "schema-2": None,
+    "schema-2-sealed": KEY,
+    "schema-3": None,
+    "schema-3-sealed": KEY,
+}
 
 
 def row(place: int) -> NDArray[np.float32]:

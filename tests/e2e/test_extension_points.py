@@ -149,5 +149,5 @@ def test_a_second_modality_of_a_name_or_kind_is_refused() -> None:
     class Other(PalmModality):
         name = "hand"
 
-    with pytest.raises(ValueError, match="'palm' with crop 'palm' is registered already"):
+    with pytest.raises(ValueError, match="'palm' with crop 'palm' is already registered"):
         modalities.register(Other())

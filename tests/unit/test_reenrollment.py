@@ -27,7 +27,7 @@ class Squeamish(SampleExtractor):
     """Takes no picture that is as good as black."""
 
     def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
-        if self.load(image).max() < 10 and (options or SampleOptions()).quality == "strict":
+        if self.load(image).pixels.max() < 10 and (options or SampleOptions()).quality == "strict":
             raise vk.AcquisitionError("it is too dark", reason="too_dark")
         return super().samples(image, options)
 

@@ -27,6 +27,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns
 from verifykit.errors import InputError
+from verifykit.expiry_check import MAX_SHARE
 from verifykit.gallery.open import gallery_path
 
 if TYPE_CHECKING:
@@ -264,6 +265,15 @@ def serve(
             help="Erase subjects enrolled longer ago, such as 365d; at the start and daily.",
         ),
     ] = None,
+    expire_max_share: Annotated[
+        float,
+        typer.Option(
+            "--expire-max-share",
+            min=0.0,
+            max=1.0,
+            help="Share of a gallery's subjects that may expire at once.",
+        ),
+    ] = MAX_SHARE,
     tls_cert: Annotated[
         str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
     ] = None,
@@ -316,6 +326,7 @@ def serve(
             trusted_hosts=tuple(trusted_host or ()),
             keep_crops=keep_crops,
             expire=None if expire is None else parse_duration(expire),
+            expire_max_share=expire_max_share,
             tls_cert=tls_cert,
             tls_key=tls_key,
         )

@@ -23,7 +23,6 @@ from verifykit.gallery.base import (
     TransferReport,
     checked_entry,
     checked_question,
-    checked_subject_id,
 )
 from verifykit.gallery.memory import MemoryGallery
 from verifykit.gallery.open import (
@@ -38,9 +37,11 @@ from verifykit.gallery.open import (
 from verifykit.gallery.postgres.gallery import PostgresGallery
 from verifykit.gallery.postgres.sharding import create_shards
 from verifykit.gallery.snapshot import take_snapshot
+from verifykit.gallery.sqlite.connection import accept_copy
 from verifykit.gallery.sqlite.encryption import key_fingerprint, new_key_file
 from verifykit.gallery.sqlite.gallery import SqliteGallery
 from verifykit.gallery.sqlite.rekey import encrypt_gallery
+from verifykit.gallery.subject_ids import checked_subject_id
 from verifykit.gallery.transfer import (
     ExportHeader,
     copy_gallery,
@@ -76,6 +77,7 @@ __all__ = [
     "SupportsSnapshot",
     "SupportsTransfer",
     "TransferReport",
+    "accept_copy",
     "checked_entry",
     "checked_question",
     "checked_subject_id",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -19,9 +20,12 @@ from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
     InputError,
+    SubjectExistsError,
+    SubjectNotFoundError,
     TemplateFormatError,
     TemplateMismatchError,
 )
+from verifykit.gallery.subject_ids import checked_subject_id, is_storable
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
 
@@ -128,7 +132,7 @@ class _Counts(TypedDict):
 
 
 class GalleryInfo(_Counts, total=False):
-    """What a gallery says about itself; a stored gallery has all but the last six.
+    """What a gallery says about itself; a stored gallery has all but the last seven.
 
     Attributes:
         spec_digest: Digest of the model whose templates it holds.
@@ -148,6 +152,7 @@ class GalleryInfo(_Counts, total=False):
         sealing_unfinished: An encryption was interrupted.
         shards: Servers; 0 for one.
         hnsw: Whether there is an index for approximate search.
+        copied_since: The earliest time of enrolment that a copy brought, ISO 8601; absent without.
     """
 
     path: str
@@ -165,6 +170,7 @@ class GalleryInfo(_Counts, total=False):
     sealing_unfinished: bool
     shards: int
     hnsw: bool
+    copied_since: str
 
 
 @runtime_checkable
@@ -428,52 +434,42 @@ def subject_page(gallery: Gallery, after: str | None, limit: int) -> list[str]:
     return ids[start : start + limit]
 
 
-MAX_SUBJECT_ID_BYTES = 255
-
-# Line and paragraph separators break logs; embeddings, overrides and isolates (Unicode UAX #9) make
-# one id print as another. The joiner of emoji is neither.
-_FORBIDDEN_CATEGORIES = {"Cc": "a control character", "Cs": "half of a surrogate pair"}
-_FORBIDDEN_POINTS = {
-    **dict.fromkeys("\u2028\u2029", "a line separator"),
-    **dict.fromkeys(
-        "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069", "a text direction override"
-    ),
-}
-
-
-def checked_subject_id(value: object) -> str:
-    """Return the subject id, if it is one.
-
-    Ids are compared code point by code point: two Unicode spellings of one name are two subjects.
-
-    Args:
-        value: 1 to 255 bytes of UTF-8, not only white space. ``/``, spaces and emoji are fine.
-
-    Returns:
-        The same string.
+def stored_subject_id(gallery: Gallery, value: str) -> str:
+    """Return the id of a subject as a gallery stores it; a new one's as it would be stored.
 
     Raises:
-        InputError: Not a string, empty, too long, or it holds a control character, a lone
-            surrogate, a line separator or a text direction override.
+        InputError: No such subject id is possible, and none is stored.
     """
-    if not isinstance(value, str):
-        raise InputError(f"a subject id is a string, got {type(value).__name__}")
-    if not value.strip():
-        raise InputError(f"a subject id must not be empty, got {value!r}")
-    for position, character in enumerate(value):
-        what = _FORBIDDEN_CATEGORIES.get(unicodedata.category(character))
-        what = what or _FORBIDDEN_POINTS.get(character)
-        if what:
-            raise InputError(
-                f"subject id {value[:64]!r} holds {what} (U+{ord(character):04X}) at position "
-                f"{position}: leave it out"
-            )
-    size = len(value.encode())
-    if size > MAX_SUBJECT_ID_BYTES:
-        raise InputError(
-            f"a subject id has at most {MAX_SUBJECT_ID_BYTES} bytes of UTF-8, {value[:32]!r}... has {size}"
-        )
-    return value
+    try:
+        subject_id = checked_subject_id(value)
+    except InputError:
+        with contextlib.suppress(SubjectNotFoundError):
+            return gallery.get(value).subject_id
+        raise
+    if subject_id == value:
+        return value
+    try:
+        return gallery.get(value).subject_id
+    except SubjectNotFoundError:
+        return subject_id
+
+
+def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
+    """Raise :class:`SubjectExistsError` for a new id that an earlier version stored in another form."""
+    decomposed = unicodedata.normalize("NFD", subject_id)
+    if decomposed == subject_id or not _stores(gallery, decomposed) or _stores(gallery, subject_id):
+        return
+    raise SubjectExistsError(
+        f"subject {subject_id!r} is enrolled as {decomposed!a}, the same name in another form, by an "
+        "earlier version: remove that one, and enrol again; nothing was stored"
+    )
+
+
+def _stores(gallery: Gallery, subject_id: str) -> bool:
+    try:
+        return gallery.get(subject_id).subject_id == subject_id
+    except SubjectNotFoundError:
+        return False
 
 
 MAX_METADATA_BYTES = 1 << 20
@@ -487,8 +483,11 @@ def checked_entry(
     spec_digest: str,
     embedding_size: int,
     crops: Sequence[bytes] = (),
+    keep_id: bool = False,
 ) -> Entry:
     """Return an enrolment that this gallery can take, or raise before anything is stored.
+
+    ``keep_id`` takes the id as an earlier version stored it, for copies.
 
     Raises:
         InputError: The subject id or the metadata are not usable, there is no template, or the crops are
@@ -496,7 +495,8 @@ def checked_entry(
         TemplateMismatchError: A template is another model's.
         TemplateFormatError: A template is of another length.
     """
-    subject_id = checked_subject_id(subject_id)
+    if not (keep_id and isinstance(subject_id, str) and is_storable(subject_id)):
+        subject_id = checked_subject_id(subject_id)
     if isinstance(templates, Template):
         raise InputError("templates is a sequence of templates: write [template]")
     templates = list(templates)
@@ -566,6 +566,12 @@ def checked_timeout(timeout_s: float) -> float:
 def unix_time(created: str) -> int:
     """Return when a gallery was made, Unix seconds, from :attr:`SupportsExpiry.created`."""
     return int(datetime.fromisoformat(created).timestamp())
+
+
+def copied_since(gallery: object) -> int | None:
+    """Return the earliest time of enrolment that a copy brought to a gallery, Unix seconds."""
+    found = gallery.info().get("copied_since") if isinstance(gallery, Gallery) else None
+    return None if found is None else unix_time(found)
 
 
 def require_same_model(shown: str, found: GalleryIdentity, required: GalleryIdentity) -> None:

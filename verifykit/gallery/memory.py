@@ -18,12 +18,13 @@ from verifykit.gallery.base import (
     checked_entry,
     checked_identity,
     checked_question,
-    checked_subject_id,
     metadata_from_json,
     require_no_crops,
+    require_one_spelling,
 )
 from verifykit.gallery.index import ExactIndex
 from verifykit.gallery.snapshot import IndexSnapshot
+from verifykit.gallery.subject_ids import find_subject
 from verifykit.scoring import checked_embeddings, checked_fusion, reference_rows
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -70,6 +71,7 @@ class MemoryGallery(StoredGallery):
             spec_digest=self.spec_digest,
             embedding_size=self.embedding_size,
         )
+        require_one_spelling(self, entry.subject_id)
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
@@ -111,11 +113,11 @@ class MemoryGallery(StoredGallery):
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
-        subject_id = checked_subject_id(subject_id)
         with self._lock:
-            entry = self._entries.get(subject_id)
-        if entry is None:
+            found = find_subject(subject_id, self._entries.get)
+        if found is None:
             raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+        subject_id, entry = found
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
             for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
@@ -124,11 +126,12 @@ class MemoryGallery(StoredGallery):
 
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`."""
-        subject_id = checked_subject_id(subject_id)
         with self._lock:
-            entry = self._entries.pop(subject_id, None)
-            if entry is None:
+            found = find_subject(subject_id, self._entries.get)
+            if found is None:
                 raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+            subject_id, entry = found
+            del self._entries[subject_id]
             self._index.remove(subject_id)
         return len(entry.embeddings)
 

@@ -83,7 +83,9 @@ def subject_line(subject: Subject) -> dict[str, Any]:
     }
 
 
-def parse_entry(body: dict[str, Any], gallery: StoredGallery, where: str) -> Entry:
+def parse_entry(
+    body: dict[str, Any], gallery: StoredGallery, where: str, *, keep_ids: bool = False
+) -> Entry:
     """Return a subject's line as an entry that this gallery can take; ``where`` begins the message."""
     try:
         if set(body) != {"subject_id", "metadata", "templates"}:
@@ -104,6 +106,7 @@ def parse_entry(body: dict[str, Any], gallery: StoredGallery, where: str) -> Ent
             body["metadata"],
             spec_digest=gallery.spec_digest,
             embedding_size=gallery.embedding_size,
+            keep_id=keep_ids,
         )
     except (InputError, TemplateError, ValueError, TypeError, KeyError, binascii.Error) as error:
         raise GalleryFormatError(f"{where}: {error}; nothing was imported") from error
@@ -223,6 +226,7 @@ def import_gallery(
     path: str | os.PathLike[str],
     *,
     on_existing: OnExisting = "error",
+    keep_ids: bool = False,
 ) -> TransferReport:
     """Enrol every subject of an exported file: all of them or, if anything is wrong, none.
 
@@ -232,6 +236,8 @@ def import_gallery(
         gallery: Where to; of the same model.
         path: The file.
         on_existing: For a subject who is enrolled: ``"error"``, ``"skip"``, or ``"append"`` the templates.
+        keep_ids: Take ids as they are in the file, also those that only earlier versions allowed, to restore
+            an export of theirs; else they are brought to normalization form C, or refused.
 
     Raises:
         TemplateMismatchError: The file holds another model's templates.
@@ -243,14 +249,14 @@ def import_gallery(
         raise InputError(f"on_existing is 'append', 'error' or 'skip', got {on_existing!r}")
     place = Path(path)
     seen: set[str] = set()
-    for number, entry in enumerate(_entries(gallery, place), start=2):
+    for number, entry in enumerate(_entries(gallery, place, keep_ids), start=2):
         if entry.subject_id in seen:
             raise GalleryFormatError(f"{place}, line {number}: {entry.subject_id!r} is there twice")
         seen.add(entry.subject_id)
-    return gallery.add_entries(_entries(gallery, place), on_existing)
+    return gallery.add_entries(_entries(gallery, place, keep_ids), on_existing)
 
 
-def _entries(gallery: StoredGallery, place: Path) -> Iterator[Entry]:
+def _entries(gallery: StoredGallery, place: Path, keep_ids: bool) -> Iterator[Entry]:
     """Yield the file's subjects; raise after the last one if the file is not whole."""
     digest = hashlib.sha256()
     subjects = templates = 0
@@ -269,7 +275,7 @@ def _entries(gallery: StoredGallery, place: Path) -> Iterator[Entry]:
             body = parse_line(line, place, number)
             if "end" in body:
                 break
-            entry = parse_entry(body, gallery, f"{place}, line {number}")
+            entry = parse_entry(body, gallery, f"{place}, line {number}", keep_ids=keep_ids)
             subjects += 1
             templates += len(entry.embeddings)
             yield entry
@@ -336,15 +342,15 @@ def _missing(
 ) -> Iterator[Entry]:
     for subject_id in subject_ids:
         subject = source.get(subject_id)
-        try:
-            there = target.get(subject_id)
-        except SubjectNotFoundError:
+        there = _found(target, subject_id)
+        if there is None:
             entry = checked_entry(
                 subject_id,
                 subject.templates,
                 subject.metadata,
                 spec_digest=target.spec_digest,
                 embedding_size=target.embedding_size,
+                keep_id=True,
             )
             yield dataclasses.replace(entry, enrolled_at=subject.enrolled_at)
             continue
@@ -353,6 +359,15 @@ def _missing(
                 f"subject {subject_id!r} is in the target with other templates, reasons or metadata: "
                 "remove one of the two, and copy again; nothing of this batch was stored"
             )
+
+
+def _found(gallery: StoredGallery, subject_id: str) -> Subject | None:
+    """Return a subject under this very id: another form of a name is another subject of an old gallery."""
+    try:
+        found = gallery.get(subject_id)
+    except (SubjectNotFoundError, InputError):  # an id of an earlier version
+        return None
+    return found if found.subject_id == subject_id else None
 
 
 def _is_same(one: Subject, other: Subject) -> bool:

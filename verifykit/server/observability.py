@@ -144,6 +144,12 @@ class Metrics:
             ["reason"],
             registry=registry,
         )
+        self._expiry_refusals = Counter(
+            "verifykit_expiry_refused",
+            "Runs of retention that erased nothing, as the clock or the number was not plausible.",
+            ["reason"],
+            registry=registry,
+        )
         self._batches = Histogram(
             "verifykit_batch_images",
             "Images that one run of the encoder shared.",
@@ -173,6 +179,10 @@ class Metrics:
     def refused(self, reason: str) -> None:
         """Count a refusal by its reason code, such as ``no_face`` or ``queue_full``."""
         self._refusals.labels(reason).inc()
+
+    def expiry_refused(self, reason: str) -> None:
+        """Count a run of retention that was refused, by the reason of :class:`ExpiryRefusedError`."""
+        self._expiry_refusals.labels(reason).inc()
 
     def batch(self, size: int) -> None:
         """Count a run of the encoder on this number of images."""

@@ -1,4 +1,8 @@
-"""Retention while the service runs: at its start and daily, erase subjects enrolled too long ago."""
+"""Retention while the service runs: at its start and daily, erase subjects enrolled too long ago.
+
+Where the clock or the number of subjects is not plausible, nothing is erased: the service logs and counts the
+refusal, shows it in ``/readyz``, and looks again on the next day.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import timedelta
 
-from verifykit.errors import VerifyKitError
+from verifykit.errors import ExpiryRefusedError, VerifyKitError
 from verifykit.privacy import expire
 from verifykit.server.service import Service
 
@@ -53,11 +57,24 @@ def expire_all(service: Service, age: timedelta, go_on: Callable[[], bool]) -> b
     for name, model in service.models.items():
         gallery = model.verifier.gallery
         try:
-            report = expire(gallery, age, audit=service.audit, go_on=go_on)
+            report = expire(
+                gallery,
+                age,
+                audit=service.audit,
+                max_share=service.settings.expire_max_share,
+                go_on=go_on,
+            )
+        except ExpiryRefusedError as error:
+            service.expiry_refusals[name] = error.reason
+            service.metrics.expiry_refused(error.reason)
+            fields = {"model": name, "reason": error.reason, "removed_count": 0}
+            _log.error("retention refused", extra={"fields": fields})
+            continue
         except VerifyKitError:
             _log.exception("retention", extra={"fields": {"model": name}})
             all_done = False
             continue
+        service.expiry_refusals.pop(name, None)
         fields = {"model": name, "removed_count": len(report.expired), "erased": report.erased}
         _log.info("retention", extra={"fields": fields})
         all_done = all_done and report.erased

@@ -277,10 +277,11 @@ class HealthResponse:
 
 @dataclass(frozen=True, kw_only=True, config=_RESPONSE)
 class ReadyResponse:
-    """Whether requests can be answered, and what is missing if not."""
+    """Whether requests can be answered, what is missing if not, and what needs the operator."""
 
     status: str
     missing: tuple[str, ...]
+    warnings: tuple[str, ...]
 
 
 def encode(body: Any) -> bytes:

@@ -11,7 +11,7 @@ import contextvars
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from verifykit.audit import AuditLog
@@ -208,7 +208,10 @@ def _open_encoder(
 
 @dataclass(frozen=True)
 class Service:
-    """Everything that is open while the service runs; ``failures`` limits failed verifications, if any."""
+    """Everything that is open while the service runs; ``failures`` limits failed verifications, if any.
+
+    ``expiry_refusals`` says, by model, why the last run of retention has erased nothing.
+    """
 
     settings: ServerSettings
     models: Mapping[str, ServedModel]
@@ -220,6 +223,7 @@ class Service:
     metrics: Metrics
     failures: FailureLimiter | None
     _state: ServerState
+    expiry_refusals: dict[str, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, settings: ServerSettings, metrics: Metrics) -> Service:

@@ -9,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from verifykit.errors import InputError
+from verifykit.expiry_check import MAX_SHARE
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
@@ -57,6 +58,8 @@ class ServerSettings:
             encrypted galleries.
         expire: Age at which subjects are erased, counted from their last enrolment; at the start and daily.
             None keeps all. Only for galleries in files.
+        expire_max_share: Share of a gallery's subjects that ``expire`` may erase at once, 0 to 1; see
+            :func:`~verifykit.expire` on what else it refuses.
         tls_cert: Certificate chain, PEM; with ``tls_key``.
         tls_key: Its private key, PEM.
         body_timeout_s: How long a client may take to send a body.
@@ -93,6 +96,7 @@ class ServerSettings:
     trusted_hosts: tuple[str, ...] = ()
     keep_crops: bool = False
     expire: timedelta | None = None
+    expire_max_share: float = MAX_SHARE
     tls_cert: str | None = None
     tls_key: str | None = None
     body_timeout_s: float = 30.0
@@ -145,6 +149,8 @@ class ServerSettings:
             )
         if self.expire <= timedelta(0):
             raise InputError(f"expire must be > 0, got {self.expire}")
+        if not 0 <= self.expire_max_share <= 1:
+            raise InputError(f"expire_max_share must be in [0, 1], got {self.expire_max_share}")
 
     @property
     def galleries(self) -> tuple[tuple[str, str], ...]:

@@ -21,15 +21,21 @@ LOG = Path("staff.db.audit.jsonl")
 
 @pytest.fixture(autouse=True)
 def staff(invoke: Invoke) -> None:
-    """Ada, enrolled 400 days ago, and Bob, lately."""
+    """Ada, enrolled 400 days ago, and Bob, lately; the gallery is older."""
     invoke("enroll", "ada", "person_a_1.jpg", "person_a_2.jpg", "-g", "staff.db", status=0)
     invoke("enroll", "bob", "person_b_1.jpg", "-g", "staff.db", status=0)
     _set("enrolled_at = ? WHERE row = 1", int(time.time() - 400 * DAY))
+    _set_created(f"{_then(500)}T00:00:00+00:00")
 
 
 def _set(what: str, *values: int) -> None:
     with closing(sqlite3.connect("staff.db")) as file, file:
         file.execute(f"UPDATE subject SET {what}", values)
+
+
+def _set_created(when: str) -> None:
+    with closing(sqlite3.connect("staff.db")) as file, file:
+        file.execute("UPDATE meta SET value = ? WHERE key = 'created'", (when,))
 
 
 def _then(days_ago: float) -> str:
@@ -60,16 +66,17 @@ def test_without_a_log_none_is_made_unless_named(invoke: Invoke) -> None:
     assert "audit log: none" in invoke(*EXPIRE, "365d", status=0).stdout
     assert not LOG.exists()
     _set("enrolled_at = 0")
-    told = body(invoke(*EXPIRE, "1d", "--audit", "own.jsonl", "--json", status=0))
+    asked = (*EXPIRE, "1d", "--audit", "own.jsonl")
+    assert "nothing was enrolled or logged since" in invoke(*asked, status=2).stderr
+    told = body(invoke(*asked, "--confirm-all", "--json", status=0))
     assert [each["subject_id"] for each in told["expired"]] == ["bob"]
     assert [entry.subject_id for entry in read_log("own.jsonl")] == ["bob"]
 
 
 def test_an_unknown_time_is_told(invoke: Invoke) -> None:
     _set("enrolled_at = NULL WHERE row = 2")
-    with closing(sqlite3.connect("staff.db")) as file, file:
-        file.execute("UPDATE meta SET value = '2020-05-01T00:00:00+00:00' WHERE key = 'created'")
-    said = invoke(*EXPIRE, "365d", status=0).stdout.splitlines()
+    _set_created("2020-05-01T00:00:00+00:00")
+    said = invoke(*EXPIRE, "365d", "--confirm-all", status=0).stdout.splitlines()
     assert said[1] == "erased bob: 1 template, enrolled at an unknown time"
     assert said[4] == "note: an unknown time counts as 2020-05-01, when the gallery was made"
 
@@ -88,6 +95,27 @@ def test_an_encrypted_gallery(invoke: Invoke) -> None:
     told = body(invoke(*EXPIRE, "365d", "--key-file", "k", "--json", status=0))
     assert [each["subject_id"] for each in told["expired"]] == ["ada"]
     assert told["erased"] is True
+
+
+def test_what_is_not_plausible_is_refused_and_a_dry_run_says_so(invoke: Invoke) -> None:
+    _set("enrolled_at = ? WHERE row = 2", 2_114_380_800)  # 2037
+    stderr = invoke(*EXPIRE, "365d", status=2).stderr
+    assert "ExpiryRefusedError" in stderr
+    assert "the newest enrolment or audit entry is of 2037-01-01" in stderr
+    dry = invoke(*EXPIRE, "365d", "--dry-run", status=0).stdout
+    assert "would erase 1 subject\n" in dry
+    assert (
+        "note: subject bob: it was enrolled at 2037-01-01T00:00:00+00:00, which is in the fut"
+        in dry
+    )
+    assert "would be refused: the clock says" in dry
+    assert (
+        "problem: subject 'bob': it was enrolled at 2037-01-01"
+        in invoke("gallery", "check", "staff.db", status=2).stdout
+    )
+    assert invoke("gallery", "list", "staff.db", status=0).stdout == "ada\nbob\n"
+    invoke("enroll", "bob", "person_b_1.jpg", "-g", "staff.db", status=0)  # at a known time
+    assert invoke(*EXPIRE, "365d", status=0).stdout.startswith("erased ada")
 
 
 @pytest.mark.parametrize("length", ["365", "0d", "-1d", "a year"])

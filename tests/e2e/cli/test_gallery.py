@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.helpers.command_results import Invoke, body
+from verifykit.gallery import SqliteGallery, checked_entry
 from verifykit.verifier import Verifier
 
 
@@ -57,3 +59,39 @@ def test_gallery_check_finds_damage(invoke: Invoke, gallery: str) -> None:
     Path(gallery).write_bytes(data)
     result = invoke("gallery", "check", gallery, status=2)
     assert "problem: subject 'Ada" in result.stdout
+
+
+def test_ids_that_look_the_same_are_named_by_info_and_check(invoke: Invoke, gallery: str) -> None:
+    assert "id_problems" not in body(invoke("gallery", "info", gallery, "--json", status=0))
+    with SqliteGallery.open_existing(gallery, read_only=False) as opened:
+        for name in ("be\u0301a", "b\u00e9a"):
+            entry = checked_entry(
+                name,
+                opened.get("bea").templates,
+                None,
+                spec_digest=opened.spec_digest,
+                embedding_size=opened.embedding_size,
+                keep_id=True,
+            )
+            opened.add_entries([entry], "error")
+    alike = "subject ids that look the same: 'be\\u0301a', 'b\\xe9a': remove all but one"
+    assert f"problem: {alike}" in invoke("gallery", "info", gallery, status=0).stdout
+    assert alike in body(invoke("gallery", "info", gallery, "--json", status=0))["id_problems"]
+    assert alike in invoke("gallery", "check", gallery, status=2).stdout
+    invoke("gallery", "export", gallery, "old.jsonl", status=0)
+    assert "there twice" in invoke("gallery", "import", "new.db", "old.jsonl", status=2).stderr
+    invoke("gallery", "import", "new.db", "old.jsonl", "--keep-ids", status=0)
+    invoke("gallery", "remove", "new.db", "be\u0301a", status=0)
+    assert "sound" in invoke("gallery", "check", "new.db", status=0).stdout
+
+
+def test_a_copy_without_its_log_is_accepted_by_a_command(invoke: Invoke, gallery: str) -> None:
+    said = invoke("gallery", "accept-copy", gallery, status=0).stdout
+    assert "no copy without its log, nothing was changed: 2 subjects" in said
+    with SqliteGallery.open_existing(gallery, read_only=False) as opened:
+        opened.add("new", opened.get("bea").templates)
+        shutil.copy(gallery, "copy.db")
+    assert "accept-copy" in invoke("gallery", "list", "copy.db", status=2).stderr
+    told = body(invoke("gallery", "accept-copy", "copy.db", "--json", status=0))
+    assert (told["accepted"], told["subject_count"]) == (True, 2)
+    invoke("gallery", "list", "copy.db", status=0)

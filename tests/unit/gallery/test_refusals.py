@@ -69,7 +69,7 @@ def test_a_newer_schema_is_refused(gallery: SqliteGallery, path: Path) -> None:
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version=99")
     connection.close()
-    with pytest.raises(GalleryFormatError, match="schema 99, this verifykit reads 1 to 2"):
+    with pytest.raises(GalleryFormatError, match="schema 99, this verifykit reads 1 to 3"):
         reopen(path)
 
 

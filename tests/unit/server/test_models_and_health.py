@@ -156,12 +156,19 @@ def test_ready_says_what_is_missing_and_alive_says_nothing(
 ) -> None:
     with own_service(with_signatures=False) as found:
         ready = found.client.get("/readyz")
-        assert (ready.status_code, ready.json()) == (200, {"status": "ready", "missing": []})
+        assert (ready.status_code, ready.json()) == (
+            200,
+            {"status": "ready", "missing": [], "warnings": []},
+        )
         gallery = tmp_path / "own.db"
         gallery.rename(tmp_path / "elsewhere.db")
         ready = found.client.get("/readyz")
         assert ready.status_code == 503
-        assert ready.json() == {"status": "not ready", "missing": ["the gallery of face"]}
+        assert ready.json() == {
+            "status": "not ready",
+            "missing": ["the gallery of face"],
+            "warnings": [],
+        }
         assert found.client.get("/healthz").json() == {"status": "ok"}
         (tmp_path / "elsewhere.db").rename(gallery)
         assert found.client.get("/readyz").status_code == 200

@@ -51,6 +51,11 @@ def fill(path: Path, model: str) -> None:
         enrol(gallery, spec, f"{model}, lately", 1)
 
 
+def run_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a day of the service short."""
+    monkeypatch.setattr(retention, "_DAY_S", 0.05)
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     end = time.monotonic() + 20
     while not condition():
@@ -78,7 +83,7 @@ def test_at_its_start_in_both_galleries(own_service: OwnService, tmp_path: Path)
 
 
 def test_daily(own_service: OwnService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retention, "_DAY_S", 0.05)
+    run_often(monkeypatch)
     with own_service(expire=YEAR) as served:
         verifier = served.service.model("face").verifier
         for subject_id in ("one", "two"):
@@ -131,7 +136,7 @@ def test_what_is_under_way_is_finished_when_the_service_ends(
     ) as gallery:
         for number in range(100):
             enrol(gallery, spec, str(number), 400)
-    with own_service(expire=YEAR, with_signatures=False) as served:
+    with own_service(expire=YEAR, expire_max_share=1, with_signatures=False) as served:
         served.stop()
         path = served.service.settings.audit_path
     written = [entry.subject_id for entry in read_log(path)]
@@ -139,6 +144,40 @@ def test_what_is_under_way_is_finished_when_the_service_ends(
         left = sorted(gallery.subject_ids(), key=int)
     assert len(written) % 20 == 0
     assert [*written, *left] == [str(number) for number in range(100)]
+
+
+def test_a_wrong_clock_erases_no_one_and_the_next_day_is_another_try(
+    own_service: OwnService, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = load("face").spec
+    with SqliteGallery(
+        tmp_path / "own.db", spec_digest=spec.digest, embedding_size=spec.embedding_size
+    ) as gallery:
+        for number in range(224):
+            enrol(gallery, spec, str(number), number)
+    run_often(monkeypatch)
+    real, ahead = time.time, [400 * 86_400.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    with own_service(expire=YEAR, with_signatures=False) as served:
+        counted = 'verifykit_expiry_refused_total{reason="clock_ahead"}'
+        wait_for(lambda: counted in served.client.get("/metrics").text)
+        ready = served.client.get("/readyz")
+        assert ready.status_code == 200
+        assert ready.json()["warnings"] == ["retention of face was refused: clock_ahead"]
+        gallery_now = served.service.model(None).verifier.gallery
+        assert len(gallery_now) == 224
+        assert list(read_log(served.service.settings.audit_path)) == []
+        ahead[0] = 0.0  # the clock is set; a subject is due
+        enrol(gallery_now, spec, "long ago", 400)
+        wait_for(lambda: len(gallery_now) == 224)
+        wait_for(lambda: served.client.get("/readyz").json()["warnings"] == [])
+        assert "long ago" not in gallery_now.subject_ids()
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.1])
+def test_what_is_no_share_is_refused(share: float) -> None:
+    with pytest.raises(InputError, match=r"expire_max_share must be in \[0, 1\]"):
+        ServerSettings("staff.db", expire=YEAR, expire_max_share=share)
 
 
 @pytest.mark.parametrize(

@@ -89,3 +89,32 @@ def test_a_subject_that_could_not_be_removed_is_an_error(
         problem(answer, 503, "gallery_unavailable")
         assert int(answer.headers["retry-after"]) >= 1
         assert found.client.get("/v1/subjects/dora").status_code == 200
+
+
+def test_a_name_is_one_subject_in_every_path_and_in_the_log(
+    own_service: OwnService, pictures: dict[str, bytes]
+) -> None:
+    composed, decomposed = "/v1/subjects/Zo%C3%AB", "/v1/subjects/Zoe%CC%88"
+    one = files(image=pictures["person_a_1"])
+    with own_service(with_signatures=False, failed_verifications=2) as found:
+        assert found.client.put(decomposed, files=one).json()["subject_id"] == "Zo\u00eb"
+        problem(found.client.put(composed, files=one), 409, "subject_exists")
+        more = found.client.put(f"{composed}?on_existing=append", files=one)
+        assert more.json()["template_count"] == 2
+        for path in (composed, decomposed):
+            assert found.client.get(path).json()["subject_id"] == "Zo\u00eb"
+            stranger = files(image=pictures["person_b_1"])
+            assert found.client.post(f"{path}/verify", files=stranger).json()["match"] is False
+        answer = found.client.post(f"{composed}/verify", files=one)  # both counted for one subject
+        problem(answer, 429, "too_many_failed_verifications")
+        for hidden in ("Zo%E2%80%8B%C3%AB", "Zo%C3%AB%20", "%EF%BB%BFZo%C3%AB"):
+            path = f"/v1/subjects/{hidden}"
+            for call in (
+                lambda p: found.client.put(p, files=one),
+                found.client.get,
+                found.client.delete,
+                lambda p: found.client.post(f"{p}/verify", files=one),
+            ):
+                assert "U+" in problem(call(path), 422, "invalid_value")["detail"]
+        assert found.client.delete(decomposed).json()["removed_templates"] == 2
+        assert {entry.subject_id for entry in read_log(found.service.audit.path)} == {"Zo\u00eb"}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from verifykit.cli._run import ERROR, emit, outcome
-from verifykit.cli.gallery.copy import copy
+from verifykit.cli.gallery.copy import accept_copy_, copy
 from verifykit.cli.gallery.duplicates import duplicates
 from verifykit.cli.gallery.expire import expire_
 from verifykit.cli.gallery.keys import encrypt, new_key, rotate_key
@@ -33,10 +33,12 @@ from verifykit.gallery import (
     read_export_header,
     shown_location,
 )
+from verifykit.gallery.subject_ids import id_problems
 
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 app.command()(duplicates)
 app.command()(copy)
+app.command("accept-copy")(accept_copy_)
 app.command("new-key")(new_key)
 app.command()(encrypt)
 app.command("rotate-key")(rotate_key)
@@ -57,9 +59,12 @@ def info(
         outcome(as_json=as_json, debug=debug),
         existing(gallery, key_file) as opened,
     ):
-        body = opened.info()
+        body: dict[str, Any] = {**opened.info()}
         width = max(map(len, body))
         text = "\n".join(f"{key:{width}}  {value}" for key, value in body.items())
+        if problems := id_problems(opened.subject_ids()):
+            body["id_problems"] = problems
+            text += "".join(f"\nproblem: {problem}" for problem in problems)
         emit(body, text, as_json=as_json)
 
 
@@ -135,6 +140,9 @@ def import_(
     on_existing: Annotated[
         OnExisting, typer.Option("--on-existing", help="For subjects who are enrolled already.")
     ] = "error",
+    keep_ids: Annotated[
+        bool, typer.Option("--keep-ids", help="Take ids that only earlier versions allowed.")
+    ] = False,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -150,7 +158,7 @@ def import_(
             model=header.model,
             key=gallery_key(key_file),
         ) as opened:
-            report = import_gallery(opened, file, on_existing=on_existing)
+            report = import_gallery(opened, file, on_existing=on_existing, keep_ids=keep_ids)
         body = {
             "gallery": shown_location(gallery),
             "subject_count": report.subject_count,

@@ -12,7 +12,7 @@ from verifykit.cli.gallery.opening import existing, is_encrypted
 from verifykit.cli.gallery.opening import target as open_target
 from verifykit.cli.options import DebugOption, FusionOption, JsonOption, KeyFileOption
 from verifykit.cli.render import counted
-from verifykit.gallery import copy_gallery, shown_location, stored_fusion
+from verifykit.gallery import accept_copy, copy_gallery, shown_location, stored_fusion
 
 
 def copy(
@@ -67,3 +67,28 @@ def copy(
             f"{counted(count, 'subject')}"
         )
         emit(body, text, as_json=as_json)
+
+
+def accept_copy_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy, which is not in use.")],
+    key_file: KeyFileOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Use a copied file without its write-ahead log as it is; what it lacks stays missing.
+
+    A copy that `cp` made of a gallery in use is refused until then.
+    """
+    with outcome(as_json=as_json, debug=debug):
+        accepted = accept_copy(file)
+        with existing(str(file), key_file) as opened:
+            info = opened.info()
+        body = {
+            "file": str(file),
+            "accepted": accepted,
+            "subject_count": info["subject_count"],
+            "revision": info["revision"],
+        }
+        said = "accepted" if accepted else "it is no copy without its log, nothing was changed"
+        subjects = counted(info["subject_count"], "subject")
+        emit(body, f"{file}: {said}: {subjects}, revision {info['revision']}", as_json=as_json)

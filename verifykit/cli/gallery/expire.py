@@ -12,6 +12,7 @@ from verifykit.cli._run import emit, outcome
 from verifykit.cli.gallery.opening import audit_log_of, existing
 from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, parse_duration
 from verifykit.cli.render import counted
+from verifykit.expiry_check import MAX_SHARE
 from verifykit.gallery import shown_location
 from verifykit.privacy import ExpiryReport, expire, require_expiry
 
@@ -23,6 +24,16 @@ def expire_(
         typer.Option("--expire", metavar="TIME", help="Longest time since an enrolment: 365d."),
     ],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say who it would be.")] = False,
+    max_share: Annotated[
+        float,
+        typer.Option(
+            "--max-share", min=0.0, max=1.0, help="Share of the subjects that may go at once."
+        ),
+    ] = MAX_SHARE,
+    confirm_all: Annotated[
+        bool,
+        typer.Option("--confirm-all", help="Clock and subjects were looked at: refuse nothing."),
+    ] = False,
     audit: Annotated[
         Path | None,
         typer.Option(
@@ -35,17 +46,26 @@ def expire_(
 ) -> None:
     """Erase subjects whose last enrolment is longer ago, and write it into the audit log, if there is one.
 
-    Who was enrolled by a verifykit that did not note the time counts from the making of the gallery.
+    Who was enrolled by a verifykit that did not note the time counts from the making of the gallery. Nothing
+    is erased where the clock, a time or the number of subjects is not plausible, unless that is confirmed.
     """
     with outcome(as_json=as_json, debug=debug):
         age, log = parse_duration(after), audit_log_of(gallery, audit)
         with existing(gallery, key_file, read_only=dry_run) as opened:
             require_expiry(opened)  # before a log is made
-            written = None if log is None or dry_run else AuditLog(log)
-            report = expire(opened, age, audit=written, dry_run=dry_run)
+            held = log is not None and (log.is_file() or not dry_run)
+            written = AuditLog(log) if log is not None and held else None
+            report = expire(
+                opened,
+                age,
+                audit=written,
+                dry_run=dry_run,
+                max_share=max_share,
+                confirmed=confirm_all,
+            )
         body = {
             "gallery": shown_location(gallery),
-            "audit": None if written is None else str(log),
+            "audit": None if written is None or dry_run else str(log),
             **report.to_dict(),
         }
         emit(body, _text(report, None if written is None else log), as_json=as_json)
@@ -64,6 +84,9 @@ def _text(report: ExpiryReport, log: Path | None) -> str:
         lines.append(
             f"note: an unknown time counts as {report.gallery_created[:10]}, when the gallery was made"
         )
+    lines += [f"note: subject {subject_id}: {problem}" for subject_id, problem in report.suspect]
+    if report.refusal:
+        lines.append(f"would be refused: {report.refusal}")
     if report.expired and not report.dry_run:
         lines.append(f"audit log: {log}" if log else "audit log: none")
         if not report.erased:

@@ -6,6 +6,7 @@ import contextlib
 import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,6 @@ from numpy.typing import NDArray
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
-    InputError,
     SubjectExistsError,
     SubjectNotFoundError,
     TemplateFormatError,
@@ -28,10 +28,10 @@ from verifykit.gallery.base import (
     checked_entry,
     checked_identity,
     checked_question,
-    checked_subject_id,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
+    require_one_spelling,
 )
 from verifykit.gallery.postgres import rows
 from verifykit.gallery.postgres.connection import (
@@ -52,6 +52,7 @@ from verifykit.gallery.postgres.schema import (
     require_vector_size,
 )
 from verifykit.gallery.postgres.search import Nominations
+from verifykit.gallery.subject_ids import find_subject, id_problems
 from verifykit.scoring import checked_embeddings, checked_fusion, reference_rows, unit_rows
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -178,6 +179,7 @@ class PostgresGallery:
             spec_digest=self.spec_digest,
             embedding_size=self.embedding_size,
         )
+        require_one_spelling(self, entry.subject_id)
         with self._connections.writing(entry.subject_id) as server:
             rows.store(server, [entry], rows.present(server, [entry.subject_id]), self.fusion)
 
@@ -206,11 +208,11 @@ class PostgresGallery:
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
-        subject_id = checked_subject_id(subject_id)
         with self._connections.reading() as server:
-            found = rows.read_subject(server, subject_id)
-        if found is None:
+            stored = find_subject(subject_id, partial(rows.read_subject, server))
+        if stored is None:
             raise self._not_found(subject_id)
+        subject_id, found = stored
         try:
             return rows.subject_from_rows(subject_id, found, self.spec_digest, self.embedding_size)
         except (TemplateFormatError, ValueError, TypeError) as error:
@@ -221,7 +223,11 @@ class PostgresGallery:
 
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`. Deleted for all readers; see the class on the bytes that stay."""
-        subject_id = checked_subject_id(subject_id)
+        with self._connections.reading() as server:
+            there = find_subject(subject_id, lambda each: rows.present(server, [each]) or None)
+        if there is None:
+            raise self._not_found(subject_id)
+        subject_id, _ = there
         with self._connections.writing(subject_id) as server:
             count = rows.erase(server, subject_id)
             if count is None:
@@ -388,8 +394,11 @@ def _problems(connection: Connection, embedding_size: int, fusion: Fusion) -> li
         for subject_id, metadata in batch:
             stored = templates.get(subject_id, [])
             searched = references.get(subject_id, [])
-            problem = _problem(subject_id, metadata, stored, searched, embedding_size, fusion)
+            problem = _problem(metadata, stored, searched, embedding_size, fusion)
             found += [f"subject {subject_id!r}: {problem}"] if problem else []
+    found += id_problems(
+        s for (s,) in connection.execute("SELECT subject_id FROM subject").fetchall()
+    )
     for table in ("template", "reference"):
         orphans = connection.execute(
             f"SELECT DISTINCT subject_id FROM {table} t WHERE NOT EXISTS "  # noqa: S608
@@ -400,7 +409,6 @@ def _problems(connection: Connection, embedding_size: int, fusion: Fusion) -> li
 
 
 def _problem(
-    subject_id: str,
     metadata: str,
     stored: Sequence[tuple[object, str]],
     searched: Sequence[NDArray[np.float32]],
@@ -408,10 +416,9 @@ def _problem(
     fusion: Fusion,
 ) -> str | None:
     try:
-        checked_subject_id(subject_id)
         metadata_from_json(metadata)
         rows = _embeddings(stored, embedding_size)
-    except (InputError, TemplateFormatError, ValueError, TypeError) as error:
+    except (TemplateFormatError, ValueError, TypeError) as error:
         return str(error)
     if not np.array_equal(reference_rows(rows, fusion), np.array(searched)):
         return "what is searched is not what is stored"

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
+import time
 
-from verifykit.errors import GalleryFormatError, InputError, TemplateFormatError
-from verifykit.gallery.base import checked_subject_id, embedding_from_blob, metadata_from_json
+from verifykit.errors import GalleryFormatError, TemplateFormatError
+from verifykit.gallery.base import embedding_from_blob, metadata_from_json
 from verifykit.gallery.sqlite.encryption import Values
 from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     StoredTemplate,
     find_row,
+    read_copied_since,
     read_crops,
     read_id,
     read_metadata,
     read_templates,
 )
+from verifykit.gallery.sqlite.schema import version_of
+from verifykit.gallery.subject_ids import id_problems
+from verifykit.gallery.times import time_problem
 from verifykit.scoring import checked_embeddings
 
 _MOST = 100
 
 
-def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
+def problems(
+    file: sqlite3.Connection, values: Values, embedding_size: int, created: int
+) -> list[str]:
     """Return what is wrong, at most 100 sentences: SQLite's own check, every subject, every template."""
     found: list[str] = []
     try:
@@ -36,6 +44,7 @@ def problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> l
         else:
             found += _subject_problems(file, values)
         found += _template_problems(file, values, embedding_size)
+        found += _time_problems(file, values, created)
     except sqlite3.DatabaseError as error:
         found.append(f"file structure: {error}; what is stored behind it was not checked")
     return found[:_MOST]
@@ -49,12 +58,11 @@ def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
         "SELECT row, subject_id, metadata, revision, "
         "(SELECT count(*) FROM template WHERE subject = enrolled.row) FROM enrolled"
     )
-    seen: set[str] = set()
+    seen: dict[str, None] = {}
     for row, subject_id, metadata, revision, templates in file.execute(query):
         try:
-            checked_subject_id(subject_id)
             metadata_from_json(metadata)
-        except (InputError, ValueError, TypeError) as error:
+        except (ValueError, TypeError) as error:
             found.append(f"subject {subject_id!r}: {error}")
         if subject_id in seen or find_row(file, values, subject_id) != row:
             found.append(f"subject {subject_id!r}: it is there twice, or cannot be found by its id")
@@ -62,16 +70,32 @@ def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
             found.append(f"subject {subject_id!r}: it has no template")
         if not 0 < revision <= newest:
             found.append(f"subject {subject_id!r}: revision {revision}, the file is at {newest}")
-        seen.add(subject_id)
+        seen[subject_id] = None
         rows -= 1
+    found += id_problems(seen)
     return found + ([f"{rows} subjects have lost their id or their metadata"] if rows else [])
 
 
+def _time_problems(file: sqlite3.Connection, values: Values, created: int) -> list[str]:
+    if version_of(file) == 1:
+        return []
+    copied = read_copied_since(file)
+    first, now = created if copied is None else min(created, copied), int(time.time())
+    query = "SELECT row, enrolled_at FROM subject WHERE enrolled_at IS NOT NULL ORDER BY row"
+    return [
+        f"{named(file, values, row)}: {problem}"
+        for row, enrolled_at in file.execute(query)
+        if (problem := time_problem(enrolled_at, first, now))
+    ]
+
+
 def _encrypted_problems(file: sqlite3.Connection, values: Values, embedding_size: int) -> list[str]:
-    found = []
+    found, seen = [], []
     for (row,) in file.execute("SELECT row FROM subject ORDER BY row").fetchall():
         found += _encrypted_subject_problems(file, values, row, embedding_size)
-    return found
+        with contextlib.suppress(GalleryFormatError, UnicodeDecodeError):  # said above
+            seen.append(read_id(file, values, row))
+    return found + id_problems(seen)
 
 
 def _encrypted_subject_problems(
@@ -80,7 +104,7 @@ def _encrypted_subject_problems(
     found = []
     try:
         subject_id = read_id(file, values, row)
-        if find_row(file, values, checked_subject_id(subject_id)) != row:
+        if find_row(file, values, subject_id) != row:
             found.append(f"subject {subject_id!r}: it cannot be found by its id")
         stored = read_templates(file, row)
         for template in stored:
@@ -89,7 +113,7 @@ def _encrypted_subject_problems(
                 found.append(f"subject {subject_id!r}, template row {template.row}: {problem}")
         metadata_from_json(read_metadata(file, values, row, subject_id, stored))
         read_crops(file, values, row, subject_id)
-    except (GalleryFormatError, InputError, ValueError, TypeError) as error:
+    except (GalleryFormatError, ValueError, TypeError) as error:
         found.append(f"{named(file, values, row)}: {error}")
     return found
 

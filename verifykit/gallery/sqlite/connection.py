@@ -6,12 +6,14 @@ import contextlib
 import os
 import sqlite3
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from verifykit import _sqlite
 from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
+from verifykit.gallery.sqlite import log_mark
 
 _DAMAGED = (
     "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy"
@@ -56,9 +58,13 @@ def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connect
     Where the folder cannot be written and there is no write-ahead log to read, a read-only connection
     takes the file as unchanging, as SQLite needs a writable folder even to read a log. Its user opens it
     again when :func:`signature` changes.
+
+    Raises:
+        GalleryFormatError: The file is a copy without its write-ahead log.
     """
     require_file(path)
-    with translated(path):
+    with translated(path), log_mark.opening():
+        log_mark.require_log(path)
         try:
             return _sqlite.connect(path, mode="ro" if read_only else "rw", timeout_s=timeout_s)
         except sqlite3.OperationalError:
@@ -90,26 +96,70 @@ def signature(path: Path) -> tuple[int, ...]:
 def log_bytes(path: Path) -> int:
     """Return the size of the write-ahead log, 0 when there is none."""
     try:
-        return path.with_name(path.name + "-wal").stat().st_size
+        return log_mark.log_of(path).stat().st_size
     except FileNotFoundError:
         return 0
+
+
+# A reader who began before the mark keeps it from the file. Enrolment does not wait for long readers.
+_MARK_PATIENCE_S = 1.0
+_CLOSE_PATIENCE_S = 0.2
+
+
+def accept_copy(path: str | os.PathLike[str]) -> bool:
+    """Use a copy that was made without its write-ahead log as it is; what the log held stays missing.
+
+    Args:
+        path: The copy, which no process has open.
+
+    Returns:
+        Whether it was such a copy; a gallery that is not is left as it is.
+
+    Raises:
+        GalleryFormatError: It is not a gallery, or is damaged.
+        GalleryError: There is no such file, or it cannot be written.
+    """
+    place = Path(path)
+    require_file(place)
+    with translated(place), log_mark.opening():
+        try:
+            log_mark.require_log(place)
+        except GalleryFormatError:
+            file = _sqlite.connect(place, timeout_s=0.0)
+        else:
+            return False
+        with contextlib.closing(file), _sqlite.writing(file):
+            log_mark.settle(file)
+    return True
 
 
 class Connections:
     """Transactions on a gallery file, for all threads of a process.
 
-    Readers wait for no other process. Writers wait for other writers.
+    Readers wait for no other process. Writers wait for other writers. Whoever closes moves the log into the
+    file, if no other process needs it and the file can be written: also one who has only read.
     """
 
-    def __init__(self, path: Path, *, read_only: bool, timeout_s: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        read_only: bool,
+        timeout_s: float,
+        migrate: Callable[[sqlite3.Connection], None] | None = None,
+    ) -> None:
+        """Open nothing yet; ``migrate`` brings a file to the schema that has the mark, for writers."""
         self.path, self.read_only = path, read_only
         self._timeout_s = timeout_s
+        self._migrate = migrate
+        self._mark: int | None = None  # the log's number that this process brought to the file
+        self._late: int | None = None  # the one that a reader has kept from it so far
         self._read_lock, self._write_lock = threading.RLock(), threading.Lock()
         self._open: dict[str, sqlite3.Connection] = {}
         self._pid = os.getpid()
         self._closed = False
         self._signature = signature(path)
-        self._finalizer = weakref.finalize(self, _close, self._open, self._pid)
+        self._finalizer = self._new_finalizer()
 
     @contextlib.contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
@@ -127,8 +177,31 @@ class Connections:
             raise GalleryError(f"gallery {self.path}: it was opened read-only, nothing was stored")
         with self._exclusively(), translated(self.path):
             self._require_same_file()
-            with _sqlite.writing(self._connection("writer", read_only=False)) as connection:
+            connection = self._connection("writer", read_only=False)
+            self._begin(connection)
+            with _sqlite.committing(connection):
                 yield connection
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a write transaction, once the file itself says that its log is in use."""
+        if self._late is not None and _is_in_file(connection, 0.0):
+            self._mark, self._late = self._late, None
+        while True:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                found = log_mark.current(connection)
+                if found is not None and found in (self._mark, self._late):
+                    return
+                if found is None:
+                    if self._migrate is not None:
+                        self._migrate(connection)
+                    found = log_mark.begin(connection)
+                connection.execute("COMMIT")
+            except BaseException:
+                connection.rollback()
+                raise
+            is_marked = _is_in_file(connection, min(self._timeout_s, _MARK_PATIENCE_S))
+            self._mark, self._late = (found, None) if is_marked else (None, found)
 
     def wipe_log(self, *, wait: bool = True) -> bool:
         """Move the write-ahead log into the file and empty it; false when another process still needs it."""
@@ -143,7 +216,7 @@ class Connections:
             return not busy
 
     def close(self) -> None:
-        """Close both connections; the last one to the file removes its log. May be called twice."""
+        """Move the log into the file if possible, and close both connections. May be called twice."""
         with self._read_lock, self._write_lock:
             self._closed = True
             self._finalizer()
@@ -164,12 +237,16 @@ class Connections:
         if self._closed:
             raise GalleryError(f"gallery {self.path}: it was closed; open it again")
         if self._pid != os.getpid():
-            _close(self._open, self._pid)
+            self._finalizer()
             self._open, self._pid = {}, os.getpid()
-            self._finalizer = weakref.finalize(self, _close, self._open, self._pid)
+            self._finalizer = self._new_finalizer()
         if role not in self._open:
             self._open[role] = connect(self.path, read_only=read_only, timeout_s=self._timeout_s)
         return self._open[role]
+
+    def _new_finalizer(self) -> Callable[[], object]:
+        identity = self._signature[:2]
+        return weakref.finalize(self, _close, self._open, self._pid, self.path, identity)
 
     def _reads_only(self) -> bool:
         return self.read_only or not os.access(self.path.parent, os.W_OK)
@@ -187,6 +264,59 @@ class Connections:
                 self._open.pop("reader").close()
 
 
-def _close(connections: dict[str, sqlite3.Connection], pid: int) -> None:
-    while connections:
-        _sqlite.discard(connections.popitem()[1], pid)
+def _is_in_file(connection: sqlite3.Connection, patience_s: float) -> bool:
+    """Move the log into the file without emptying it; false while a reader keeps part of it."""
+    end = time.monotonic() + patience_s
+    while True:
+        busy, frames, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        if not busy and frames == moved:
+            return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+
+
+def _close(
+    connections: dict[str, sqlite3.Connection], pid: int, path: Path, identity: tuple[int, ...]
+) -> None:
+    """Close connections: the last with write access to a file deletes its log, so that one settles it."""
+    if pid == os.getpid() and connections and _is_same_file(path, identity):
+        keeper = _settled(connections, path)
+        if keeper is not None:
+            connections["keeper"] = connections.pop("keeper", keeper)
+    for role in ("reader", "writer", "keeper"):
+        if role in connections:
+            _sqlite.discard(connections.pop(role), pid)
+
+
+def _is_same_file(path: Path, identity: tuple[int, ...]) -> bool:
+    try:
+        status = path.stat()
+    except OSError:
+        return False
+    return (status.st_dev, status.st_ino) == identity
+
+
+def _settled(connections: dict[str, sqlite3.Connection], path: Path) -> sqlite3.Connection | None:
+    """Empty the log and take the mark away; return the connection that is to be closed last.
+
+    Where that cannot be done, it is one that cannot write: SQLite then leaves the log where it is.
+    """
+    if not log_mark.log_of(path).exists():
+        return None
+    try:
+        file = connections.get("writer") or connect(path, read_only=False, timeout_s=0.0)
+        connections["writer"] = file
+        file.execute(f"PRAGMA busy_timeout={int(1000 * _CLOSE_PATIENCE_S)}").fetchall()
+        if log_mark.current(file) is not None:
+            with _sqlite.writing(file):
+                log_mark.settle(file)
+        if log_bytes(path):
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except (sqlite3.Error, GalleryError):
+        pass
+    else:
+        return None
+    with contextlib.suppress(GalleryError):
+        return connect(path, read_only=True, timeout_s=0.0)
+    return None

@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,11 +32,11 @@ from verifykit.gallery.base import (
     checked_entry,
     checked_identity,
     checked_question,
-    checked_subject_id,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
     require_no_crops,
+    require_one_spelling,
     require_same_model,
     unix_time,
 )
@@ -49,6 +50,8 @@ from verifykit.gallery.sqlite.rows import (
     erase,
     find_row,
     next_revision,
+    note_copied_since,
+    read_copied_since,
     read_crops,
     read_enrolments,
     read_ids,
@@ -57,7 +60,6 @@ from verifykit.gallery.sqlite.rows import (
     store,
 )
 from verifykit.gallery.sqlite.schema import (
-    SCHEMA_VERSION,
     create_file,
     identity_of,
     is_finished,
@@ -65,6 +67,8 @@ from verifykit.gallery.sqlite.schema import (
     read_identity,
     version_of,
 )
+from verifykit.gallery.subject_ids import find_subject
+from verifykit.gallery.times import EARLIEST, iso_time
 from verifykit.scoring import checked_embeddings, checked_fusion
 from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
@@ -137,10 +141,12 @@ class SqliteGallery:
     ) -> GalleryIdentity:
         path = self.path
         writable = os.access(path.parent, os.W_OK) or not path.exists()
-        if create and not read_only and writable and not is_finished(path):
+        if create and not read_only and writable and not is_finished(path, timeout_s):
             create_file(path, identity, timeout_s, self._keyring.key)
         require_file(path)
-        self._connections = Connections(path, read_only=read_only, timeout_s=timeout_s)
+        self._connections = Connections(
+            path, read_only=read_only, timeout_s=timeout_s, migrate=migrate
+        )
         try:
             with self._connections.reading() as file:
                 found = read_identity(file, path)
@@ -219,11 +225,13 @@ class SqliteGallery:
             embedding_size=self.embedding_size,
             crops=crops,
         )
+        require_one_spelling(self, entry.subject_id)
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
         """See :meth:`SupportsTransfer.add_entries`. One transaction; other writers wait for its end."""
         subjects = templates = skipped = 0
+        copied = []
         with self._writing() as (file, values):
             revision, now = next_revision(file), int(time.time())
             for entry in entries if values.encrypted else map(require_no_crops, entries):
@@ -238,18 +246,21 @@ class SqliteGallery:
                     continue
                 enrolled_at = now if entry.enrolled_at is None else entry.enrolled_at
                 store(file, values, row, entry, revision, enrolled_at)
+                copied += [enrolled_at] if EARLIEST <= enrolled_at < now else []
                 subjects += 1
                 templates += len(entry.embeddings)
+            if copied:
+                note_copied_since(file, min(copied))
         return TransferReport(subjects, templates, skipped)
 
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
-        subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            return self._subject(file, values, subject_id)
+            return self._subject(file, values, *self._row(file, values, subject_id))
 
-    def _subject(self, file: sqlite3.Connection, values: Values, subject_id: str) -> Subject:
-        row = self._row(file, values, subject_id)
+    def _subject(
+        self, file: sqlite3.Connection, values: Values, subject_id: str, row: int
+    ) -> Subject:
         try:
             stored = read_templates(file, row)
             metadata = metadata_from_json(read_metadata(file, values, row, subject_id, stored))
@@ -270,19 +281,20 @@ class SqliteGallery:
                 "`verifykit gallery check`, remove the subject and enrol again"
             ) from error
 
-    def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> int:
-        row = find_row(file, values, subject_id)
-        if row is None:
+    def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> tuple[str, int]:
+        """Return the id of a subject as it is stored, and its row."""
+        found = find_subject(subject_id, partial(find_row, file, values))
+        if found is None:
             raise SubjectNotFoundError(
                 f"gallery {self.path}: subject {subject_id!r} is not enrolled"
             )
-        return row
+        return found
 
     def crops(self, subject_id: str) -> list[bytes]:
         """See :meth:`SupportsCrops.crops`."""
-        subject_id = checked_subject_id(subject_id)
         with self._reading() as (file, values):
-            return read_crops(file, values, self._row(file, values, subject_id), subject_id)
+            subject_id, row = self._row(file, values, subject_id)
+            return read_crops(file, values, row, subject_id)
 
     def enrolments(self) -> list[Enrolment]:
         """See :meth:`SupportsExpiry.enrolments`."""
@@ -317,9 +329,9 @@ class SqliteGallery:
                 reading: its bytes leave the log with the next ``remove``, or when the last process
                 closes the gallery.
         """
-        subject_id = checked_subject_id(subject_id)
         with self._writing() as (file, values):
-            count = erase(file, self._row(file, values, subject_id), next_revision(file))
+            subject_id, row = self._row(file, values, subject_id)
+            count = erase(file, row, next_revision(file))
         if not self._connections.wipe_log():
             raise GalleryLockedError(
                 f"gallery {self.path}: {subject_id!r} is removed, but another process is reading, so the "
@@ -386,6 +398,9 @@ class SqliteGallery:
             "crop_count": file.execute(crops).fetchone()[0] if version > 1 else 0,
             "revision": revision,
         }
+        copied_since = read_copied_since(file)
+        if copied_since is not None:
+            found["copied_since"] = iso_time(copied_since)
         if file.execute(unfinished).fetchone():
             found["sealing_unfinished"] = True
         found["size_bytes"] = self.path.stat().st_size
@@ -394,7 +409,7 @@ class SqliteGallery:
     def check(self) -> list[str]:
         """Read everything and return a sentence for each problem, none for a sound file."""
         with self._reading() as (file, values):
-            return problems(file, values, self.embedding_size)
+            return problems(file, values, self.embedding_size, unix_time(self.created))
 
     def close(self) -> None:
         """Close the file. The gallery cannot be used afterwards; may be called twice."""
@@ -414,6 +429,4 @@ class SqliteGallery:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
         with self._connections.writing() as file:
-            if self._version < SCHEMA_VERSION:
-                migrate(file)
             yield file, self._keyring.values(file)

@@ -163,7 +163,7 @@ def encrypt_gallery(
     place, new = Path(path), read_key(key)
     timeout_s = checked_timeout(timeout_s)
     identity_of(place, timeout_s)
-    connections = Connections(place, read_only=False, timeout_s=timeout_s)
+    connections = Connections(place, read_only=False, timeout_s=timeout_s, migrate=migrate)
     with contextlib.closing(connections):
         already = _has_key(connections, place, new)
         if not already:
@@ -208,9 +208,10 @@ class _Rekeying:
 
     def run(self, on_progress: Progress | None) -> None:
         """Copy, take in what changed, and exchange."""
+        with self._connections.reading() as file:
+            self._keyring.values(file)  # a key that does not fit changes nothing
         with self._connections.writing() as file:
             self._keyring.values(file)
-            migrate(file)
             self._begin(file)
             known = _table(file, "meta")["revision"]
         batch = self._batch(on_progress)

@@ -52,6 +52,19 @@ def next_revision(file: sqlite3.Connection) -> int:
     return int(file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
 
+def note_copied_since(file: sqlite3.Connection, enrolled_at: int) -> None:
+    """Note that a copy brought a time of enrolment, which may be earlier than the gallery itself."""
+    known = read_copied_since(file)
+    if known is None or enrolled_at < known:
+        file.execute("INSERT OR REPLACE INTO meta VALUES ('copied_since', ?)", (enrolled_at,))
+
+
+def read_copied_since(file: sqlite3.Connection) -> int | None:
+    """Return the earliest time of enrolment that a copy brought, None without one."""
+    found = file.execute("SELECT value FROM meta WHERE key = 'copied_since'").fetchone()
+    return None if found is None else int(found[0])
+
+
 def find_row(file: sqlite3.Connection, values: Values, subject_id: str) -> int | None:
     """Return a subject's row number, None when no subject is enrolled under this id."""
     found = file.execute(

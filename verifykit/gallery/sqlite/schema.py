@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from datetime import datetime, timezone
+import time
 from pathlib import Path
 
 from verifykit import _sqlite
 from verifykit.errors import GalleryError, GalleryFormatError
 from verifykit.gallery.base import GalleryIdentity
+from verifykit.gallery.sqlite import log_mark
 from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
 from verifykit.gallery.sqlite.encryption import salted
+from verifykit.gallery.times import iso_time
 
 APPLICATION_ID = 0x564B4701
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 # AUTOINCREMENT: a row number is never given twice, so a reader that knows the last one knows what is
 # new. `removal` tells it what has gone, and holds nothing but the number of a row that is no more.
@@ -60,7 +62,7 @@ _VIEW = """CREATE VIEW enrolled AS
     FROM subject s
     JOIN content i ON i.row = s.id_content JOIN content m ON m.row = s.metadata_content"""
 
-# Schema 1 had neither `subject.enrolled_at` nor `crop`.
+# Schema 1 had neither `subject.enrolled_at` nor `crop`, schema 2 no mark of the log (log_mark.py).
 _MIGRATION = (
     "ALTER TABLE subject ADD COLUMN enrolled_at INTEGER",
     f"CREATE TABLE crop {TABLES['crop']}",
@@ -104,10 +106,12 @@ def version_of(file: sqlite3.Connection) -> int:
 
 
 def migrate(file: sqlite3.Connection) -> None:
-    """Bring a file of schema 1 to the present one, with the transaction that writes to it."""
-    if version_of(file) == 1:
+    """Bring a file of an earlier schema to the present one, before anything else is written to it."""
+    version = version_of(file)
+    if version == 1:
         for statement in _MIGRATION:
             file.execute(statement)
+    if version < SCHEMA_VERSION:
         file.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
@@ -136,7 +140,8 @@ def create_file(path: Path, identity: GalleryIdentity, timeout_s: float, key: by
         if not _sqlite.is_fresh(connection):
             return
         connection.execute("PRAGMA page_size=8192").fetchall()
-        _sqlite.set_wal(connection, timeout_s)
+        with log_mark.opening():
+            _sqlite.set_wal(connection, timeout_s)
         with _sqlite.writing(connection):
             if _sqlite.is_fresh(connection):  # another process may have been quicker
                 _create_tables(connection, identity, key)
@@ -155,7 +160,7 @@ def _create_tables(file: sqlite3.Connection, identity: GalleryIdentity, key: byt
         "spec_digest": identity.spec_digest,
         "embedding_size": identity.embedding_size,
         "model": identity.model,
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "created": iso_time(int(time.time())),
         "revision": 0,
     }
     values |= salted(values, key)
@@ -200,19 +205,23 @@ def read_identity(file: sqlite3.Connection, path: Path) -> GalleryIdentity:
     return identity
 
 
-def is_finished(path: Path) -> bool:
+def is_finished(path: Path, timeout_s: float) -> bool:
     """Return whether there surely is a gallery; not so when one is being made, or its maker was killed.
 
-    Looks at the file's first bytes only, so a gallery whose first changes are still in the log may be
-    reported as unfinished: :func:`create_file` then finds it whole.
+    By SQLite: to open and close the file otherwise drops the locks that this process has on it, and another
+    one that closes it then deletes the log which this one still writes to
+    (https://www.sqlite.org/howtocorrupt.html, 2.2).
     """
-    try:
-        with path.open("rb") as file:
-            header = file.read(100)
-    except OSError:
+    if not path.is_file():
         return False
-    # https://www.sqlite.org/fileformat2.html, 1.3: the application id is at offset 68.
-    return header[68:72] == APPLICATION_ID.to_bytes(4, "big")
+    try:
+        connection = connect(path, read_only=True, timeout_s=timeout_s)
+    except GalleryFormatError:
+        raise
+    except GalleryError:
+        return False
+    with contextlib.closing(connection), translated(path):
+        return _sqlite.pragma(connection, "application_id") == APPLICATION_ID
 
 
 def identity_of(path: Path, timeout_s: float) -> GalleryIdentity:

@@ -30,7 +30,10 @@ async def healthz() -> Response:
     },
 )
 def readyz(request: Request) -> Response:
-    """Report whether every gallery and the state file can be reached, and which cannot."""
+    """Report whether every gallery and the state file can be reached, and which cannot.
+
+    Warnings do not make it unready: ``retention of NAME was refused: clock_ahead`` needs the operator.
+    """
     service = service_of(request)
     required: dict[str, Callable[[], object]] = {
         f"the gallery of {name}": model.verifier.gallery.__len__
@@ -39,7 +42,10 @@ def readyz(request: Request) -> Response:
     required["the state file"] = service.keys.any
     missing = tuple(what for what, read in required.items() if not _succeeds(read))
     status = "not ready" if missing else "ready"
-    return json_response(ReadyResponse(status=status, missing=missing), 503 if missing else 200)
+    refusals = sorted(service.expiry_refusals.items())
+    warnings = tuple(f"retention of {name} was refused: {reason}" for name, reason in refusals)
+    body = ReadyResponse(status=status, missing=missing, warnings=warnings)
+    return json_response(body, 503 if missing else 200)
 
 
 @router.get(

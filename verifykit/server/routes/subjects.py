@@ -12,8 +12,8 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
 from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
-from verifykit.gallery import Gallery
-from verifykit.gallery.base import subject_page
+from verifykit.gallery import Gallery, checked_subject_id
+from verifykit.gallery.base import stored_subject_id, subject_page
 from verifykit.server.dependencies import (
     Caller,
     DecisionRecorder,
@@ -132,8 +132,8 @@ class _Enrolment:
         query: EnrolmentQuery,
     ) -> None:
         self._service, self._caller, self._model = service, caller, model
-        self._subject_id, self._query = subject_id, query
-        self._recorder = DecisionRecorder(service, caller, "enroll", model, subject_id)
+        self._subject_id, self._query = checked_subject_id(subject_id), query
+        self._recorder = DecisionRecorder(service, caller, "enroll", model, self._subject_id)
 
     def once(self, upload: Upload, key: str | None) -> Response:
         """Enrol and return the response, or return the response that is stored under the key."""
@@ -200,7 +200,7 @@ def _show(gallery: Gallery, subject_id: str) -> Response:
     subject = gallery.get(subject_id)
     return json_response(
         SubjectResponse(
-            subject_id=subject_id,
+            subject_id=subject.subject_id,
             metadata=dict(subject.metadata),
             templates=tuple(StoredTemplate(reasons=each.reasons) for each in subject.templates),
         )
@@ -208,8 +208,9 @@ def _show(gallery: Gallery, subject_id: str) -> Response:
 
 
 def _remove(service: Service, caller: Caller, model: ServedModel, subject_id: str) -> Response:
-    recorder = DecisionRecorder(service, caller, "remove", model, subject_id)
     gallery, is_erased = model.verifier.gallery, True
+    subject_id = stored_subject_id(gallery, subject_id)
+    recorder = DecisionRecorder(service, caller, "remove", model, subject_id)
     with recorder.refusals():
         count = len(gallery.get(subject_id).templates)
         try:

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
 from verifykit.errors import CalibrationError
+from verifykit.gallery.base import stored_subject_id
 from verifykit.server.dependencies import (
     Caller,
     DecisionRecorder,
@@ -40,9 +41,8 @@ async def verify(
     service = service_of(request)
     model = service.model(query.model)
     upload = await receive(request)
-    recorder = DecisionRecorder(service, caller, "verify", model, subject_id)
     return await service.workers.run(
-        lambda: _verify(service, recorder, model, subject_id, query, upload)
+        lambda: _verify(service, caller, model, subject_id, query, upload)
     )
 
 
@@ -66,13 +66,16 @@ async def compare(
 
 def _verify(
     service: Service,
-    recorder: DecisionRecorder,
+    caller: Caller,
     model: ServedModel,
     subject_id: str,
     query: DecisionQuery,
     upload: Upload,
 ) -> Response:
     (image,) = upload.image_each("image")
+    # One subject has one count of failures, however its id is written.
+    subject_id = stored_subject_id(model.verifier.gallery, subject_id)
+    recorder = DecisionRecorder(service, caller, "verify", model, subject_id)
     failures, claim = service.failures, f"{model.name}:{subject_id}"
     if failures is not None and (wait_s := failures.wait_s(claim)) > 0:
         raise ProblemError(

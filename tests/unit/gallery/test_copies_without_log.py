@@ -1,0 +1,284 @@
+"""Copies of a gallery's file alone: none that opens lacks an enrolment that was acknowledged before it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import select
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import textwrap
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.unit.gallery.files import reopen, run_python, templates
+from verifykit.errors import GalleryError, GalleryFormatError
+from verifykit.gallery import SqliteGallery, accept_copy
+
+KEY = bytes(32)
+KEYS = pytest.mark.parametrize("key", [None, KEY], ids=["plain", "encrypted"])
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def copied(path: Path) -> Path:
+    """Return a copy of the file alone, in a folder of its own."""
+    folder = Path(tempfile.mkdtemp(dir=path.parent))
+    return Path(shutil.copy(path, folder / path.name))
+
+
+@KEYS
+def test_a_reader_that_ends_last_leaves_no_log(path: Path, key: bytes | None) -> None:
+    with reopen(path, key=key):
+        pass
+    reader = reopen(path, key=key, read_only=True)
+    with reopen(path, key=key) as writer:
+        writer.add("alice", templates(1))
+        assert list(reader.subject_ids()) == ["alice"]
+    reader.close()
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    with reopen(copied(path), key=key) as copy:
+        assert list(copy.subject_ids()) == ["alice"]
+
+
+@KEYS
+def test_a_copy_without_the_log_is_refused_until_it_is_accepted(
+    path: Path, key: bytes | None
+) -> None:
+    with reopen(path, key=key) as gallery:
+        gallery.add("alice", templates(1))
+    with reopen(path, key=key) as gallery:
+        gallery.add("bob", templates(2))
+        copy = copied(path)
+        for _ in range(2):
+            for read_only in (True, False):
+                with pytest.raises(GalleryFormatError, match="without its write-ahead log"):
+                    SqliteGallery.open_existing(copy, key=key, read_only=read_only)
+                with pytest.raises(GalleryFormatError, match="accept-copy"):
+                    reopen(copy, key=key, read_only=read_only)
+        assert [each.name for each in copy.parent.iterdir()] == [copy.name]
+        assert not accept_copy(path)
+        gallery.add("carol", templates(3))
+    assert accept_copy(copy)
+    assert not accept_copy(copy)
+    with reopen(copy, key=key) as accepted:
+        assert list(accepted.subject_ids()) == ["alice"]
+        assert accepted.check() == []
+        accepted.add("dora", templates(4))
+    with reopen(path, key=key) as gallery:
+        assert list(gallery.subject_ids()) == ["alice", "bob", "carol"]
+
+
+def test_a_copy_with_its_log_is_whole(path: Path) -> None:
+    with reopen(path) as gallery:
+        gallery.add("alice", templates(1))
+        copy = copied(path)
+        shutil.copy(log_of(path), log_of(copy))
+    with reopen(copy, read_only=True) as whole:
+        assert list(whole.subject_ids()) == ["alice"]
+    with reopen(copied(copy)) as settled:  # the reader has moved the log into the file
+        assert list(settled.subject_ids()) == ["alice"]
+
+
+def test_what_a_killed_writer_leaves_is_whole_where_it_is_and_refused_elsewhere(path: Path) -> None:
+    run_python("gallery = reopen(PATH); gallery.add('alice', templates(1)); os._exit(0)", path)
+    with pytest.raises(GalleryFormatError, match="without its write-ahead log"):
+        reopen(copied(path))
+    with reopen(path, read_only=True) as gallery:
+        assert list(gallery.subject_ids()) == ["alice"]
+    with reopen(copied(path)) as copy:
+        assert list(copy.subject_ids()) == ["alice"]
+
+
+def test_an_erasure_empties_the_log_and_the_file_stays_usable(path: Path) -> None:
+    """The log is then empty while the mark is set: the file itself must not be taken for a copy."""
+    run_python(
+        "gallery = reopen(PATH); gallery.add('a', templates(1)); gallery.remove('a'); os._exit(0)",
+        path,
+    )
+    assert log_of(path).stat().st_size == 0
+    for options in ({"read_only": True}, {}, {"read_only": True}):
+        with reopen(path, **options) as gallery:
+            assert len(gallery) == 0
+    with reopen(copied(path)) as copy:
+        assert len(copy) == 0
+
+
+def test_a_second_opening_in_a_process_keeps_the_locks_of_the_first(path: Path) -> None:
+    """Else another process deletes the log that the first still writes to."""
+    with reopen(path) as first:
+        first.add("a", templates(1))
+        with reopen(path) as second:
+            assert len(second) == 1
+        run_python("with reopen(PATH) as gallery: gallery.add('b', templates(2))", path)
+        log = log_of(path).stat().st_ino
+        first.add("c", templates(3))
+        assert log_of(path).stat().st_ino == log
+        seen = run_python(
+            "with reopen(PATH, read_only=True) as g: print(*g.subject_ids())", path
+        ).split()
+    assert seen == ["a", "b", "c"]
+
+
+def test_a_reader_of_long_standing_delays_an_enrolment_and_does_not_refuse_it(path: Path) -> None:
+    with reopen(path) as gallery:
+        gallery.add("a", templates(1))
+    with (
+        reopen(path, timeout_s=0.2) as gallery,
+        closing(sqlite3.connect(path, isolation_level=None)) as reader,
+    ):
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM subject").fetchall()
+        gallery.add("b", templates(2))
+        reader.execute("ROLLBACK")
+        gallery.add("c", templates(3))
+        with pytest.raises(GalleryFormatError, match="without its write-ahead log"):
+            reopen(copied(path))
+        assert list(gallery.subject_ids()) == ["a", "b", "c"]
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="takes two users, so root")
+def test_a_reader_without_permission_leaves_the_log_and_the_mark() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "staff.db"
+        run_python("gallery = reopen(PATH); gallery.add('alice', templates(1)); os._exit(0)", path)
+        for each in path.parent.iterdir():
+            each.chmod(0o644)
+        path.parent.chmod(0o755)
+        code = """
+            os.setuid(65534)
+            with reopen(PATH, read_only=True) as gallery:
+                print(*gallery.subject_ids())
+        """
+        assert run_python(code, path).split() == ["alice"]
+        assert log_of(path).stat().st_size > 0
+        with pytest.raises(GalleryFormatError, match="without its write-ahead log"):
+            reopen(copied(path))
+
+
+def test_what_is_no_copy_is_not_accepted(tmp_path: Path) -> None:
+    with pytest.raises(GalleryError, match="no such file"):
+        accept_copy(tmp_path / "none.db")
+    text = tmp_path / "notes.txt"
+    text.write_text("notes\n" * 100)
+    assert not accept_copy(text)
+    assert text.read_text() == "notes\n" * 100
+
+
+# Three processes that open, enrol, remove and close again; each says what has returned.
+WRITE = """
+    import os, random, sys
+    from pathlib import Path
+    from tests.unit.gallery.files import reopen, templates
+
+    path, key = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]) or None
+    readers, ends = [], {}
+    for number in range(3):
+        out, into = os.pipe()
+        child = os.fork()
+        if child == 0:
+            chance = random.Random(number)
+            for turn in range(10**6):
+                with reopen(path, key=key, timeout_s=60) as gallery:
+                    for i in range(chance.randrange(4)):
+                        name = f"{os.getpid()}-{turn}-{i}"
+                        gallery.add(name, templates(number))
+                        os.write(1, f"{name}\\n".encode())
+                with reopen(path, key=key, read_only=True) as gallery:
+                    len(gallery)
+        print(f"pid {child}", flush=True)
+    while True:
+        try:
+            os.wait()
+        except ChildProcessError:
+            break
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="takes fork and signals")
+@KEYS
+@pytest.mark.parametrize("copies", [40, pytest.param(400, marks=pytest.mark.slow)])
+def test_at_no_moment_does_a_copy_open_that_lacks_what_was_acknowledged(
+    path: Path, key: bytes | None, copies: int
+) -> None:
+    with reopen(path, key=key):
+        pass
+    acknowledged: set[str] = set()
+    for start in range(2):  # the second run begins with what kills have left
+        acknowledged |= _copies_while_written(path, key, copies // 2, acknowledged, start)
+        with (
+            contextlib.suppress(GalleryFormatError),
+            reopen(copied(path), key=key) as opened,
+        ):
+            assert acknowledged <= set(opened.subject_ids())
+    with reopen(path, key=key) as gallery:
+        assert acknowledged <= set(gallery.subject_ids())
+        assert gallery.check() == []
+    with reopen(copied(path), key=key) as copy_at_rest:
+        assert acknowledged <= set(copy_at_rest.subject_ids())
+
+
+def _copies_while_written(
+    path: Path, key: bytes | None, copies: int, before: set[str], seed: int
+) -> set[str]:
+    """Copy the file while all writers are stopped, look at each copy, and kill them in the end."""
+    chance = random.Random(seed)
+    process = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WRITE), str(path), (key or b"").hex()],
+        cwd=Path(__file__).parents[3],
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    os.set_blocking(process.stdout.fileno(), False)
+    said, children = b"", list[int]()
+    refused = 0
+    try:
+        while len(children) < 3:
+            said += os.read(process.stdout.fileno(), 65536) if _can_read(process) else b""
+            children = [int(line.split()[1]) for line in said.splitlines() if b"pid " in line]
+        for _ in range(copies):
+            time.sleep(chance.uniform(0.0, 0.08))
+            for child in children:
+                os.kill(child, signal.SIGSTOP)
+            time.sleep(0.002)  # a system call that is under way ends
+            while _can_read(process):
+                said += os.read(process.stdout.fileno(), 65536)
+            copy = copied(path)
+            for child in children:
+                os.kill(child, signal.SIGCONT)
+            try:
+                with reopen(copy, key=key, read_only=True) as opened:
+                    missing = (before | _names(said)) - set(opened.subject_ids())
+                    assert not missing, (missing, len(said.splitlines()))
+            except GalleryFormatError:
+                refused += 1
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+        process.wait()
+        while chunk := process.stdout.read(65536):
+            said += chunk
+        process.stdout.close()
+    assert refused > 0
+    assert len(_names(said)) > copies
+    return _names(said)
+
+
+def _can_read(process: subprocess.Popen[bytes]) -> bool:
+    assert process.stdout is not None
+    return bool(select.select([process.stdout], [], [], 0.0)[0])
+
+
+def _names(said: bytes) -> set[str]:
+    whole = said[: said.rfind(b"\n") + 1].decode()
+    return {line for line in whole.splitlines() if line and not line.startswith("pid")}
