@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit import _environment
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 
 logger = logging.getLogger("verifykit")
@@ -20,7 +22,12 @@ _NAMES = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+_TELEMETRY_SINCE = (1, 29)
 _EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu"}
+
+
+class TelemetryWarning(UserWarning):
+    """onnxruntime was imported before verifykit, which could not turn its telemetry off in time."""
 
 
 def available_providers() -> tuple[str, ...]:
@@ -96,7 +103,33 @@ class Session:
         return outputs
 
 
+def telemetry_problem() -> str | None:
+    """Return what is wrong if ONNX Runtime's telemetry may be on in this process; None if it is off."""
+    version = getattr(_onnxruntime(), "__version__", "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if _environment.telemetry_is_off() or numbers < _TELEMETRY_SINCE:
+        return None
+    return (
+        f"onnxruntime {version} was imported before verifykit, with its telemetry on: it may have written a "
+        "device id into the home folder, and may ask for its collector; import verifykit first, or set "
+        f"{_environment.ORT_TELEMETRY}=1 before the process starts"
+    )
+
+
+_warned = False
+
+
+def _warn_of_telemetry() -> None:
+    global _warned  # noqa: PLW0603 - once in a process
+    if not _warned and (problem := telemetry_problem()):
+        _warned = True
+        _onnxruntime().disable_telemetry_events()  # less is sent from now on
+        logger.warning("%s", problem)
+        warnings.warn(problem, TelemetryWarning, stacklevel=4)
+
+
 def _onnxruntime() -> Any:
+    _environment.disable_telemetry()
     try:
         import onnxruntime
     except ImportError as error:
@@ -136,6 +169,7 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
 
 def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
     ort = _onnxruntime()
+    _warn_of_telemetry()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")

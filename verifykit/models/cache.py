@@ -8,12 +8,12 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from verifykit._environment import cache_folder
 from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.registry import RegistryEntry
@@ -24,19 +24,6 @@ _ABANDONED_S = 3600.0
 # Without any logging set up, Python prints warnings on standard error: the user sees why the first
 # call takes seconds, and an application that sets logging up decides for itself.
 _logger = logging.getLogger("verifykit.models")
-
-
-def cache_folder() -> Path:
-    """Return ``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
-    if home := os.environ.get("VERIFYKIT_HOME"):
-        return Path(home).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "verifykit"
 
 
 def cached_path(entry: RegistryEntry) -> Path:
