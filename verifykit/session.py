@@ -110,9 +110,9 @@ def telemetry_problem() -> str | None:
     if _environment.telemetry_is_off() or numbers < _TELEMETRY_SINCE:
         return None
     return (
-        f"onnxruntime {version} was imported before verifykit, with its telemetry on: it may have written a "
-        "device id into the home folder, and may ask for its collector; import verifykit first, or set "
-        f"{_environment.ORT_TELEMETRY}=1 before the process starts"
+        f"onnxruntime {version} was imported before verifykit, without {_environment.ORT_TELEMETRY}=1, so "
+        "its telemetry may be on: it writes a device id into the home folder and calls its collector; import "
+        f"verifykit first, or set {_environment.ORT_TELEMETRY}=1 before the process starts"
     )
 
 
@@ -120,7 +120,7 @@ _warned = False
 
 
 def _warn_of_telemetry() -> None:
-    global _warned  # noqa: PLW0603 - once in a process
+    global _warned
     if not _warned and (problem := telemetry_problem()):
         _warned = True
         _onnxruntime().disable_telemetry_events()  # less is sent from now on

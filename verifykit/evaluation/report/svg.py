@@ -10,8 +10,6 @@ from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from verifykit._environment import keep_matplotlib_here
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -54,7 +52,6 @@ def draw(key: str, label: str, height_in: float, paint: Callable[[Axes], None]) 
 
     Equal input gives equal text.
     """
-    keep_matplotlib_here()
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
 
