@@ -1,10 +1,18 @@
-"""The only import of onnxruntime: open a network, choose its provider, run it."""
+"""The only import of onnxruntime: open a network, choose its provider, run it.
+
+A session that was opened before ``fork`` has threads that the child does not have. The child forgets it,
+without ending it (that would wait for those threads), and opens its own at the first run.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
+import threading
 import warnings
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
@@ -44,7 +52,7 @@ def available_providers() -> tuple[str, ...]:
 
 
 class Session:
-    """A network on ONNX Runtime; safe to share between threads.
+    """A network on ONNX Runtime; safe to share between threads, and to use in a forked process.
 
     Attributes:
         provider: The provider that it runs on: ``"cuda"``, ``"openvino"`` or ``"cpu"``.
@@ -52,7 +60,13 @@ class Session:
     """
 
     def __init__(
-        self, model: bytes, *, name: str, providers: Provider = "auto", threads: int | None = None
+        self,
+        model: bytes,
+        *,
+        name: str,
+        providers: Provider = "auto",
+        threads: int | None = None,
+        reread: Callable[[], bytes] | None = None,
     ) -> None:
         """Open a network.
 
@@ -62,6 +76,7 @@ class Session:
             providers: ``"auto"`` takes the best provider that works and logs which; any other name is
                 used or refused, never replaced.
             threads: Threads within one run; None lets onnxruntime take every core.
+            reread: Returns ``model`` again, in a forked process; None keeps ``model`` in memory.
 
         Raises:
             ProviderError: The provider is not there, did not load, or onnxruntime is not installed.
@@ -72,10 +87,14 @@ class Session:
             raise InputError(f"providers must be one of {get_args(Provider)}, got {providers!r}")
         if threads is not None and not (isinstance(threads, int) and threads >= 1):
             raise InputError(f"threads must be a positive integer, got {threads!r}")
-        self._name = name
-        self._session, self.provider = _open(model, name, providers, threads)
-        (self._input,) = (node.name for node in self._session.get_inputs())
-        self.output_names = tuple(node.name for node in self._session.get_outputs())
+        self._name, self._threads = name, threads
+        self._reread = reread or (lambda: model)
+        session, provider = _open(model, name, providers, threads)
+        self._session, self.provider = session, provider
+        self._lock = threading.Lock()
+        (self._input,) = (node.name for node in session.get_inputs())
+        self.output_names = tuple(node.name for node in session.get_outputs())
+        _sessions.add(self)
 
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run the network.
@@ -90,8 +109,9 @@ class Session:
             ModelContractError: The network does not take a tensor of this shape.
             ProviderError: The provider failed, for instance for want of memory.
         """
+        session = self._session or self._opened_here()
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: tensor})
+            outputs: list[NDArray[np.float32]] = session.run(None, {self._input: tensor})
         except Exception as error:
             if type(error).__name__ == "InvalidArgument":
                 raise ModelContractError(
@@ -101,6 +121,36 @@ class Session:
                 f"{self._name}: {self.provider} failed on {tensor.shape}: {error}"
             ) from error
         return outputs
+
+    def forget(self) -> None:
+        """Leave the session of the parent process alone, for ever; :meth:`run` opens another one."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session, self._lock = None, threading.Lock()
+
+    def _opened_here(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                try:
+                    self._session = _load(self._reread(), self._name, self.provider, self._threads)
+                except ProviderError as error:
+                    raise ProviderError(
+                        f"{error}; this process was forked from one that had the model open: start "
+                        "processes by 'spawn', or open the model after the fork"
+                    ) from error
+            return self._session
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _forget_inherited() -> None:
+    for session in list(_sessions):
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
 
 
 def telemetry_problem() -> str | None:

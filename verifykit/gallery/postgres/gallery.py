@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -123,6 +124,21 @@ class PostgresGallery:
         self.embedding_size = embedding_size
         self.model = self.identity.model
         self.approximate = approximate
+        self._opened = partial(
+            PostgresGallery,
+            url,
+            spec_digest=spec_digest,
+            embedding_size=embedding_size,
+            fusion=self.fusion,
+            model=model,
+            create=False,
+            read_only=read_only,
+            approximate=approximate,
+            timeout_s=timeout_s,
+        )
+
+    def __reduce__(self) -> tuple[Callable[[], PostgresGallery], tuple[()]]:
+        return self._opened, ()
 
     @classmethod
     def open_existing(

@@ -297,6 +297,18 @@ class Keyring:
         self.key = None if source is None else read_key(source)
         self._known: tuple[list[Any], Values] | None = None
 
+    def portable_source(self) -> KeySource | None:
+        """Return what yields the key in another process; never the key itself."""
+        if isinstance(self._source, (bytes, bytearray)):
+            raise GalleryKeyError(
+                f"gallery {self._path}: its key was given as bytes, which are not put into a pickle: give a "
+                "key file's path or 'env:NAME' (key=), or open the gallery in the other process"
+            )
+        source = self._source
+        if source is None or callable(source) or os.fspath(source).startswith("env:"):
+            return source
+        return os.path.abspath(source)  # noqa: PTH100 - of either type
+
     def values(self, file: sqlite3.Connection) -> Values:
         """Return what writes and reads the values that the transaction sees."""
         query = "SELECT key, value FROM meta WHERE key IN ('file_salt', 'id_salt')"
