@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import _environment
+from verifykit._cpus import network_threads
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 
 logger = logging.getLogger("verifykit")
@@ -75,7 +76,7 @@ class Session:
             name: What to call it in messages.
             providers: ``"auto"`` takes the best provider that works and logs which; any other name is
                 used or refused, never replaced.
-            threads: Threads within one run; None lets onnxruntime take every core.
+            threads: Threads within one run; None takes every core that this process may use.
             reread: Returns ``model`` again, in a forked process; None keeps ``model`` in memory.
 
         Raises:
@@ -223,6 +224,7 @@ def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    threads = network_threads(threads)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

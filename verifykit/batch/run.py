@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from verifykit._cpus import available_cpus
 from verifykit._files import atomic_write
 from verifykit.batch.output import (
     FORMAT_KEY,
@@ -444,7 +445,7 @@ def identify_batch(
         "quality": quality,
         "block": block_size(verifier.encoder),
     }
-    engine = engine or LocalEngine(verifier, workers or os.cpu_count() or 1)
+    engine = engine or LocalEngine(verifier, workers or available_cpus())
     run = _Run(question, images, count, header, engine, out, on_progress)
     summary = run.to_table() if as_table else run.to_lines(out)
     taken = {"total": time.perf_counter() - start, **engine.seconds}
