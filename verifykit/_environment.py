@@ -64,3 +64,13 @@ def keep_matplotlib_here() -> None:
     if "matplotlib" not in sys.modules:
         with contextlib.suppress(InputError):  # matplotlib then takes a temporary folder
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
+
+
+def import_problem(error: ImportError, missing: str) -> str:
+    """Return ``missing`` if a package is not there; if it is there and broken, what failed."""
+    if isinstance(error, ModuleNotFoundError):
+        return missing
+    return (
+        f"{error.name or 'a package'} is installed and cannot be imported ({type(error).__name__}: {error}): "
+        "repair or reinstall it"
+    )

@@ -184,10 +184,11 @@ def _onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
-        raise ProviderError(
+        missing = (
             "onnxruntime is not installed; install one of: pip install 'verifykit-sdk[cpu]', "
             "'verifykit-sdk[gpu]' (CUDA) or 'verifykit-sdk[openvino]', never two of them"
-        ) from error
+        )
+        raise ProviderError(_environment.import_problem(error, missing)) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise ProviderError(
             "onnxruntime is installed but broken, as happens when two of its packages overwrite each "

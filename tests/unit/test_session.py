@@ -106,6 +106,19 @@ def test_without_onnxruntime_the_extras_are_named(
         Session(doubling, name="doubling")
 
 
+def test_an_onnxruntime_whose_import_fails_is_not_called_missing(
+    doubling: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (
+        "raise ImportError('libcublas.so.13: cannot open shared object file', name='onnxruntime')"
+    )
+    (tmp_path / "onnxruntime.py").write_text(broken + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(ProviderError, match=r"cannot be imported .*libcublas.*reinstall"):
+        Session(doubling, name="doubling")
+
+
 def test_a_half_removed_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
     with pytest.raises(ProviderError, match="overwrite each other"):

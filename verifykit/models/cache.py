@@ -45,7 +45,7 @@ def load_built(entry: RegistryEntry) -> ModelFile:
     )
     try:
         return rebuild(entry)
-    except ModelNotFoundError as error:
+    except ModelError as error:
         raise ModelIntegrityError(f"{found}; and it cannot be replaced: {error}") from error
 
 
@@ -115,7 +115,7 @@ def _entry_point(entry: RegistryEntry) -> importlib.metadata.EntryPoint:
 
 def _import_failed(
     entry: RegistryEntry, point: importlib.metadata.EntryPoint, error: ImportError
-) -> ModelNotFoundError:
+) -> ModelError:
     """Name the extra only if a package that it brings is missing; else what failed, and where."""
     required = (point.dist.requires if point.dist else None) or ()
     of_extra = re.compile(rf"([\w.-]+).*;.*\bextra == ['\"]{re.escape(entry.extra)}['\"]")
@@ -123,7 +123,7 @@ def _import_failed(
     if isinstance(error, ModuleNotFoundError) and error.name in brought:
         return ModelNotFoundError(_how_to_get(entry, str(error)))
     where = f" (in {error.path})" if error.path else ""
-    return ModelNotFoundError(
+    return ModelError(
         f"model {entry.name!r} is not in the cache and cannot be built here, since its builder "
         f"{point.value!r} failed to import: {type(error).__name__}: {error}{where}; repair or reinstall that "
         "package, or give the path of a model file"

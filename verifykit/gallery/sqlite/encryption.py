@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from verifykit._environment import import_problem
 from verifykit.errors import GalleryFormatError, GalleryKeyError
 from verifykit.gallery.base import KeySource
 
@@ -146,9 +147,8 @@ def _cryptography() -> tuple[type[AESGCM], type[Exception], Callable[[bytes, byt
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError as error:
-        raise GalleryKeyError(
-            "an encrypted gallery needs the extra: pip install 'verifykit-sdk[encrypt]'"
-        ) from error
+        missing = "an encrypted gallery needs the extra: pip install 'verifykit-sdk[encrypt]'"
+        raise GalleryKeyError(import_problem(error, missing)) from error
 
     def derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
         info = _LABEL + b" " + purpose
