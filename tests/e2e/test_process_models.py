@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import re
 import shutil
 import signal
@@ -14,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
 import httpx
@@ -25,6 +25,8 @@ from tests.e2e.documents import DOCS, blocks, commands
 from verifykit.encoder import Encoder
 
 PAGE = DOCS / "how-to" / "process-models.md"
+# How multiprocessing hands objects to its processes.
+dumps, loads = ForkingPickler.dumps, ForkingPickler.loads
 NAMED = re.compile(r"^# (\w+\.py)\n")
 
 
@@ -237,15 +239,15 @@ def test_a_verifier_is_pickled_with_its_options(
         "face", "staff.db", policy=vk.Policy(1e-5, 1e-3), multi_face="largest", threads=1
     )
     expected = opened.verify("alice", "a2.jpg")
-    data = pickle.dumps(opened)
+    data = dumps(opened)
     assert len(data) < 4000
     monkeypatch.chdir("/")
-    again = pickle.loads(data)
+    again = loads(data)
     assert again.verify("alice", folder / "a2.jpg") == expected
     assert again.decision_options == opened.decision_options
     assert again.sample_options == opened.sample_options
     # A path stays that path.
-    by_path = pickle.loads(pickle.dumps(vk.Verifier(face_model, threads=1)))
+    by_path = loads(dumps(vk.Verifier(face_model, threads=1)))
     assert by_path.spec == opened.spec
 
 
@@ -270,7 +272,7 @@ def test_an_encoder_is_pickled_with_its_calibration(face_model: Path) -> None:
         created="2026-01-01T00:00:00Z",
         verifykit_version=vk.__version__,
     )
-    again = pickle.loads(pickle.dumps(encoder.calibrated(calibration)))
+    again = loads(dumps(encoder.calibrated(calibration)))
     assert again.spec.operating_points == spec.operating_points[:3]
     crop = np.zeros((spec.input.height_px, spec.input.width_px, 3), np.uint8) + 90
     assert np.array_equal(again.encode([crop]), encoder.encode([crop]))
@@ -278,18 +280,18 @@ def test_an_encoder_is_pickled_with_its_calibration(face_model: Path) -> None:
 
 def test_what_cannot_be_pickled_says_what_to_do(folder: Path) -> None:
     verifier = vk.Verifier("face", threads=1)
-    assert len(pickle.loads(pickle.dumps(verifier)).gallery) == 0
+    assert len(loads(dumps(verifier)).gallery) == 0
     verifier.enroll("alice", "a1.jpg")
     with pytest.raises(vk.GalleryError, match=r"1 subjects cannot be pickled.*gallery="):
-        pickle.dumps(verifier)
+        dumps(verifier)
     encoder = verifier.encoder
     assembled = Encoder(encoder.spec, encoder.encode, encoder.extractor)
     with pytest.raises(vk.InputError, match="opened from a model's name or file"):
-        pickle.dumps(assembled)
+        dumps(assembled)
     pytest.importorskip("cryptography")
     key = os.urandom(32)
     with pytest.raises(vk.GalleryKeyError, match=r"env:NAME"):
-        pickle.dumps(vk.Verifier(encoder, "secret.db", key=key))
+        dumps(vk.Verifier(encoder, "secret.db", key=key))
 
 
 def test_an_encrypted_gallery_is_pickled_by_the_place_of_its_key(
@@ -301,10 +303,10 @@ def test_an_encrypted_gallery_is_pickled_by_the_place_of_its_key(
     new_key_file("key")
     opened = vk.Verifier("face", "secret.db", key="key", threads=1)
     opened.enroll("alice", "a1.jpg")
-    data = pickle.dumps(opened)
-    assert (folder / "key").read_bytes().strip() not in data
+    data = dumps(opened)
+    assert (folder / "key").read_bytes().strip() not in bytes(data)
     monkeypatch.chdir("/")
-    assert pickle.loads(data).verify("alice", folder / "a2.jpg")
+    assert loads(data).verify("alice", folder / "a2.jpg")
 
 
 @pytest.mark.slow
