@@ -2,8 +2,9 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WHEEL := .cache/wheel
+VERSIONS := .cache/versions
 
-.PHONY: demo test slow browser check lint types imports docs wheel oldest clean
+.PHONY: demo test slow browser check lint types imports docs wheel versions oldest clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -50,6 +51,24 @@ wheel: .venv/developer
 	$(BIN)/python -m demo.portraits $(WHEEL)/pictures --cache .cache/portraits
 	$(BIN)/python -m demo.signature_files $(WHEEL)/pictures
 	cd $(WHEEL)/pictures && VERIFYKIT_HOME=../home ../venv/bin/python -I ../../../tests/helpers/run_document.py ../../../README.md
+
+# The README's examples on each Python that pyproject.toml names and that is here (pyenv's, or on the path); what is
+# missing is skipped, and said.
+versions: .venv/developer
+	rm -rf $(VERSIONS)
+	$(BIN)/python -m build --wheel --outdir $(VERSIONS)/dist
+	$(BIN)/python -m demo.portraits $(VERSIONS)/pictures --cache .cache/portraits
+	$(BIN)/python -m demo.signature_files $(VERSIONS)/pictures
+	@set -e; for version in 3.10 3.11 3.12 3.13; do \
+	  python=$$(ls -d $${PYENV_ROOT:-$$HOME/.pyenv}/versions/$$version.*/bin/python 2>/dev/null | tail -n 1); \
+	  python=$${python:-$$(command -v python$$version || true)}; \
+	  if [ -z "$$python" ]; then echo "Python $$version: not found, skipped"; continue; fi; \
+	  $$python -m venv $(VERSIONS)/$$version; \
+	  $(VERSIONS)/$$version/bin/python -m pip install --quiet "$$(echo $(VERSIONS)/dist/*.whl)[cpu,face]"; \
+	  cp -r $(VERSIONS)/pictures $(VERSIONS)/$$version/pictures; \
+	  (cd $(VERSIONS)/$$version/pictures && VERIFYKIT_HOME=../home ../bin/python -I ../../../../tests/e2e/readme.py ../../../../README.md); \
+	  echo "Python $$version: the README runs from the wheel ($$python)"; \
+	done
 
 # The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import multiprocessing
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from rich.table import Table
 
 from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
+from verifykit._cpus import available_cpus
 from verifykit.gallery import SqliteGallery, encrypt_gallery
 from verifykit.gallery.index import ExactIndex
 from verifykit.spec import Fusion
@@ -83,7 +83,7 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
     index.append([f"{n}" for n in range(count)], rows)
     view = index.view()
     others = peers(rows)
-    cores = os.cpu_count() or 1
+    cores = available_cpus()
     with ThreadPoolExecutor(cores) as pool:
         one = probes[:1]
         jobs: dict[str, Callable[[], object]] = {

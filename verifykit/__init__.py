@@ -16,6 +16,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
+from verifykit import _environment
+
 # Module to the names that it gives; __init__.pyi has the same for type checkers.
 _NAMES = {
     "audit": "AuditEntry AuditLog",
@@ -41,6 +43,9 @@ _MODULES = {name: module for module, names in _NAMES.items() for name in names.s
 __all__ = sorted(_MODULES)
 
 __version__ = "0.1.0"
+
+# Before onnxruntime is imported, by verifykit or by the application.
+_environment.disable_telemetry()
 
 
 def __getattr__(name: str) -> object:

@@ -26,6 +26,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from verifykit._environment import import_problem
 from verifykit.errors import InputError
 
 DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
@@ -848,7 +849,8 @@ def optional_library(name: str, needed_for: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(
+        missing = (
             f"{needed_for!r} needs {name.partition('.')[0]}, which is not installed: "
             'pip install "verifykit-sdk[batch]"'
-        ) from error
+        )
+        raise InputError(import_problem(error, missing)) from error

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 
 from verifykit import modelfile
 from verifykit.calibration import Calibration
-from verifykit.errors import ModelContractError
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
@@ -26,23 +28,40 @@ BATCH_SIZES = {"cpu": 4, "openvino": 4, "cuda": 64}
 
 
 class Encoder:
-    """An open model; safe to share between threads.
+    """A model, ready to run; safe to share between threads, and to use in a forked process.
+
+    Its pickle holds the model's name or path, and opens it again.
 
     Attributes:
         spec: The model's specification.
         encode: Crops to (N, D) float32 unit rows, in batches.
         extractor: Images to crops.
         provider: Name of the provider that runs it.
+        reopen: Opens the same model in another process; None for an encoder that cannot be pickled.
     """
 
     def __init__(
-        self, spec: ModelSpec, encode: Encode, extractor: SampleExtractor, provider: str = "cpu"
+        self,
+        spec: ModelSpec,
+        encode: Encode,
+        extractor: SampleExtractor,
+        provider: str = "cpu",
+        reopen: Callable[[], Encoder] | None = None,
     ) -> None:
         """Assemble an encoder; :meth:`open` does it from a file."""
         self.spec = spec
         self.encode = encode
         self.extractor = extractor
         self.provider = provider
+        self.reopen = reopen
+
+    def __reduce__(self) -> tuple[Callable[..., Encoder], tuple[object, ...]]:
+        if self.reopen is None:
+            raise InputError(
+                "this encoder was assembled from its parts, so no other process can open it: pickle one that "
+                "was opened from a model's name or file, or assemble it in the other process"
+            )
+        return _reopened, (self.reopen, self.spec.digest)
 
     @classmethod
     def open(
@@ -68,8 +87,13 @@ class Encoder:
         """
         file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
         spec = file.spec
+        path = file.path.absolute()
         session = Session(
-            file.data, name=f"model {spec.name}", providers=providers, threads=threads
+            file.data,
+            name=f"model {spec.name}",
+            providers=providers,
+            threads=threads,
+            reread=partial(_reread, path, spec.digest),
         )
         detector = None
         if file.detector is not None:
@@ -92,7 +116,8 @@ class Encoder:
         if not isinstance(calibration, Calibration):
             calibration = Calibration.read(calibration)
         spec = calibration.apply(self.spec)
-        return Encoder(spec, self.encode, self.extractor, self.provider)
+        reopen = self.reopen and partial(_reopened, self.reopen, spec.digest, calibration)
+        return Encoder(spec, self.encode, self.extractor, self.provider, reopen)
 
     def templates(
         self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
@@ -120,6 +145,27 @@ class Encoder:
             ]
             for samples in extracted
         ]
+
+
+def _reopened(
+    reopen: Callable[[], Encoder], digest: str, calibration: Calibration | None = None
+) -> Encoder:
+    encoder = reopen()
+    if encoder.spec.digest != digest:
+        raise ModelIntegrityError(
+            f"model {encoder.spec.name!r} is {encoder.spec.digest[:12]} here, and was {digest[:12]} in the "
+            "process that pickled it: bring the same model file to both"
+        )
+    return encoder if calibration is None else encoder.calibrated(calibration)
+
+
+def _reread(path: Path, digest: str) -> bytes:
+    file = modelfile.read(path)
+    if file.spec.digest != digest:
+        raise ModelIntegrityError(
+            f"{path}: this is another model than the one that was opened before the fork: open it again"
+        )
+    return file.data
 
 
 def _encode(session: Session, spec: ModelSpec, crops: Sequence[Image]) -> Embeddings:

@@ -49,7 +49,7 @@ class ExpiryReport:
         erased: Whether the bytes have left every file: not so while another process is reading, or in a
             dry run.
         refusal: In a dry run, why the erasure would be refused; None if it would not.
-        suspect: Subjects whose time of enrolment cannot be right, each with the reason: whoever was
+        suspect: Subjects whose time of enrolment cannot be right, each with the reason: subjects
             enrolled while a clock was wrong, due or not.
     """
 

@@ -1,14 +1,25 @@
-"""The only import of onnxruntime: open a network, choose its provider, run it."""
+"""The only import of onnxruntime: open a network, choose its provider, run it.
+
+A session that was opened before ``fork`` has threads that the child does not have. The child forgets it,
+without ending it (that would wait for those threads), and opens its own at the first run.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import logging
-from collections.abc import Sequence
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit import _environment
+from verifykit._cpus import network_threads
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 
 logger = logging.getLogger("verifykit")
@@ -20,7 +31,12 @@ _NAMES = {
     "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
 }
+_TELEMETRY_SINCE = (1, 29)
 _EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu"}
+
+
+class TelemetryWarning(UserWarning):
+    """onnxruntime was imported before verifykit, which could not turn its telemetry off in time."""
 
 
 def available_providers() -> tuple[str, ...]:
@@ -37,7 +53,7 @@ def available_providers() -> tuple[str, ...]:
 
 
 class Session:
-    """A network on ONNX Runtime; safe to share between threads.
+    """A network on ONNX Runtime; safe to share between threads, and to use in a forked process.
 
     Attributes:
         provider: The provider that it runs on: ``"cuda"``, ``"openvino"`` or ``"cpu"``.
@@ -45,7 +61,13 @@ class Session:
     """
 
     def __init__(
-        self, model: bytes, *, name: str, providers: Provider = "auto", threads: int | None = None
+        self,
+        model: bytes,
+        *,
+        name: str,
+        providers: Provider = "auto",
+        threads: int | None = None,
+        reread: Callable[[], bytes] | None = None,
     ) -> None:
         """Open a network.
 
@@ -54,7 +76,8 @@ class Session:
             name: What to call it in messages.
             providers: ``"auto"`` takes the best provider that works and logs which; any other name is
                 used or refused, never replaced.
-            threads: Threads within one run; None lets onnxruntime take every core.
+            threads: Threads within one run; None takes every core that this process may use.
+            reread: Returns ``model`` again, in a forked process; None keeps ``model`` in memory.
 
         Raises:
             ProviderError: The provider is not there, did not load, or onnxruntime is not installed.
@@ -65,10 +88,14 @@ class Session:
             raise InputError(f"providers must be one of {get_args(Provider)}, got {providers!r}")
         if threads is not None and not (isinstance(threads, int) and threads >= 1):
             raise InputError(f"threads must be a positive integer, got {threads!r}")
-        self._name = name
-        self._session, self.provider = _open(model, name, providers, threads)
-        (self._input,) = (node.name for node in self._session.get_inputs())
-        self.output_names = tuple(node.name for node in self._session.get_outputs())
+        self._name, self._threads = name, threads
+        self._reread = reread or (lambda: model)
+        session, provider = _open(model, name, providers, threads)
+        self._session, self.provider = session, provider
+        self._lock = threading.Lock()
+        (self._input,) = (node.name for node in session.get_inputs())
+        self.output_names = tuple(node.name for node in session.get_outputs())
+        _sessions.add(self)
 
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run the network.
@@ -83,8 +110,9 @@ class Session:
             ModelContractError: The network does not take a tensor of this shape.
             ProviderError: The provider failed, for instance for want of memory.
         """
+        session = self._session or self._opened_here()
         try:
-            outputs: list[NDArray[np.float32]] = self._session.run(None, {self._input: tensor})
+            outputs: list[NDArray[np.float32]] = session.run(None, {self._input: tensor})
         except Exception as error:
             if type(error).__name__ == "InvalidArgument":
                 raise ModelContractError(
@@ -95,15 +123,72 @@ class Session:
             ) from error
         return outputs
 
+    def forget(self) -> None:
+        """Leave the session of the parent process alone, for ever; :meth:`run` opens another one."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session, self._lock = None, threading.Lock()
+
+    def _opened_here(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                try:
+                    self._session = _load(self._reread(), self._name, self.provider, self._threads)
+                except ProviderError as error:
+                    raise ProviderError(
+                        f"{error}; this process was forked from one that had the model open: start "
+                        "processes by 'spawn', or open the model after the fork"
+                    ) from error
+            return self._session
+
+
+_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+
+
+def _forget_inherited() -> None:
+    for session in list(_sessions):
+        session.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_inherited)
+
+
+def telemetry_problem() -> str | None:
+    """Return what is wrong if ONNX Runtime's telemetry may be on in this process; None if it is off."""
+    version = getattr(_onnxruntime(), "__version__", "")
+    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
+    if _environment.telemetry_is_off() or numbers < _TELEMETRY_SINCE:
+        return None
+    return (
+        f"onnxruntime {version} was imported before verifykit, without {_environment.ORT_TELEMETRY}=1, so "
+        "its telemetry may be on: it writes a device id into the home folder and calls its collector; import "
+        f"verifykit first, or set {_environment.ORT_TELEMETRY}=1 before the process starts"
+    )
+
+
+_warned = False
+
+
+def _warn_of_telemetry() -> None:
+    global _warned
+    if not _warned and (problem := telemetry_problem()):
+        _warned = True
+        _onnxruntime().disable_telemetry_events()  # less is sent from now on
+        logger.warning("%s", problem)
+        warnings.warn(problem, TelemetryWarning, stacklevel=4)
+
 
 def _onnxruntime() -> Any:
+    _environment.disable_telemetry()
     try:
         import onnxruntime
     except ImportError as error:
-        raise ProviderError(
+        missing = (
             "onnxruntime is not installed; install one of: pip install 'verifykit-sdk[cpu]', "
             "'verifykit-sdk[gpu]' (CUDA) or 'verifykit-sdk[openvino]', never two of them"
-        ) from error
+        )
+        raise ProviderError(_environment.import_problem(error, missing)) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise ProviderError(
             "onnxruntime is installed but broken, as happens when two of its packages overwrite each "
@@ -136,9 +221,11 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
 
 def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
     ort = _onnxruntime()
+    _warn_of_telemetry()
     options = ort.SessionOptions()
     options.log_severity_level = 4
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    threads = network_threads(threads)
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

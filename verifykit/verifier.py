@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.gallery.base import stored_subject_id
-from verifykit.models import load
+from verifykit.models import load, registered
 from verifykit.scoring import (
     PairNormalisation,
     cohort_statistics,
@@ -148,7 +149,10 @@ def open_encoder(
         ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
-        model = Encoder.open(load(model), providers=providers, threads=threads)
+        name = model
+        model = Encoder.open(load(name), providers=providers, threads=threads)
+        if name in registered():
+            model.reopen = partial(open_encoder, name, providers=providers, threads=threads)
     elif threads is not None or providers not in ("auto", model.provider):
         raise InputError(f"this encoder is open on {model.provider!r}: give these to Encoder.open")
     return model if calibration is None else model.calibrated(calibration)
@@ -157,7 +161,9 @@ def open_encoder(
 class Verifier:
     """Decide whether an image shows an enrolled subject.
 
-    Safe to share between threads: its networks are stateless, and its galleries lock themselves.
+    Safe to share between threads: its networks are stateless, and its galleries lock themselves. May be
+    opened before ``fork``. Its pickle holds the model's name or path, the gallery's place and the options,
+    and opens them again; the unpickling process needs the same files.
 
     Attributes:
         encoder: The open model.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +27,7 @@ from benchmarks.face.data import add_data_argument
 from benchmarks.face.opencv import OpenCvFaces
 from benchmarks.measure import resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
+from verifykit._cpus import available_cpus
 from verifykit.batch import find_images, identify_batch
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor
@@ -37,7 +37,7 @@ from verifykit.session import Session
 from verifykit.spec import FivePointCrop, PlainCrop
 
 console = Console()
-CORES = os.cpu_count() or 1
+CORES = available_cpus()
 SUBJECTS = 1000
 NetworkRuns = list[tuple[Session, NDArray[np.float32]]]
 

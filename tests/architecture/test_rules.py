@@ -44,6 +44,10 @@ def test_the_three_packages_are_typed_and_the_commands_exist() -> None:
     for package in ("verifykit", "training/verifykit_training", "export/verifykit_export"):
         assert (CHECKOUT / package / "py.typed").is_file()
     points = distribution("verifykit-sdk").entry_points
-    assert {point.group for point in points} == {"console_scripts", "verifykit.builders"}
+    assert {point.group for point in points} == {
+        "console_scripts",
+        "pyinstaller40",
+        "verifykit.builders",
+    }
     for point in points:
         assert callable(point.load()), point

@@ -16,7 +16,7 @@ DOCS = CHECKOUT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # The reader's own shell, and programs of other projects.
-OTHERS = {"cd", "cp", "dask", "git", "mkdir", "mv"}
+OTHERS = {"cd", "celery", "cp", "dask", "git", "gunicorn", "mkdir", "mv", "uvicorn"}
 # The default command of a command line.
 FIRST = {"verifykit-train": "train", "verifykit-export": "run"}
 EXTRAS: dict[str, list[str]] = tomli.loads((CHECKOUT / "pyproject.toml").read_text("utf-8"))[

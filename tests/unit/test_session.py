@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -103,6 +106,19 @@ def test_without_onnxruntime_the_extras_are_named(
         Session(doubling, name="doubling")
 
 
+def test_an_onnxruntime_whose_import_fails_is_not_called_missing(
+    doubling: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = (
+        "raise ImportError('libcublas.so.13: cannot open shared object file', name='onnxruntime')"
+    )
+    (tmp_path / "onnxruntime.py").write_text(broken + "\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(ProviderError, match=r"cannot be imported .*libcublas.*reinstall"):
+        Session(doubling, name="doubling")
+
+
 def test_a_half_removed_onnxruntime_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", types.ModuleType("onnxruntime"))
     with pytest.raises(ProviderError, match="overwrite each other"):
@@ -148,9 +164,72 @@ def test_rows_that_are_no_embeddings(outputs: list[np.ndarray]) -> None:
         unit_rows(outputs, "m", 2, 2)
 
 
-def test_onnxruntime_is_imported_nowhere_else() -> None:
-    from pathlib import Path
+LATE = """
+import logging, os, sys, warnings
+{first}
+import verifykit
+assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+from verifykit.session import Session, TelemetryWarning, telemetry_problem
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    for _ in range(2):
+        try:
+            Session(b"", name="nothing", threads=1)
+        except verifykit.ModelError:
+            pass
+print(len([w for w in caught if w.category is TelemetryWarning]), telemetry_problem())
+"""
 
+
+@pytest.mark.parametrize(
+    ("first", "value", "warned"),
+    [
+        ("", None, False),
+        ("", "0", False),
+        ("import onnxruntime", "1", False),
+        ("import verifykit, onnxruntime", "0", False),
+        ("import onnxruntime", "0", True),
+        ("import onnxruntime", None, True),
+    ],
+)
+def test_a_telemetry_that_is_on_is_warned_of_once(
+    first: str, value: str | None, warned: bool, tmp_path: Path
+) -> None:
+    environment = {
+        name: each for name, each in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"
+    }
+    environment |= {
+        "HOME": str(tmp_path),
+        "CI": "true",
+    }  # which keeps this test's own onnxruntime still
+    if value is not None:
+        environment["ORT_DISABLE_TELEMETRY"] = value
+    run = subprocess.run(
+        [sys.executable, "-c", LATE.format(first=first)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    if not warned:
+        assert run.stdout == "0 None\n"
+        return
+    assert run.stdout.startswith("1 onnxruntime 1.")
+    assert "ORT_DISABLE_TELEMETRY=1 before the process starts" in run.stdout
+    assert run.stderr.count("calls its collector") == 1  # logged, too
+
+
+def test_an_onnxruntime_without_telemetry_is_no_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = _FakeOrt("onnxruntime")
+    old.__version__ = "1.28.2"
+    monkeypatch.setitem(sys.modules, "onnxruntime", old)
+    monkeypatch.setattr("verifykit._environment.telemetry_is_off", lambda: False)
+    assert session.telemetry_problem() is None
+    old.__version__ = "1.29.0"
+    assert "1.29.0" in str(session.telemetry_problem())
+
+
+def test_onnxruntime_is_imported_nowhere_else() -> None:
     package = Path(session.__file__).parent
     importing = [
         path.relative_to(package).as_posix()

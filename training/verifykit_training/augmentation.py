@@ -14,7 +14,6 @@ from __future__ import annotations
 import difflib
 import inspect
 import math
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -149,9 +148,6 @@ def _shear(slope: float) -> NDArray[np.float64]:
 def _resized(nodes: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
     return np.asarray(cv2.resize(nodes, (width, height), interpolation=cv2.INTER_CUBIC), np.float32)
 
-
-# Its import asks a server for a newer version otherwise; training is offline.
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")
 
 PRESETS: dict[str, list[dict[str, Any]]] = {
     "none": [],

@@ -20,6 +20,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
+from verifykit._cpus import available_cpus
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
@@ -91,6 +92,8 @@ class _Run:
             rank=fabric.global_rank,
             processes=fabric.world_size,
         )
+        # Torch counts processors, and not what a container may use of them.
+        torch.set_num_threads(min(torch.get_num_threads(), available_cpus()))
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 

@@ -16,6 +16,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from verifykit._cpus import available_cpus
 from verifykit._files import atomic_write
 from verifykit.batch.engine import Engine, LocalEngine, block_size
 from verifykit.batch.output import (
@@ -206,7 +207,7 @@ def identify_batch(
         images = open_source(source, every)
         count = images.count()
         header = _header(question, images, gallery, block_size(verifier.encoder))
-        engine = engine or LocalEngine(verifier.encoder, workers or os.cpu_count() or 1)
+        engine = engine or LocalEngine(verifier.encoder, workers or available_cpus())
         run = _Run(question, images, count, header, engine, gallery, out, on_progress)
         summary = run.to_table() if as_table else run.to_lines(out)
     taken = {"total": time.perf_counter() - start, **engine.seconds}

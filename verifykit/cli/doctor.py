@@ -9,20 +9,30 @@ import time
 from typing import Any
 
 import typer
+from PIL import features
 
 from verifykit import models
 from verifykit.cli._run import ERROR, emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption, ThreadsOption
 from verifykit.encoder import Encoder
-from verifykit.errors import VerifyKitError
+from verifykit.errors import InputError, VerifyKitError
 from verifykit.modalities import golden_image
-from verifykit.session import Provider, available_providers
+from verifykit.session import Provider, available_providers, telemetry_problem
 
 _ROUNDS = 20
 # Packages that bring the same module overwrite each other's files.
 _RIVALS = {
     "onnxruntime": "pip uninstall them all, then install one of the extras cpu, gpu or openvino",
     "cv2": "pip uninstall them all, then pip install opencv-python-headless",
+}
+# Format to the library that Pillow needs for it.
+_FORMATS = {
+    "JPEG": "jpg",
+    "PNG": "zlib",
+    "WEBP": "webp",
+    "TIFF": "libtiff",
+    "JPEG2000": "jpg_2000",
+    "AVIF": "avif",
 }
 
 
@@ -47,8 +57,9 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
         threads: Threads of the network for the timing; None takes every core.
 
     Returns:
-        ``versions`` by package, ``providers`` and ``models`` as lists of objects, ``problems`` as
-        sentences.
+        ``versions`` by package, ``telemetry`` of onnxruntime (``"off"``, ``"on"`` or ``"unknown"`` without
+        it), ``images`` with the formats that Pillow reads, ``providers`` and ``models`` as lists of
+        objects, ``problems`` as sentences.
     """
     problems: list[str] = []
     installed = importlib.metadata.packages_distributions()
@@ -57,6 +68,7 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "numpy": importlib.metadata.version("numpy"),
+        "pillow": importlib.metadata.version("pillow"),
     }
     for module, advice in _RIVALS.items():
         packages = sorted(set(installed.get(module, ())))
@@ -70,10 +82,37 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     except VerifyKitError as error:
         problems.append(str(error))
         names = ()
-    known = [_model(status, problems) for status in models.list_models()]
+    known = _models(problems)
     ready = next((model for model in known if model["state"] == "ready"), None)
     providers = [_provider(name, ready, threads, problems) for name in names]
-    return {"versions": versions, "providers": providers, "models": known, "problems": problems}
+    return {
+        "versions": versions,
+        "telemetry": _telemetry(problems) if names else "unknown",
+        "images": _formats(),
+        "providers": providers,
+        "models": known,
+        "problems": problems,
+    }
+
+
+def _telemetry(problems: list[str]) -> str:
+    if problem := telemetry_problem():
+        problems.append(problem)
+        return "on"
+    return "off"
+
+
+def _formats() -> list[str]:
+    """Return the formats that this Pillow decodes: some libraries are left out of some builds."""
+    return [name for name, library in _FORMATS.items() if features.check(library)]
+
+
+def _models(problems: list[str]) -> list[dict[str, Any]]:
+    try:
+        return [_model(status, problems) for status in models.list_models()]
+    except InputError as error:  # no folder for them
+        problems.append(str(error))
+        return []
 
 
 def _namesake() -> str | None:
@@ -144,6 +183,7 @@ def _text(report: dict[str, Any]) -> str:
     rows = [[model[name] for name in names] for model in report["models"]]
     blocks = [
         columns(("package", "version"), report["versions"].items()),
+        f"telemetry of onnxruntime: {report['telemetry']}\nformats of Pillow: {', '.join(report['images'])}",
         columns(("provider", "state", "detail"), providers),
         columns(("model", *names[1:]), rows),
         "\n".join(f"problem: {problem}" for problem in report["problems"]) or "no problems found",

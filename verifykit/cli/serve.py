@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from verifykit._environment import import_problem
 from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import (
     CalibrationOption,
@@ -114,6 +115,14 @@ def revoke(
         emit(key.to_dict(), f"revoked {key.key_id} ({key.name})", as_json=as_json)
 
 
+def _without_server(error: ImportError) -> InputError:
+    missing = (
+        f"`verifykit serve` needs {error.name}, which is not installed: "
+        'pip install "verifykit-sdk[server]"'
+    )
+    return InputError(import_problem(error, missing))
+
+
 @contextmanager
 def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[KeyStore]:
     try:
@@ -121,10 +130,7 @@ def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[
         from verifykit.server.auth import KeyStore
         from verifykit.server.state import ServerState
     except ImportError as error:
-        raise InputError(
-            f"`verifykit serve` needs {error.name}, which is not installed: "
-            'pip install "verifykit-sdk[server]"'
-        ) from error
+        raise _without_server(error) from error
     if (gallery is None) == (state is None):
         raise InputError("give either --gallery or --state: the keys are stored there")
     if gallery is not None and gallery_path(gallery) is None:
@@ -292,10 +298,7 @@ def serve(
             from verifykit.server import ServerSettings
             from verifykit.server import serve as answer
         except ImportError as error:
-            raise InputError(
-                f"`verifykit serve` needs {error.name}, which is not installed: "
-                'pip install "verifykit-sdk[server]"'
-            ) from error
+            raise _without_server(error) from error
         (default, location), *others = galleries
         settings = ServerSettings(
             location,

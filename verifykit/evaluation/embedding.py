@@ -24,13 +24,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import __version__, _sqlite
+from verifykit._environment import cache_folder
 from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_BYTES, load_image
-from verifykit.models.cache import cache_folder
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder

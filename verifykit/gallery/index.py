@@ -8,7 +8,6 @@ So ranking and scores are exact and stable, and ties are broken by subject id.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit._cpus import available_cpus
 from verifykit.scoring import LONGEST_ROW, paired_scores, unit_rows
 
 _CHUNK_VALUES = 1 << 20  # at most 4 MB of float32 a chunk
@@ -202,7 +202,7 @@ class IndexView:
         nothing do better. Many probes are a matter of multiplying, and BLAS does that best.
         """
         few = len(probes) <= _FEW_PROBES
-        workers = min(os.cpu_count() or 1, len(self.chunks) // _CHUNKS_A_WORKER) if few else 1
+        workers = min(available_cpus(), len(self.chunks) // _CHUNKS_A_WORKER) if few else 1
         if workers < 2:
             return [self._scan(probes, limit, threshold, range(len(self.chunks)))]
         # Threads of this call: a pool that is kept would be dead in a forked process.

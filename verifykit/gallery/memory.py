@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from verifykit.errors import SubjectExistsError, SubjectNotFoundError
+from verifykit.errors import GalleryError, SubjectExistsError, SubjectNotFoundError
 from verifykit.gallery.base import (
     Entry,
     GalleryInfo,
@@ -56,6 +57,21 @@ class MemoryGallery(StoredGallery):
         self._lock = threading.RLock()
         self._entries: dict[str, Entry] = {}
         self._index = ExactIndex(embedding_size)
+
+    def __reduce__(self) -> tuple[Callable[[], MemoryGallery], tuple[()]]:
+        if self._entries:
+            raise GalleryError(
+                f"a gallery in memory with {len(self._entries)} subjects cannot be pickled, since every "
+                "process would have a copy that no other sees: give Verifier a file or a URL (gallery=)"
+            )
+        opened = partial(
+            MemoryGallery,
+            spec_digest=self.spec_digest,
+            embedding_size=self.embedding_size,
+            fusion=self.fusion,
+            model=self.model,
+        )
+        return opened, ()
 
     def add(
         self,

@@ -11,9 +11,10 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from verifykit._environment import cache_folder
 from verifykit.errors import ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import ModelFile, read
-from verifykit.models.cache import BUILDERS, cache_folder, cached_path, load_built, rebuild
+from verifykit.models.cache import BUILDERS, cached_path, load_built, rebuild
 from verifykit.models.card import render_card
 from verifykit.models.registry import RegistryEntry, calibration_digest, model_folder, registered
 

@@ -8,12 +8,12 @@ import logging
 import os
 import re
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from verifykit._environment import cache_folder
 from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.registry import RegistryEntry
@@ -24,19 +24,6 @@ _ABANDONED_S = 3600.0
 # Without any logging set up, Python prints warnings on standard error: the user sees why the first
 # call takes seconds, and an application that sets logging up decides for itself.
 _logger = logging.getLogger("verifykit.models")
-
-
-def cache_folder() -> Path:
-    """Return ``$VERIFYKIT_HOME``, or ``verifykit`` in the platform's cache folder of the user."""
-    if home := os.environ.get("VERIFYKIT_HOME"):
-        return Path(home).expanduser()
-    if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "verifykit"
 
 
 def cached_path(entry: RegistryEntry) -> Path:
@@ -58,7 +45,7 @@ def load_built(entry: RegistryEntry) -> ModelFile:
     )
     try:
         return rebuild(entry)
-    except ModelNotFoundError as error:
+    except ModelError as error:
         raise ModelIntegrityError(f"{found}; and it cannot be replaced: {error}") from error
 
 
@@ -128,7 +115,7 @@ def _entry_point(entry: RegistryEntry) -> importlib.metadata.EntryPoint:
 
 def _import_failed(
     entry: RegistryEntry, point: importlib.metadata.EntryPoint, error: ImportError
-) -> ModelNotFoundError:
+) -> ModelError:
     """Name the extra only if a package that it brings is missing; else what failed, and where."""
     required = (point.dist.requires if point.dist else None) or ()
     of_extra = re.compile(rf"([\w.-]+).*;.*\bextra == ['\"]{re.escape(entry.extra)}['\"]")
@@ -136,7 +123,7 @@ def _import_failed(
     if isinstance(error, ModuleNotFoundError) and error.name in brought:
         return ModelNotFoundError(_how_to_get(entry, str(error)))
     where = f" (in {error.path})" if error.path else ""
-    return ModelNotFoundError(
+    return ModelError(
         f"model {entry.name!r} is not in the cache and cannot be built here, since its builder "
         f"{point.value!r} failed to import: {type(error).__name__}: {error}{where}; repair or reinstall that "
         "package, or give the path of a model file"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
 
+from verifykit._cpus import available_cpus
 from verifykit.errors import InputError
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.extraction import SampleOptions
@@ -181,12 +181,12 @@ class ServerSettings:
     def worker_count(self) -> int:
         """Number of requests that are processed at the same time."""
         # While one waits for the encoder or the disk, another has the core.
-        return self.workers or 2 * _cores()
+        return self.workers or 2 * available_cpus()
 
     @property
     def thread_count(self) -> int:
         """Number of threads of one network run."""
-        return self.threads or max(1, _cores() // self.worker_count)
+        return self.threads or max(1, available_cpus() // self.worker_count)
 
     @property
     def is_loopback(self) -> bool:
@@ -218,7 +218,3 @@ assert set(_LEAST) <= {each.name for each in fields(ServerSettings)}  # noqa: S1
 def is_url(location: str) -> bool:
     """Return whether a gallery is on a server, not in a file."""
     return gallery_path(location) is None
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -44,6 +44,8 @@ def test_a_sound_installation(face_model: Path) -> None:
     assert (result.exit_code, report["problems"]) == (0, [])
     for package in ("verifykit-sdk", "python", "numpy", "opencv-python-headless", "onnxruntime"):
         assert report["versions"][package]
+    assert report["telemetry"] == "off"
+    assert {"JPEG", "PNG"} <= set(report["images"])
     (face,) = (model for model in report["models"] if model["name"] == "face")
     assert (face["licence"], face["state"]) == ("Apache-2.0 AND MIT", "ready")
     (cpu,) = (provider for provider in report["providers"] if provider["name"] == "cpu")
@@ -51,6 +53,7 @@ def test_a_sound_installation(face_model: Path) -> None:
     assert 0.1 < cpu["embedding_ms"] < 10_000
     text = CliRunner().invoke(app, ["doctor", "--threads", "2"]).stdout
     assert "no problems found" in text
+    assert "telemetry of onnxruntime: off" in text
     assert "one face embedding takes " in text
 
 
@@ -98,6 +101,27 @@ def test_without_a_model_nothing_is_built(tmp_path: Path, monkeypatch: pytest.Mo
     (face,) = (model for model in report["models"] if model["name"] == "face")
     assert face["state"] == "not built yet"
     assert not (tmp_path / "empty").exists()
+
+
+@pytest.mark.filterwarnings("ignore::verifykit.session.TelemetryWarning")
+def test_a_telemetry_that_is_on_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, face_model: Path
+) -> None:
+    monkeypatch.setattr("verifykit._environment.telemetry_is_off", lambda: False)
+    report = diagnose(2)
+    assert report["telemetry"] == "on"
+    assert any("ORT_DISABLE_TELEMETRY=1" in problem for problem in report["problems"])
+
+
+def test_without_a_home_folder_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    for name in ("VERIFYKIT_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Path, "home", nobody)
+    (problem,) = diagnose(2)["problems"]
+    assert "set VERIFYKIT_HOME" in problem
 
 
 def test_a_damaged_model_is_a_problem(

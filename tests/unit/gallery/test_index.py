@@ -139,7 +139,7 @@ def test_real_sizes_agree_with_float64_and_do_not_depend_on_the_batch() -> None:
 def test_the_answer_does_not_depend_on_how_many_threads_scan(
     monkeypatch: pytest.MonkeyPatch, cores: int, probes: int
 ) -> None:
-    monkeypatch.setattr(index_module.os, "cpu_count", lambda: cores)
+    monkeypatch.setattr(index_module, "available_cpus", lambda: cores)
     rows = units(3, 67, 16)
     index = ExactIndex(16)
     index.append([f"{n % 40}" for n in range(67)], rows)
@@ -157,7 +157,7 @@ def test_the_answer_does_not_depend_on_how_many_threads_scan(
 
 
 def test_an_error_in_a_scanning_thread_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(index_module.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(index_module, "available_cpus", lambda: 2)
     index = ExactIndex(16)
     index.append([f"{n}" for n in range(67)], units(3, 67, 16))
     monkeypatch.setattr(index_module.np, "einsum", lambda *_: 1 / 0)

@@ -15,7 +15,7 @@ import pytest
 from tests.helpers.model_specs import POINTS, older_json, plain_spec
 from tests.unit.models.tiny import SPEC, model_bytes
 from verifykit import models
-from verifykit.errors import ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
 from verifykit.modelfile import SPEC_KEY, append_checksum, metadata_entry
 
 
@@ -140,7 +140,7 @@ def test_an_import_that_fails_for_another_reason_is_reported_as_it_is(
         )
     code = f"{line}\n" if where == "at the top" else f"def build(target):\n    {line}\n"
     product.with_name("tiny_builder.py").write_text(code)
-    with pytest.raises(ModelNotFoundError, match="tiny_builder:build' failed to import") as caught:
+    with pytest.raises(ModelError, match="tiny_builder:build' failed to import") as caught:
         models.load("tiny")
     assert because in str(caught.value)
     assert "pip install" not in str(caught.value)

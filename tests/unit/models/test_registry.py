@@ -11,8 +11,8 @@ import pytest
 from tests.helpers.model_specs import POINTS, plain_spec
 from tests.unit.models.tiny import SPEC
 from verifykit import models
-from verifykit.errors import ModelContractError
-from verifykit.models import cache, registry
+from verifykit.errors import InputError, ModelContractError
+from verifykit.models import registry
 from verifykit.spec import OperatingPoint
 
 
@@ -65,8 +65,20 @@ def test_the_cache_lies_where_the_platform_keeps_caches(
     monkeypatch.setenv("HOME", "/me")
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr(cache.sys, "platform", platform)
+    monkeypatch.setattr("sys.platform", platform)
     assert models.cache_folder() == Path(wanted)
+
+
+def test_without_a_home_folder_the_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("VERIFYKIT_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", nobody)
+    with pytest.raises(InputError, match="set VERIFYKIT_HOME"):
+        models.cache_folder()
 
 
 def test_the_card_states_licence_data_and_operating_points(shipped: Path) -> None:

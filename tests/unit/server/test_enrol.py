@@ -84,7 +84,7 @@ def test_an_enrolment_is_in_the_audit_log(
 
 
 @pytest.mark.parametrize(
-    "subject_id", ["a/b", "a/verify", "..", "../../etc/passwd", "ä €", "100%", "a?b#c", "%2F", "+"]
+    "subject_id", ["a/b", "a/verify", "../../etc/passwd", "ä €", "100%", "a?b#c", "%2F", "+"]
 )
 def test_any_subject_id_is_one_segment(
     client: httpx.Client, pictures: dict[str, bytes], subject_id: str

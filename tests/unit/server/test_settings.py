@@ -91,7 +91,7 @@ def test_only_loopback_is_loopback(host: str, loopback: bool) -> None:
 
 
 def test_workers_and_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("verifykit.server.settings._cores", lambda: 8)
+    monkeypatch.setattr("verifykit.server.settings.available_cpus", lambda: 8)
     for workers, wanted in ((None, (16, 1)), (2, (2, 4)), (8, (8, 1)), (3, (3, 2))):
         settings = ServerSettings("staff.db", workers=workers)
         assert (settings.worker_count, settings.thread_count) == wanted

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from verifykit._environment import keep_matplotlib_here
 from verifykit._files import atomic_write
 from verifykit.errors import InputError
 from verifykit.evaluation.report import formats
@@ -21,6 +22,7 @@ _LIBRARIES = ("jinja2", "matplotlib")
 
 def require_report_libraries() -> None:
     """Raise an error before anything is computed that could not be reported."""
+    keep_matplotlib_here()
     try:
         for library in _LIBRARIES:
             importlib.import_module(library)
@@ -66,6 +68,7 @@ def write_report(
 
 def render_page(report: EvaluationReport, crops: Mapping[str, bytes]) -> str:
     """Return the page; `crops` are JPEG bytes by image name; equal input gives equal text."""
+    keep_matplotlib_here()
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(

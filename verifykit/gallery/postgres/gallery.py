@@ -131,6 +131,21 @@ class PostgresGallery:
         self.embedding_size = embedding_size
         self.model = self.identity.model
         self.approximate = approximate
+        self._opened = partial(
+            PostgresGallery,
+            url,
+            spec_digest=spec_digest,
+            embedding_size=embedding_size,
+            fusion=self.fusion,
+            model=model,
+            create=False,
+            read_only=read_only,
+            approximate=approximate,
+            timeout_s=timeout_s,
+        )
+
+    def __reduce__(self) -> tuple[Callable[[], PostgresGallery], tuple[()]]:
+        return self._opened, ()
 
     @classmethod
     def open_existing(

@@ -136,7 +136,7 @@ def accept_copy(path: str | os.PathLike[str]) -> bool:
 class Connections:
     """Transactions on a gallery file, for all threads of a process.
 
-    Readers wait for no other process. Writers wait for other writers. Whoever closes moves the log into the
+    Readers wait for no other process. Writers wait for other writers. The one that closes moves the log into the
     file, if no other process needs it and the file can be written: also one who has only read.
     """
 

@@ -31,6 +31,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from verifykit._environment import import_problem
 from verifykit.errors import GalleryFormatError, GalleryKeyError
 from verifykit.gallery.base import KeySource
 
@@ -146,9 +147,8 @@ def _cryptography() -> tuple[type[AESGCM], type[Exception], Callable[[bytes, byt
         from cryptography.hazmat.primitives.hashes import SHA256
         from cryptography.hazmat.primitives.kdf.hkdf import HKDF
     except ImportError as error:
-        raise GalleryKeyError(
-            "an encrypted gallery needs the extra: pip install 'verifykit-sdk[encrypt]'"
-        ) from error
+        missing = "an encrypted gallery needs the extra: pip install 'verifykit-sdk[encrypt]'"
+        raise GalleryKeyError(import_problem(error, missing)) from error
 
     def derive(key: bytes, salt: bytes, purpose: bytes) -> bytes:
         info = _LABEL + b" " + purpose
@@ -296,6 +296,18 @@ class Keyring:
         self._path, self._source = path, source
         self.key = None if source is None else read_key(source)
         self._known: tuple[list[Any], Values] | None = None
+
+    def portable_source(self) -> KeySource | None:
+        """Return what yields the key in another process; never the key itself."""
+        if isinstance(self._source, (bytes, bytearray)):
+            raise GalleryKeyError(
+                f"gallery {self._path}: its key was given as bytes, which are not put into a pickle: give a "
+                "key file's path or 'env:NAME' (key=), or open the gallery in the other process"
+            )
+        source = self._source
+        if source is None or callable(source) or os.fspath(source).startswith("env:"):
+            return source
+        return os.path.abspath(source)  # noqa: PTH100 - of either type
 
     def values(self, file: sqlite3.Connection) -> Values:
         """Return what writes and reads the values that the transaction sees."""

@@ -135,6 +135,20 @@ class SqliteGallery:
         self.model, self.created, self._version = found.model, found.created, found.version
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
+        self._opened = partial(
+            SqliteGallery,
+            self.path.absolute(),
+            spec_digest=spec_digest,
+            embedding_size=embedding_size,
+            fusion=self.fusion,
+            model=model,
+            create=False,
+            read_only=read_only,
+            timeout_s=timeout_s,
+        )
+
+    def __reduce__(self) -> tuple[Callable[..., SqliteGallery], tuple[object, ...]]:
+        return _opened_again, (self._opened, self._keyring.portable_source())
 
     def _open(
         self, identity: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
@@ -430,3 +444,7 @@ class SqliteGallery:
     def _writing(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
         with self._connections.writing() as file:
             yield file, self._keyring.values(file)
+
+
+def _opened_again(opened: Callable[..., SqliteGallery], key: KeySource | None) -> SqliteGallery:
+    return opened(key=key)

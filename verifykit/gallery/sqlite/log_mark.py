@@ -98,7 +98,7 @@ def _is_marked(path: Path) -> bool:
     try:
         file = _sqlite.connect(path, mode="ro&immutable=1", timeout_s=0, settings=())
     except sqlite3.Error:
-        return False  # no database: whoever opens it says so
+        return False  # no database: opening it reports that
     with contextlib.closing(file):
         try:
             return current(file) is not None

@@ -1,0 +1,78 @@
+"""How many processors this process may use: those it may run on, and a container's quota of time."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+_CGROUPS = Path("sys/fs/cgroup")
+
+
+def available_cpus() -> int:
+    """Return how many threads can run at once here, at least 1."""
+    affinity = _affinity()
+    quota = own_quota()
+    return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+
+
+def network_threads(threads: int | None) -> int | None:
+    """Return the number of threads of a network; None leaves it to the runtime, which knows no quota."""
+    return available_cpus() if threads is None and available_cpus() < _affinity() else threads
+
+
+def cpu_quota(root: Path = Path("/")) -> float | None:
+    """Return the processors' worth of time that cgroups (v1 or v2) grant; None without a limit."""
+    quotas = [
+        quota
+        for folder in _groups(root)
+        for quota in (_quota_v2(folder), _quota_v1(folder))
+        if quota is not None
+    ]
+    return min(quotas, default=None)
+
+
+@functools.cache
+def own_quota() -> float | None:
+    """Return the quota of this process, which is looked up once."""
+    return cpu_quota()
+
+
+def _affinity() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders of this process's group and of those above it, whose limits hold as well."""
+    for line in (_read(root / "proc/self/cgroup") or "0::/").splitlines():
+        _, controllers, name = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for mount in {controllers, "cpu", "cpu,cpuacct"} if controllers else {""}:
+            base = root / _CGROUPS / mount
+            # In a container the name may be that of the host, whose folders are not there.
+            inside = PurePosixPath(name.lstrip("/"))
+            for part in (inside, *inside.parents):
+                yield base / part
+
+
+def _quota_v2(folder: Path) -> float | None:
+    limit, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
+    return None if limit == "max" else int(limit) / int(period or 100_000)
+
+
+def _quota_v1(folder: Path) -> float | None:
+    limit = _read(folder / "cpu.cfs_quota_us")
+    period = _read(folder / "cpu.cfs_period_us")
+    return None if not limit or not period or int(limit) <= 0 else int(limit) / int(period)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return None
