@@ -28,7 +28,8 @@ _NAMES = {
     "ModelNotFoundError ProviderError SubjectExistsError SubjectNotFoundError TemplateError "
     "TemplateFormatError TemplateMismatchError VerifyKitError",
     "gallery": "Gallery MemoryGallery PostgresGallery SqliteGallery open_gallery",
-    "image": "load_image",
+    "formats": "allow_format",
+    "image": "image_from_bgr load_image",
     "privacy": "expire subject_record",
     "reenrollment": "needs_reenroll reenroll",
     "spec": "Evidence ModelSpec OperatingPoint",

@@ -32,7 +32,7 @@ DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
 FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
 """What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
 
-_SUFFIXES = "bmp|gif|jp2|jpeg|jpg|pbm|pgm|png|pnm|ppm|tif|tiff|webp"
+_SUFFIXES = "avif|bmp|gif|heic|heif|jfif|jp2|jpe|jpeg|jpg|jxl|pbm|pgm|png|pnm|ppm|tif|tiff|webp"
 IMAGE_SUFFIXES = frozenset(f".{name}" for name in _SUFFIXES.split("|"))
 
 SYSTEM_FOLDERS = frozenset({"__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information"})

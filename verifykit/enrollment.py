@@ -25,7 +25,7 @@ from verifykit.gallery import (
     checked_entry,
     checked_subject_id,
 )
-from verifykit.image import image_name
+from verifykit.image import image_name, is_pillow
 from verifykit.types import (
     Detection,
     EnrollmentReport,
@@ -77,7 +77,7 @@ IfEnrolled: TypeAlias = Literal["append", "error"]
 def as_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     """Return one image or an iterable of them as a list; raise :class:`InputError` for an empty one."""
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray)
-    single = isinstance(images, kinds) or hasattr(images, "read")
+    single = isinstance(images, kinds) or hasattr(images, "read") or is_pillow(images)
     if single or not isinstance(images, Iterable):
         return [cast("ImageLike", images)]
     listed = list(cast("Iterable[ImageLike]", images))

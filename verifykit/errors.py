@@ -18,6 +18,25 @@ non-match.
 
 from __future__ import annotations
 
+_MOST_SHOWN, _HEAD_SHOWN = 80, 24
+
+
+def shortened(text: str) -> str:
+    """Return a text of at most 80 characters: its middle is left out, since a path is told by its end.
+
+    Whatever comes from a caller passes through here, or through :func:`shown`, before it enters a message,
+    a report or a log: it may be the encoded image of a person.
+    """
+    if len(text) <= _MOST_SHOWN:
+        return text
+    tail = _MOST_SHOWN - _HEAD_SHOWN - 3
+    return f"{text[:_HEAD_SHOWN]}...{text[-tail:]}"
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a caller's value for a message, of at most 80 characters."""
+    return shortened(repr(value))
+
 
 class VerifyKitError(Exception):
     """The root: catch this to catch everything that verifykit raises on purpose."""
