@@ -93,6 +93,14 @@ class Encoder:
         spec = calibration.apply(self.spec)
         return Encoder(spec, self.encode, self.extractor, self.provider)
 
+    def limited(self, max_pixels: int) -> Encoder:
+        """Return the same encoder for images of at most this height x width.
+
+        Raises:
+            InputError: ``max_pixels`` is not a positive integer.
+        """
+        return Encoder(self.spec, self.encode, self.extractor.limited(max_pixels), self.provider)
+
     def templates(self, image: ImageLike, options: SampleOptions | None = None) -> list[Template]:
         """Return templates of the samples in an image, largest first, at least one.
 

@@ -47,7 +47,7 @@ def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageError(
             f"{name} is {height} x {width} pixels (height x width), more than the {max_pixels} "
-            "that are allowed: scale the image down, or raise max_pixels"
+            "that are allowed: scale the image down, or raise max_pixels (--max-pixels)"
         )
 
 

@@ -206,16 +206,22 @@ def test_pillow_s_own_limit_of_pixels_has_no_part(
             np.testing.assert_array_equal(load_image(file), upright)
             with pytest.raises(ImageError, match="max_pixels"):
                 load_image(file, max_pixels=limit)
-    # Its plugins of TIFF and GIF apply it themselves.
-    file = encoded(portrait, "TIFF")
-    monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", 1)
-    try:
-        loaded = load_image(file)
-    except ImageError as error:
-        assert "raise PIL.Image.MAX_IMAGE_PIXELS too" in str(error)
-        monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", None)
-        loaded = load_image(file)
-    np.testing.assert_array_equal(loaded, upright)
+
+
+def test_where_pillow_s_limit_has_a_part_the_message_says_so(
+    portrait: PilImage.Image, upright: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bomb(*_: object) -> None:
+        raise PilImage.DecompressionBombError("exceeds limit")
+
+    file = encoded(portrait, "PNG")
+    with monkeypatch.context() as patch:
+        patch.setattr(ImageFile.ImageFile, "load", bomb)
+        with pytest.raises(ImageError, match=r"raise PIL\.Image\.MAX_IMAGE_PIXELS too"):
+            load_image(file)
+    tiff = encoded(portrait, "TIFF")
+    monkeypatch.setattr(PilImage, "MAX_IMAGE_PIXELS", None)  # the advice
+    np.testing.assert_array_equal(load_image(tiff), upright)
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ class DaskEngine:
         threads: Threads within one network run.
         key: Of an encrypted gallery, as the workers are to read it: ``"env:NAME"``, or the path of a file
             that each of them has. The key itself does not go over the network.
+        max_pixels: Height x width beyond which an image is refused; None is that of the library.
         wait_s: How long to wait for the scheduler, and for a first worker.
         seconds: Time in each stage, summed over workers.
     """
@@ -61,6 +62,7 @@ class DaskEngine:
     providers: Provider = "auto"
     threads: int = 1
     key: str | None = None
+    max_pixels: int | None = None
     wait_s: float = 30.0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -129,6 +131,7 @@ class DaskEngine:
             "calibration": self.calibration and str(Path(self.calibration).resolve()),
             "providers": self.providers,
             "threads": self.threads,
+            "max_pixels": self.max_pixels,
             "key": _absolute_key(self.key),
         }
 
@@ -160,6 +163,7 @@ def _verifier(opening: dict[str, Any]) -> Verifier:
                 opening["calibration"],
                 providers=opening["providers"],
                 threads=opening["threads"],
+                max_pixels=opening["max_pixels"],
             )
             gallery = open_gallery(
                 opening["gallery"], encoder.spec, key=opening["key"], create=False, read_only=True

@@ -18,6 +18,7 @@ from verifykit.cli.options import (
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     NoCacheOption,
     ProvidersOption,
@@ -27,6 +28,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.errors import InputError
+from verifykit.image import MAX_PIXELS
 
 
 def calibrate(
@@ -58,6 +60,7 @@ def calibrate(
     no_cache: NoCacheOption = False,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -79,7 +82,7 @@ def calibrate(
                 raise InputError(f"{str(target)!r} is a folder: give the name of a file")
         read = evaluation.read_data(data, images=images)
         face, gate = choices(read.kind, multi_face, quality)
-        encoder = open_encoder(model, providers=providers, threads=threads)
+        encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
         embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
         with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
             found = evaluation.calibrate(

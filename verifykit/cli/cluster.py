@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     DebugOption,
     FmrOption,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     MultiFaceOption,
     ProvidersOption,
@@ -27,6 +28,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import counted, rate_text
 from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
+from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
     from verifykit.clustering import Clusters
@@ -52,6 +54,7 @@ def cluster(
     quality: QualityOption = "strict",
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -68,7 +71,9 @@ def cluster(
 
         if not out.parent.is_dir():  # before the long part, not after it
             raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
-        encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+        encoder = open_encoder(
+            model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+        )
         with progress("images") as on_image, progress("faces") as on_face:
             found = cluster_folder(
                 encoder,

@@ -15,6 +15,7 @@ from verifykit.cli._run import ERROR, emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption, ThreadsOption
 from verifykit.encoder import Encoder
 from verifykit.errors import VerifyKitError
+from verifykit.formats import readable_formats
 from verifykit.modalities import golden_image
 from verifykit.session import Provider, available_providers
 
@@ -47,8 +48,8 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
         threads: Threads of the network for the timing; None takes every core.
 
     Returns:
-        ``versions`` by package, ``providers`` and ``models`` as lists of objects, ``problems`` as
-        sentences.
+        ``versions`` by package, ``image_formats`` with whether each can be read, ``providers`` and ``models``
+        as lists of objects, ``problems`` as sentences.
     """
     problems: list[str] = []
     installed = importlib.metadata.packages_distributions()
@@ -73,7 +74,13 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     known = [_model(status, problems) for status in models.list_models()]
     ready = next((model for model in known if model["state"] == "ready"), None)
     providers = [_provider(name, ready, threads, problems) for name in names]
-    return {"versions": versions, "providers": providers, "models": known, "problems": problems}
+    return {
+        "versions": versions,
+        "image_formats": readable_formats(),
+        "providers": providers,
+        "models": known,
+        "problems": problems,
+    }
 
 
 def _namesake() -> str | None:
@@ -144,8 +151,15 @@ def _text(report: dict[str, Any]) -> str:
     rows = [[model[name] for name in names] for model in report["models"]]
     blocks = [
         columns(("package", "version"), report["versions"].items()),
+        f"image formats: {_formats_text(report['image_formats'])}",
         columns(("provider", "state", "detail"), providers),
         columns(("model", *names[1:]), rows),
         "\n".join(f"problem: {problem}" for problem in report["problems"]) or "no problems found",
     ]
     return "\n\n".join(blocks)
+
+
+def _formats_text(formats: dict[str, bool]) -> str:
+    return ", ".join(
+        name if is_readable else f"{name} (not installed)" for name, is_readable in formats.items()
+    )

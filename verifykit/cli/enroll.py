@@ -13,6 +13,7 @@ from verifykit.cli.options import (
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
+    MaxPixelsOption,
     ModelOption,
     PairDecision,
     ProvidersOption,
@@ -27,6 +28,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import counted
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
 
@@ -48,6 +50,7 @@ def enroll(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     keep_crops: KeepCropsOption = False,
     as_json: JsonOption = False,
@@ -63,6 +66,7 @@ def enroll(
         calibration=calibration,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         key=gallery_key(key_file),
         keep_crops=keep_crops,
         **verifier_options(decision, sample),

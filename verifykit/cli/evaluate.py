@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
+    MaxPixelsOption,
     NoCacheOption,
     ProvidersOption,
     ThreadsOption,
@@ -24,6 +25,7 @@ from verifykit.cli.options import (
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
+from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
     from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
@@ -52,6 +54,7 @@ def evaluate(
     no_cache: NoCacheOption = False,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -70,7 +73,9 @@ def evaluate(
         face, gate = choices(read.kind, multi_face, quality)
         embedders = [
             evaluation.ModelEmbedder(
-                open_encoder(name, calibration, providers=providers, threads=threads),
+                open_encoder(
+                    name, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+                ),
                 name,
                 multi_face=face,
                 quality=gate,

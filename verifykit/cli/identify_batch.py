@@ -20,6 +20,7 @@ from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
     LimitOption,
+    MaxPixelsOption,
     ModelOption,
     MultiFaceOption,
     ProvidersOption,
@@ -31,6 +32,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import columns
 from verifykit.datasets import left_out_sentences
 from verifykit.errors import InputError
+from verifykit.image import MAX_PIXELS
 
 
 def identify_batch(
@@ -75,6 +77,7 @@ def identify_batch(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads of one network run in one worker.")
     ] = 1,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
@@ -97,12 +100,14 @@ def identify_batch(
                 providers,
                 threads,
                 gallery_key(key_file),
+                max_pixels,
             )
         verifier = open_reader(
             model,
             gallery,
             providers=providers,
             threads=threads,
+            max_pixels=max_pixels,
             calibration=calibration,
             key=gallery_key(key_file),
         )

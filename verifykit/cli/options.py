@@ -95,6 +95,10 @@ ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of a network run; default: all cores."),
 ]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option("--max-pixels", min=1, help="Refuse images of more pixels, height x width."),
+]
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, help="Maximum number of candidates for each face.")
 ]
@@ -316,6 +320,7 @@ def open_reader(
     key: KeySource | None = None,
     decision: DecisionOptions | None = None,
     sample: SampleOptions | None = None,
+    max_pixels: int | None = None,
 ) -> Verifier:
     """Open a verifier over an existing gallery, which is not written to.
 
@@ -327,7 +332,9 @@ def open_reader(
     # The gallery first: a wrong path is reported before the model is loaded.
     location = str(gallery)
     open_existing(location, key=key).close()
-    encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+    encoder = open_encoder(
+        model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+    )
     opened = open_gallery(location, encoder.spec, key=key, create=False, read_only=True)
     return Verifier(encoder, opened, **verifier_options(decision, sample))
 

@@ -12,6 +12,7 @@ from verifykit.cli.options import (
     ImageArgument,
     JsonOption,
     KeyFileOption,
+    MaxPixelsOption,
     ModelOption,
     ProvidersOption,
     SampleChoice,
@@ -24,6 +25,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import decision_text
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS
 
 
 @command
@@ -37,6 +39,7 @@ def verify(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,6 +52,7 @@ def verify(
         sample=sample,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         key=gallery_key(key_file),
     )
     result = verifier.verify(subject_id, image)

@@ -28,7 +28,7 @@ from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_BYTES, load_image
+from verifykit.image import MAX_BYTES, MAX_PIXELS
 from verifykit.models.cache import cache_folder
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
@@ -167,8 +167,8 @@ class ModelEmbedder:
             ImageError: The image cannot be read.
             AcquisitionError: Nothing usable in it; ``reason`` says why.
         """
-        pixels = load_image(image)
         extractor = self._encoder.extractor
+        pixels = extractor.load(image)
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(pixels, options)[0].crop
@@ -234,6 +234,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         __version__,
         encoder.provider,
     ]
+    if encoder.extractor.max_pixels != MAX_PIXELS:
+        depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 

@@ -19,7 +19,6 @@ from verifykit.encoder import BATCH_SIZES, Encoder
 from verifykit.errors import InputError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import open_gallery
-from verifykit.image import load_image
 from verifykit.models import registered
 from verifykit.server.auth import Authenticator, KeyStore
 from verifykit.server.batching import Batcher
@@ -29,7 +28,7 @@ from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.observability import Metrics
 from verifykit.server.settings import SIGNATURES, ServerSettings, is_url
 from verifykit.server.state import ServerState
-from verifykit.types import Image, ImageLike, Sample
+from verifykit.types import ImageLike, Sample
 from verifykit.verifier import Verifier, open_encoder
 
 T = TypeVar("T")
@@ -113,16 +112,17 @@ class ServedModel:
 
 
 class ServedExtractor(SampleExtractor):
-    """A model's extractor with the service's limit of pixels, which announces its crops to the batcher."""
+    """A model's extractor, which announces its crops to the batcher."""
 
-    def __init__(self, extractor: SampleExtractor, batcher: Batcher, max_pixels: int) -> None:
+    def __init__(self, extractor: SampleExtractor, batcher: Batcher) -> None:
         """Take over the crop, the detector and the limits of another extractor."""
-        super().__init__(extractor.spec, extractor.detector, checks=extractor.checks)
-        self._batcher, self._max_pixels = batcher, max_pixels
-
-    def load(self, image: ImageLike) -> Image:
-        """See :meth:`SampleExtractor.load`."""
-        return load_image(image, max_pixels=self._max_pixels)
+        super().__init__(
+            extractor.spec,
+            extractor.detector,
+            checks=extractor.checks,
+            max_pixels=extractor.max_pixels,
+        )
+        self._batcher = batcher
 
     def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
@@ -189,7 +189,11 @@ def _open_encoder(
     settings: ServerSettings, model: str, calibration: str | None, on_batch: Callable[[int], None]
 ) -> Encoder:
     encoder = open_encoder(
-        model, calibration, providers=settings.providers, threads=settings.thread_count
+        model,
+        calibration,
+        providers=settings.providers,
+        threads=settings.thread_count,
+        max_pixels=settings.max_pixels,
     )
     on_gpu = encoder.provider == "cuda"
     batcher = Batcher(
@@ -200,7 +204,7 @@ def _open_encoder(
         wait_s=_BATCH_WAIT_S if on_gpu else 0.0,
         on_batch=on_batch,
     )
-    extractor = ServedExtractor(encoder.extractor, batcher, settings.max_pixels)
+    extractor = ServedExtractor(encoder.extractor, batcher)
     return Encoder(encoder.spec, batcher.encode, extractor, encoder.provider)
 
 
