@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from verifykit.errors import InputError, VerifyKitError, shown
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -18,6 +20,15 @@ else:
 
 # Windows hides a locked byte from readers, so it must be one that a file with a lock does not need.
 _LOCKED_BYTE = 4096
+
+
+def require_possible(path: Path, kind: type[VerifyKitError] = InputError) -> None:
+    """Raise for a text that no path can be: too long, or with a NUL."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise kind(f"{shown(str(path))} cannot be a path: {reason}") from None
 
 
 @contextlib.contextmanager

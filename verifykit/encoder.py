@@ -10,7 +10,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit.calibration import Calibration
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Provider, Session, unit_rows
@@ -151,7 +151,7 @@ def _require_golden(spec: ModelSpec, encode: Encode, provider: str) -> None:
     cosine = float(encode([golden])[0] @ np.asarray(spec.golden_embedding, dtype=np.float32))
     if not cosine >= spec.golden_tolerance:
         raise ModelContractError(
-            f"model {spec.name!r} does not reproduce its golden embedding on {provider!r}: cosine "
+            f"model {shown(spec.name)} does not reproduce its golden embedding on {shown(provider)}: cosine "
             f"{cosine:.6f}, required {spec.golden_tolerance}; the provider computes wrong results, or "
             "the file's specification is not that of its network"
         )

@@ -44,7 +44,7 @@ class SampleOptions:
         ):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"{name} must be one of {known}, got {value!r}")
+                raise InputError(f"{name} must be one of {known}, got {shown(value)}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""

@@ -24,7 +24,7 @@ from urllib.parse import unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import ImageError, shortened, shown
+from verifykit.errors import ImageError, shortened, shortened_path, shown
 from verifykit.formats import jxl_header, open_file
 from verifykit.types import Image, ImageLike
 
@@ -68,7 +68,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> Image:
             if opened is None:
                 raise ImageError(  # noqa: TRY301
                     f"{name} is not an image, or has an unsupported format; it begins with "
-                    f"{data[:12]!r}: convert it to JPEG or PNG"
+                    f"{shown(data[:12])}: convert it to JPEG or PNG"
                 )
             with opened:
                 _require_complete(data, opened.format, name)
@@ -522,12 +522,15 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
-        raise ImageError(f"{name} does not exist: check the path{_maybe_base64(path)}") from error
+        raise ImageError(
+            f"{name} does not exist: check the path{_maybe_base64(path)}"
+        ) from shortened_path(error)
     except ImageError:  # is a ValueError too
         raise
     except (OSError, ValueError) as error:
+        cause = shortened_path(error) if isinstance(error, OSError) else error
         reason = getattr(error, "strerror", None) or shortened(str(error))
-        raise ImageError(f"{name} cannot be read: {reason}{_maybe_base64(path)}") from error
+        raise ImageError(f"{name} cannot be read: {reason}{_maybe_base64(path)}") from cause
     _require_size(len(data), name, max_bytes)
     return data
 

@@ -14,7 +14,7 @@ from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.models import load
@@ -150,7 +150,9 @@ def open_encoder(
     if not isinstance(model, Encoder):
         model = Encoder.open(load(model), providers=providers, threads=threads)
     elif threads is not None or providers not in ("auto", model.provider):
-        raise InputError(f"this encoder is open on {model.provider!r}: give these to Encoder.open")
+        raise InputError(
+            f"this encoder is open on {shown(model.provider)}: give these to Encoder.open"
+        )
     if max_pixels is not None:
         model = model.limited(max_pixels)
     return model if calibration is None else model.calibrated(calibration)

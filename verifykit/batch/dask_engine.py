@@ -22,7 +22,7 @@ from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question
 from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
-from verifykit.errors import GalleryError, InputError, ProviderError
+from verifykit.errors import GalleryError, InputError, ProviderError, shown
 from verifykit.gallery import open_gallery
 from verifykit.gallery.open import gallery_path
 from verifykit.models import calibration_digest
@@ -75,7 +75,7 @@ class DaskEngine:
             client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ProviderError(
-                f"no Dask scheduler answers at {self.scheduler!r}: {error}; start one with "
+                f"no Dask scheduler answers at {shown(self.scheduler)}: {error}; start one with "
                 "`dask scheduler`, and workers with `dask worker`"
             ) from error
         with client:
@@ -88,7 +88,7 @@ class DaskEngine:
             client.wait_for_workers(1, timeout=self.wait_s)
         except TimeoutError as error:
             raise ProviderError(
-                f"the Dask scheduler at {self.scheduler!r} has no workers: start some with `dask worker "
+                f"the Dask scheduler at {shown(self.scheduler)} has no workers: start some with `dask worker "
                 f"{self.scheduler}`"
             ) from error
         run, number = uuid.uuid4().hex, 0
@@ -146,7 +146,7 @@ def answer_on_worker(
     spec = verifier.spec
     if (spec.digest, calibration_digest(spec)) != (question.model, question.calibration):
         raise GalleryError(
-            f"model {opening['model']!r} on this worker is not the one that the run was begun with: "
+            f"model {shown(opening['model'])} on this worker is not the one that the run was begun with: "
             "bring the same model and calibration to every machine"
         )
     block = [SourceImage(name, path) for name, path in images]
@@ -175,7 +175,7 @@ def _verifier(opening: dict[str, Any]) -> Verifier:
 def _named(image: SourceImage) -> tuple[str, str]:
     if not isinstance(image.image, str):
         raise InputError(
-            f"{image.name!r} has no path that a Dask worker could read: a video is worked on by one "
+            f"{shown(image.name)} has no path that a Dask worker could read: a video is worked on by one "
             "machine, with the engine 'local'"
         )
     return image.name, str(Path(image.image).resolve())

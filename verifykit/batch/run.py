@@ -59,6 +59,7 @@ from verifykit.errors import (
     InputError,
     ModelContractError,
     VerifyKitError,
+    shown,
 )
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, checked_question
@@ -407,7 +408,7 @@ def identify_batch(
     start, out = time.perf_counter(), Path(out)
     SampleOptions(multi_face, quality)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise InputError(f"workers is a positive integer, got {workers!r}")
+        raise InputError(f"workers is a positive integer, got {shown(workers)}")
     if engine is not None and workers is not None:
         raise InputError(
             f"workers={workers} is for this process, and an engine is given: leave it out"
@@ -488,8 +489,8 @@ class _Run:
         require_settings(settings, self.header, self.out)
         if count != self.count:
             raise InputError(
-                f"{str(self.out)!r} is finished, of {count} images, and there are {self.count} now: a table "
-                "is not added to; give another output, or one that ends in .jsonl"
+                f"{shown(str(self.out))} is finished, of {count} images, and there are {self.count} now: a "
+                "table is not added to; give another output, or one that ends in .jsonl"
             )
         if self.on_progress:
             self.on_progress(summary.images, summary.images)
@@ -559,7 +560,7 @@ class _Run:
     def _require_same(self, gallery: dict[str, Any]) -> None:
         if gallery != self.header["gallery"]:
             raise GalleryError(
-                f"the gallery was changed while {str(self.out)!r} was being written: the rows in it are "
+                f"the gallery was changed while {shown(str(self.out))} was being written: the rows in it are "
                 "sound, but the rest would mix two galleries; start again with a new output"
             )
 

@@ -27,7 +27,7 @@ from verifykit.cli.options import (
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.image import MAX_PIXELS
 
 
@@ -77,9 +77,11 @@ def calibrate(
         counts = _numbers(references)
         for target in (out, model_out):
             if target is not None and not target.parent.is_dir():
-                raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
+                raise InputError(
+                    f"there is no folder {shown(str(target.parent))} to write to: make it"
+                )
             if target is not None and target.is_dir():
-                raise InputError(f"{str(target)!r} is a folder: give the name of a file")
+                raise InputError(f"{shown(str(target))} is a folder: give the name of a file")
         read = evaluation.read_data(data, images=images)
         face, gate = choices(read.kind, multi_face, quality)
         encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
@@ -115,7 +117,9 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or min(counts) < 1:
-        raise InputError(f"--references takes whole numbers from 1 on, as in 1,3,5, got {text!r}")
+        raise InputError(
+            f"--references takes whole numbers from 1 on, as in 1,3,5, got {shown(text)}"
+        )
     return counts
 
 

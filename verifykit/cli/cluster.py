@@ -27,7 +27,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import counted, rate_text
 from verifykit.datasets import left_out_sentences
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -70,7 +70,9 @@ def cluster(
         from verifykit.verifier import open_encoder
 
         if not out.parent.is_dir():  # before the long part, not after it
-            raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
+            raise InputError(
+                f"--out {shown(str(out))}: folder {shown(str(out.parent))} does not exist"
+            )
         encoder = open_encoder(
             model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
         )

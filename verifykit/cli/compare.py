@@ -23,7 +23,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import decision_text
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_PIXELS
+from verifykit.image import MAX_PIXELS, image_name
 from verifykit.verifier import Verifier
 
 
@@ -59,11 +59,16 @@ def compare(
         from verifykit.cli.render import draw_comparison
 
         draw_comparison(save, probe, reference, result, max_pixels=max_pixels)
+    names = image_name(probe, 1), image_name(reference, 2)
     body = {
-        "probe": probe,
-        "reference": reference,
+        "probe": names[0],
+        "reference": names[1],
         **result.to_dict(),
         "model": verifier.spec.digest,
     }
-    emit(body, decision_text(result, f"{probe} and {reference}"), as_json=as_json)
+    emit(
+        body,
+        decision_text(result, " and ".join(names)),
+        as_json=as_json,
+    )
     raise typer.Exit(MATCH if result else NO_MATCH)

@@ -27,6 +27,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import counted
 from verifykit.decision import DecisionOptions
+from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
 from verifykit.types import EnrollmentReport
@@ -78,7 +79,8 @@ def enroll(
 def _report_text(report: EnrollmentReport, count: int) -> str:
     accepted = f"{len(report.accepted)} of {counted(count, 'image')} accepted"
     lines = [
-        f"enrolled {report.subject_id}: {accepted}, {counted(report.template_count, 'template')} now"
+        f"enrolled {shortened(report.subject_id)}: {accepted}, "
+        f"{counted(report.template_count, 'template')} now"
     ]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]

@@ -26,7 +26,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import identification_text
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_PIXELS
+from verifykit.image import MAX_PIXELS, image_name
 from verifykit.verifier import identify_each
 
 
@@ -74,7 +74,7 @@ def identify(
 
         draw_identification(save, image, results, max_pixels=max_pixels)
     body = {
-        "image": image,
+        "image": image_name(image, 1),
         "faces": [result.to_dict() for result in results],
         "threshold": rule.threshold,
         "fmr": rule.fmr,

@@ -24,7 +24,7 @@ from verifykit._options import OptionField, build_options, option_fields
 from verifykit.cli._run import outcome
 from verifykit.datasets import FaceChoice
 from verifykit.decision import DecisionOptions
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
@@ -221,7 +221,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, str] | None:
     """
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
-            raise InputError(f"--metadata takes KEY=VALUE, got {pair!r}")
+            raise InputError(f"--metadata takes KEY=VALUE, got {shown(pair)}")
     return dict(pair.split("=", 1) for pair in pairs) or None
 
 
@@ -234,7 +234,7 @@ def parse_duration(text: str) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text, re.ASCII)
     if match is None:
         raise InputError(
-            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {text!r}"
+            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {shown(text)}"
         )
     return int(match[1]) * _DURATION_UNITS[match[2]]
 

@@ -17,7 +17,7 @@ from typing import TypeAlias
 from PIL import Image, ImageDraw, ImageFont
 
 from verifykit.decision import DecisionRule
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.image import MAX_PIXELS, load_image
 from verifykit.types import Decision, Detection, Identification
 
@@ -214,12 +214,14 @@ def require_writable(target: Path, *images: str) -> None:
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise InputError(
-            f"--save requires a name that ends in {', '.join(_SUFFIXES)}, got {target.name!r}"
+            f"--save requires a name that ends in {', '.join(_SUFFIXES)}, got {shown(target.name)}"
         )
     if not target.parent.is_dir():
-        raise InputError(f"--save: folder {str(target.parent)!r} does not exist: create it first")
+        raise InputError(
+            f"--save: folder {shown(str(target.parent))} does not exist: create it first"
+        )
     if target.exists() and any(Path(image).exists() and target.samefile(image) for image in images):
-        raise InputError(f"--save: {str(target)!r} is one of the images: choose another name")
+        raise InputError(f"--save: {shown(str(target))} is one of the images: choose another name")
 
 
 def draw_comparison(

@@ -24,8 +24,9 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import decision_text
 from verifykit.decision import DecisionOptions
+from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_PIXELS
+from verifykit.image import MAX_PIXELS, image_name
 
 
 @command
@@ -56,6 +57,10 @@ def verify(
         key=gallery_key(key_file),
     )
     result = verifier.verify(subject_id, image)
-    body = {"image": image, **result.to_dict(), "model": verifier.spec.digest}
-    emit(body, decision_text(result, f"{image} and {subject_id}"), as_json=as_json)
+    body = {"image": image_name(image, 1), **result.to_dict(), "model": verifier.spec.digest}
+    emit(
+        body,
+        decision_text(result, f"{image_name(image, 1)} and {shortened(subject_id)}"),
+        as_json=as_json,
+    )
     raise typer.Exit(MATCH if result else NO_MATCH)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from verifykit import __version__, _sqlite
 from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
-from verifykit.errors import AcquisitionError, ImageError, InputError
+from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_BYTES, MAX_PIXELS
@@ -135,7 +135,7 @@ class ModelEmbedder:
         """
         if multi_face not in get_args(FaceChoice):
             raise InputError(
-                f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
+                f"multi_face must be one of {get_args(FaceChoice)}, got {shown(multi_face)}"
             )
         SampleOptions(quality=quality)
         self._encoder = encoder
@@ -449,7 +449,7 @@ class EmbeddingCache:
             if abs(float(np.linalg.norm(embedding.astype(np.float64))) - 1.0) <= _UNIT_TOLERANCE:
                 return embedding
         raise InputError(
-            f"embedding cache {str(self.path)!r} is damaged, an embedding in it is not of unit length: "
+            f"embedding cache {shown(str(self.path))} is damaged, an embedding in it is not of unit length: "
             "delete it, it is made again"
         )
 
@@ -460,9 +460,9 @@ def _make_file(path: Path) -> None:
         _sqlite.make_private_file(path)
     except OSError as error:
         raise InputError(
-            f"embedding cache {str(path)!r} cannot be made: {error.strerror or error}; set VERIFYKIT_HOME "
-            "to a folder that can be written, or do without a cache"
-        ) from error
+            f"embedding cache {shown(str(path))} cannot be made: {error.strerror or error}; set "
+            "VERIFYKIT_HOME to a folder that can be written, or do without a cache"
+        ) from shortened_path(error)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -482,12 +482,12 @@ def _open(path: Path) -> sqlite3.Connection:
 def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
     if (found := _sqlite.pragma(connection, "application_id")) != APPLICATION_ID:
         raise InputError(
-            f"{str(path)!r} is not an embedding cache, but another database (application id {found}): "
+            f"{shown(str(path))} is not an embedding cache, but another database (application id {found}): "
             "give another path, or delete it if nothing needs it"
         )
     if (found := _sqlite.pragma(connection, "user_version")) != SCHEMA_VERSION:
         raise InputError(
-            f"embedding cache {str(path)!r} has schema {found}, this verifykit reads "
+            f"embedding cache {shown(str(path))} has schema {found}, this verifykit reads "
             f"{SCHEMA_VERSION}: delete it, it is made again"
         )
 
@@ -509,10 +509,10 @@ def _translated(path: Path) -> Iterator[None]:
         # SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
         if "not a database" in str(error) or "malformed" in str(error):
             raise InputError(
-                f"{str(path)!r} is not an embedding cache, or a damaged one ({error}): give another path, or "
-                "delete it if nothing else needs it; a cache is made again"
+                f"{shown(str(path))} is not an embedding cache, or a damaged one ({error}): give another "
+                "path, or delete it if nothing else needs it; a cache is made again"
             ) from error
         raise InputError(
-            f"embedding cache {str(path)!r}: {error}; see that its disk has room and that its folder can "
-            "be written, or do without a cache"
+            f"embedding cache {shown(str(path))}: {error}; see that its disk has room and that its folder "
+            "can be written, or do without a cache"
         ) from error

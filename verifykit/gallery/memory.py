@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verifykit.errors import SubjectExistsError, SubjectNotFoundError
+from verifykit.errors import SubjectExistsError, SubjectNotFoundError, shown
 from verifykit.gallery.base import (
     Entry,
     GalleryInfo,
@@ -79,7 +79,7 @@ class MemoryGallery(StoredGallery):
                 if on_existing != "append" and entry.subject_id in self._entries:
                     if on_existing == "error":
                         raise SubjectExistsError(
-                            f"subject {entry.subject_id!r} is already enrolled; nothing was stored"
+                            f"subject {shown(entry.subject_id)} is already enrolled; nothing was stored"
                         )
                     skipped += 1
                 else:
@@ -114,7 +114,7 @@ class MemoryGallery(StoredGallery):
         with self._lock:
             entry = self._entries.get(subject_id)
         if entry is None:
-            raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
             for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
@@ -127,7 +127,7 @@ class MemoryGallery(StoredGallery):
         with self._lock:
             entry = self._entries.pop(subject_id, None)
             if entry is None:
-                raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+                raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
             self._index.remove(subject_id)
         return len(entry.embeddings)
 

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from verifykit.audit import AuditLog
 from verifykit.encoder import BATCH_SIZES, Encoder
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import open_gallery
 from verifykit.models import registered
@@ -142,8 +142,8 @@ def open_models(
             undo.callback(opened.close)
             if opened.name in served:
                 raise InputError(
-                    f"model {model}={location}: a model named {opened.name!r} is already served; give each "
-                    "model once"
+                    f"model {shortened(f'{model}={location}')}: a model named {shown(opened.name)} is already served; give "
+                    "each model once"
                 )
             served[opened.name] = opened
 
@@ -232,8 +232,8 @@ class Service:
             keys = KeyStore(state)
             if not settings.is_loopback and not keys.any():
                 raise InputError(
-                    f"host {settings.host!r} can be reached from other machines, and there is no API key: "
-                    "create one with `verifykit serve keys create`, or listen at 127.0.0.1"
+                    f"host {shown(settings.host)} can be reached from other machines, and there is no API "
+                    "key: create one with `verifykit serve keys create`, or listen at 127.0.0.1"
                 )
             audit = AuditLog(settings.audit_path)
             models = open_models(settings, metrics.batch)
@@ -272,6 +272,7 @@ class Service:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise ProblemError(
-                "unknown_model", f"model {name[:64]!r} is not served here: {', '.join(self.models)}"
+                "unknown_model",
+                f"model {shown(name)} is not served here: {', '.join(self.models)}",
             )
         return self.models[name]

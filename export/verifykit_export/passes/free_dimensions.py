@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import shape_inference
 
+from verifykit.errors import shown
 from verifykit_export.network import Network
 
 
@@ -19,7 +20,9 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
         raise ValueError(f"one input is wanted, got {[item.name for item in network.inputs]}")
     dims = network.inputs[0].type.tensor_type.shape.dim
     if max(names) >= len(dims):
-        raise ValueError(f"input {network.inputs[0].name!r} has {len(dims)} axes, wanted {names}")
+        raise ValueError(
+            f"input {shown(network.inputs[0].name)} has {len(dims)} axes, wanted {names}"
+        )
     if 0 in names and dims[0].dim_value:
         _copy_batch(network, dims[0].dim_value)
     for axis, name in names.items():

@@ -16,6 +16,7 @@ from verifykit.errors import (
     SubjectExistsError,
     SubjectNotFoundError,
     TemplateFormatError,
+    shown,
 )
 from verifykit.gallery.base import (
     Entry,
@@ -186,7 +187,7 @@ class PostgresGallery:
                 old = rows.present(server, list(batch))
                 if old and on_existing == "error":
                     first = next(s for s in batch if s in old)
-                    where = f"gallery {self.address.shown}: subject {first!r}"
+                    where = f"gallery {self.address.shown}: subject {shown(first)}"
                     raise SubjectExistsError(f"{where} is already enrolled; nothing was stored")
                 if on_existing == "skip":
                     skipped += len(old)
@@ -208,7 +209,7 @@ class PostgresGallery:
             return rows.subject_from_rows(subject_id, found, self.spec_digest, self.embedding_size)
         except (TemplateFormatError, ValueError, TypeError) as error:
             raise GalleryFormatError(
-                f"gallery {self.address.shown}: what is stored of {subject_id!r} is damaged: {error}; "
+                f"gallery {self.address.shown}: what is stored of {shown(subject_id)} is damaged: {error}; "
                 "run `verifykit gallery check`, remove the subject and enrol again"
             ) from error
 
@@ -311,7 +312,7 @@ class PostgresGallery:
 
     def _not_found(self, subject_id: str) -> SubjectNotFoundError:
         return SubjectNotFoundError(
-            f"gallery {self.address.shown}: subject {subject_id!r} is not enrolled"
+            f"gallery {self.address.shown}: subject {shown(subject_id)} is not enrolled"
         )
 
 
@@ -333,13 +334,13 @@ def _problems(connection: Connection, embedding_size: int, fusion: Fusion) -> li
             stored = templates.get(subject_id, [])
             searched = references.get(subject_id, [])
             problem = _problem(subject_id, metadata, stored, searched, embedding_size, fusion)
-            found += [f"subject {subject_id!r}: {problem}"] if problem else []
+            found += [f"subject {shown(subject_id)}: {problem}"] if problem else []
     for table in ("template", "reference"):
         orphans = connection.execute(
             f"SELECT DISTINCT subject_id FROM {table} t WHERE NOT EXISTS "  # noqa: S608
             f"(SELECT FROM subject s WHERE s.subject_id = t.subject_id) LIMIT {_MOST}".encode()
         )
-        found += [f"subject {name!r}: in {table}, but not enrolled" for (name,) in orphans]
+        found += [f"subject {shown(name)}: in {table}, but not enrolled" for (name,) in orphans]
     return found[:_MOST]
 
 
@@ -367,7 +368,7 @@ def _embeddings(stored: Sequence[tuple[object, str]], embedding_size: int) -> ND
         raise ValueError("it has no template")
     for _, reasons in stored:
         if not isinstance(json.loads(reasons), list):
-            raise TypeError(f"its reasons are not a list: {reasons!r}")
+            raise TypeError(f"its reasons are not a list: {shown(reasons)}")
     rows = np.stack([embedding_from_blob(blob, embedding_size) for blob, _ in stored])
     return checked_embeddings(rows, embedding_size)
 

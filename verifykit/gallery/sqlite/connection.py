@@ -11,7 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verifykit import _sqlite
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
+from verifykit.errors import (
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    shortened,
+    shortened_path,
+)
 
 _DAMAGED = (
     "the file is damaged: run `verifykit gallery check`, and restore it from an export or a copy"
@@ -47,7 +53,7 @@ _ADVICE: _sqlite.Advice = (
 
 def translated(path: Path) -> contextlib.AbstractContextManager[None]:
     """Turn SQLite's errors into ours."""
-    return _sqlite.translated(f"gallery {path}", _ADVICE, GalleryError)
+    return _sqlite.translated(f"gallery {shortened(path)}", _ADVICE, GalleryError)
 
 
 def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:
@@ -70,9 +76,11 @@ def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connect
 def require_file(path: Path) -> None:
     """Raise :class:`GalleryError` when there is no file at this path."""
     if path.is_dir():
-        raise GalleryError(f"gallery {path}: this is a folder; give the path of a file in it")
+        raise GalleryError(
+            f"gallery {shortened(path)}: this is a folder; give the path of a file in it"
+        )
     if not path.exists():
-        raise GalleryError(f"gallery {path}: there is no such file; check the path")
+        raise GalleryError(f"gallery {shortened(path)}: there is no such file; check the path")
 
 
 def signature(path: Path) -> tuple[int, ...]:
@@ -81,9 +89,9 @@ def signature(path: Path) -> tuple[int, ...]:
         status = path.stat()
     except OSError as error:
         raise GalleryError(
-            f"gallery {path}: the file is gone while it was open ({error.strerror}): put it back, and "
-            "open it again"
-        ) from error
+            f"gallery {shortened(path)}: the file is gone while it was open ({error.strerror}): put it "
+            "back, and open it again"
+        ) from shortened_path(error)
     return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, log_bytes(path))
 
 
@@ -124,7 +132,9 @@ class Connections:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run the block in a write transaction, durable when it ends, undone when it raises."""
         if self.read_only:
-            raise GalleryError(f"gallery {self.path}: it was opened read-only, nothing was stored")
+            raise GalleryError(
+                f"gallery {shortened(self.path)}: it was opened read-only, nothing was stored"
+            )
         with self._exclusively(), translated(self.path):
             self._require_same_file()
             with _sqlite.writing(self._connection("writer", read_only=False)) as connection:
@@ -152,8 +162,8 @@ class Connections:
     def _exclusively(self) -> Iterator[None]:
         if not self._write_lock.acquire(timeout=self._timeout_s or 0.001):
             raise GalleryLockedError(
-                f"gallery {self.path}: another thread has been writing for {self._timeout_s} s: try "
-                "again, or wait longer (timeout_s)"
+                f"gallery {shortened(self.path)}: another thread has been writing for {self._timeout_s} s: "
+                "try again, or wait longer (timeout_s)"
             )
         try:
             yield
@@ -162,7 +172,7 @@ class Connections:
 
     def _connection(self, role: str, *, read_only: bool) -> sqlite3.Connection:
         if self._closed:
-            raise GalleryError(f"gallery {self.path}: it was closed; open it again")
+            raise GalleryError(f"gallery {shortened(self.path)}: it was closed; open it again")
         if self._pid != os.getpid():
             _close(self._open, self._pid)
             self._open, self._pid = {}, os.getpid()
@@ -178,7 +188,8 @@ class Connections:
         now = signature(self.path)
         if now[:2] != self._signature[:2]:
             raise GalleryError(
-                f"gallery {self.path}: another file was put in its place while it was open: open it again"
+                f"gallery {shortened(self.path)}: another file was put in its place while it was open: "
+                "open it again"
             )
         if now != self._signature:
             self._signature = now
