@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from verifykit.errors import InputError, VerifyKitError, shown
+from verifykit.errors import InputError, VerifyKitError, shortened, shown
 
 if sys.platform == "win32":
     import msvcrt
@@ -128,7 +128,7 @@ class FileLock:
     def _wait(self, deadline: float) -> None:
         while not _try_lock(self._handle):
             if time.monotonic() >= deadline:
-                raise LockHeldError(f"another process holds the lock of {self._path}")
+                raise LockHeldError(f"another process holds the lock of {shortened(self._path)}")
             # A random time, so that of several waiting processes none is always late.
             time.sleep(random.uniform(0.0002, 0.001))  # noqa: S311
 

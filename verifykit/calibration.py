@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import CalibrationError, ModelContractError, shown
+from verifykit.errors import CalibrationError, ModelContractError, shortened_path, shown
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.spec.strict_json import build, plain
 
@@ -161,5 +161,5 @@ class Calibration:
             why = getattr(error, "strerror", None) or "it is not text in UTF-8"
             raise CalibrationError(
                 f"calibration {shown(str(path))} cannot be read: {why}"
-            ) from error
+            ) from shortened_path(error)
         return cls.from_json(text, f"calibration {shown(str(path))}")

@@ -179,7 +179,7 @@ def _mode(source: Path) -> int:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
             f"there is no folder or file {shown(str(source))} to read ({reason}): check the path"
-        ) from error
+        ) from shortened_path(error)
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
         raise InputError(f"{shown(str(source))} is neither a folder nor a file: check the path")
     return mode
@@ -483,7 +483,8 @@ def _difference(earlier: LabelledImage, later: LabelledImage) -> str:
     if earlier.is_forgery != later.is_forgery:
         return "one line says skilled_forgery and the other genuine"
     column = next(name for name in earlier.groups if earlier.groups[name] != later.groups[name])
-    return f"there {column} is {shown(earlier.groups[column])}, here {shown(later.groups[column])}"
+    there, here = earlier.groups[column], later.groups[column]
+    return f"there {shortened(column)} is {shown(there)}, here {shown(here)}"
 
 
 # Lists of pairs

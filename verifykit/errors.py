@@ -36,9 +36,9 @@ def shortened(value: object) -> str:
     return f"{text[:_HEAD_SHOWN]}...{text[-tail:]}"
 
 
-def shortened_path(error: OSError) -> OSError:
+def shortened_path(error: Exception) -> Exception:
     """Shorten the path that an error of the system names; as a cause it is in tracebacks."""
-    if isinstance(error.filename, (str, bytes)):
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
         error.filename = shortened(os.fsdecode(error.filename))
     return error
 

@@ -528,9 +528,10 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     except ImageError:  # is a ValueError too
         raise
     except (OSError, ValueError) as error:
-        cause = shortened_path(error) if isinstance(error, OSError) else error
         reason = getattr(error, "strerror", None) or shortened(str(error))
-        raise ImageError(f"{name} cannot be read: {reason}{_maybe_base64(path)}") from cause
+        raise ImageError(
+            f"{name} cannot be read: {reason}{_maybe_base64(path)}"
+        ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
 

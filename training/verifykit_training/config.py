@@ -297,11 +297,11 @@ def _set(body: dict[str, Any], override: str) -> None:
 
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = ".".join(map(str, location))
+    name = shortened(".".join(map(str, location)))
     if kind == "missing":
         return f"{name} is missing"
     if kind != "extra_forbidden":
-        return f"{name}: {message}"
+        return f"{name}: {shortened(message)}"
     known = _known_keys(location[:-1])
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known)}"

@@ -33,7 +33,7 @@ from verifykit.audit.entry import (
     now,
     validate_fields,
 )
-from verifykit.errors import AuditError, InputError, shortened, shown
+from verifykit.errors import AuditError, InputError, shortened, shortened_path, shown
 
 _SECTOR_BYTES = 512
 _END_BYTES = 4 * MAX_LINE_BYTES
@@ -231,7 +231,8 @@ def _opened(path: Path, timeout_s: float) -> Iterator[tuple[int, int, str]]:
             finally:
                 os.close(log)
     except (LockHeldError, OSError) as error:
-        raise AuditError(f"audit log {shortened(path)}: {_advice(error)}") from error
+        advice = _advice(error)
+        raise AuditError(f"audit log {shortened(path)}: {advice}") from shortened_path(error)
 
 
 def _read_log_id(path: Path) -> str | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from verifykit._files import FileLock, LockHeldError, require_possible
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened_path, shown
 
 FORMAT_KEY = "verifykit_batch"
 """The key that only the first line has; its value is the format's number."""
@@ -45,6 +45,9 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
             yield file
     except LockHeldError as error:
         raise InputError(f"{shown(str(out))}: another process is writing to it") from error
+    except OSError as error:
+        shortened_path(error)
+        raise
 
 
 def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from verifykit.cli.options import (
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit.image import MAX_PIXELS
 
 
@@ -153,5 +153,5 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         if found.default_fmr is None
         else f"FMR {found.default_fmr:g} ({found.default_attack})"
     )
-    lines += ["", f"default  {default}", f"written  {out}"]
-    return "\n".join([*lines, f"written  {model_out}"] if model_out else lines)
+    lines += ["", f"default  {default}", f"written  {shortened(out)}"]
+    return "\n".join([*lines, f"written  {shortened(model_out)}"] if model_out else lines)

@@ -27,7 +27,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import counted, rate_text
 from verifykit.datasets import left_out_sentences
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -149,4 +149,4 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
     pairs = len(found.faces) * (len(found.faces) - 1) // 2
     if rule.fmr is not None:
         lines.append(f"expected   {rule.fmr * pairs:.2g} pairs by chance in {pairs:,} comparisons")
-    return "\n".join([*lines, f"written to {out}"])
+    return "\n".join([*lines, f"written to {shortened(out)}"])

@@ -78,10 +78,8 @@ def enroll(
 
 def _report_text(report: EnrollmentReport, count: int) -> str:
     accepted = f"{len(report.accepted)} of {counted(count, 'image')} accepted"
-    lines = [
-        f"enrolled {shortened(report.subject_id)}: {accepted}, "
-        f"{counted(report.template_count, 'template')} now"
-    ]
+    subject = shortened(report.subject_id)
+    lines = [f"enrolled {subject}: {accepted}, {counted(report.template_count, 'template')} now"]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]
     return "\n".join(lines)

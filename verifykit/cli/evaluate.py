@@ -25,6 +25,7 @@ from verifykit.cli.options import (
     opened_cache,
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
+from verifykit.errors import shortened
 from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:
     ]
     for result in report.models:
         lines += ["", *_model_text(result)]
-    return "\n".join([*lines, "", *(f"written  {path}" for path in written)])
+    return "\n".join([*lines, "", *(f"written  {shortened(path)}" for path in written)])
 
 
 def _model_text(result: ModelResult) -> list[str]:

@@ -31,7 +31,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns
 from verifykit.datasets import left_out_sentences
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.image import MAX_PIXELS
 
 
@@ -147,4 +147,4 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
     if new:
         rows.append(("images a second", f"{new / max(total_s, 1e-3):.1f}"))
     lines = [columns(("", "count"), rows), *left_out_sentences(summary.left_out)]
-    return "\n".join([*lines, f"written to {out}"])
+    return "\n".join([*lines, f"written to {shortened(out)}"])

@@ -142,8 +142,8 @@ def open_models(
             undo.callback(opened.close)
             if opened.name in served:
                 raise InputError(
-                    f"model {shortened(f'{model}={location}')}: a model named {shown(opened.name)} is already served; give "
-                    "each model once"
+                    f"model {shortened(f'{model}={location}')}: a model named {shown(opened.name)} is "
+                    "already served; give each model once"
                 )
             served[opened.name] = opened
 

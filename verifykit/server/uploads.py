@@ -20,8 +20,8 @@ _JSON = "application/json"
 _MULTIPART = "multipart/form-data"
 
 _AS_BASE64 = (
-    "Send the bytes of the image file in base64, or as a data URL that begins with data:image/jpeg;base64, or "
-    "send the file in multipart/form-data."
+    "Send the bytes of the image file in base64, or as a data URL that begins with data:image/jpeg;base64, "
+    "or send the file in multipart/form-data."
 )
 
 
