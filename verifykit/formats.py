@@ -74,7 +74,7 @@ def _part_of_pillow(module: str) -> Callable[[], None]:
 
 @dataclass(frozen=True)
 class _Format:
-    """A format: its name for people, how its decoder is registered, how it is recognised and obtained."""
+    """A format: its usual name, how its decoder is registered, how it is recognised and obtained."""
 
     label: str
     load: Callable[[], None]
@@ -99,7 +99,7 @@ _KNOWN = {
 _STARTS_PROGRAMS = frozenset(("EPS", "WMF"))
 
 _lock = threading.Lock()
-_allowed: tuple[str, ...] = ()
+allowed_formats: tuple[str, ...] = ()
 
 
 def allow_format(name: str) -> None:
@@ -113,7 +113,7 @@ def allow_format(name: str) -> None:
     Raises:
         InputError: No plugin of this name is registered, or it starts other programs.
     """
-    global _allowed
+    global allowed_formats
     from PIL import Image as PilImage
 
     known = name.upper() if isinstance(name, str) else ""
@@ -129,15 +129,15 @@ def allow_format(name: str) -> None:
             f"{', '.join(sorted(PilImage.OPEN))}"
         )
     with _lock:
-        if known not in (*_KNOWN, *_allowed):
-            _allowed = (*_allowed, known)
+        if known not in (*_KNOWN, *allowed_formats):
+            allowed_formats = (*allowed_formats, known)
 
 
 def readable_formats() -> dict[str, bool]:
     """Return every format that is allowed, by its name, and whether it can be read here."""
     return {
         **{known.label: _is_registered(name) for name, known in _KNOWN.items()},
-        **dict.fromkeys(_allowed, True),
+        **dict.fromkeys(allowed_formats, True),
     }
 
 
@@ -154,7 +154,7 @@ def open_file(
     """
     from PIL import Image as PilImage
 
-    for each in (*_KNOWN, *_allowed):
+    for each in (*_KNOWN, *allowed_formats):
         known = _KNOWN.get(each)
         if known is not None:
             if known.recognised is not None and not known.recognised(data):

@@ -153,7 +153,7 @@ def test_a_missing_plugin_is_named_with_what_to_install(
 
 @pytest.fixture
 def no_format_stays_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(formats, "_allowed", ())
+    monkeypatch.setattr(formats, "allowed_formats", ())
 
 
 @pytest.mark.usefixtures("no_format_stays_allowed")
