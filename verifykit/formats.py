@@ -59,7 +59,7 @@ def _import_jxl() -> None:
 def _import_avif() -> None:
     from PIL import features
 
-    if features.check("avif"):
+    if "avif" in features.modules and features.check("avif"):  # older versions warn of the name
         importlib.import_module("PIL.AvifImagePlugin")
     else:  # until version 1.0 pillow-heif had one for Pillow before 11.3
         importlib.import_module("pillow_heif").register_avif_opener()
