@@ -28,11 +28,13 @@ from verifykit.errors import TemplateMismatchError as TemplateMismatchError
 from verifykit.errors import VerifyKitError as VerifyKitError
 from verifykit.evaluation import calibrate as calibrate
 from verifykit.evaluation import evaluate as evaluate
+from verifykit.formats import allow_format as allow_format
 from verifykit.gallery import Gallery as Gallery
 from verifykit.gallery import MemoryGallery as MemoryGallery
 from verifykit.gallery import PostgresGallery as PostgresGallery
 from verifykit.gallery import SqliteGallery as SqliteGallery
 from verifykit.gallery import open_gallery as open_gallery
+from verifykit.image import image_from_bgr as image_from_bgr
 from verifykit.image import load_image as load_image
 from verifykit.privacy import expire as expire
 from verifykit.privacy import subject_record as subject_record

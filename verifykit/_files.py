@@ -11,6 +11,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from verifykit.errors import InputError, VerifyKitError, shortened, shown
+
 if sys.platform == "win32":
     import msvcrt
 else:
@@ -18,6 +20,15 @@ else:
 
 # Windows hides a locked byte from readers, so it must be one that a file with a lock does not need.
 _LOCKED_BYTE = 4096
+
+
+def require_possible(path: Path, kind: type[VerifyKitError] = InputError) -> None:
+    """Raise for a text that no path can be: too long, or with a NUL."""
+    try:
+        path.exists()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise kind(f"{shown(str(path))} cannot be a path: {reason}") from None
 
 
 @contextlib.contextmanager
@@ -117,7 +128,7 @@ class FileLock:
     def _wait(self, deadline: float) -> None:
         while not _try_lock(self._handle):
             if time.monotonic() >= deadline:
-                raise LockHeldError(f"another process holds the lock of {self._path}")
+                raise LockHeldError(f"another process holds the lock of {shortened(self._path)}")
             # A random time, so that of several waiting processes none is always late.
             time.sleep(random.uniform(0.0002, 0.001))  # noqa: S311
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import CalibrationError, ModelContractError
+from verifykit.errors import CalibrationError, ModelContractError, shortened_path, shown
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.spec.strict_json import build, plain
 
@@ -76,19 +76,19 @@ class Calibration:
         """
         if spec.digest != self.spec_digest:
             raise CalibrationError(
-                f"this calibration is of model {self.model!r} {self.spec_digest[:12]}, not of "
-                f"{spec.name!r} {spec.digest[:12]}: the scores of two models have nothing in common; "
+                f"this calibration is of model {shown(self.model)} {self.spec_digest[:12]}, not of "
+                f"{shown(spec.name)} {spec.digest[:12]}: the scores of two models have nothing in common; "
                 "calibrate this model (verifykit calibrate)"
             )
         if self.cohort is not None and self.cohort.embedding_size != spec.embedding_size:
             raise CalibrationError(
                 f"this calibration's cohort has {self.cohort.embedding_size} values an embedding, model "
-                f"{spec.name!r} has {spec.embedding_size}: calibrate it again"
+                f"{shown(spec.name)} has {spec.embedding_size}: calibrate it again"
             )
         if spec.fusion != self.fusion:
             raise CalibrationError(
-                f"this calibration is for fusion {self.fusion!r}, model {spec.name!r} fuses by "
-                f"{spec.fusion!r}: calibrate it again"
+                f"this calibration is for fusion {shown(self.fusion)}, model {shown(spec.name)} fuses by "
+                f"{shown(spec.fusion)}: calibrate it again"
             )
         return dataclasses.replace(
             spec,
@@ -137,7 +137,7 @@ class Calibration:
         found = body.pop(FORMAT_KEY)
         if found != FORMAT:
             raise CalibrationError(
-                f"{where} has format {found!r}, this verifykit reads {FORMAT}: install the verifykit "
+                f"{where} has format {shown(found)}, this verifykit reads {FORMAT}: install the verifykit "
                 "that wrote it, or calibrate again"
             )
         try:
@@ -159,5 +159,7 @@ class Calibration:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             why = getattr(error, "strerror", None) or "it is not text in UTF-8"
-            raise CalibrationError(f"calibration {str(path)!r} cannot be read: {why}") from error
-        return cls.from_json(text, f"calibration {str(path)!r}")
+            raise CalibrationError(
+                f"calibration {shown(str(path))} cannot be read: {why}"
+            ) from shortened_path(error)
+        return cls.from_json(text, f"calibration {shown(str(path))}")

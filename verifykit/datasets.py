@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from verifykit._environment import import_problem
-from verifykit.errors import InputError
+from verifykit._files import require_possible
+from verifykit.errors import InputError, shortened, shortened_path, shown
 
 DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
 
@@ -40,7 +41,8 @@ def _suffixes(names: str) -> frozenset[str]:
 
 
 IMAGE_SUFFIXES = _suffixes(
-    "apng bmp dib gif j2c j2k jfif jif jp2 jpc jpe jpeg jpf jpg jpx mpo pbm pgm png pnm ppm tif tiff webp"
+    "apng avif bmp dib gif heic heif j2c j2k jfif jif jp2 jpc jpe jpeg jpf jpg jpx jxl mpo pbm pgm png pnm "
+    "ppm tif tiff webp"
 )
 VIDEO_SUFFIXES = _suffixes("avi m4v mkv mov mp4 mpeg mpg webm")
 
@@ -166,13 +168,15 @@ def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
     if stat.S_ISDIR(_mode(source)):
         if images is not None:
             raise InputError(
-                f"{str(source)!r} is a folder with its images in it: a folder of images "
-                f"({str(images)!r}) goes with a CSV file or a pairs.txt"
+                f"{shown(str(source))} is a folder with its images in it: a folder of images "
+                f"({shown(str(images))}) goes with a CSV file or a pairs.txt"
             )
         return _read_folder(source)
     root = source.parent if images is None else images
     if not root.is_dir():
-        raise InputError(f"the folder of images, {str(root)!r}, is not a folder: check the path")
+        raise InputError(
+            f"the folder of images, {shown(str(root))}, is not a folder: check the path"
+        )
     if source.suffix.lower() == ".txt":
         found, pairs = _read_lfw_pairs(source, root)
         return Dataset(source, "lfw_pairs", found, pairs)
@@ -182,11 +186,13 @@ def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
     lists_pairs = {"probe", "reference", "mated"} <= set(table.columns)
     if lists_images == lists_pairs:
         raise InputError(
-            f"{str(source)!r} has the columns {', '.join(table.columns)}; accepted are "
+            f"{shown(str(source))} has the columns {shortened(', '.join(table.columns))}; accepted are "
             f"{_HEADER} (image is another name for path) and {_PAIR_HEADER}"
         )
     if not rows:
-        raise InputError(f"{str(source)!r} has a header and no rows: there is nothing to compare")
+        raise InputError(
+            f"{shown(str(source))} has a header and no rows: there is nothing to compare"
+        )
     if lists_images:
         return Dataset(source, "images", _read_image_list(table, rows, root), None)
     found, pairs = _read_pair_list(table, rows, root)
@@ -242,10 +248,10 @@ def _mode(source: Path) -> int:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"there is no folder or file {str(source)!r} to read ({reason}): check the path"
-        ) from error
+            f"there is no folder or file {shown(str(source))} to read ({reason}): check the path"
+        ) from shortened_path(error)
     if not stat.S_ISDIR(mode) and not stat.S_ISREG(mode):
-        raise InputError(f"{str(source)!r} is neither a folder nor a file: check the path")
+        raise InputError(f"{shown(str(source))} is neither a folder nor a file: check the path")
     return mode
 
 
@@ -276,8 +282,9 @@ class FolderImages:
 
     def __iter__(self) -> Iterator[str]:
         """Yield paths relative to the folder, with ``/`` between their parts."""
+        require_possible(self.folder)
         if not self.folder.is_dir():
-            raise InputError(f"{str(self.folder)!r} is not a folder")
+            raise InputError(f"{shown(str(self.folder))} is not a folder")
         self._left_out = LeftOut()
         return self._walk(str(self.folder), "")
 
@@ -286,7 +293,9 @@ class FolderImages:
             with os.scandir(folder) as entries:
                 found = sorted((each.name, _is_folder(each), each.is_symlink()) for each in entries)
         except OSError as error:
-            raise InputError(f"{error.filename!r} cannot be read: {error.strerror}") from error
+            raise InputError(
+                f"{shown(folder)} cannot be read: {error.strerror}"
+            ) from shortened_path(error)
         for name, is_folder, is_link in found:
             path = os.path.join(folder, name)  # noqa: PTH118 - a million
             if name.startswith(".") or name in SYSTEM_FOLDERS:
@@ -353,19 +362,19 @@ def _read_folder(folder: Path) -> Dataset:
         subject, _, rest = name.partition("/")
         if not rest:
             raise InputError(
-                f"{str(folder)!r} holds the image {name!r} itself, so nothing says whose it is: give a "
-                "folder with a folder for each subject, and the subject's images in it"
+                f"{shown(str(folder))} holds the image {shown(name)} itself, so nothing says whose it is: "
+                "give a folder with a folder for each subject, and the subject's images in it"
             )
         images.append(LabelledImage(folder / name, name, subject))
     if walk.linked:
         raise InputError(
-            f"{walk.linked!r} in {str(folder)!r} is a link to a folder, and links are not followed: put "
-            "the folder itself there, or name the images in a CSV file path,subject"
+            f"{shown(walk.linked)} in {shown(str(folder))} is a link to a folder, and links are not "
+            "followed: put the folder itself there, or name the images in a CSV file path,subject"
         )
     if not images:
         rest = " ".join(left_out_sentences(walk.left_out, walk.names))
         raise InputError(
-            f"{str(folder)!r} holds no images: give a folder with a folder for each subject, and the "
+            f"{shown(str(folder))} holds no images: give a folder with a folder for each subject, and the "
             f"subject's images (.jpg, .png, ...) in it {rest and f'({rest})'}".rstrip()
         )
     return Dataset(
@@ -400,7 +409,7 @@ class Table:
 
     def error(self, row: Row, problem: str) -> InputError:
         """Return the error about a row."""
-        return InputError(f"{str(self.source)!r}, {self.unit} {row.line}: {problem}")
+        return InputError(f"{shown(str(self.source))}, {self.unit} {row.line}: {problem}")
 
 
 def read_table(source: Path, only: Collection[str] | None = None) -> Table:
@@ -414,8 +423,8 @@ def read_table(source: Path, only: Collection[str] | None = None) -> Table:
     lines = _csv_lines(source)
     line, header = next(lines, (0, []))
     if not line:
-        raise InputError(f"{str(source)!r} is empty: a CSV file begins with its column names")
-    columns = _checked_columns(header, f"{str(source)!r}, line {line}")
+        raise InputError(f"{shown(str(source))} is empty: a CSV file begins with its column names")
+    columns = _checked_columns(header, f"{shown(str(source))}, line {line}")
     return Table(source, columns, (_csv_row(source, columns, *each) for each in lines))
 
 
@@ -433,7 +442,7 @@ def _checked_columns(header: Sequence[str], where: str) -> tuple[str, ...]:
         if not name:
             raise InputError(f"{where}: column {number} has no name: name it, or remove it")
         if name in columns[: number - 1]:
-            raise InputError(f"{where}: column {name!r} is there twice: remove or rename one")
+            raise InputError(f"{where}: column {shown(name)} is there twice: remove or rename one")
     return columns
 
 
@@ -443,11 +452,11 @@ def _path_column(table: Table) -> str:
         return found[0]
     if found:
         raise InputError(
-            f"{str(table.source)!r} has both columns path and image: rename one of them"
+            f"{shown(str(table.source))} has both columns path and image: rename one of them"
         )
     raise InputError(
-        f"{str(table.source)!r} needs one column named path or image, its columns are "
-        f"{', '.join(table.columns) or 'none'}"
+        f"{shown(str(table.source))} needs one column named path or image, its columns are "
+        f"{shortened(', '.join(table.columns)) or 'none'}"
     )
 
 
@@ -462,7 +471,7 @@ def _further(table: Table, row: Row, known: Collection[str]) -> dict[str, str]:
 
 
 def _bad_line(source: Path, line: int, problem: str) -> InputError:
-    return InputError(f"{str(source)!r}, line {line}: {problem}")
+    return InputError(f"{shown(str(source))}, line {line}: {problem}")
 
 
 def _text_lines(source: Path) -> Iterator[str]:
@@ -484,7 +493,9 @@ def _text_lines(source: Path) -> Iterator[str]:
                         raise _bad_line(source, number, problem)
                     yield line
     except OSError as error:
-        raise InputError(f"{str(source)!r} cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            f"{shown(str(source))} cannot be read: {error.strerror or error}"
+        ) from shortened_path(error)
 
 
 def _csv_lines(source: Path) -> Iterator[tuple[int, list[str]]]:
@@ -507,7 +518,7 @@ def _csv_row(source: Path, columns: tuple[str, ...], line: int, cells: list[str]
             source,
             line,
             f"{len(cells)} cells, and the header names {len(columns)} columns: correct the row "
-            f"{','.join(cells)[:200]!r} (a cell with a comma in it needs quotes)",
+            f"{shown(','.join(cells)[:200])} (a cell with a comma in it needs quotes)",
         )
     return Row(line, dict(zip(columns, cells, strict=True)))
 
@@ -546,7 +557,7 @@ def _parquet_errors(source: Path) -> Iterator[None]:
     except InputError:
         raise
     except (ValueError, OSError) as error:
-        raise InputError(f"{str(source)!r} is not a Parquet file: {error}") from error
+        raise InputError(f"{shown(str(source))} is not a Parquet file: {error}") from error
 
 
 def _read_image_list(table: Table, rows: Iterable[Row], root: Path) -> tuple[LabelledImage, ...]:
@@ -557,7 +568,7 @@ def _read_image_list(table: Table, rows: Iterable[Row], root: Path) -> tuple[Lab
         name = Path(_required(table, row, column)).as_posix()
         subject, label = _required(table, row, "subject"), row.cells.get("label", "")
         if label not in _LABELS:
-            problem = f"label {label!r} is not one of genuine, skilled_forgery or empty"
+            problem = f"label {shown(label)} is not one of genuine, skilled_forgery or empty"
             raise table.error(row, problem)
         groups = _further(table, row, _IMAGE_COLUMNS)
         image = LabelledImage(root / name, name, subject, _LABELS[label], groups)
@@ -565,7 +576,7 @@ def _read_image_list(table: Table, rows: Iterable[Row], root: Path) -> tuple[Lab
         if image != earlier:
             raise table.error(
                 row,
-                f"{name!r} was listed on {table.unit} {line} already, and "
+                f"{shown(name)} was listed on {table.unit} {line} already, and "
                 f"{_difference(earlier, image)}: keep the {table.unit} that is right",
             )
     return tuple(image for _, image in listed.values())
@@ -573,11 +584,12 @@ def _read_image_list(table: Table, rows: Iterable[Row], root: Path) -> tuple[Lab
 
 def _difference(earlier: LabelledImage, later: LabelledImage) -> str:
     if earlier.subject != later.subject:
-        return f"there its subject is {earlier.subject!r}, here {later.subject!r}"
+        return f"there its subject is {shown(earlier.subject)}, here {shown(later.subject)}"
     if earlier.is_forgery != later.is_forgery:
         return "one line says skilled_forgery and the other genuine"
     column = next(name for name in earlier.groups if earlier.groups[name] != later.groups[name])
-    return f"there {column} is {earlier.groups[column]!r}, here {later.groups[column]!r}"
+    there, here = earlier.groups[column], later.groups[column]
+    return f"there {shortened(column)} is {shown(there)}, here {shown(here)}"
 
 
 # Lists of pairs
@@ -607,18 +619,18 @@ class _PairList:
                 _required(self.table, row, column)
         mated, attack, fold = _MATED.get(cells["mated"].lower()), cells["attack"], cells["fold"]
         if mated is None:
-            problem = f"mated is {cells['mated']!r}, and not one of {', '.join(_MATED)}"
+            problem = f"mated is {shown(cells['mated'])}, and not one of {', '.join(_MATED)}"
         elif attack not in _ATTACKS:
-            problem = f"attack {attack!r} is not one of {', '.join(_ATTACKS[1:])} or empty"
+            problem = f"attack {shown(attack)} is not one of {', '.join(_ATTACKS[1:])} or empty"
         elif mated and attack:
-            problem = f"attack is {attack!r}, but the pair is mated: leave attack empty"
+            problem = f"attack is {shown(attack)}, but the pair is mated: leave attack empty"
         elif fold and not _NUMBER.fullmatch(fold):
-            problem = f"fold {fold!r} is not a number 0, 1, 2, ..."
+            problem = f"fold {shown(fold)} is not a number 0, 1, 2, ..."
         else:
             problem = ""
         probe, reference = (Path(cells[name]).as_posix() for name in ("probe", "reference"))
         if not problem and probe == reference:
-            problem = f"{probe!r} is paired with itself: remove the line, its score would be 1"
+            problem = f"{shown(probe)} is paired with itself: remove the line, its score would be 1"
         if problem:
             raise self.table.error(row, problem)
         ends = [self.index.setdefault(name, len(self.index)) for name in (probe, reference)]
@@ -640,9 +652,9 @@ class _PairList:
             if each.pair.probe in genuine:
                 raise self.table.error(
                     each.row,
-                    f"{list(self.index)[each.pair.probe]!r} is a skilled_forgery here, but {self.table.unit} "
-                    f"{genuine[each.pair.probe]} takes it for genuine: in a line of that attack the probe "
-                    "is the forgery and the reference is not",
+                    f"{shown(list(self.index)[each.pair.probe])} is a skilled_forgery here, but "
+                    f"{self.table.unit} {genuine[each.pair.probe]} takes it for genuine: in a line of that "
+                    "attack the probe is the forgery and the reference is not",
                 )
         return {each.pair.probe for each in skilled}
 
@@ -656,8 +668,8 @@ class _PairList:
                 if subject != earlier:
                     raise self.table.error(
                         each.row,
-                        f"{list(self.index)[number]!r} is of subject {subject!r} here, and of {earlier!r} on "
-                        f"{self.table.unit} {line}: correct one of them",
+                        f"{shown(list(self.index)[number])} is of subject {shown(subject)} here, and of "
+                        f"{shown(earlier)} on {self.table.unit} {line}: correct one of them",
                     )
         return [found[number][0] for number in range(len(self.index))]
 
@@ -687,19 +699,19 @@ class _PairList:
             one, other = subjects[pair.probe], subjects[pair.reference]
             problem = ""
             if pair.mated and one != other:
-                problem = f"the pair is mated, but of subjects {one!r} and {other!r}"
+                problem = f"the pair is mated, but of subjects {shown(one)} and {shown(other)}"
             elif pair.is_skilled and one != other:
                 problem = (
                     "the probe is a skilled_forgery, so its subject is whom it imitates: "
-                    f"{other!r}, not {one!r}"
+                    f"{shown(other)}, not {shown(one)}"
                 )
             elif not pair.mated and not pair.is_skilled and one == other:
                 names = list(self.index)
                 why = "the columns of subjects" if stated else "other lines"
                 problem = (
-                    f"{names[pair.probe]!r} and {names[pair.reference]!r} are not mated here, but {why} "
-                    f"make them of one subject, {one!r}: correct one of them, or, if the probe is a "
-                    "forgery, write skilled_forgery in a column attack"
+                    f"{shown(names[pair.probe])} and {shown(names[pair.reference])} are not mated here, "
+                    f"but {why} make them of one subject, {shown(one)}: correct one of them, or, if the "
+                    "probe is a forgery, write skilled_forgery in a column attack"
                 )
             if problem:
                 raise self.table.error(each.row, problem)
@@ -718,7 +730,7 @@ def _read_pair_list(
     stated = [name for name in ("probe_subject", "reference_subject") if name in table.columns]
     if len(stated) == 1:
         raise InputError(
-            f"{str(table.source)!r} has the column {stated[0]} alone: give both probe_subject and "
+            f"{shown(str(table.source))} has the column {stated[0]} alone: give both probe_subject and "
             "reference_subject, or neither"
         )
     listed = _PairList(table)
@@ -778,12 +790,12 @@ def _lfw_counts(source: Path, line: str) -> tuple[int, int]:
         raise _bad_line(
             source,
             1,
-            f"{line!r} is not the first line of LFW's pairs.txt, '10<tab>300' (folds, and mated pairs in "
-            "each) or '500'; a list in another format is given as a .csv file",
+            f"{shown(line)} is not the first line of LFW's pairs.txt, '10<tab>300' (folds, and mated pairs "
+            "in each) or '500'; a list in another format is given as a .csv file",
         )
     folds, count = [1, *map(int, fields)][-2:]
     if not folds or not count:
-        raise _bad_line(source, 1, f"{line!r} says that there are no pairs")
+        raise _bad_line(source, 1, f"{shown(line)} says that there are no pairs")
     return folds, count
 
 
@@ -799,14 +811,14 @@ def _lfw_pair(
         shape = "a non-mated pair, 'name1<tab>n1<tab>name2<tab>n2'"
     shape += ", as line 1 says that one stands here"
     if length != (3 if mated else 4):
-        raise _bad_line(source, number, f"{line!r} is not {shape}")
+        raise _bad_line(source, number, f"{shown(line)} is not {shape}")
     if not all(fields) or not all(_NUMBER.fullmatch(each) for each in fields[1::2]):
-        raise _bad_line(source, number, f"{line!r} is not {shape}, n being a number")
+        raise _bad_line(source, number, f"{shown(line)} is not {shape}, n being a number")
     one, other = (fields[0], int(fields[1])), (fields[2], int(fields[3]))
     if one == other:
-        raise _bad_line(source, number, f"{line!r} pairs an image with itself")
+        raise _bad_line(source, number, f"{shown(line)} pairs an image with itself")
     if not mated and one[0] == other[0]:
-        problem = f"{line!r} is of one subject, {one[0]!r}, where non-mated pairs stand"
+        problem = f"{shown(line)} is of one subject, {shown(one[0])}, where non-mated pairs stand"
         raise _bad_line(source, number, problem)
     return one, other
 
@@ -850,7 +862,7 @@ def optional_library(name: str, needed_for: str) -> Any:
         return importlib.import_module(name)
     except ImportError as error:
         missing = (
-            f"{needed_for!r} needs {name.partition('.')[0]}, which is not installed: "
+            f"{shown(needed_for)} needs {name.partition('.')[0]}, which is not installed: "
             'pip install "verifykit-sdk[batch]"'
         )
         raise InputError(import_problem(error, missing)) from error

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from numbers import Real
 from typing import Any, get_args
 
-from verifykit.errors import CalibrationError, InputError
+from verifykit.errors import CalibrationError, InputError, shown
 from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
 from verifykit.scoring import PairNormalisation
 from verifykit.spec import Attack, ModelSpec, ScoreScale
@@ -93,7 +93,9 @@ class DecisionRule:
                 of references, or has no default.
         """
         if attack is not None and attack not in get_args(Attack):
-            raise InputError(f"attack must be one of {', '.join(get_args(Attack))}, got {attack!r}")
+            raise InputError(
+                f"attack must be one of {', '.join(get_args(Attack))}, got {shown(attack)}"
+            )
         if threshold is not None:
             _require_number("threshold", threshold)
             for name, given in (("fmr", fmr), ("attack", attack)):
@@ -206,7 +208,7 @@ class DecisionRule:
 
 def _require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputError(f"{name} must be a number, got {value!r}")
+        raise InputError(f"{name} must be a number, got {shown(value)}")
 
 
 def _require_rate(name: str, value: object) -> None:
@@ -259,7 +261,7 @@ class DecisionOptions:
 
     def __post_init__(self) -> None:
         if self.policy is not None and not isinstance(self.policy, Policy):
-            raise InputError(f"policy must be a verifykit.Policy, got {self.policy!r}")
+            raise InputError(f"policy must be a verifykit.Policy, got {shown(self.policy)}")
         for name, meaning in _EXCLUSIVE.items():
             for other in ("fmr", "threshold"):
                 if getattr(self, name) is not None and getattr(self, other) is not None:
@@ -402,7 +404,7 @@ def rule_for_pairs(
         return DecisionRule.from_calibration(spec, lowest, None, attack, references=references)
     raise CalibrationError(
         f"{comparison_count:,} comparisons with less than one false match require FMR {fmr:.2g}, and model "
-        f"{spec.name!r} is calibrated down to FMR {lowest:g}, at which about "
+        f"{shown(spec.name)} is calibrated down to FMR {lowest:g}, at which about "
         f"{comparison_count * lowest:,.0f} of them would match by chance: request fmr={lowest:g} and "
         "review what it finds, or calibrate on more images (verifykit calibrate)"
     )

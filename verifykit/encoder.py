@@ -12,7 +12,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit.calibration import Calibration
-from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
@@ -119,6 +119,14 @@ class Encoder:
         reopen = self.reopen and partial(_reopened, self.reopen, spec.digest, calibration)
         return Encoder(spec, self.encode, self.extractor, self.provider, reopen)
 
+    def limited(self, max_pixels: int) -> Encoder:
+        """Return the same encoder for images of at most this height x width.
+
+        Raises:
+            InputError: ``max_pixels`` is not a positive integer.
+        """
+        return Encoder(self.spec, self.encode, self.extractor.limited(max_pixels), self.provider)
+
     def templates(
         self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
     ) -> list[Template]:
@@ -153,8 +161,8 @@ def _reopened(
     encoder = reopen()
     if encoder.spec.digest != digest:
         raise ModelIntegrityError(
-            f"model {encoder.spec.name!r} is {encoder.spec.digest[:12]} here, and was {digest[:12]} in the "
-            "process that pickled it: bring the same model file to both"
+            f"model {shown(encoder.spec.name)} is {encoder.spec.digest[:12]} here, and was {digest[:12]} in "
+            "the process that pickled it: bring the same model file to both"
         )
     return encoder if calibration is None else encoder.calibrated(calibration)
 
@@ -192,7 +200,7 @@ def _require_golden(spec: ModelSpec, encode: Encode, provider: str) -> None:
     cosine = float(encode([golden])[0] @ np.asarray(spec.golden_embedding, dtype=np.float32))
     if not cosine >= spec.golden_tolerance:
         raise ModelContractError(
-            f"model {spec.name!r} does not reproduce its golden embedding on {provider!r}: cosine "
+            f"model {shown(spec.name)} does not reproduce its golden embedding on {shown(provider)}: cosine "
             f"{cosine:.6f}, required {spec.golden_tolerance}; the provider computes wrong results, or "
             "the file's specification is not that of its network"
         )

@@ -16,6 +16,7 @@ from verifykit.errors import (
     InputError,
     SubjectExistsError,
     SubjectNotFoundError,
+    shown,
 )
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import (
@@ -26,7 +27,7 @@ from verifykit.gallery import (
     checked_subject_id,
 )
 from verifykit.gallery.base import require_one_spelling
-from verifykit.image import image_name
+from verifykit.image import image_name, is_pillow
 from verifykit.types import (
     Detection,
     EnrollmentReport,
@@ -78,7 +79,7 @@ IfEnrolled: TypeAlias = Literal["append", "error"]
 def as_images(images: ImageLike | Iterable[ImageLike]) -> list[ImageLike]:
     """Return one image or an iterable of them as a list; raise :class:`InputError` for an empty one."""
     kinds = (str, bytes, bytearray, memoryview, os.PathLike, np.ndarray)
-    single = isinstance(images, kinds) or hasattr(images, "read")
+    single = isinstance(images, kinds) or hasattr(images, "read") or is_pillow(images)
     if single or not isinstance(images, Iterable):
         return [cast("ImageLike", images)]
     listed = list(cast("Iterable[ImageLike]", images))
@@ -108,10 +109,12 @@ def enroll(
     subject_id = checked_subject_id(subject_id)
     require_one_spelling(gallery, subject_id)
     if on_existing not in get_args(IfEnrolled):
-        raise InputError(f"on_existing is one of {get_args(IfEnrolled)}, got {on_existing!r}")
+        raise InputError(f"on_existing is one of {get_args(IfEnrolled)}, got {shown(on_existing)}")
     if on_existing == "error" and _stored(gallery, subject_id):
         # Saves the work; the gallery decides in the same step as it stores, below.
-        raise SubjectExistsError(f"subject {subject_id!r} is already enrolled; nothing was stored")
+        raise SubjectExistsError(
+            f"subject {shown(subject_id)} is already enrolled; nothing was stored"
+        )
     if options.multi_face == "all":
         raise InputError(
             "multi_face='all' would enroll several people as one: use 'error' or 'largest'"
@@ -155,7 +158,7 @@ def _no_usable_image(
     if len(failures) == 1:
         return failures[0]
     listed = "; ".join(f"{image.image}: {image.reason}" for image in refused)
-    message = f"none of the {len(refused)} images of {subject_id!r} is usable: {listed}"
+    message = f"none of the {len(refused)} images of {shown(subject_id)} is usable: {listed}"
     reasons = [error.reason for error in failures if isinstance(error, AcquisitionError)]
     return AcquisitionError(message, reason=reasons[0]) if reasons else ImageError(message)
 
@@ -238,6 +241,6 @@ def _look_alikes(
                 score = max(candidate.score, best.get(candidate.subject_id, -1.0))
                 best[candidate.subject_id] = score
     return [
-        f"looks like {other!r}, who is already enrolled: score {score:.3f}, threshold {threshold:.3f}"
+        f"looks like {shown(other)}, who is already enrolled: score {score:.3f}, threshold {threshold:.3f}"
         for other, score in sorted(best.items(), key=lambda item: -item[1])
     ]

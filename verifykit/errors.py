@@ -19,6 +19,35 @@ non-match.
 
 from __future__ import annotations
 
+import os
+
+_MOST_SHOWN, _HEAD_SHOWN = 80, 24
+
+
+def shortened(value: object) -> str:
+    """Return a text, or the text of a path, of at most 80 characters; its middle is left out.
+
+    Whatever comes from a caller passes through here, or through :func:`shown`, before it enters a message,
+    a report or a log: it may be the encoded image of a person.
+    """
+    text = str(value)
+    if len(text) <= _MOST_SHOWN:
+        return text
+    tail = _MOST_SHOWN - _HEAD_SHOWN - 3
+    return f"{text[:_HEAD_SHOWN]}...{text[-tail:]}"
+
+
+def shortened_path(error: Exception) -> Exception:
+    """Shorten the path that an error of the system names; as a cause it is in tracebacks."""
+    if isinstance(error, OSError) and isinstance(error.filename, (str, bytes)):
+        error.filename = shortened(os.fsdecode(error.filename))
+    return error
+
+
+def shown(value: object) -> str:
+    """Return the ``repr`` of a caller's value for a message, of at most 80 characters."""
+    return shortened(repr(value))
+
 
 class VerifyKitError(Exception):
     """The root: catch this to catch everything that verifykit raises on purpose."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from verifykit.audit import AuditLog, parse_time, tail_log
-from verifykit.errors import ExpiryRefusedError, InputError
+from verifykit.errors import ExpiryRefusedError, InputError, shown
 from verifykit.gallery import Enrolment, SupportsExpiry
 from verifykit.gallery.base import copied_since, unix_time
 from verifykit.gallery.times import EARLIEST, TOLERANCE_S, iso_time, time_problem
@@ -106,8 +106,8 @@ def _suspect_refusal(
     subject_id, problem = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return ExpiryRefusedError(
-        f"subject {subject_id!r}{more}: {problem}, so its age is not known: enrol it again or remove it; to "
-        f"erase it as expired, {_ADVICE}; nothing was erased",
+        f"subject {shown(subject_id)}{more}: {problem}, so its age is not known: enrol it again or remove it; "
+        f"to erase it as expired, {_ADVICE}; nothing was erased",
         reason="impossible_time",
     )
 

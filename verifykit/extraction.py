@@ -5,12 +5,13 @@ Runtime, training and calibration all use it, so that they see the same crops.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, get_args
 
-from verifykit.errors import AcquisitionError, InputError, ModelContractError
-from verifykit.image import LoadedImage, read_image
+from verifykit.errors import AcquisitionError, InputError, ModelContractError, shown
+from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
 from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
@@ -46,7 +47,7 @@ class SampleOptions:
         ):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"{name} must be one of {known}, got {value!r}")
+                raise InputError(f"{name} must be one of {known}, got {shown(value)}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""
@@ -63,6 +64,7 @@ class SampleExtractor:
         modality: The modality of that crop.
         detector: Finds samples; None for crops that need none.
         checks: The checks of every sample, in order.
+        max_pixels: Height x width beyond which an image is refused.
     """
 
     def __init__(
@@ -71,10 +73,12 @@ class SampleExtractor:
         detector: Detector | None = None,
         *,
         checks: Sequence[SampleCheck] | None = None,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
         """Combine a crop with its detector and checks; None takes the checks registered for the modality.
 
         Raises:
+            InputError: ``max_pixels`` is not a positive integer.
             ModelContractError: The crop needs a detector and none is given, or no modality has the crop.
         """
         if spec.detector_spec is not None and detector is None:
@@ -83,6 +87,13 @@ class SampleExtractor:
         self.modality = of_crop(spec)
         self.detector = detector
         self.checks = checks_of(self.modality) if checks is None else tuple(checks)
+        self.max_pixels = _checked_max_pixels(max_pixels)
+
+    def limited(self, max_pixels: int) -> SampleExtractor:
+        """Return the same extractor for images of at most this height x width."""
+        limited = copy.copy(self)
+        limited.max_pixels = _checked_max_pixels(max_pixels)
+        return limited
 
     def load(self, image: ImageLike) -> LoadedImage:
         """Return the pixels in which samples are looked for, and whether frames were not read.
@@ -160,3 +171,9 @@ class SampleExtractor:
             f"limits: {limits}; take another image, or accept it with quality='warn'",
             reason=sample.reasons[0],
         )
+
+
+def _checked_max_pixels(max_pixels: int) -> int:
+    if isinstance(max_pixels, bool) or not isinstance(max_pixels, int) or max_pixels < 1:
+        raise InputError(f"max_pixels must be an integer of at least 1, got {shown(max_pixels)}")
+    return max_pixels

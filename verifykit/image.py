@@ -1,4 +1,4 @@
-"""Load an image from a path, bytes, a file object or an array as uint8 RGB (H, W, 3), upright.
+"""Load an image from any source (path, bytes, file object, array, ``PIL.Image``) as uint8 RGB, upright.
 
 EXIF orientation is applied, transparency is composited on white, 16 bits are scaled to 8, and of several
 frames the first is taken. Values without a known range (float, 32-bit integer) are refused. Color profiles
@@ -7,27 +7,30 @@ are not applied. Safe under threads; Pillow's global settings are neither change
 
 from __future__ import annotations
 
+import base64
+import inspect
 import io
 import os
 import re
 import stat
+import sys
 import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import unquote
 
 import numpy as np
+from numpy.typing import NDArray
 
-from verifykit.errors import ImageError
+from verifykit.errors import ImageError, shortened, shortened_path, shown
+from verifykit.formats import jxl_header, open_file
 from verifykit.types import Image, ImageLike
 
 if TYPE_CHECKING:
     from PIL import Image as PilImage
-
-# In the order of trying; formats that start other programs (EPS) or are rare are left out.
-_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "JPEG2000")
 
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _ORIENTATION = 258, 262, 274
 _TIFF_SUBFILE = 254  # bit 0: a reduced copy of another page (TIFF 6.0, NewSubfileType)
@@ -61,7 +64,7 @@ def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
     if height * width > max_pixels:
         raise ImageError(
             f"{name} is {height} x {width} pixels (height x width), more than the {max_pixels} "
-            "that are allowed: scale the image down, or raise max_pixels"
+            "that are allowed: scale the image down, or raise max_pixels (--max-pixels)"
         )
 
 
@@ -72,29 +75,37 @@ def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
         ImageError: Not an image, of an unsupported format or pixel type, damaged, truncated or too large.
     """
     from PIL import Image as PilImage
-    from PIL import UnidentifiedImageError
+
+    def allowed(height: int, width: int) -> None:
+        require_pixels(height, width, name, max_pixels)
 
     try:
-        with _pillow_is_quiet(), PilImage.open(io.BytesIO(data), formats=_FORMATS) as opened:
-            require_pixels(opened.height, opened.width, name, max_pixels)
-            _require_complete(data, opened.format, name)
-            opened.load()
-            pixels = _oriented(_to_rgb(opened, name), _orientation(opened))
-            return LoadedImage(pixels, has_further_frames(opened))
+        with _pillow_is_quiet():
+            opened = open_file(data, name, allowed)
+            if opened is None:
+                raise ImageError(  # noqa: TRY301
+                    f"{name} is not an image, or has an unsupported format; it begins with "
+                    f"{shown(data[:12])}: convert it to JPEG or PNG"
+                )
+            with opened:
+                _require_complete(data, opened.format, name)
+                opened.load()
+                orientation = _orientation(opened)
+                # The decoder has undone that of the codestream, which goes before that of EXIF.
+                if opened.format == "JXL" and jxl_header(data)[2] != 1:
+                    orientation = 1
+                pixels = _oriented(_to_rgb(opened, name), orientation)
+                return LoadedImage(pixels, has_further_frames(opened))
     except ImageError:
         raise
-    except UnidentifiedImageError as error:
-        raise ImageError(
-            f"{name} is not an image, or has an unsupported format; it begins with "
-            f"{data[:12]!r}: convert it to JPEG or PNG"
-        ) from error
     except PilImage.DecompressionBombError as error:
         raise ImageError(
-            f"{name} has more pixels than Pillow opens ({error}): scale the image down"
+            f"{name} has more pixels than Pillow decodes in this format ({shortened(str(error))}): scale the "
+            "image down, convert it to JPEG or PNG, or raise PIL.Image.MAX_IMAGE_PIXELS too"
         ) from error
     # Pillow's decoders raise nearly any exception on damaged bytes.
     except Exception as error:
-        reason = str(error) or type(error).__name__
+        reason = shortened(str(error).partition("\n")[0].strip()) or type(error).__name__
         raise ImageError(
             f"{name} is damaged or truncated ({reason}): copy or export it again"
         ) from error
@@ -124,6 +135,23 @@ def _has_further_pages(opened: PilImage.Image) -> bool:
         if not int(getattr(opened, "tag_v2", {}).get(_TIFF_SUBFILE, 0)) & 1:
             return True
     return True
+
+
+def _from_pil(image: PilImage.Image, max_pixels: int) -> Image:
+    """Return a Pillow image as a file of it is decoded; of several frames the current one is taken."""
+    name = f"the Pillow image ({image.mode}, {image.height} x {image.width})"
+    require_pixels(image.height, image.width, name, max_pixels)
+    try:
+        with _pillow_is_quiet():
+            image.load()
+            return _oriented(_to_rgb(image, name), _orientation(image))
+    except ImageError:
+        raise
+    except Exception as error:
+        reason = shortened(str(error).partition("\n")[0].strip()) or type(error).__name__
+        raise ImageError(
+            f"{name} cannot be decoded ({reason}): open the file again, or pass its path"
+        ) from error
 
 
 def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
@@ -184,6 +212,11 @@ def _to_rgb(opened: PilImage.Image, name: str) -> Image:
         straight_rgba = opened.convert(straight).convert("RGBA")
         white = PilImage.new("RGBA", straight_rgba.size, "white")
         return _pixels(PilImage.alpha_composite(white, straight_rgba).convert("RGB"))
+    if mode == "LAB":
+        raise ImageError(
+            f"{name} has Lab colors, which depend on a profile: convert it to sRGB, for example with "
+            "PIL.ImageCms"
+        )
     return _pixels(opened if mode == "RGB" else opened.convert("RGB"))
 
 
@@ -267,25 +300,29 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 100_000_000
 """File size beyond which an image is refused before it is read."""
 
-_URL = re.compile(r"(?:[a-z][a-z0-9+.-]*://|data:)", re.IGNORECASE)
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_DATA_URL = re.compile(r"data:[^,]{0,256},", re.IGNORECASE)
 
 
 def load_image(
     image: ImageLike, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
 ) -> Image:
-    """Return the image in a path, encoded bytes, an open binary file or an array.
+    """Return the image in a path, encoded bytes, a data URL, an open binary file, an array or a Pillow image.
 
-    Files: JPEG, PNG, GIF, BMP, PNM, WebP, TIFF and JPEG 2000. Grey, palette, bilevel and CMYK
+    Files: JPEG, PNG, GIF, BMP, PNM, WebP, TIFF, JPEG 2000 and AVIF, with plugins HEIC and JPEG XL, and what
+    :func:`~verifykit.allow_format` adds. Grey, palette, bilevel and CMYK
     become RGB; transparency is composited on white; 16 bits are scaled to 8 (within one level); the EXIF
-    orientation is applied; of several frames the first is taken. Arrays: uint8 RGB (H, W, 3), or
+    orientation is applied; of several frames the first is taken. A ``PIL.Image`` is decoded as a file of it,
+    with the EXIF orientation that it carries. Arrays: uint8 RGB (H, W, 3), or
     uint8 grey (H, W) or (H, W, 1); an array with four channels is refused, since its fourth channel is not
-    known to be transparency.
+    known to be transparency. For arrays of OpenCV see :func:`~verifykit.image_from_bgr`.
 
     Args:
-        image: A path, the bytes of an image file, a binary file object (read from its position to
-            its end, and left open) or an array. A contiguous uint8 RGB array is returned
-            as it is, not copied.
-        max_pixels: Refuse images of more pixels than this, before decoding.
+        image: A path, the bytes of an image file, a data URL in base64, a binary file object, an array or a
+            ``PIL.Image``. A file object is read from its position; if no image begins there and it can be
+            rewound, from its start; its position stays, and it is left open. A contiguous uint8 RGB array is
+            returned as it is, not copied.
+        max_pixels: Refuse images of more pixels (height x width) than this, before decoding.
         max_bytes: Refuse files of more bytes than this, before reading the rest.
 
     Returns:
@@ -304,6 +341,10 @@ def read_image(
     """Return what :func:`load_image` does, and whether pages or frames were not read."""
     if isinstance(image, np.ndarray):
         return LoadedImage(_from_array(image, max_pixels))
+    if is_pillow(image):
+        return LoadedImage(_from_pil(cast("PilImage.Image", image), max_pixels))
+    if hasattr(image, "read") and not isinstance(image, os.PathLike):
+        return _from_file(image, max_pixels, max_bytes)
     name = _describe(image)
     data = _read(image, name, max_bytes)
     if not data:
@@ -311,46 +352,212 @@ def read_image(
     return decode(data, name, max_pixels)
 
 
+def image_from_bgr(array: NDArray[Any], *, max_pixels: int = MAX_PIXELS) -> Image:
+    """Return an array of OpenCV (``cv2.imread``, ``VideoCapture.read``) as an image for every verb.
+
+    Args:
+        array: uint8, (H, W, 3) in the order blue, green, red, (H, W, 4) with alpha, which is composited on
+            white, or grey (H, W).
+        max_pixels: Refuse images of more pixels (height x width) than this.
+
+    Returns:
+        (H, W, 3) uint8 RGB, C-contiguous.
+
+    Raises:
+        ImageError: None, which ``cv2.imread`` returns for a missing file, or another dtype or shape.
+    """
+    if not isinstance(array, np.ndarray):
+        raise ImageError(_other_object(array))
+    if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] not in (3, 4):
+        return _from_array(array, max_pixels)
+    require_pixels(array.shape[0], array.shape[1], _got(array), max_pixels)
+    if array.shape[2] == 3:
+        return np.ascontiguousarray(array[..., ::-1])
+    from PIL import Image as PilImage
+
+    straight = PilImage.fromarray(np.ascontiguousarray(array[..., [2, 1, 0, 3]]))
+    return _to_rgb(straight, _got(array))
+
+
+def is_pillow(image: object) -> bool:
+    """Return whether an object is a Pillow image, without importing Pillow."""
+    module = sys.modules.get("PIL.Image")
+    return module is not None and isinstance(image, module.Image)
+
+
 def image_name(image: ImageLike, index: int) -> str:
-    """Return the path or file name of an image for reports, or ``"image 3"`` for its place in a list."""
+    """Return the path or file name of an image for reports, or ``"image 3"`` for its place in a list.
+
+    A name of more than 80 characters is shortened; a data URL has none.
+    """
+    if isinstance(image, str) and _DATA_URL.match(image):
+        return f"image {index}"
     if isinstance(image, (str, os.PathLike)):
-        return os.fsdecode(image)
-    name = getattr(image, "name", None)
-    return name if isinstance(name, str) and name else f"image {index}"
+        return shortened(os.fsdecode(image))
+    name = getattr(image, "filename" if is_pillow(image) else "name", None)
+    return shortened(name) if isinstance(name, str) and name else f"image {index}"
+
+
+def base64_bytes(text: str) -> bytes:
+    """Return the bytes of base64 of either alphabet, also in lines, and with or without padding.
+
+    Raises:
+        ValueError: A character of neither alphabet, or an impossible length; the message has no input.
+    """
+    compact = text.translate(_BASE64)
+    if not compact.isascii():
+        raise ValueError("it has characters that base64 does not have")
+    compact = compact.rstrip("=")
+    try:
+        return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
+    except ValueError as error:
+        if _NOT_BASE64.search(compact):
+            raise ValueError("it has characters that base64 does not have") from error
+        raise ValueError(f"{len(compact)} characters are not a length of base64") from error
+
+
+_BASE64 = str.maketrans("-_", "+/", " \t\r\n\f\v")
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
+
+
+def encoded_image(text: str, max_bytes: int = MAX_BYTES) -> bytes:
+    """Return the bytes of an image file in a data URL, or in base64.
+
+    Raises:
+        ValueError: It is neither, or longer than ``max_bytes``; the message has no input.
+    """
+    head = _DATA_URL.match(text)
+    if head is not None:
+        if not head[0][:-1].lower().endswith(";base64"):
+            raise ValueError("a data URL of an image begins with data:image/jpeg;base64,")
+        text = text[head.end() :]
+        if "%" in text:
+            text = unquote(text)
+    if len(text) // 4 * 3 > 2 * max_bytes:  # lines and padding have no bytes
+        raise ValueError(f"it is larger than {max_bytes} bytes: scale the image down")
+    return base64_bytes(text)
 
 
 def _describe(image: object) -> str:
     """Return the name of an image for error messages."""
+    if isinstance(image, str) and _DATA_URL.match(image):
+        return f"the data URL ({len(image)} characters)"
     if isinstance(image, (str, os.PathLike)):
-        path = os.fsdecode(image)
-        return repr(path if len(path) <= 300 else path[:300] + "...")
+        return shown(os.fsdecode(image))
     if isinstance(image, (bytes, bytearray, memoryview)):
         return f"the image in memory ({len(image)} bytes)"
     name = getattr(image, "name", None)
-    return f"the open file {name!r}" if isinstance(name, str) and name else "the open file"
+    return f"the open file {shown(name)}" if isinstance(name, str) and name else "the open file"
 
 
 def _read(image: object, name: str, max_bytes: int) -> bytes:
     if isinstance(image, (bytes, bytearray, memoryview)):
         _require_size(len(image), name, max_bytes)
         return bytes(image)
+    if isinstance(image, str) and _DATA_URL.match(image):
+        try:
+            data = encoded_image(image, max_bytes)
+        except ValueError as error:
+            raise ImageError(f"{name} cannot be read: {error}") from error
+        _require_size(len(data), name, max_bytes)
+        return data
     if isinstance(image, (str, os.PathLike)):
         return _read_path(os.fspath(image), name, max_bytes)
-    read = getattr(image, "read", None)
-    if read is None:
-        raise ImageError(
-            f"an image is a path, bytes, a binary file object or a uint8 array, got "
-            f"{type(image).__module__}.{type(image).__qualname__}: convert it with numpy.asarray, "
-            "and pass several images one by one"
+    raise ImageError(_other_object(image))
+
+
+def _other_object(image: object) -> str:
+    if image is None:
+        return (
+            "got None in place of an image: cv2.imread returns None for a file that is missing or that it "
+            "cannot read; check the path, or pass the path itself"
         )
+    if isinstance(image, (list, tuple)):
+        return f"got a {type(image).__name__} in place of an image: pass the images one by one"
+    return (
+        "an image is a path, bytes, a data URL, a binary file object, a PIL.Image or a uint8 array "
+        f"(H, W, 3), RGB, got {shortened(f'{type(image).__module__}.{type(image).__qualname__}')}: save "
+        "the image to a file, and pass its path"
+    )
+
+
+def _from_file(file: Any, max_pixels: int, max_bytes: int) -> LoadedImage:
+    """Return the image in an open file, from its position or else from its start; the position stays."""
+    name = _describe(file)
+    at = _position(file)
     try:
-        data = read(max_bytes + 1)
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{name} cannot be read: {error}") from error
-    if not isinstance(data, bytes):
-        raise ImageError(f"{name} gave {type(data).__name__}, not bytes: open it with mode 'rb'")
-    _require_size(len(data), name, max_bytes)
-    return data
+        data = _read_file(file, name, max_bytes)
+        if at and not _begins_image(data, max_pixels):
+            file.seek(0)
+            data = _read_file(file, name, max_bytes)
+    finally:
+        if at is not None:
+            file.seek(at)
+    if not data and at is None:
+        raise ImageError(
+            f"{name} gives no bytes, and it cannot be rewound: it was read before, or is empty; read it "
+            "once and pass the bytes"
+        )
+    if not data:
+        raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
+    return decode(data, name, max_pixels)
+
+
+def _begins_image(data: bytes, max_pixels: int) -> bool:
+    """Return whether a decoder recognises the bytes; a damaged image is one too."""
+
+    def allowed(height: int, width: int) -> None:
+        require_pixels(height, width, "it", max_pixels)
+
+    try:
+        with _pillow_is_quiet():
+            return open_file(data, "it", allowed) is not None
+    except ImageError:
+        return True
+    except Exception:  # noqa: BLE001 - decoders raise nearly any
+        return False
+
+
+def _position(file: Any) -> int | None:
+    """Return the position of a file that can be rewound, else None."""
+    try:
+        at = file.tell()
+        file.seek(at)
+    except (AttributeError, OSError, TypeError, ValueError):
+        return None
+    return at if isinstance(at, int) else None
+
+
+def _read_file(file: Any, name: str, max_bytes: int) -> bytes:
+    is_text = ImageError(f"{name} is open as text: open it with mode 'rb'")
+    if isinstance(file, io.TextIOBase):
+        raise is_text
+    parts: list[bytes] = []
+    size = 0
+    while size <= max_bytes:
+        try:
+            part = file.read(max_bytes + 1 - size)
+        except UnicodeDecodeError as error:
+            raise is_text from error
+        except (OSError, ValueError) as error:
+            raise ImageError(f"{name} cannot be read: {shortened(str(error))}") from error
+        if inspect.isawaitable(part):
+            getattr(part, "close", lambda: None)()
+            raise ImageError(
+                f"{name} is asynchronous: pass the bytes that `await file.read()` returns"
+            )
+        if isinstance(part, str):
+            raise is_text
+        if not isinstance(part, (bytes, bytearray, memoryview)):
+            raise ImageError(
+                f"{name} gave {type(part).__name__}, not bytes: read it, and pass the bytes"
+            )
+        if not part:
+            break
+        parts.append(bytes(part))
+        size += len(part)
+    _require_size(size, name, max_bytes)
+    return b"".join(parts)
 
 
 def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
@@ -366,14 +573,28 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             data = file.read(max_bytes + 1)
     except FileNotFoundError as error:
-        raise ImageError(f"{name} does not exist: check the path") from error
+        raise ImageError(
+            f"{name} does not exist: check the path{_maybe_base64(path)}"
+        ) from shortened_path(error)
     except ImageError:  # is a ValueError too
         raise
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise ImageError(f"{name} cannot be read: {reason}") from error
+        reason = getattr(error, "strerror", None) or shortened(str(error))
+        raise ImageError(
+            f"{name} cannot be read: {reason}{_maybe_base64(path)}"
+        ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
+
+
+def _maybe_base64(path: str | bytes) -> str:
+    if len(path) <= _MOST_PATH:
+        return ""
+    return "; an image in base64 is passed as bytes, or as a data URL (data:image/jpeg;base64,...)"
+
+
+# Longer texts are hardly ever paths.
+_MOST_PATH = 255
 
 
 def _require_size(size: int, name: str, max_bytes: int) -> None:
@@ -383,17 +604,18 @@ def _require_size(size: int, name: str, max_bytes: int) -> None:
         )
 
 
-def _from_array(array: np.ndarray[Any, Any], max_pixels: int) -> Image:
-    got = f"an array of dtype {array.dtype} and shape {array.shape}"
+def _got(array: NDArray[Any]) -> str:
+    return (
+        f"an array of dtype {shortened(str(array.dtype))} and shape {shortened(str(array.shape))}"
+    )
+
+
+def _from_array(array: NDArray[Any], max_pixels: int) -> Image:
     if array.dtype != np.uint8:
-        raise ImageError(f"{got} is not an image: {_dtype_advice(array)}")
+        raise ImageError(f"{_got(array)} is not an image: {_dtype_advice(array)}")
     if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3)):
-        raise ImageError(
-            f"{got} is not an image: pass RGB (H, W, 3) or grey (H, W), one image at a time; "
-            "drop an alpha channel with array[..., :3], put channels last with "
-            "array.transpose(1, 2, 0)"
-        )
-    require_pixels(array.shape[0], array.shape[1], got, max_pixels)
+        raise ImageError(f"{_got(array)} is not an image: {_shape_advice(array)}")
+    require_pixels(array.shape[0], array.shape[1], _got(array), max_pixels)
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
     if array.shape[2] == 1:
@@ -401,7 +623,24 @@ def _from_array(array: np.ndarray[Any, Any], max_pixels: int) -> Image:
     return np.ascontiguousarray(array)
 
 
-def _dtype_advice(array: np.ndarray[Any, Any]) -> str:
+def _shape_advice(array: NDArray[Any]) -> str:
+    """Return what to do about a shape; what the channels mean cannot be known."""
+    shape = array.shape
+    if array.ndim == 3 and shape[2] == 4:
+        return (
+            "four channels may be RGBA, BGRA or CMYK; pass the PIL.Image or the file that it came from, "
+            "PIL.Image.fromarray(array) for RGBA, or verifykit.image_from_bgr(array) for BGRA of OpenCV"
+        )
+    if array.ndim == 3 and shape[2] == 2:
+        return "two channels may be grey and alpha; if so, pass PIL.Image.fromarray(array)"
+    if array.ndim == 3 and shape[0] in (1, 3):
+        return "pass RGB (H, W, 3) or grey (H, W); put channels last with array.transpose(1, 2, 0)"
+    if array.ndim == 4:
+        return "pass RGB (H, W, 3) or grey (H, W), one image at a time"
+    return "pass RGB (H, W, 3) or grey (H, W)"
+
+
+def _dtype_advice(array: NDArray[Any]) -> str:
     if array.dtype.kind == "f":
         unsound = "" if np.isfinite(array).all() else "it holds NaN or infinity, and "
         return (
@@ -412,4 +651,6 @@ def _dtype_advice(array: np.ndarray[Any, Any]) -> str:
         return "for values in 0..65535 pass (array // 257).astype(numpy.uint8)"
     if array.dtype.kind == "b":
         return "pass array.astype(numpy.uint8) * 255"
+    if array.dtype.kind in "iu":
+        return "if its values are in 0..255, pass array.astype(numpy.uint8)"
     return "pass uint8 with values in 0..255"

@@ -18,7 +18,14 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import ModelContractError, ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import (
+    ModelContractError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    shortened,
+    shortened_path,
+    shown,
+)
 from verifykit.spec import ModelSpec
 
 SPEC_KEY = "verifykit.spec"
@@ -63,7 +70,7 @@ def with_spec(file: ModelFile, spec: ModelSpec) -> bytes:
     """The model's bytes with another specification of the same weights, input and crop."""
     if spec.digest != file.spec.digest:
         raise ModelContractError(
-            f"{file.path}: the specification is of model {spec.digest[:12]}, the file of "
+            f"{shortened(file.path)}: the specification is of model {spec.digest[:12]}, the file of "
             f"{file.spec.digest[:12]}: only what is not part of the digest can be exchanged"
         )
     bare = file.data[: -len(metadata_entry(CHECKSUM_KEY, "0" * 64))]
@@ -78,14 +85,14 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
         data = path.read_bytes()
     except OSError as error:
         raise ModelNotFoundError(
-            f"cannot read model file {str(path)!r}: {error.strerror or error}; give a registered name "
+            f"cannot read model file {shown(str(path))}: {error.strerror or error}; give a registered name "
             "(verifykit models list) or the path of a verifykit model file"
-        ) from error
+        ) from shortened_path(error)
     _check(path, data)
     metadata = _metadata(data)
     if SPEC_KEY not in metadata:
         raise ModelContractError(
-            f"{path}: the model has a checksum but no {SPEC_KEY}; export it again"
+            f"{shortened(path)}: the model has a checksum but no {SPEC_KEY}; export it again"
         )
     spec = ModelSpec.from_json(metadata[SPEC_KEY])
     detector = None
@@ -94,7 +101,7 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             detector = base64.b64decode(metadata[DETECTOR_KEY], validate=True)
         except (KeyError, binascii.Error) as error:
             raise ModelContractError(
-                f"{path}: the crop needs a detector, but {DETECTOR_KEY} is missing or not base64; "
+                f"{shortened(path)}: the crop needs a detector, but {DETECTOR_KEY} is missing or not base64; "
                 "export it again"
             ) from error
     return ModelFile(path, data, spec, detector)
@@ -107,7 +114,7 @@ def _check(path: Path, data: bytes) -> None:
     if trailer == metadata_entry(CHECKSUM_KEY, digest):
         return
     damaged = ModelIntegrityError(
-        f"{path}: the file is damaged or was changed after it was written (its checksum does not "
+        f"{shortened(path)}: the file is damaged or was changed after it was written (its checksum does not "
         "agree); fetch or build it again"
     )
     if metadata_entry(CHECKSUM_KEY, "")[2:20] in trailer or SPEC_KEY.encode() in data:
@@ -116,12 +123,12 @@ def _check(path: Path, data: bytes) -> None:
         fields = _fields(data)
     except ValueError:
         raise ModelIntegrityError(
-            f"{path}: this is not an ONNX file, or it is cut short; fetch or build it again"
+            f"{shortened(path)}: this is not an ONNX file, or it is cut short; fetch or build it again"
         ) from None
     if any(number == _GRAPH_FIELD for number, _ in fields):
         raise ModelContractError(
-            f"{path}: an ONNX model without a verifykit specification, so its colour order, scaling "
-            "and crop are unknown and will not be guessed; import it with verifykit's export package"
+            f"{shortened(path)}: an ONNX model without a verifykit specification, so its colour order, "
+            "scaling and crop are unknown and will not be guessed; import it with verifykit's export package"
         )
     raise damaged
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.errors import InputError, TemplateFormatError
+from verifykit.errors import InputError, TemplateFormatError, shown
 from verifykit.spec import Cohort, Fusion
 from verifykit.types import UNIT_TOLERANCE
 
@@ -36,7 +36,7 @@ def checked_fusion(fusion: str) -> Fusion:
     for known in FUSIONS:
         if fusion == known:
             return known
-    raise InputError(f"unknown fusion {fusion!r}: one of {', '.join(FUSIONS)}")
+    raise InputError(f"unknown fusion {shown(fusion)}: one of {', '.join(FUSIONS)}")
 
 
 def checked_embeddings(values: ArrayLike, embedding_size: int | None = None) -> NDArray[np.float32]:

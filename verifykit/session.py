@@ -20,7 +20,13 @@ from numpy.typing import NDArray
 
 from verifykit import _environment
 from verifykit._cpus import network_threads
-from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
+from verifykit.errors import (
+    InputError,
+    ModelContractError,
+    ModelIntegrityError,
+    ProviderError,
+    shown,
+)
 
 logger = logging.getLogger("verifykit")
 
@@ -85,9 +91,11 @@ class Session:
             InputError: Unknown provider, or ``threads`` is not a positive integer.
         """
         if providers not in get_args(Provider):
-            raise InputError(f"providers must be one of {get_args(Provider)}, got {providers!r}")
+            raise InputError(
+                f"providers must be one of {get_args(Provider)}, got {shown(providers)}"
+            )
         if threads is not None and not (isinstance(threads, int) and threads >= 1):
-            raise InputError(f"threads must be a positive integer, got {threads!r}")
+            raise InputError(f"threads must be a positive integer, got {shown(threads)}")
         self._name, self._threads = name, threads
         self._reread = reread or (lambda: model)
         session, provider = _open(model, name, providers, threads)
@@ -202,7 +210,7 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
     if asked != "auto":
         if asked not in built_in:
             raise ProviderError(
-                f"providers={asked!r}: this onnxruntime has {', '.join(built_in)} only; "
+                f"providers={shown(asked)}: this onnxruntime has {', '.join(built_in)} only; "
                 f"install the extra: pip install 'verifykit-sdk[{_EXTRAS[asked]}]'"
             )
         return _load(model, name, asked, threads), asked
@@ -235,12 +243,14 @@ def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
             raise ModelIntegrityError(
                 f"{name}: onnxruntime cannot load the model: {error}"
             ) from error
-        raise ProviderError(f"{name}: providers={provider!r} did not start: {error}") from error
+        raise ProviderError(
+            f"{name}: providers={shown(provider)} did not start: {error}"
+        ) from error
     # onnxruntime itself falls back to the CPU, with a log line, when CUDA's libraries are missing.
     running = session.get_providers()
     if running[0] != _NAMES[provider]:
         raise ProviderError(
-            f"{name}: providers={provider!r} was asked for, but onnxruntime fell back to {running[0]}: "
+            f"{name}: providers={shown(provider)} was asked for, but onnxruntime fell back to {running[0]}: "
             "a library or the device is missing (CUDA and cuDNN of the versions that this "
             "onnxruntime-gpu wants, and an NVIDIA driver); `verifykit doctor` tells more"
         )

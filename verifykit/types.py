@@ -6,12 +6,15 @@ import dataclasses
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, BinaryIO, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.errors import TemplateFormatError, TemplateMismatchError
+
+if TYPE_CHECKING:
+    import PIL.Image
 
 Image: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) uint8, RGB, rows from the top."""
@@ -19,8 +22,11 @@ Image: TypeAlias = NDArray[np.uint8]
 Embeddings: TypeAlias = NDArray[np.float32]
 """(N, D) float32, rows of unit length."""
 
-ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[Any]]
-"""A path, encoded bytes, an open binary file, or a uint8 RGB (H, W, 3) or grey (H, W) array."""
+ImageLike: TypeAlias = Union[
+    str, "os.PathLike[str]", bytes, BinaryIO, NDArray[Any], "PIL.Image.Image"
+]
+"""A path, a data URL, encoded bytes, an open binary file, a Pillow image, or a uint8 RGB (H, W, 3) or grey
+(H, W) array."""
 
 MultiFace: TypeAlias = Literal["error", "largest", "all"]
 QualityGate: TypeAlias = Literal["strict", "warn"]

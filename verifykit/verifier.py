@@ -15,7 +15,7 @@ from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.gallery.base import stored_subject_id
@@ -141,11 +141,12 @@ def open_encoder(
     *,
     providers: Provider = "auto",
     threads: int | None = None,
+    max_pixels: int | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
 
     Raises:
-        InputError: Providers or threads for an encoder that is open on something else.
+        InputError: Providers or threads for an encoder that is open on something else, or ``max_pixels``.
         ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
@@ -154,7 +155,11 @@ def open_encoder(
         if name in registered():
             model.reopen = partial(open_encoder, name, providers=providers, threads=threads)
     elif threads is not None or providers not in ("auto", model.provider):
-        raise InputError(f"this encoder is open on {model.provider!r}: give these to Encoder.open")
+        raise InputError(
+            f"this encoder is open on {shown(model.provider)}: give these to Encoder.open"
+        )
+    if max_pixels is not None:
+        model = model.limited(max_pixels)
     return model if calibration is None else model.calibrated(calibration)
 
 
@@ -188,6 +193,7 @@ class Verifier:
         threads: int | None = None,
         key: KeySource | None = None,
         keep_crops: bool = False,
+        max_pixels: int | None = None,
     ) -> None:
         """Open a model and a gallery.
 
@@ -205,6 +211,7 @@ class Verifier:
             threads: Threads within one network run; None uses every core. Not with an open encoder.
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
+            max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
@@ -214,7 +221,9 @@ class Verifier:
         """
         self.sample_options = SampleOptions(multi_face, quality)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
-        self.encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+        self.encoder = open_encoder(
+            model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+        )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
         self._keep_crops = checked_keep_crops(keep_crops, self.gallery)

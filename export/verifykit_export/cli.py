@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from verifykit.errors import InputError, VerifyKitError
+from verifykit.errors import InputError, VerifyKitError, shown
 from verifykit.spec import OperatingPoint
 
 if TYPE_CHECKING:
@@ -263,5 +263,5 @@ def _numbers(option: str, text: str) -> tuple[float, ...]:
         return tuple(float(part) for part in text.split(","))
     except ValueError:
         raise InputError(
-            f"{option} takes numbers with commas between them, one a channel, got {text!r}"
+            f"{option} takes numbers with commas between them, one a channel, got {shown(text)}"
         ) from None

@@ -10,6 +10,7 @@ from pathlib import Path
 import onnx
 
 from verifykit._files import atomic_write
+from verifykit.errors import shown
 from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
 from verifykit.evaluation.calibrate import Measured as MeasuredPoints
 from verifykit.models import load, render_card
@@ -94,7 +95,9 @@ class Exported:
 def export_run(request: ExportRequest) -> Exported:
     """Export, prove, measure, calibrate and write a model file."""
     if not request.target.parent.is_dir():
-        raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
+        raise ExportError(
+            f"there is no folder {shown(str(request.target.parent))} to write to: make it"
+        )
     whole = compose(request.run, request.beside, mirrored=request.mirrored)
     encoder, record = whole.encoder, whole.record
     samples = read_samples(

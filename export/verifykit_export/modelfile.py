@@ -13,7 +13,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from verifykit._files import atomic_write
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.modalities import golden_image, to_tensor
 from verifykit.modelfile import DETECTOR_KEY, SPEC_KEY, append_checksum, metadata_entry
 from verifykit.session import Session, unit_rows
@@ -60,7 +60,7 @@ def _attribute(item: onnx.AttributeProto) -> list[Any]:
         return ["text", [part.decode() for part in value]]
     if item.type == onnx.AttributeProto.TENSOR:
         return ["tensor", *_tensor(value)]
-    raise ValueError(f"attribute {item.name!r} is neither number, text nor tensor")
+    raise ValueError(f"attribute {shown(item.name)} is neither number, text nor tensor")
 
 
 def _tensor(tensor: onnx.TensorProto) -> list[Any]:
@@ -94,7 +94,7 @@ def write_model(
     stated = spec.crop.detector_spec
     if (stated is not None) != (detector is not None):
         raise ModelContractError(
-            f"model {spec.name!r}: a five_point crop comes with a detector, others without; the crop "
+            f"model {shown(spec.name)}: a five_point crop comes with a detector, others without; the crop "
             f"is {spec.crop.kind}, a detector was {'not ' if detector is None else ''}given"
         )
     if detector is not None and stated is not None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.types import Image
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, read_records
@@ -71,7 +71,7 @@ def read_samples(
     if cache_of.spec != record.crop:
         raise ModelContractError(
             f"{run.path} was trained on other crops than these: spec.json and config.toml "
-            f"disagree, or the model {record.detector_model!r} is another one now"
+            f"disagree, or the model {shown(record.detector_model)} is another one now"
         )
     crops = {item.path: cache_of.crop(item.path) for item in kept}
     mine = [item for item in held_out if item.path in crops]

@@ -14,7 +14,7 @@ import torch
 from onnx import helper
 from torch import nn
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shortened, shown
 from verifykit.spec import InputSpec
 from verifykit_export.errors import ExportError
 from verifykit_export.network import Network
@@ -89,12 +89,13 @@ def require_contract(
         dims = value.type.tensor_type.shape.dim
         if not dims or dims[0].HasField("dim_value") or not dims[0].dim_param:
             raise ExportError(
-                f"{value.name!r}: the number of images is not free in the exported file"
+                f"{shown(value.name)}: the number of images is not free in the exported file"
             )
         sizes = [dim.dim_value for dim in dims[1:]]
         if sizes != required.get(value.name):
             raise ExportError(
-                f"{value.name!r}: required (N, {required.get(value.name)}), the exported file has {sizes}"
+                f"{shown(value.name)}: required (N, {required.get(value.name)}), the exported file has "
+                f"{sizes}"
             )
     if any(item.data_location == onnx.TensorProto.EXTERNAL for item in model.graph.initializer):
         raise ExportError("the exporter put weights into a second file")
@@ -170,7 +171,7 @@ def _require_consistent(run: RunFolder, config: Config, record: EncoderRecord) -
     configured = (section.name, section.embedding_size, input_of(config), config.modality)
     if stated != configured:
         raise ModelContractError(
-            f"{run.path}: spec.json and config.toml are not of one run: {stated} and {configured}"
+            f"{shortened(run.path)}: spec.json and config.toml are not of one run: {stated} and {configured}"
         )
 
 
@@ -180,14 +181,15 @@ def _require_company(
     for name in ("modality", "input", "crop", "detector_model"):
         if getattr(record, name) != getattr(of_first, name):
             raise ExportError(
-                f"{run.path} cannot be combined with {first.path}: its {name} is {getattr(record, name)}, "
-                f"not {getattr(of_first, name)}"
+                f"{shortened(run.path)} cannot be combined with {shortened(first.path)}: its {name} is "
+                f"{getattr(record, name)}, not {getattr(of_first, name)}"
             )
     known, more = (set(each.read_subjects().get("train", ())) for each in (first, run))
     if unknown := sorted(more - known):
         raise ExportError(
-            f"{run.path} was trained on {len(unknown)} subject(s) that {first.path} was not, for example "
-            f"{unknown[0]!r}: the rates would be measured on them; name the run with more subjects first"
+            f"{shortened(run.path)} was trained on {len(unknown)} subject(s) that {shortened(first.path)} "
+            f"was not, for example {shown(unknown[0])}: the rates would be measured on them; name the run "
+            "with more subjects first"
         )
 
 
@@ -195,6 +197,6 @@ def _require_mirrors(config: Config, record: EncoderRecord) -> None:
     hand = config.augmentation.hand
     if hand is None or not hand.mirror:
         raise ExportError(
-            f"run {record.name!r} was not trained on mirrored subjects (augmentation.hand.mirror): its "
+            f"run {shown(record.name)} was not trained on mirrored subjects (augmentation.hand.mirror): its "
             "embeddings of mirror images mean nothing; export without mirrored"
         )

@@ -45,12 +45,6 @@ def test_path_bytes_file_object_and_array_are_the_same_image(
     assert load_image(loaded) is loaded
 
 
-def test_a_file_object_is_read_from_its_position(portrait: PilImage.Image, upright: Image) -> None:
-    file = io.BytesIO(b"header" + encoded(portrait, "PNG"))
-    file.seek(6)
-    np.testing.assert_array_equal(load_image(file), upright)
-
-
 def test_one_pixel_loads() -> None:
     pixel = np.array([[[1, 2, 3]]], np.uint8)
     np.testing.assert_array_equal(load_image(encoded(PilImage.fromarray(pixel), "PNG")), pixel)
@@ -103,7 +97,7 @@ def test_paths_that_are_not_image_files(tmp_path: Path) -> None:
     refused("x" * 5000, "cannot be read")
 
 
-@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "FILE:///a.jpg", "data:image/png,a"])
+@pytest.mark.parametrize("url", ["https://example.org/a.jpg", "FILE:///a.jpg"])
 def test_urls_are_not_fetched(url: str) -> None:
     refused(url, "download the image first")
 
@@ -212,7 +206,8 @@ def test_limits_can_be_changed(portrait: PilImage.Image, upright: Image, tmp_pat
         (np.ones((4, 4), bool), ("bool", "255")),
         (np.array([["a"]]), ("<U1",)),
         (np.array(None), ("object",)),
-        (np.ones((4, 4, 4), np.uint8), ("(4, 4, 4)", "[..., :3]")),
+        (np.ones((4, 4, 4), np.uint8), ("(4, 4, 4)", "fromarray", "image_from_bgr")),
+        (np.ones((4, 4, 2), np.uint8), ("(4, 4, 2)", "fromarray")),
         (np.ones((3, 4, 5), np.uint8), ("(3, 4, 5)", "transpose")),
         (np.ones((2, 4, 4, 3), np.uint8), ("(2, 4, 4, 3)", "one image at a time")),
         (np.ones(12, np.uint8), ("(12,)",)),
@@ -225,10 +220,9 @@ def test_arrays_that_are_not_images(array: np.ndarray, words: tuple[str, ...]) -
 
 
 def test_objects_that_are_not_images(portrait: PilImage.Image, tmp_path: Path) -> None:
-    refused(None, "NoneType")
+    refused(None, "None", "cv2.imread")
     refused([1, 2], "list", "one by one")
-    refused(portrait, "PIL.Image.Image", "numpy.asarray")
-    refused(io.StringIO("text"), "mode 'rb'")
+    refused(3, "builtins.int", "PIL.Image")
     refused(b"", "0 bytes")
     refused(io.BytesIO(), "0 bytes")
     with io.BytesIO(b"1") as closed:

@@ -24,6 +24,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.errors import shown
 from verifykit.types import Image
 from verifykit_training.config import AugmentationConfig, HandwritingConfig
 from verifykit_training.errors import ConfigError
@@ -278,12 +279,12 @@ def _transform(table: dict[str, Any]) -> Any:
     }
     if name not in known:
         raise ConfigError(
-            f"augmentation: no transform of albumentations is named {name!r}{_hint(str(name), known)}"
+            f"augmentation: no transform of albumentations is named {shown(name)}{_hint(str(name), known)}"
         )
     allowed = list(inspect.signature(known[name]).parameters)
     for key in arguments:
         if key not in allowed:
-            raise ConfigError(f"augmentation: {name} takes no {key!r}{_hint(key, allowed)}")
+            raise ConfigError(f"augmentation: {name} takes no {shown(key)}{_hint(key, allowed)}")
     try:
         # albumentations warns where a value does not fit, and continues with another.
         with warnings.catch_warnings():
@@ -299,4 +300,4 @@ def _tuples(value: Any) -> Any:
 
 def _hint(name: str, known: Any) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f": did you mean {close[0]!r}?" if close else ""
+    return f": did you mean {shown(close[0])}?" if close else ""

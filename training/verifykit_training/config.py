@@ -16,6 +16,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from verifykit.errors import shortened, shown
 from verifykit_training.errors import ConfigError
 
 # What may differ between a run and its continuation without changing a single weight.
@@ -258,11 +259,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"cannot read configuration {str(path)!r}: {error.strerror}") from error
+        raise ConfigError(
+            f"cannot read configuration {shown(str(path))}: {error.strerror}"
+        ) from error
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{shortened(path)} is not TOML: {error}") from error
     for override in overrides:
         _set(body, override)
     return parse_config(body, str(path))
@@ -281,7 +284,7 @@ def _set(body: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
     if not equals or not last:
-        raise ConfigError(f"--set takes section.key=value, got {override!r}")
+        raise ConfigError(f"--set takes section.key=value, got {shown(override)}")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -289,20 +292,20 @@ def _set(body: dict[str, Any], override: str) -> None:
     for section in sections:
         body = body.setdefault(section, {})
         if not isinstance(body, dict):
-            raise ConfigError(f"--set {override}: {section!r} is not a section")
+            raise ConfigError(f"--set {shortened(override)}: {shown(section)} is not a section")
     body[last] = value
 
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
-    name = ".".join(map(str, location))
+    name = shortened(".".join(map(str, location)))
     if kind == "missing":
         return f"{name} is missing"
     if kind != "extra_forbidden":
-        return f"{name}: {message}"
+        return f"{name}: {shortened(message)}"
     known = _known_keys(location[:-1])
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-    return f"unknown key {name!r}: {hint}"
+    hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known)}"
+    return f"unknown key {shown(name)}: {hint}"
 
 
 def _known_keys(sections: tuple[int | str, ...]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 
 import verifykit
 from verifykit._files import atomic_write
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
@@ -41,7 +41,7 @@ def build_extractor(config: CropConfig) -> SampleExtractor:
     model = load(config.detector)
     detector_spec = model.spec.crop.detector_spec
     if model.detector is None or detector_spec is None:
-        raise DataError(f"crop.detector: the model {config.detector!r} has no face detector")
+        raise DataError(f"crop.detector: the model {shown(config.detector)} has no face detector")
     landmarks_px = tuple(
         (x * config.width_px / _TEMPLATE_PX, y * config.height_px / _TEMPLATE_PX)
         for x, y in ARCFACE_112_PX

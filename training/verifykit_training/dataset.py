@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 from verifykit.datasets import Dataset, read_dataset, read_table
-from verifykit.errors import ImageError, InputError
+from verifykit.errors import ImageError, InputError, shortened, shown
 from verifykit.image import load_image
 from verifykit_training.errors import DataError
 
@@ -67,7 +67,7 @@ def read_training_data(data: Path) -> Dataset:
         found = read_dataset(data)
     if found.pairs is not None:
         raise DataError(
-            f"{str(data)!r} lists pairs, training takes images: give a folder with a folder for each "
+            f"{shown(str(data))} lists pairs, training takes images: give a folder with a folder for each "
             "subject, or a CSV file path,subject[,label][,split]"
         )
     return found
@@ -81,7 +81,7 @@ def to_records(data: Dataset) -> list[Record]:
         stated = image.groups.get("split", "")
         if stated and stated not in splits:
             raise DataError(
-                f"{str(data.source)!r}: split {stated!r} of {image.name!r} is not one of "
+                f"{shown(str(data.source))}: split {shown(stated)} of {shown(image.name)} is not one of "
                 f"{', '.join(splits)} or empty"
             )
         split: Split | None = splits.get(stated)
@@ -100,7 +100,7 @@ def divide(
     if leaking := leaking_subjects(records):
         raise DataError(
             f"{len(leaking)} subject(s) are in more than one split, for example "
-            f"{leaking[0]!r}: correct the split column"
+            f"{shown(leaking[0])}: correct the split column"
         )
     stated = {record.subject: record.split for record in records if record.split}
     free = sorted(
@@ -247,15 +247,17 @@ def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:
     with as_data_error():
         table = read_table(path)
         if not set(_COLUMNS) <= set(table.columns):
-            raise DataError(f"{path}: its columns must be {','.join(_COLUMNS)}")
+            raise DataError(f"{shortened(path)}: its columns must be {','.join(_COLUMNS)}")
         for line in table.rows:
             places = [rows.get((path.parent / line.cells[name]).resolve()) for name in _COLUMNS]
             triplet = [place for place in places if place is not None]
             if len(triplet) == 3:
-                _require_sense([records[row] for row in triplet], f"{path}, line {line.line}")
+                _require_sense(
+                    [records[row] for row in triplet], f"{shortened(path)}, line {line.line}"
+                )
                 triplets.append(triplet)
     if not triplets:
-        raise DataError(f"{path}: no triplet names three images that are trained on")
+        raise DataError(f"{shortened(path)}: no triplet names three images that are trained on")
     return triplets
 
 

@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from verifykit.errors import shortened, shown
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.one_to_one import supported
@@ -118,8 +119,8 @@ def records_of(run: RunFolder, data: Path, part: Part) -> list[Record]:
         chosen = records
     if not chosen:
         raise DataError(
-            f"{data} has no subject in part {part!r} of this run: train with data.test_share, give other "
-            "data, or choose another --part"
+            f"{shortened(data)} has no subject in part {shown(part)} of this run: train with "
+            "data.test_share, give other data, or choose another --part"
         )
     return chosen
 

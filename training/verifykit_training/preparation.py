@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from verifykit.errors import shortened
 from verifykit.models import cache_folder
 from verifykit.spec import CropSpec, InputSpec
 from verifykit_training.augmentation import Augmentation
@@ -72,7 +73,9 @@ def crop_records(
     kept = [record for record in records if record.path not in refused]
     if not kept:
         path, reason = next(iter(refused.items()))
-        raise DataError(f"not one of {len(records)} images gave a crop; {path}: {reason}")
+        raise DataError(
+            f"not one of {len(records)} images gave a crop; {shortened(path)}: {reason}"
+        )
     return crops, kept, refused
 
 

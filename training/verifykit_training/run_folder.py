@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from verifykit._files import atomic_file, atomic_write
+from verifykit.errors import shortened
 from verifykit.spec import CropSpec, InputSpec
 from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
@@ -95,9 +96,11 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
-        raise TrainingError(f"there is no checkpoint {path}: nothing to resume") from error
+        raise TrainingError(
+            f"there is no checkpoint {shortened(path)}: nothing to resume"
+        ) from error
     except Exception as error:  # torch raises many kinds on a damaged file
-        raise TrainingError(f"{path} is not a readable checkpoint: {error}") from error
+        raise TrainingError(f"{shortened(path)} is not a readable checkpoint: {error}") from error
     return dict(state)
 
 
@@ -118,7 +121,9 @@ def load_weights(path: Path, encoder: nn.Module) -> None:
     try:
         encoder.load_state_dict(load_file(path), strict=True)
     except Exception as error:  # safetensors and torch have no common one
-        raise TrainingError(f"{path} does not fit the encoder, or is damaged: {error}") from error
+        raise TrainingError(
+            f"{shortened(path)} does not fit the encoder, or is damaged: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -180,7 +185,7 @@ class RunFolder:
         """Create the folder; raise TrainingError if it holds a run."""
         if self.last.exists() or self.weights.exists():
             raise TrainingError(
-                f"{self.path} already holds a run: give --resume to continue it, or another --run"
+                f"{shortened(self.path)} already holds a run: give --resume to continue it, or another --run"
             )
         self.last.parent.mkdir(parents=True, exist_ok=True)
         self.metrics.unlink(missing_ok=True)
@@ -204,7 +209,7 @@ class RunFolder:
         try:
             body = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.path} is not a finished run: {error}") from error
+            raise TrainingError(f"{shortened(self.path)} is not a finished run: {error}") from error
         return build(EncoderRecord, body, "spec.json")
 
     def read_config(self) -> Config:
@@ -216,7 +221,7 @@ class RunFolder:
         try:
             return dict(json.loads((self.path / "subjects.json").read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.path} is not a run: {error}") from error
+            raise TrainingError(f"{shortened(self.path)} is not a run: {error}") from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Read the lines of ``metrics.jsonl``, without a last line that was cut short."""

@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from numbers import Real
 from typing import Any
 
-from verifykit.errors import AuditError, InputError
+from verifykit.errors import AuditError, InputError, shown
 from verifykit.spec.strict_json import canonical
 
 FORMAT = 1
@@ -143,7 +143,9 @@ def validate_fields(fields: dict[str, Any]) -> dict[str, Any]:
         if not good:
             raise InputError(f"{name} of an audit entry {rule}, got {_shown(value)}")
     if valid["verb"] in (RECOVERED, GAP):
-        raise InputError(f"verb {valid['verb']!r} is reserved for the log itself: choose another")
+        raise InputError(
+            f"verb {shown(valid['verb'])} is reserved for the log itself: choose another"
+        )
     return valid
 
 

@@ -33,7 +33,7 @@ from verifykit.audit.entry import (
     now,
     validate_fields,
 )
-from verifykit.errors import AuditError, InputError
+from verifykit.errors import AuditError, InputError, shortened, shortened_path, shown
 
 _SECTOR_BYTES = 512
 _END_BYTES = 4 * MAX_LINE_BYTES
@@ -86,7 +86,7 @@ class AuditLog:
 
     def __init__(self, path: str | os.PathLike[str], *, timeout_s: float = 5.0) -> None:
         if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
-            raise InputError(f"timeout_s must be 0 or more, got {timeout_s!r}")
+            raise InputError(f"timeout_s must be 0 or more, got {shown(timeout_s)}")
         self.path = Path(path)
         self._timeout_s = float(timeout_s)
         self._reset_queue()
@@ -160,7 +160,9 @@ class AuditLog:
     def _lead(self, batch: list[_Pending]) -> None:
         """Write for all threads that wait; those that come meanwhile are the next batch."""
         entries: list[AuditEntry] = []
-        failure = AuditError(f"audit log {self.path}: the write was interrupted")  # as by Ctrl-C
+        failure = AuditError(
+            f"audit log {shortened(self.path)}: the write was interrupted"
+        )  # as by Ctrl-C
         try:
             entries = self._write([fields for fields, _ in batch])
         except AuditError as error:
@@ -229,7 +231,8 @@ def _opened(path: Path, timeout_s: float) -> Iterator[tuple[int, int, str]]:
             finally:
                 os.close(log)
     except (LockHeldError, OSError) as error:
-        raise AuditError(f"audit log {path}: {_advice(error)}") from error
+        advice = _advice(error)
+        raise AuditError(f"audit log {shortened(path)}: {advice}") from shortened_path(error)
 
 
 def _read_log_id(path: Path) -> str | None:
@@ -243,8 +246,8 @@ def _read_log_id(path: Path) -> str | None:
     log_id = None if body is None or body.get("audit_log") != FORMAT else body.get("log_id")
     if first and not isinstance(log_id, str):
         raise AuditError(
-            f"audit log {path}: the file is not an audit log of format {FORMAT}, or its first line is "
-            "damaged; nothing was written to it: choose another path, or move it away with its head"
+            f"audit log {shortened(path)}: the file is not an audit log of format {FORMAT}, or its first "
+            "line is damaged; nothing was written to it: choose another path, or move it away with its head"
         )
     return log_id
 
@@ -275,8 +278,8 @@ def _find_end(log: int, path: Path) -> _End:
         if sound and body is not None:
             return _End(body["sequence"], body["hash"], damaged, len(torn), size)
     raise AuditError(
-        f"audit log {path}: its end is not an audit log, nothing was logged: run `verifykit audit verify`, "
-        "and move it away with its head to begin a new one"
+        f"audit log {shortened(path)}: its end is not an audit log, nothing was logged: run `verifykit "
+        "audit verify`, and move it away with its head to begin a new one"
     )
 
 

@@ -13,7 +13,7 @@ from typing import Literal, TypeAlias
 
 from verifykit._files import atomic_file
 from verifykit.audit.entry import MAX_LINE_BYTES, AuditEntry, parse_line, time_text
-from verifykit.errors import AuditError, InputError
+from verifykit.errors import AuditError, InputError, shortened, shortened_path, shown
 from verifykit.spec.strict_json import canonical
 
 ExportFormat: TypeAlias = Literal["jsonl", "csv"]
@@ -98,7 +98,7 @@ def export_log(
     """
     source, place = Path(path), Path(out)
     if place.exists() and (not overwrite or (source.exists() and place.samefile(source))):
-        raise InputError(f"{place} exists: choose another path, or overwrite it")
+        raise InputError(f"{shortened(place)} exists: choose another path, or overwrite it")
     low, high = (None if moment is None else time_text(moment) for moment in (since, until))
     chosen = (
         entry
@@ -112,8 +112,8 @@ def export_log(
             return _write(chosen, part, export_format)
     except OSError as error:
         raise AuditError(
-            f"{place} cannot be written: {error.strerror}; nothing was left there"
-        ) from error
+            f"{shortened(place)} cannot be written: {error.strerror}; nothing was left there"
+        ) from shortened_path(error)
 
 
 def parse_time(text: str) -> datetime:
@@ -129,7 +129,7 @@ def parse_time(text: str) -> datetime:
         moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
     except ValueError as error:
         raise InputError(
-            f"{text!r} is not a time in ISO 8601: give 2026-11-25 or 2026-11-25T23:31:00Z"
+            f"{shown(text)} is not a time in ISO 8601: give 2026-11-25 or 2026-11-25T23:31:00Z"
         ) from error
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
@@ -169,7 +169,7 @@ def _parsed(line: bytes, place: Path, where: str) -> Iterator[AuditEntry]:
         body = parse_line(line)
     except AuditError as error:
         raise AuditError(
-            f"audit log {place}: {where} is damaged ({error}): run `verifykit audit verify`"
+            f"audit log {shortened(place)}: {where} is damaged ({error}): run `verifykit audit verify`"
         ) from error
     if "audit_log" not in body:
         yield AuditEntry(**body)
@@ -180,4 +180,6 @@ def _readable(place: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AuditError(f"audit log {place}: it cannot be read ({error.strerror})") from error
+        raise AuditError(
+            f"audit log {shortened(place)}: it cannot be read ({error.strerror})"
+        ) from shortened_path(error)

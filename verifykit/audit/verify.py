@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from verifykit.audit.entry import GAP, MAX_LINE_BYTES, ORIGIN, parse_line
 from verifykit.audit.log import Head, head_path, read_head
-from verifykit.errors import AuditError, InputError
+from verifykit.errors import AuditError, InputError, shortened, shortened_path, shown
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ def examine_log(
     if count is not None and count < 1:
         raise InputError(f"count is the number of an entry and must be 1 or more, got {count}")
     if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
-        raise InputError(f"head is a hash and must have 64 hexadecimal digits, got {head!r}")
+        raise InputError(f"head is a hash and must have 64 hexadecimal digits, got {shown(head)}")
     place = Path(path)
     noted = {"sequence": count, "hash": head}
     noted = {key: value for key, value in noted.items() if value is not None}
@@ -96,7 +96,9 @@ def examine_log(
         with place.open("rb") as file:
             report = _examine(file, known, noted)
     except OSError as error:
-        raise AuditError(f"audit log {place}: it cannot be read ({error.strerror})") from error
+        raise AuditError(
+            f"audit log {shortened(place)}: it cannot be read ({error.strerror})"
+        ) from shortened_path(error)
     if not known and not noted:
         what = f"the head file is {'damaged' if has_head else 'missing'}"
         report.problems.append(AuditProblem(None, f"{what}: lines may be missing at the end"))

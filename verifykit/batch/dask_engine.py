@@ -25,7 +25,7 @@ from verifykit.batch.sources import SourceImage
 from verifykit.batch.tables import Question, Row
 from verifykit.datasets import optional_library
 from verifykit.encoder import Encoder
-from verifykit.errors import InputError, ModelContractError, ProviderError
+from verifykit.errors import InputError, ModelContractError, ProviderError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import GallerySnapshot
 from verifykit.session import Provider
@@ -49,6 +49,7 @@ class DaskEngine:
         model: The model's registered name or path, as the workers are to open it.
         providers: Where the workers' networks run.
         threads: Threads within one network run.
+        max_pixels: Height x width beyond which an image is refused; None is that of the library.
         wait_s: How long to wait for the scheduler, and for a first worker.
         seconds: Time in each stage, summed over workers.
     """
@@ -57,6 +58,7 @@ class DaskEngine:
     model: str
     providers: Provider = "auto"
     threads: int = 1
+    max_pixels: int | None = None
     wait_s: float = 30.0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -72,7 +74,7 @@ class DaskEngine:
             client = dask.Client(self.scheduler, timeout=self.wait_s, set_as_default=False)
         except (OSError, TimeoutError, ValueError) as error:
             raise ProviderError(
-                f"no Dask scheduler answers at {self.scheduler!r}: {error}; start one with "
+                f"no Dask scheduler answers at {shown(self.scheduler)}: {error}; start one with "
                 "`dask scheduler`, and workers with `dask worker`"
             ) from error
         with client:
@@ -89,7 +91,7 @@ class DaskEngine:
             client.wait_for_workers(1, timeout=self.wait_s)
         except TimeoutError as error:
             raise ProviderError(
-                f"the Dask scheduler at {self.scheduler!r} has no workers: start some with `dask worker "
+                f"the Dask scheduler at {shown(self.scheduler)} has no workers: start some with `dask worker "
                 f"{self.scheduler}`"
             ) from error
         run, number = uuid.uuid4().hex, 0
@@ -129,7 +131,7 @@ class DaskEngine:
 
 
 def embed_on_worker(
-    opening: tuple[str, Provider, int],
+    opening: tuple[str, Provider, int, int | None],
     digest: str,
     options: dict[str, Any],
     images: Sequence[tuple[str, str]],
@@ -139,8 +141,8 @@ def embed_on_worker(
     encoder = _encoder(opening)
     if encoder.spec.digest != digest:
         raise ModelContractError(
-            f"model {opening[0]!r} on this worker is not the one that the run was begun with: bring the same "
-            "model to every machine"
+            f"model {shown(opening[0])} on this worker is not the one that the run was begun with: bring "
+            "the same model to every machine"
         )
     block = embed_block(
         encoder, SampleOptions(**options), [SourceImage(name, path) for name, path in images]
@@ -151,19 +153,21 @@ def embed_on_worker(
     return block, time.perf_counter() - start
 
 
-def _encoder(opening: tuple[str, Provider, int]) -> Encoder:
-    model, providers, threads = opening
+def _encoder(opening: tuple[str, Provider, int, int | None]) -> Encoder:
+    model, providers, threads, max_pixels = opening
     with _lock:
         key = tuple(map(str, opening))
         if key not in _open:
-            _open[key] = open_encoder(model, providers=providers, threads=threads)
+            _open[key] = open_encoder(
+                model, providers=providers, threads=threads, max_pixels=max_pixels
+            )
         return _open[key]
 
 
 def _named(image: SourceImage) -> tuple[str, str]:
     if not isinstance(image.image, str):
         raise InputError(
-            f"{image.name!r} has no path that a Dask worker could read: a video is worked on by one "
+            f"{shown(image.name)} has no path that a Dask worker could read: a video is worked on by one "
             "machine, with the engine 'local'"
         )
     return image.name, str(Path(image.image).resolve())

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from verifykit._files import FileLock, LockHeldError
-from verifykit.errors import InputError
+from verifykit._files import FileLock, LockHeldError, require_possible
+from verifykit.errors import InputError, shortened_path, shown
 
 FORMAT_KEY = "verifykit_batch"
 """The key that only the first line has; its value is the format's number."""
@@ -34,8 +34,9 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
         InputError: It is not a file, or another process is writing to it.
         OSError: It cannot be made or opened.
     """
+    require_possible(out)
     if out.exists() and not out.is_file():
-        raise InputError(f"{str(out)!r} is not a file: give the path of one as output")
+        raise InputError(f"{shown(str(out))} is not a file: give the path of one as output")
     try:
         with (
             FileLock(out, mode=0o666) as handle,
@@ -43,7 +44,10 @@ def open_output(out: Path) -> Iterator[BinaryIO]:
         ):
             yield file
     except LockHeldError as error:
-        raise InputError(f"{str(out)!r}: another process is writing to it") from error
+        raise InputError(f"{shown(str(out))}: another process is writing to it") from error
+    except OSError as error:
+        shortened_path(error)
+        raise
 
 
 def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
@@ -66,17 +70,19 @@ def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
 def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
     """Refuse to continue what was begun with other settings, or with another state of the gallery."""
     changed = [key for key in header if found.get(key) != header[key]]
-    was = ", ".join(f"{key} was {found.get(key)!r}, is {header[key]!r}" for key in changed)
+    was = ", ".join(
+        f"{key} was {shown(found.get(key))}, is {shown(header[key])}" for key in changed
+    )
     if "gallery" in changed and "model" not in changed:
         raise InputError(
-            f"{str(out)!r} was begun with {_state(found.get('gallery'))}, and there is "
+            f"{shown(str(out))} was begun with {_state(found.get('gallery'))}, and there is "
             f"{_state(header['gallery'])} now ({was}): rows about both would be mixed, nothing was written; "
             "give another output to search for all images again, or keep this one, write the paths that have "
             "no row in it to a .txt, and give that as a source with an output of its own"
         )
     if changed:
         raise InputError(
-            f"{str(out)!r} was begun with other settings ({was}): its answers would be mixed; "
+            f"{shown(str(out))} was begun with other settings ({was}): its answers would be mixed; "
             "give them again, or another output"
         )
 
@@ -113,7 +119,7 @@ def write_rows(file: BinaryIO, rows: Sequence[dict[str, Any]]) -> None:
 
 def not_ours(out: Path) -> str:
     """Return the message about a file that is something else."""
-    return f"{str(out)!r} exists and is not an output of identify-batch; nothing was written to it"
+    return f"{shown(str(out))} exists and is not an output of identify-batch; nothing was written to it"
 
 
 def _parsed(line: bytes, out: Path, number: int) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from verifykit.batch.sources import Source, SourceImage, open_source
 from verifykit.batch.tables import Question, Row, is_table, write_table
 from verifykit.datasets import LeftOut, overlooked
 from verifykit.decision import DecisionOptions
-from verifykit.errors import GalleryError, InputError
+from verifykit.errors import GalleryError, InputError, shown
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.gallery import GalleryInfo, GallerySnapshot, checked_question, take_snapshot
 from verifykit.gallery.base import gallery_info
@@ -194,7 +194,7 @@ def identify_batch(
     start, out = time.perf_counter(), Path(out)
     sample = SampleOptions(multi_face, quality)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
-        raise InputError(f"workers is a positive integer, got {workers!r}")
+        raise InputError(f"workers is a positive integer, got {shown(workers)}")
     if engine is not None and workers is not None:
         raise InputError(
             f"workers={workers} is for this process, and an engine is given: leave it out"
@@ -300,8 +300,8 @@ class _Run:
         require_settings(settings, self.header, self.out)
         if count != self.count:
             raise InputError(
-                f"{str(self.out)!r} is finished, of {count} images, and there are {self.count} now: a table "
-                "is not added to; give another output, or one that ends in .jsonl"
+                f"{shown(str(self.out))} is finished, of {count} images, and there are {self.count} now: a "
+                "table is not added to; give another output, or one that ends in .jsonl"
             )
         if self.on_progress:
             self.on_progress(summary.images, summary.images)

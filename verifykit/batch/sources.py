@@ -13,8 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from verifykit._files import require_possible
 from verifykit.datasets import VIDEO_SUFFIXES, FolderImages, optional_library, read_paths
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened_path, shown
 from verifykit.types import ImageLike
 
 _COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})
@@ -81,24 +82,25 @@ def open_source(source: str | os.PathLike[str], every: int | None = None) -> Sou
             or given for something else than a video.
     """
     path = Path(source)
+    require_possible(path)
     suffix = path.suffix.lower()
     if every is not None and (isinstance(every, bool) or not isinstance(every, int) or every < 1):
-        raise InputError(f"every must be a positive integer, got {every!r}")
+        raise InputError(f"every must be a positive integer, got {shown(every)}")
     if every is not None and (path.is_dir() or suffix not in VIDEO_SUFFIXES):
         raise InputError(
-            f"every={every} is for a video, and {str(path)!r} is not one: leave it out"
+            f"every={every} is for a video, and {shown(str(path))} is not one: leave it out"
         )
     if path.is_dir():
         return _Folder(path)
     if not path.exists():
-        raise InputError(f"{str(path)!r} does not exist: check the path")
+        raise InputError(f"{shown(str(path))} does not exist: check the path")
     if suffix in VIDEO_SUFFIXES:
         return _Video(path, every or 1)
     if suffix == ".txt":
         return _Listed(path, _lines)
     if suffix not in (".csv", ".parquet"):
         raise InputError(
-            f"{str(path)!r} is neither a folder nor a list (.txt), a table (.csv, .parquet) or a video "
+            f"{shown(str(path))} is neither a folder nor a list (.txt), a table (.csv, .parquet) or a video "
             f"({', '.join(sorted(VIDEO_SUFFIXES))}), by its suffix"
         )
     if suffix == ".parquet":
@@ -156,7 +158,9 @@ def _lines(path: Path) -> Iterator[str]:
                 if name := line.strip("\r\n"):
                     yield name
     except OSError as error:
-        raise InputError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"{shown(str(path))} cannot be read: {error.strerror}"
+        ) from shortened_path(error)
 
 
 class _Video(_Described):
@@ -245,5 +249,5 @@ class _Video(_Described):
 
         capture = cv2.VideoCapture(str(self._path))
         if not capture.isOpened():
-            raise InputError(f"{str(self._path)!r} cannot be opened as a video by OpenCV")
+            raise InputError(f"{shown(str(self._path))} cannot be opened as a video by OpenCV")
         return capture

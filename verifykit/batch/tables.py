@@ -16,7 +16,7 @@ from typing import Any
 from verifykit._files import atomic_file
 from verifykit.datasets import optional_library
 from verifykit.decision import DecisionRule
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.types import Candidate, Sample
 
@@ -122,7 +122,7 @@ def is_table(out: Path) -> bool:
     suffix = out.suffix.lower()
     if suffix not in (".jsonl", ".csv", ".parquet"):
         raise InputError(
-            f"{str(out)!r}: an output ends in .jsonl, .csv or .parquet, which is what it becomes"
+            f"{shown(str(out))}: an output ends in .jsonl, .csv or .parquet, which is what it becomes"
         )
     if suffix == ".parquet":
         optional_library("pyarrow.parquet", str(out))

@@ -14,7 +14,7 @@ from typing import Any
 
 import typer
 
-from verifykit.errors import AcquisitionError, VerifyKitError
+from verifykit.errors import AcquisitionError, VerifyKitError, shortened, shown
 
 MATCH = 0
 NO_MATCH = 1
@@ -81,8 +81,8 @@ def _message(error: Exception) -> str:
     if isinstance(error, VerifyKitError):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.strerror}: {error.filename!r}" if error.filename else error.strerror
-    return f"{error}; this was not expected, --debug shows where it happened"
+        return f"{error.strerror}: {shown(error.filename)}" if error.filename else error.strerror
+    return f"{shortened(error)}; this was not expected, --debug shows where it happened"
 
 
 @contextmanager

@@ -15,9 +15,11 @@ from verifykit.cli.evaluate import evaluate
 from verifykit.cli.gallery import app as gallery
 from verifykit.cli.identify import identify
 from verifykit.cli.identify_batch import identify_batch
+from verifykit.cli.usage import Commands
 from verifykit.cli.verify import verify
 
 app = typer.Typer(
+    cls=Commands,
     help=(
         "Verify and identify people by face or handwritten signature, offline. "
         "Exit status: 0 match or done, 1 no match, 2 error, 3 done but not everything was looked at."

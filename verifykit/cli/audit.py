@@ -19,6 +19,7 @@ from verifykit.audit import (
 from verifykit.cli._run import emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption
 from verifykit.cli.render import columns, counted
+from verifykit.errors import shortened
 
 FOUND = 1  # the exit status if there are problems, as of `verifykit gallery duplicates`
 
@@ -126,7 +127,7 @@ def export(
         )
         noun = "entry" if written == 1 else "entries"
         body = {"out": str(out), "entry_count": written}
-        emit(body, f"exported {written} {noun}: {out}", as_json=as_json)
+        emit(body, f"exported {written} {noun}: {shortened(out)}", as_json=as_json)
 
 
 def _report_text(report: AuditReport, log: Path) -> str:

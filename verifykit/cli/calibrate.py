@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     NoCacheOption,
     ProvidersOption,
@@ -27,7 +28,8 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.datasets import left_out_sentences, overlooked
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened, shown
+from verifykit.image import MAX_PIXELS
 
 
 @command
@@ -60,6 +62,7 @@ def calibrate(
     no_cache: NoCacheOption = False,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Measure thresholds on your own images, for the model to decide by.
@@ -75,12 +78,12 @@ def calibrate(
     counts = _numbers(references)
     for target in (out, model_out):
         if target is not None and not target.parent.is_dir():
-            raise InputError(f"there is no folder {str(target.parent)!r} to write to: make it")
+            raise InputError(f"there is no folder {shown(str(target.parent))} to write to: make it")
         if target is not None and target.is_dir():
-            raise InputError(f"{str(target)!r} is a folder: give the name of a file")
+            raise InputError(f"{shown(str(target))} is a folder: give the name of a file")
     read = evaluation.read_data(data, images=images)
     face, gate = choices(read.kind, multi_face, quality)
-    encoder = open_encoder(model, providers=providers, threads=threads)
+    encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
     embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
     with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
         found = evaluation.calibrate(
@@ -120,7 +123,9 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         counts = []
     if not counts or min(counts) < 1:
-        raise InputError(f"--references takes whole numbers from 1 on, as in 1,3,5, got {text!r}")
+        raise InputError(
+            f"--references takes whole numbers from 1 on, as in 1,3,5, got {shown(text)}"
+        )
     return counts
 
 
@@ -154,5 +159,5 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         if found.default_fmr is None
         else f"FMR {found.default_fmr:g} ({found.default_attack})"
     )
-    lines += ["", f"default  {default}", f"written  {out}"]
-    return "\n".join([*lines, f"written  {model_out}"] if model_out else lines)
+    lines += ["", f"default  {default}", f"written  {shortened(out)}"]
+    return "\n".join([*lines, f"written  {shortened(model_out)}"] if model_out else lines)

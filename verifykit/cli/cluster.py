@@ -15,6 +15,7 @@ from verifykit.cli.options import (
     CalibrationOption,
     EverySample,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     PairDecision,
     ProvidersOption,
@@ -24,8 +25,9 @@ from verifykit.cli.options import (
 from verifykit.cli.render import counted, rate_text
 from verifykit.datasets import left_out_sentences, shown_names
 from verifykit.decision import DecisionOptions
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
     from verifykit.clustering import Clusters
@@ -50,6 +52,7 @@ def cluster(
     sample: EverySample = SampleOptions("all"),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Group the faces in all images of a folder by person, without a gallery.
@@ -64,8 +67,10 @@ def cluster(
     from verifykit.verifier import open_encoder
 
     if not out.parent.is_dir():  # before the long part, not after it
-        raise InputError(f"--out {str(out)!r}: folder {str(out.parent)!r} does not exist")
-    encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+        raise InputError(f"--out {shown(str(out))}: folder {shown(str(out.parent))} does not exist")
+    encoder = open_encoder(
+        model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+    )
     with progress("images") as on_image, progress("faces") as on_face:
         found = cluster_folder(
             encoder,
@@ -142,4 +147,4 @@ def _text(found: Clusters, refused: Counter[str], out: Path) -> str:
     pairs = len(found.faces) * (len(found.faces) - 1) // 2
     if rule.fmr is not None:
         lines.append(f"expected   {rule.fmr * pairs:.2g} pairs by chance in {pairs:,} comparisons")
-    return "\n".join([*lines, f"written to {out}"])
+    return "\n".join([*lines, f"written to {shortened(out)}"])

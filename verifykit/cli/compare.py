@@ -11,6 +11,7 @@ from verifykit.cli.options import (
     CalibrationOption,
     ClaimDecision,
     JsonOption,
+    MaxPixelsOption,
     ModelOption,
     ProvidersOption,
     SampleChoice,
@@ -22,6 +23,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import decision_text
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS, image_name
 from verifykit.verifier import Verifier
 
 
@@ -35,6 +37,7 @@ def compare(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -48,18 +51,24 @@ def compare(
         calibration=calibration,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         **verifier_options(decision, sample),
     )
     result = verifier.compare(probe, reference)
     if save is not None:
         from verifykit.cli.render import draw_comparison
 
-        draw_comparison(save, probe, reference, result)
+        draw_comparison(save, probe, reference, result, max_pixels=max_pixels)
+    names = image_name(probe, 1), image_name(reference, 2)
     body = {
-        "probe": probe,
-        "reference": reference,
+        "probe": names[0],
+        "reference": names[1],
         **result.to_dict(),
         "model": verifier.spec.digest,
     }
-    emit(body, decision_text(result, f"{probe} and {reference}"), as_json=as_json)
+    emit(
+        body,
+        decision_text(result, " and ".join(names)),
+        as_json=as_json,
+    )
     raise typer.Exit(MATCH if result else NO_MATCH)

@@ -9,13 +9,13 @@ import time
 from typing import Any
 
 import typer
-from PIL import features
 
 from verifykit import models
 from verifykit.cli._run import ERROR, emit, outcome
 from verifykit.cli.options import DebugOption, JsonOption, ThreadsOption
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError, VerifyKitError
+from verifykit.formats import readable_formats
 from verifykit.modalities import golden_image
 from verifykit.session import Provider, available_providers, telemetry_problem
 
@@ -24,15 +24,6 @@ _ROUNDS = 20
 _RIVALS = {
     "onnxruntime": "pip uninstall them all, then install one of the extras cpu, gpu or openvino",
     "cv2": "pip uninstall them all, then pip install opencv-python-headless",
-}
-# Format to the library that Pillow needs for it.
-_FORMATS = {
-    "JPEG": "jpg",
-    "PNG": "zlib",
-    "WEBP": "webp",
-    "TIFF": "libtiff",
-    "JPEG2000": "jpg_2000",
-    "AVIF": "avif",
 }
 
 
@@ -58,7 +49,7 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
 
     Returns:
         ``versions`` by package, ``telemetry`` of onnxruntime (``"off"``, ``"on"`` or ``"unknown"`` without
-        it), ``images`` with the formats that Pillow reads, ``providers`` and ``models`` as lists of
+        it), ``image_formats`` with whether each can be read, ``providers`` and ``models`` as lists of
         objects, ``problems`` as sentences.
     """
     problems: list[str] = []
@@ -88,7 +79,7 @@ def diagnose(threads: int | None = None) -> dict[str, Any]:
     return {
         "versions": versions,
         "telemetry": _telemetry(problems) if names else "unknown",
-        "images": _formats(),
+        "image_formats": readable_formats(),
         "providers": providers,
         "models": known,
         "problems": problems,
@@ -100,11 +91,6 @@ def _telemetry(problems: list[str]) -> str:
         problems.append(problem)
         return "on"
     return "off"
-
-
-def _formats() -> list[str]:
-    """Return the formats that this Pillow decodes: some libraries are left out of some builds."""
-    return [name for name, library in _FORMATS.items() if features.check(library)]
 
 
 def _models(problems: list[str]) -> list[dict[str, Any]]:
@@ -183,9 +169,16 @@ def _text(report: dict[str, Any]) -> str:
     rows = [[model[name] for name in names] for model in report["models"]]
     blocks = [
         columns(("package", "version"), report["versions"].items()),
-        f"telemetry of onnxruntime: {report['telemetry']}\nformats of Pillow: {', '.join(report['images'])}",
+        f"telemetry of onnxruntime: {report['telemetry']}",
+        f"image formats: {_formats_text(report['image_formats'])}",
         columns(("provider", "state", "detail"), providers),
         columns(("model", *names[1:]), rows),
         "\n".join(f"problem: {problem}" for problem in report["problems"]) or "no problems found",
     ]
     return "\n\n".join(blocks)
+
+
+def _formats_text(formats: dict[str, bool]) -> str:
+    return ", ".join(
+        name if is_readable else f"{name} (not installed)" for name, is_readable in formats.items()
+    )

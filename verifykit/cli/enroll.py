@@ -13,6 +13,7 @@ from verifykit.cli.options import (
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
+    MaxPixelsOption,
     ModelOption,
     PairDecision,
     ProvidersOption,
@@ -26,7 +27,9 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import counted
 from verifykit.decision import DecisionOptions
+from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
 
@@ -48,6 +51,7 @@ def enroll(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     keep_crops: KeepCropsOption = False,
     as_json: JsonOption = False,
@@ -63,6 +67,7 @@ def enroll(
         calibration=calibration,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         key=gallery_key(key_file),
         keep_crops=keep_crops,
         **verifier_options(decision, sample),
@@ -73,9 +78,8 @@ def enroll(
 
 def _report_text(report: EnrollmentReport, count: int) -> str:
     accepted = f"{len(report.accepted)} of {counted(count, 'image')} accepted"
-    lines = [
-        f"enrolled {report.subject_id}: {accepted}, {counted(report.template_count, 'template')} now"
-    ]
+    subject = shortened(report.subject_id)
+    lines = [f"enrolled {subject}: {accepted}, {counted(report.template_count, 'template')} now"]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]
     return "\n".join(lines)

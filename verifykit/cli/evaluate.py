@@ -16,6 +16,7 @@ from verifykit.cli.options import (
     FaceChoiceOption,
     ImagesOption,
     JsonOption,
+    MaxPixelsOption,
     NoCacheOption,
     ProvidersOption,
     ThreadsOption,
@@ -25,6 +26,8 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.datasets import overlooked
+from verifykit.errors import shortened
+from verifykit.image import MAX_PIXELS
 
 if TYPE_CHECKING:
     from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
@@ -54,6 +57,7 @@ def evaluate(
     no_cache: NoCacheOption = False,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
     """Measure how often models are wrong on your own images, and write a report.
@@ -71,7 +75,9 @@ def evaluate(
     face, gate = choices(read.kind, multi_face, quality)
     embedders = [
         evaluation.ModelEmbedder(
-            open_encoder(name, calibration, providers=providers, threads=threads),
+            open_encoder(
+                name, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+            ),
             name,
             multi_face=face,
             quality=gate,
@@ -106,7 +112,7 @@ def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:
     ]
     for result in report.models:
         lines += ["", *_model_text(result)]
-    return "\n".join([*lines, "", *(f"written  {path}" for path in written)])
+    return "\n".join([*lines, "", *(f"written  {shortened(path)}" for path in written)])
 
 
 def _model_text(result: ModelResult) -> list[str]:

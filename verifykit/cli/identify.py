@@ -12,6 +12,7 @@ from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
     LimitOption,
+    MaxPixelsOption,
     ModelOption,
     ProvidersOption,
     SampleChoice,
@@ -25,6 +26,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import identification_text
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS, image_name
 from verifykit.verifier import identify_each
 
 
@@ -39,6 +41,7 @@ def identify(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -53,6 +56,7 @@ def identify(
         gallery,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         calibration=calibration,
         key=gallery_key(key_file),
     )
@@ -68,9 +72,9 @@ def identify(
     if save is not None:
         from verifykit.cli.render import draw_identification
 
-        draw_identification(save, image, results)
+        draw_identification(save, image, results, max_pixels=max_pixels)
     body = {
-        "image": image,
+        "image": image_name(image, 1),
         "faces": [result.to_dict() for result in results],
         "threshold": rule.threshold,
         "fmr": rule.fmr,

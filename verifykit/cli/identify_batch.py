@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
     LimitOption,
+    MaxPixelsOption,
     ModelOption,
     ProvidersOption,
     SearchDecision,
@@ -29,6 +30,7 @@ from verifykit.datasets import left_out_sentences, shown_names
 from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS
 
 
 @command
@@ -70,6 +72,7 @@ def identify_batch(
     threads: Annotated[
         int, typer.Option("--threads", min=1, help="Threads of one network run in one worker.")
     ] = 1,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -81,12 +84,15 @@ def identify_batch(
     """
     if (engine == "dask") != (scheduler is not None):
         raise InputError("--engine dask and --scheduler tcp://host:8786 go together: give both")
-    cluster = None if scheduler is None else DaskEngine(scheduler, model, providers, threads)
+    cluster = (
+        None if scheduler is None else DaskEngine(scheduler, model, providers, threads, max_pixels)
+    )
     verifier = open_reader(
         model,
         gallery,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         calibration=calibration,
         key=gallery_key(key_file),
     )

@@ -24,7 +24,7 @@ from verifykit._options import OptionField, build_options, option_fields
 from verifykit.cli._run import outcome
 from verifykit.datasets import FaceChoice
 from verifykit.decision import DecisionOptions
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
@@ -79,6 +79,10 @@ ProvidersOption = Annotated[
 ThreadsOption = Annotated[
     int | None,
     typer.Option("--threads", min=1, help="Threads of a network run; default: all cores."),
+]
+MaxPixelsOption = Annotated[
+    int,
+    typer.Option("--max-pixels", min=1, help="Refuse images of more pixels, height x width."),
 ]
 LimitOption = Annotated[
     int, typer.Option("--limit", "-n", min=1, help="Maximum number of candidates for each face.")
@@ -203,7 +207,7 @@ def parse_metadata(pairs: list[str]) -> dict[str, str] | None:
     """
     for pair in pairs:
         if not pair.partition("=")[0] or "=" not in pair:
-            raise InputError(f"--metadata takes KEY=VALUE, got {pair!r}")
+            raise InputError(f"--metadata takes KEY=VALUE, got {shown(pair)}")
     return dict(pair.split("=", 1) for pair in pairs) or None
 
 
@@ -216,7 +220,7 @@ def parse_duration(text: str) -> timedelta:
     match = re.fullmatch(r"([1-9][0-9]{0,4})([mhd])", text, re.ASCII)
     if match is None:
         raise InputError(
-            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {text!r}"
+            f"a duration is a number and m, h or d, such as 365d, 12h or 90m, got {shown(text)}"
         )
     return int(match[1]) * _DURATION_UNITS[match[2]]
 
@@ -302,6 +306,7 @@ def open_reader(
     key: KeySource | None = None,
     decision: DecisionOptions | None = None,
     sample: SampleOptions | None = None,
+    max_pixels: int | None = None,
 ) -> Verifier:
     """Open a verifier over an existing gallery, which is not written to.
 
@@ -313,7 +318,9 @@ def open_reader(
     # The gallery first: a wrong path is reported before the model is loaded.
     location = str(gallery)
     open_existing(location, key=key).close()
-    encoder = open_encoder(model, calibration, providers=providers, threads=threads)
+    encoder = open_encoder(
+        model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+    )
     opened = open_gallery(location, encoder.spec, key=key, create=False, read_only=True)
     return Verifier(encoder, opened, **verifier_options(decision, sample))
 

@@ -17,8 +17,8 @@ from typing import TypeAlias
 from PIL import Image, ImageDraw, ImageFont
 
 from verifykit.decision import DecisionRule
-from verifykit.errors import InputError
-from verifykit.image import load_image
+from verifykit.errors import InputError, shown
+from verifykit.image import MAX_PIXELS, load_image
 from verifykit.types import Decision, Detection, Identification
 
 
@@ -214,15 +214,19 @@ def require_writable(target: Path, *images: str) -> None:
     """
     if target.suffix.lower() not in _SUFFIXES:
         raise InputError(
-            f"--save requires a name that ends in {', '.join(_SUFFIXES)}, got {target.name!r}"
+            f"--save requires a name that ends in {', '.join(_SUFFIXES)}, got {shown(target.name)}"
         )
     if not target.parent.is_dir():
-        raise InputError(f"--save: folder {str(target.parent)!r} does not exist: create it first")
+        raise InputError(
+            f"--save: folder {shown(str(target.parent))} does not exist: create it first"
+        )
     if target.exists() and any(Path(image).exists() and target.samefile(image) for image in images):
-        raise InputError(f"--save: {str(target)!r} is one of the images: choose another name")
+        raise InputError(f"--save: {shown(str(target))} is one of the images: choose another name")
 
 
-def draw_comparison(target: Path, probe: str, reference: str, decision: Decision) -> None:
+def draw_comparison(
+    target: Path, probe: str, reference: str, decision: Decision, *, max_pixels: int = MAX_PIXELS
+) -> None:
     """Draw both images next to each other at one height, and the decision below them.
 
     Raises:
@@ -233,7 +237,7 @@ def draw_comparison(target: Path, probe: str, reference: str, decision: Decision
     found: Sequence[Detection | None] = decision.detections or (None, None)
     panels = []
     for image, detection in zip((probe, reference), found, strict=True):
-        pixels = Image.fromarray(load_image(image))
+        pixels = Image.fromarray(load_image(image, max_pixels=max_pixels))
         scale = _PANEL_PX / pixels.height
         panel = _scaled(pixels, scale)
         if detection is not None:
@@ -247,14 +251,16 @@ def draw_comparison(target: Path, probe: str, reference: str, decision: Decision
     _captioned(canvas, _caption(decision), color).save(target, quality=_QUALITY)
 
 
-def draw_identification(target: Path, image: str, results: Sequence[Identification]) -> None:
+def draw_identification(
+    target: Path, image: str, results: Sequence[Identification], *, max_pixels: int = MAX_PIXELS
+) -> None:
     """Draw an image, each face with its best candidate's name and score, or ``unknown``.
 
     Raises:
         ImageError: The image cannot be read.
         OSError: The result cannot be written.
     """
-    pixels = Image.fromarray(load_image(image))
+    pixels = Image.fromarray(load_image(image, max_pixels=max_pixels))
     scale = max(1.0, _MIN_SIDE_PX / max(pixels.size))
     canvas = _scaled(pixels, scale)
     unplaced = []

@@ -27,7 +27,7 @@ from verifykit.cli.options import (
     parse_duration,
 )
 from verifykit.cli.render import columns
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.gallery.open import gallery_path
 
@@ -343,9 +343,8 @@ def _galleries(gallery: str | None, models: list[str]) -> list[tuple[str, str]]:
         (name, location) for name, _, location in (m.partition("=") for m in models if "=" in m)
     ]
     if len(named) > 1 or (named and gallery is None):
-        raise InputError(
-            f"--model {named[-1]}: this model has no gallery; give --model {named[-1]}=GALLERY"
-        )
+        name = shortened(named[-1])
+        raise InputError(f"--model {name}: this model has no gallery; give --model {name}=GALLERY")
     if gallery is not None:
         return [(named[0] if named else "face", gallery), *pairs]
     if not pairs:

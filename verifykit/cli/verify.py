@@ -12,6 +12,7 @@ from verifykit.cli.options import (
     ImageArgument,
     JsonOption,
     KeyFileOption,
+    MaxPixelsOption,
     ModelOption,
     ProvidersOption,
     SampleChoice,
@@ -23,7 +24,9 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import decision_text
 from verifykit.decision import DecisionOptions
+from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
+from verifykit.image import MAX_PIXELS, image_name
 
 
 @command
@@ -37,6 +40,7 @@ def verify(
     sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
+    max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -49,9 +53,14 @@ def verify(
         sample=sample,
         providers=providers,
         threads=threads,
+        max_pixels=max_pixels,
         key=gallery_key(key_file),
     )
     result = verifier.verify(subject_id, image)
-    body = {"image": image, **result.to_dict(), "model": verifier.spec.digest}
-    emit(body, decision_text(result, f"{image} and {subject_id}"), as_json=as_json)
+    body = {"image": image_name(image, 1), **result.to_dict(), "model": verifier.spec.digest}
+    emit(
+        body,
+        decision_text(result, f"{image_name(image, 1)} and {shortened(subject_id)}"),
+        as_json=as_json,
+    )
     raise typer.Exit(MATCH if result else NO_MATCH)

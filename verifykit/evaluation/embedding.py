@@ -27,10 +27,10 @@ from verifykit import __version__, _sqlite
 from verifykit._environment import cache_folder
 from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.encoder import Encoder
-from verifykit.errors import AcquisitionError, ImageError, InputError
+from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_BYTES, load_image
+from verifykit.image import MAX_BYTES, MAX_PIXELS
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
@@ -137,7 +137,7 @@ class ModelEmbedder:
         """
         if multi_face not in get_args(FaceChoice):
             raise InputError(
-                f"multi_face must be one of {get_args(FaceChoice)}, got {multi_face!r}"
+                f"multi_face must be one of {get_args(FaceChoice)}, got {shown(multi_face)}"
             )
         SampleOptions(quality=quality)
         self._encoder = encoder
@@ -169,13 +169,13 @@ class ModelEmbedder:
             ImageError: The image cannot be read.
             AcquisitionError: Nothing usable in it; ``reason`` says why.
         """
-        pixels = load_image(image)
         extractor = self._encoder.extractor
+        loaded = extractor.load(image)
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
-            return extractor.samples(pixels, options)[0].crop
-        samples = extractor.samples(pixels, SampleOptions("all", "warn"))
-        sample = middle(samples, *pixels.shape[:2])
+            return extractor.samples(loaded, options)[0].crop
+        samples = extractor.samples(loaded, SampleOptions("all", "warn"))
+        sample = middle(samples, *loaded.pixels.shape[:2])
         if sample.reasons and self.quality == "strict":
             raise AcquisitionError(
                 f"the face nearest the middle is not usable ({', '.join(sample.reasons)}); take "
@@ -255,6 +255,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         __version__,
         encoder.provider,
     ]
+    if encoder.extractor.max_pixels != MAX_PIXELS:
+        depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
@@ -468,7 +470,7 @@ class EmbeddingCache:
             if abs(float(np.linalg.norm(embedding.astype(np.float64))) - 1.0) <= _UNIT_TOLERANCE:
                 return embedding
         raise InputError(
-            f"embedding cache {str(self.path)!r} is damaged, an embedding in it is not of unit length: "
+            f"embedding cache {shown(str(self.path))} is damaged, an embedding in it is not of unit length: "
             "delete it, it is made again"
         )
 
@@ -479,9 +481,9 @@ def _make_file(path: Path) -> None:
         _sqlite.make_private_file(path)
     except OSError as error:
         raise InputError(
-            f"embedding cache {str(path)!r} cannot be made: {error.strerror or error}; set VERIFYKIT_HOME "
-            "to a folder that can be written, or run without a cache"
-        ) from error
+            f"embedding cache {shown(str(path))} cannot be made: {error.strerror or error}; set "
+            "VERIFYKIT_HOME to a folder that can be written, or run without a cache"
+        ) from shortened_path(error)
 
 
 def _open(path: Path) -> sqlite3.Connection:
@@ -501,12 +503,12 @@ def _open(path: Path) -> sqlite3.Connection:
 def _require_schema(connection: sqlite3.Connection, path: Path) -> None:
     if (found := _sqlite.pragma(connection, "application_id")) != APPLICATION_ID:
         raise InputError(
-            f"{str(path)!r} is not an embedding cache, but another database (application id {found}): "
+            f"{shown(str(path))} is not an embedding cache, but another database (application id {found}): "
             "give another path, or delete it if nothing needs it"
         )
     if (found := _sqlite.pragma(connection, "user_version")) != SCHEMA_VERSION:
         raise InputError(
-            f"embedding cache {str(path)!r} has schema {found}, this verifykit reads "
+            f"embedding cache {shown(str(path))} has schema {found}, this verifykit reads "
             f"{SCHEMA_VERSION}: delete it, it is made again"
         )
 
@@ -528,10 +530,10 @@ def _translated(path: Path) -> Iterator[None]:
         # SQLite's texts for its result codes (sqlite3_errstr); Python 3.10 gives no code.
         if "not a database" in str(error) or "malformed" in str(error):
             raise InputError(
-                f"{str(path)!r} is not an embedding cache, or a damaged one ({error}): give another path, or "
-                "delete it if nothing else needs it; a cache is made again"
+                f"{shown(str(path))} is not an embedding cache, or a damaged one ({error}): give another "
+                "path, or delete it if nothing else needs it; a cache is made again"
             ) from error
         raise InputError(
-            f"embedding cache {str(path)!r}: {error}; check that its disk has free space and its folder "
+            f"embedding cache {shown(str(path))}: {error}; check that its disk has free space and its folder "
             "can be written, or run without a cache"
         ) from error

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from verifykit import __version__
 from verifykit.datasets import Dataset, left_out_sentences
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.embedding import (
     Embedded,
     Embedder,
@@ -205,7 +205,7 @@ def _require_some(
     which = "mated" if others else "non-mated"
     counts = ", ".join(f"{each.count} {each.reason}" for each in failures(data.images, embedded))
     raise InputError(
-        f"model {embedder.model!r} has no {which} comparison to measure: {len(embedded.rows)} of "
+        f"model {shown(embedder.model)} has no {which} comparison to measure: {len(embedded.rows)} of "
         f"{len(data.images)} images gave a template ({counts or 'no failure'}); it takes two images of "
         "one subject, and two subjects"
     )

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.datasets import Dataset, LabelledImage, ListedPair, read_dataset
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.embedding import Embedded
 from verifykit.scoring import paired_scores, unit_rows
 from verifykit.types import Embeddings
@@ -64,9 +64,9 @@ def _require_some_file(data: Dataset, root: Path) -> None:
     # Not Path.exists, which raises for a path that is too long or in a folder that is closed.
     if not any(os.path.exists(image.path) for image in data.images):  # noqa: PTH110
         raise InputError(
-            f"{str(data.source)!r}: none of its {len(data.images)} images is there; the first is "
-            f"{data.images[0].name!r}, looked for in {str(root)!r}: give the folder that its paths are "
-            "relative to"
+            f"{shown(str(data.source))}: none of its {len(data.images)} images is there; the first is "
+            f"{shown(data.images[0].name)}, looked for in {shown(str(root))}: give the folder that its "
+            "paths are relative to"
         )
 
 
@@ -76,12 +76,12 @@ def _require_comparisons(data: Dataset) -> None:
     if len(genuine) < 2 and not forged & set(genuine):
         whose = f"of {len(genuine)} subject(s), {', '.join(map(repr, genuine)) or 'none'}"
         raise InputError(
-            f"{str(data.source)!r} has {'genuine ' if forged else ''}images {whose}, which gives no "
+            f"{shown(str(data.source))} has {'genuine ' if forged else ''}images {whose}, which gives no "
             "non-mated comparison: at least two subjects are needed"
         )
     if max(genuine.values(), default=0) < 2:
         raise InputError(
-            f"{str(data.source)!r} has {len(genuine)} subjects with one {'genuine ' if forged else ''}"
+            f"{shown(str(data.source))} has {len(genuine)} subjects with one {'genuine ' if forged else ''}"
             "image each, which gives no mated comparison: at least one subject with two is needed"
         )
 
@@ -91,7 +91,7 @@ def _require_both_kinds(data: Dataset, pairs: Sequence[ListedPair]) -> None:
     if mated in (0, len(pairs)):
         there, missing = ("mated", "non-mated") if mated else ("non-mated", "mated")
         raise InputError(
-            f"all {len(pairs)} pairs of {str(data.source)!r} are {there}: error rates need {missing} "
+            f"all {len(pairs)} pairs of {shown(str(data.source))} are {there}: error rates need {missing} "
             "ones too"
         )
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verifykit.datasets import Dataset
+from verifykit.errors import shown
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
@@ -32,7 +33,7 @@ def measure_subgroups(
         known = sorted(set(values) - {""})
         if len(known) > _MOST_VALUES:
             notes.append(
-                f"Column {column!r} has {len(known)} values and makes no groups; at most "
+                f"Column {shown(column)} has {len(known)} values and makes no groups; at most "
                 f"{_MOST_VALUES} do."
             )
             continue

@@ -24,6 +24,7 @@ from verifykit.errors import (
     SubjectNotFoundError,
     TemplateFormatError,
     TemplateMismatchError,
+    shown,
 )
 from verifykit.gallery.subject_ids import checked_subject_id, is_storable
 from verifykit.spec import Fusion
@@ -460,7 +461,7 @@ def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
     if decomposed == subject_id or not _stores(gallery, decomposed) or _stores(gallery, subject_id):
         return
     raise SubjectExistsError(
-        f"subject {subject_id!r} is enrolled as {decomposed!a}, the same name in another form, by an "
+        f"subject {shown(subject_id)} is enrolled as {decomposed!a}, the same name in another form, by an "
         "earlier version: remove that one, and enrol again; nothing was stored"
     )
 
@@ -501,14 +502,17 @@ def checked_entry(
         raise InputError("templates is a sequence of templates: write [template]")
     templates = list(templates)
     if not templates:
-        raise InputError(f"subject {subject_id!r}: no templates were given, enrol at least one")
+        raise InputError(
+            f"subject {shown(subject_id)}: no templates were given, enrol at least one"
+        )
     for template in templates:
         if not isinstance(template, Template):
             raise InputError(f"a Template was expected, got {type(template).__name__}")
         template.require(spec_digest, embedding_size)
     if crops and len(crops) != len(templates):
         raise InputError(
-            f"subject {subject_id!r}: {len(crops)} crops for {len(templates)} templates: give one for each"
+            f"subject {shown(subject_id)}: {len(crops)} crops for {len(templates)} templates: give one for "
+            "each"
         )
     return Entry(
         subject_id,
@@ -523,8 +527,8 @@ def require_no_crops(entry: Entry) -> Entry:
     """Return the entry, for a gallery that is not encrypted; raise if it has crops."""
     if entry.crops:
         raise GalleryError(
-            f"subject {entry.subject_id!r}: crops are images of people, and kept in an encrypted gallery "
-            "only (SqliteGallery with key=); nothing was stored"
+            f"subject {shown(entry.subject_id)}: crops are images of people, and kept in an encrypted "
+            "gallery only (SqliteGallery with key=); nothing was stored"
         )
     return entry
 
@@ -536,9 +540,9 @@ def checked_question(limit: int, threshold: float) -> tuple[int, float]:
         InputError: ``limit`` is not a positive integer, or ``threshold`` is not a finite number.
     """
     if isinstance(limit, bool) or not isinstance(limit, (int, np.integer)) or limit < 1:
-        raise InputError(f"limit must be a positive integer, got {limit!r}")
+        raise InputError(f"limit must be a positive integer, got {shown(limit)}")
     if not isinstance(threshold, (int, float, np.floating)) or not math.isfinite(threshold):
-        raise InputError(f"threshold must be a finite number, got {threshold!r}")
+        raise InputError(f"threshold must be a finite number, got {shown(threshold)}")
     return int(limit), float(threshold)
 
 
@@ -552,14 +556,14 @@ def checked_identity(spec_digest: str, embedding_size: int) -> None:
         or embedding_size < 1
     ):
         raise TemplateFormatError(
-            f"embedding_size must be a positive integer, got {embedding_size!r}"
+            f"embedding_size must be a positive integer, got {shown(embedding_size)}"
         )
 
 
 def checked_timeout(timeout_s: float) -> float:
     """Return the timeout, or raise :class:`InputError` if it is negative or not a number."""
     if not isinstance(timeout_s, (int, float)) or not timeout_s >= 0:
-        raise InputError(f"timeout_s must be 0 or more, got {timeout_s!r}")
+        raise InputError(f"timeout_s must be 0 or more, got {shown(timeout_s)}")
     return float(timeout_s)
 
 
@@ -593,18 +597,18 @@ def require_same_model(shown: str, found: GalleryIdentity, required: GalleryIden
 def _metadata_to_json(metadata: Mapping[str, Any], subject_id: str) -> str:
     if not isinstance(metadata, Mapping):
         raise InputError(
-            f"subject {subject_id!r}: metadata is a mapping, got {type(metadata).__name__}"
+            f"subject {shown(subject_id)}: metadata is a mapping, got {type(metadata).__name__}"
         )
     try:
         _require_string_keys(metadata)
         text = json.dumps(dict(metadata), allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(
-            f"subject {subject_id!r}: metadata is not a JSON object: {error}"
+            f"subject {shown(subject_id)}: metadata is not a JSON object: {error}"
         ) from error
     if len(text) > MAX_METADATA_BYTES:
         raise InputError(
-            f"subject {subject_id!r}: metadata is {len(text)} bytes of JSON, at most "
+            f"subject {shown(subject_id)}: metadata is {len(text)} bytes of JSON, at most "
             f"{MAX_METADATA_BYTES} are kept: keep the rest elsewhere, under the subject id"
         )
     return text
@@ -615,7 +619,7 @@ def _require_string_keys(value: Any) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"keys must be strings, got {key!r}")
+                raise TypeError(f"keys must be strings, got {shown(key)}")
             _require_string_keys(item)
     elif isinstance(value, (list, tuple)):
         for item in value:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from verifykit.errors import GalleryError, SubjectExistsError, SubjectNotFoundError
+from verifykit.errors import GalleryError, SubjectExistsError, SubjectNotFoundError, shown
 from verifykit.gallery.base import (
     Entry,
     GalleryInfo,
@@ -98,7 +98,7 @@ class MemoryGallery(StoredGallery):
                 if on_existing != "append" and entry.subject_id in self._entries:
                     if on_existing == "error":
                         raise SubjectExistsError(
-                            f"subject {entry.subject_id!r} is already enrolled; nothing was stored"
+                            f"subject {shown(entry.subject_id)} is already enrolled; nothing was stored"
                         )
                     skipped += 1
                 else:
@@ -132,7 +132,7 @@ class MemoryGallery(StoredGallery):
         with self._lock:
             found = find_subject(subject_id, self._entries.get)
         if found is None:
-            raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
         subject_id, entry = found
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
@@ -145,7 +145,7 @@ class MemoryGallery(StoredGallery):
         with self._lock:
             found = find_subject(subject_id, self._entries.get)
             if found is None:
-                raise SubjectNotFoundError(f"subject {subject_id!r} is not enrolled")
+                raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
             subject_id, entry = found
             del self._entries[subject_id]
             self._index.remove(subject_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, Union
 from urllib.parse import urlsplit
 
-from verifykit.errors import GalleryError, GalleryKeyError, InputError, TemplateMismatchError
+from verifykit.errors import GalleryError, GalleryKeyError, InputError, TemplateMismatchError, shown
 from verifykit.gallery.base import (
     Gallery,
     GalleryIdentity,
@@ -103,14 +103,14 @@ def _store(location: str) -> _Store:
         known = ", ".join(f"{name}://" for name in sorted({*_STORES, *points}))
         raise InputError(
             f"gallery {scheme}://...: no gallery store is registered for this scheme: give the path of a "
-            f"file or one of {known}, or install a package with an entry point {scheme!r} in the group "
-            f"{ENTRY_POINTS!r}"
+            f"file or one of {known}, or install a package with an entry point {shown(scheme)} in the group "
+            f"{shown(ENTRY_POINTS)}"
         )
     try:
         opener: GalleryOpener = points[scheme].load()
     except (ImportError, AttributeError) as error:
         raise GalleryError(
-            f"gallery {scheme}://...: the entry point {points[scheme].value!r} cannot be loaded: {error}"
+            f"gallery {scheme}://...: the entry point {shown(points[scheme].value)} cannot be loaded: {error}"
         ) from error
     return _Store(opener, _without_password, partial(_fusion_by_opening, opener))
 
@@ -268,7 +268,7 @@ def open_gallery(
     if isinstance(location, (str, os.PathLike)):
         text = os.fspath(location)
         if not isinstance(text, str) or not text:
-            raise InputError(f"a gallery's path is a string and not empty, got {text!r}")
+            raise InputError(f"a gallery's path is a string and not empty, got {shown(text)}")
         if spec is None:
             return open_existing(text, key=key, read_only=read_only)
         identity = GalleryIdentity(spec.digest, spec.embedding_size, spec.fusion, spec.name)
@@ -302,7 +302,7 @@ def _accepted(gallery: Gallery, spec: ModelSpec) -> Gallery:
     fusion = getattr(gallery, "fusion", spec.fusion)
     if fusion != spec.fusion:
         raise InputError(
-            f"this gallery fuses scores by {fusion!r}, model {spec.name} by {spec.fusion!r}: make it "
-            f"with fusion={spec.fusion!r}, so that verify and identify agree"
+            f"this gallery fuses scores by {shown(fusion)}, model {spec.name} by {shown(spec.fusion)}: "
+            f"make it with fusion={shown(spec.fusion)}, so that verify and identify agree"
         )
     return gallery

@@ -12,7 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from typing import TypeVar
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 
 MAX_SUBJECT_ID_BYTES = 255
 
@@ -48,23 +48,23 @@ def checked_subject_id(value: object) -> str:
     if not isinstance(value, str):
         raise InputError(f"a subject id is a string, got {type(value).__name__}")
     if not value.strip():
-        raise InputError(f"a subject id must not be empty, got {value[:64]!r}")
+        raise InputError(f"a subject id must not be empty, got {shown(value[:64])}")
     subject_id = unicodedata.normalize("NFC", value)
     if subject_id in (".", ".."):
         raise InputError(
-            f"subject id {subject_id!r} (U+002E) names a folder in paths and URLs: choose another"
+            f"subject id {shown(subject_id)} (U+002E) names a folder in paths and URLs: choose another"
         )
     for position, character in enumerate(subject_id):
         if what := _problem(subject_id, position):
             name = unicodedata.name(character, "")
             raise InputError(
-                f"subject id {subject_id[:64]!r} holds {what} (U+{ord(character):04X}"
+                f"subject id {shown(subject_id[:64])} holds {what} (U+{ord(character):04X}"
                 f"{f' {name}' if name else ''}) at position {position}: leave it out"
             )
     size = len(subject_id.encode())
     if size > MAX_SUBJECT_ID_BYTES:
         raise InputError(
-            f"a subject id has at most {MAX_SUBJECT_ID_BYTES} bytes of UTF-8, {subject_id[:32]!r}... has "
+            f"a subject id has at most {MAX_SUBJECT_ID_BYTES} bytes of UTF-8, {shown(subject_id[:32])} has "
             f"{size}"
         )
     return subject_id

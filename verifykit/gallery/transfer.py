@@ -36,6 +36,9 @@ from verifykit.errors import (
     SubjectNotFoundError,
     TemplateError,
     TemplateMismatchError,
+    shortened,
+    shortened_path,
+    shown,
 )
 from verifykit.gallery.base import (
     Entry,
@@ -116,34 +119,36 @@ def parse_line(line: bytes, place: Path, number: int) -> dict[str, Any]:
     """Return a line as a JSON object."""
     if not line.endswith(b"\n"):
         raise GalleryFormatError(
-            f"{place}, line {number}: the file ends here without its last line, or the line is longer than "
-            f"{MAX_LINE_BYTES >> 20} MB: it was cut short, or is not an exported gallery; nothing was "
-            "imported"
+            f"{shortened(place)}, line {number}: the file ends here without its last line, or the line is "
+            f"longer than {MAX_LINE_BYTES >> 20} MB: it was cut short, or is not an exported gallery; "
+            "nothing was imported"
         )
     try:
         body = json.loads(line)
     except (ValueError, RecursionError) as error:
         raise GalleryFormatError(
-            f"{place}, line {number}: not JSON: {error}; nothing was imported"
+            f"{shortened(place)}, line {number}: not JSON: {error}; nothing was imported"
         ) from error
     if not isinstance(body, dict):
-        raise GalleryFormatError(f"{place}, line {number}: not a JSON object; nothing was imported")
+        raise GalleryFormatError(
+            f"{shortened(place)}, line {number}: not a JSON object; nothing was imported"
+        )
     return body
 
 
 def parse_header(body: dict[str, Any], place: Path) -> ExportHeader:
     """Return what the first line says."""
     if body.get("format") != FORMAT:
-        raise GalleryFormatError(f"{place} is not an exported gallery")
+        raise GalleryFormatError(f"{shortened(place)} is not an exported gallery")
     if body.get("version") != VERSION:
         raise GalleryFormatError(
-            f"{place} has version {body.get('version')!r}, this verifykit reads {VERSION}: install the "
-            "verifykit that wrote it"
+            f"{shortened(place)} has version {shown(body.get('version'))}, this verifykit reads {VERSION}: "
+            "install the verifykit that wrote it"
         )
     values = (body.get("spec_digest"), body.get("embedding_size"), body.get("model"))
     digest, size, model = values
     if not isinstance(digest, str) or not isinstance(size, int) or not isinstance(model, str):
-        raise GalleryFormatError(f"{place}: the first line is damaged: {values}")
+        raise GalleryFormatError(f"{shortened(place)}: the first line is damaged: {values}")
     return ExportHeader(digest, size, model)
 
 
@@ -166,14 +171,14 @@ def export_gallery(
     """
     place = Path(path)
     if place.exists() and not overwrite:
-        raise InputError(f"{place} exists: choose another path, or overwrite=True")
+        raise InputError(f"{shortened(place)} exists: choose another path, or overwrite=True")
     try:
         with atomic_file(place, mode=0o600) as part, part.open("wb") as file:
             report = _write(gallery, file)
     except OSError as error:
         raise GalleryError(
-            f"{place} cannot be written: {error.strerror}; nothing was left there"
-        ) from error
+            f"{shortened(place)} cannot be written: {error.strerror}; nothing was left there"
+        ) from shortened_path(error)
     return report
 
 
@@ -184,7 +189,7 @@ def _write(gallery: StoredGallery, file: BinaryIO) -> TransferReport:
     def put(body: dict[str, Any]) -> None:
         line = json.dumps(body, separators=(",", ":"), allow_nan=False).encode() + b"\n"
         if len(line) > MAX_LINE_BYTES:
-            raise GalleryError(f"{body['subject_id']!r} has too many templates to be exported")
+            raise GalleryError(f"{shown(body['subject_id'])} has too many templates to be exported")
         digest.update(line)
         file.write(line)
 
@@ -246,12 +251,14 @@ def import_gallery(
         InputError: No such ``on_existing``.
     """
     if on_existing not in ("append", "error", "skip"):
-        raise InputError(f"on_existing is 'append', 'error' or 'skip', got {on_existing!r}")
+        raise InputError(f"on_existing is 'append', 'error' or 'skip', got {shown(on_existing)}")
     place = Path(path)
     seen: set[str] = set()
     for number, entry in enumerate(_entries(gallery, place, keep_ids), start=2):
         if entry.subject_id in seen:
-            raise GalleryFormatError(f"{place}, line {number}: {entry.subject_id!r} is there twice")
+            raise GalleryFormatError(
+                f"{shortened(place)}, line {number}: {shown(entry.subject_id)} is there twice"
+            )
         seen.add(entry.subject_id)
     return gallery.add_entries(_entries(gallery, place, keep_ids), on_existing)
 
@@ -265,9 +272,9 @@ def _entries(gallery: StoredGallery, place: Path, keep_ids: bool) -> Iterator[En
         header = parse_header(parse_line(line, place, 1), place)
         if header.spec_digest != gallery.spec_digest:
             raise TemplateMismatchError(
-                f"{place} holds templates of model {header.model} ({header.spec_digest[:12]}), the gallery "
-                f"those of {gallery.model} ({gallery.spec_digest[:12]}), and the two cannot be compared: "
-                "import it into a gallery of that model, or enrol the subjects again"
+                f"{shortened(place)} holds templates of model {header.model} ({header.spec_digest[:12]}), "
+                f"the gallery those of {gallery.model} ({gallery.spec_digest[:12]}), and the two cannot be "
+                "compared: import it into a gallery of that model, or enrol the subjects again"
             )
         for number in range(2, 2**62):
             digest.update(line)
@@ -282,8 +289,8 @@ def _entries(gallery: StoredGallery, place: Path, keep_ids: bool) -> Iterator[En
         expected = {"subjects": subjects, "templates": templates, "sha256": digest.hexdigest()}
         if body != {"end": expected} or file.read(1):
             raise GalleryFormatError(
-                f"{place}: the last line does not agree with the lines before it: the file is damaged or "
-                "was changed; nothing was imported; export it again"
+                f"{shortened(place)}: the last line does not agree with the lines before it: the file is "
+                "damaged or was changed; nothing was imported; export it again"
             )
 
 
@@ -293,7 +300,9 @@ def _readable(place: Path) -> Iterator[BinaryIO]:
         with place.open("rb") as file:
             yield file
     except OSError as error:
-        raise GalleryError(f"{place} cannot be read: {error.strerror}") from error
+        raise GalleryError(
+            f"{shortened(place)} cannot be read: {error.strerror}"
+        ) from shortened_path(error)
 
 
 _BATCH = 500
@@ -356,7 +365,7 @@ def _missing(
             continue
         if not _is_same(subject, there):
             raise GalleryError(
-                f"subject {subject_id!r} is in the target with other templates, reasons or metadata: "
+                f"subject {shown(subject_id)} is in the target with other templates, reasons or metadata: "
                 "remove one of the two, and copy again; nothing of this batch was stored"
             )
 

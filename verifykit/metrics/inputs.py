@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 
 
 def checked_scores(name: str, values: ArrayLike, *, finite: bool = False) -> NDArray[np.float64]:
@@ -44,7 +44,7 @@ def checked_threshold(threshold: float) -> float:
 def checked_count(name: str, value: int, least: int = 0) -> int:
     """Return Python's or NumPy's integer of at least `least` as an int."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise InputError(f"{name} must be an integer of at least {least}, got {value!r}")
+        raise InputError(f"{name} must be an integer of at least {least}, got {shown(value)}")
     return int(value)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.session import Provider
 from verifykit.spec import CropSpec
 from verifykit.spec.model import MODALITIES
@@ -162,8 +162,8 @@ def register(modality: Modality) -> Modality:
             other.name == modality.name or other.crop_spec.kind == kind
         ):
             raise ValueError(
-                f"modality {modality.name!r} with crop {kind!r}: {other.name!r} with crop "
-                f"{other.crop_spec.kind!r} is already registered; choose another name and kind"
+                f"modality {shown(modality.name)} with crop {shown(kind)}: {shown(other.name)} with crop "
+                f"{shown(other.crop_spec.kind)} is already registered; choose another name and kind"
             )
     CropSpec.kinds[kind] = modality.crop_spec
     MODALITIES.add(modality.name)
@@ -216,7 +216,7 @@ def get(name: str) -> Modality:
     """
     if name not in _REGISTERED:
         raise ModelContractError(
-            f"{name[:80]!r} is not a known modality; known: {', '.join(_REGISTERED)}"
+            f"{shown(name)} is not a known modality; known: {', '.join(_REGISTERED)}"
         )
     return _REGISTERED[name]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifykit._environment import cache_folder
-from verifykit.errors import ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import ModelIntegrityError, ModelNotFoundError, shown
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.cache import BUILDERS, cached_path, load_built, rebuild
 from verifykit.models.card import render_card
@@ -93,7 +93,7 @@ def pull(name: str, *, again: bool = False) -> Path:
     entry = _entry(name)
     if entry is None:
         raise ModelNotFoundError(
-            f"{str(name)!r} is a path; only registered models are pulled: {_known()}"
+            f"{shown(str(name))} is a path; only registered models are pulled: {_known()}"
         )
     return rebuild(entry).path if again and entry.builder else load(name).path
 
@@ -114,7 +114,7 @@ def verify(name_or_path: str | os.PathLike[str]) -> ModelFile:
     path = cached_path(entry)
     if not path.exists():
         raise ModelNotFoundError(
-            f"model {entry.name!r} is not built yet: verifykit models pull {entry.name}"
+            f"model {shown(entry.name)} is not built yet: verifykit models pull {entry.name}"
         )
     return _agreeing(entry, read(path))
 
@@ -144,9 +144,9 @@ def _entry(name_or_path: str | os.PathLike[str]) -> RegistryEntry | None:
     if looks_like_a_path or os.path.isfile(name_or_path):  # noqa: PTH113 - never raises
         return None
     close = difflib.get_close_matches(name_or_path.lower(), registered(), n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint = f"did you mean {shown(close[0])}? " if close else ""
     raise ModelNotFoundError(
-        f"no model is named {name_or_path!r}: {hint}{_known()}; or give the path of a model file"
+        f"no model is named {shown(name_or_path)}: {hint}{_known()}; or give the path of a model file"
     )
 
 

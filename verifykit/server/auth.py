@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.server.errors import ProblemError
 from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.state import ServerState
@@ -75,7 +75,7 @@ class KeyStore:
         now = self._clock()
         if not 1 <= len(name) <= _NAME_CHARACTERS or not name.isprintable():
             raise InputError(
-                f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {name!r}"
+                f"a key's name has 1 to {_NAME_CHARACTERS} printable characters, got {shown(name)}"
             )
         granted = frozenset(scopes)
         if not granted or not granted <= set(SCOPES):
@@ -122,7 +122,9 @@ class KeyStore:
             )
             row = _row(connection, key_id)
         if row is None:
-            raise InputError(f"there is no key {key_id!r}: `verifykit serve keys list` shows them")
+            raise InputError(
+                f"there is no key {shown(key_id)}: `verifykit serve keys list` shows them"
+            )
         return _key(row)
 
     def authenticate(self, token: str) -> ApiKey | None:

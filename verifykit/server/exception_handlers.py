@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Match, Route
 from starlette.types import Scope
 
-from verifykit.errors import VerifyKitError
+from verifykit.errors import VerifyKitError, shortened
 from verifykit.server.errors import ProblemError, as_problem
 from verifykit.server.observability import Metrics, request_id_of
 
@@ -67,5 +67,5 @@ def _problem(error: Exception) -> ProblemError:
 
 
 def _sentence(error: dict[str, Any]) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    return f"{where}: {error['msg']}"
+    where = shortened(".".join(str(part) for part in error["loc"]))
+    return f"{where}: {shortened(error['msg'])}"

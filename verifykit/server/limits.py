@@ -13,7 +13,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 
 Clock = Callable[[], float]
 
@@ -64,7 +64,7 @@ class FailureLimiter:
         self, limit: int, window_s: float, *, clock: Clock = time.monotonic, most: int = 50_000
     ) -> None:
         if not 0 < window_s < math.inf:
-            raise InputError(f"window_s must be more than 0 seconds, got {window_s!r}")
+            raise InputError(f"window_s must be more than 0 seconds, got {shown(window_s)}")
         self._limit, self._window_s = _checked("limit", limit), window_s
         self._most = _checked("most", most)
         self._clock = clock
@@ -103,5 +103,5 @@ class FailureLimiter:
 
 def _checked(name: str, value: int) -> int:
     if not isinstance(value, int) or value < 1:
-        raise InputError(f"{name} must be 1 or more, got {value!r}")
+        raise InputError(f"{name} must be 1 or more, got {shown(value)}")
     return value

@@ -21,7 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.server.errors import ProblemError
 from verifykit.server.exception_handlers import error_response
 from verifykit.server.observability import Metrics, request_id_of, route_template
@@ -212,7 +212,7 @@ def _host_name(host: str) -> str:
         name = f"[{name}]"
     match = _HOST.fullmatch(name)
     if match is None or match[2] is not None or not re.fullmatch(r"[\w.\[\]:-]+", name):
-        raise InputError(f"trusted host {host!r}: give a name or an address, without a port")
+        raise InputError(f"trusted host {shown(host)}: give a name or an address, without a port")
     return name
 
 
@@ -297,7 +297,7 @@ def _is_own(scope: Scope, headers: Headers) -> bool:
 def _checked_origin(origin: str) -> str:
     if not _ORIGIN.fullmatch(origin):
         raise InputError(
-            f"origin {origin!r}: give http(s)://HOST[:PORT], in lower case and without a path"
+            f"origin {shown(origin)}: give http(s)://HOST[:PORT], in lower case and without a path"
         )
     return origin
 

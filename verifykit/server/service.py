@@ -16,10 +16,10 @@ from typing import Any, TypeVar
 
 from verifykit.audit import AuditLog
 from verifykit.encoder import BATCH_SIZES, Encoder
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import open_gallery
-from verifykit.image import LoadedImage, read_image
+from verifykit.image import LoadedImage
 from verifykit.models import registered
 from verifykit.server.auth import Authenticator, KeyStore
 from verifykit.server.batching import Batcher
@@ -113,16 +113,17 @@ class ServedModel:
 
 
 class ServedExtractor(SampleExtractor):
-    """A model's extractor with the service's limit of pixels, which announces its crops to the batcher."""
+    """A model's extractor, which announces its crops to the batcher."""
 
-    def __init__(self, extractor: SampleExtractor, batcher: Batcher, max_pixels: int) -> None:
+    def __init__(self, extractor: SampleExtractor, batcher: Batcher) -> None:
         """Take over the crop, the detector and the limits of another extractor."""
-        super().__init__(extractor.spec, extractor.detector, checks=extractor.checks)
-        self._batcher, self._max_pixels = batcher, max_pixels
-
-    def load(self, image: ImageLike) -> LoadedImage:
-        """See :meth:`SampleExtractor.load`."""
-        return read_image(image, max_pixels=self._max_pixels)
+        super().__init__(
+            extractor.spec,
+            extractor.detector,
+            checks=extractor.checks,
+            max_pixels=extractor.max_pixels,
+        )
+        self._batcher = batcher
 
     def samples(
         self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
@@ -144,8 +145,8 @@ def open_models(
             undo.callback(opened.close)
             if opened.name in served:
                 raise InputError(
-                    f"model {model}={location}: a model named {opened.name!r} is already served; give each "
-                    "model once"
+                    f"model {shortened(f'{model}={location}')}: a model named {shown(opened.name)} is "
+                    "already served; give each model once"
                 )
             served[opened.name] = opened
 
@@ -191,7 +192,11 @@ def _open_encoder(
     settings: ServerSettings, model: str, calibration: str | None, on_batch: Callable[[int], None]
 ) -> Encoder:
     encoder = open_encoder(
-        model, calibration, providers=settings.providers, threads=settings.thread_count
+        model,
+        calibration,
+        providers=settings.providers,
+        threads=settings.thread_count,
+        max_pixels=settings.max_pixels,
     )
     on_gpu = encoder.provider == "cuda"
     batcher = Batcher(
@@ -202,7 +207,7 @@ def _open_encoder(
         wait_s=_BATCH_WAIT_S if on_gpu else 0.0,
         on_batch=on_batch,
     )
-    extractor = ServedExtractor(encoder.extractor, batcher, settings.max_pixels)
+    extractor = ServedExtractor(encoder.extractor, batcher)
     return Encoder(encoder.spec, batcher.encode, extractor, encoder.provider)
 
 
@@ -234,8 +239,8 @@ class Service:
             keys = KeyStore(state)
             if not settings.is_loopback and not keys.any():
                 raise InputError(
-                    f"host {settings.host!r} can be reached from other machines, and there is no API key: "
-                    "create one with `verifykit serve keys create`, or listen at 127.0.0.1"
+                    f"host {shown(settings.host)} can be reached from other machines, and there is no API "
+                    "key: create one with `verifykit serve keys create`, or listen at 127.0.0.1"
                 )
             audit = AuditLog(settings.audit_path)
             models = open_models(settings, metrics.batch)
@@ -274,6 +279,7 @@ class Service:
             return next(iter(self.models.values()))
         if name not in self.models:
             raise ProblemError(
-                "unknown_model", f"model {name[:64]!r} is not served here: {', '.join(self.models)}"
+                "unknown_model",
+                f"model {shown(name)} is not served here: {', '.join(self.models)}",
             )
         return self.models[name]

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from verifykit._cpus import available_cpus
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
@@ -109,7 +109,7 @@ class ServerSettings:
                 raise InputError("gallery is empty: give a file or a postgresql:// URL")
             if not model:
                 raise InputError(
-                    f"model of gallery {location!r} is empty: give a name or a model file"
+                    f"model of gallery {shown(location)} is empty: give a name or a model file"
                 )
         for name, least in _LEAST.items():
             value = getattr(self, name)
@@ -121,7 +121,7 @@ class ServerSettings:
         for origin in self.cors:
             if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
                 raise InputError(
-                    f"origin {origin!r}: an origin is like https://desk.example:8443, without a path"
+                    f"origin {shown(origin)}: an origin is like https://desk.example:8443, without a path"
                 )
         self._require_retainable()
 
@@ -131,7 +131,7 @@ class ServerSettings:
         for name in ("tls_cert", "tls_key", "calibration"):
             path = getattr(self, name)
             if path is not None and not Path(path).is_file():
-                raise InputError(f"{name}: there is no file {path!r}; check the path")
+                raise InputError(f"{name}: there is no file {shown(path)}; check the path")
         for name in ("state", "audit"):
             if getattr(self, name) is None and is_url(self.gallery):
                 raise InputError(

@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verifykit import _sqlite
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
+from verifykit.errors import (
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    shortened,
+    shortened_path,
+)
 
 _APPLICATION_ID = 0x564B5301
 SCHEMA_VERSION = 1
@@ -99,11 +105,11 @@ class ServerState:
         lock = self._locks[role]
         if not lock.acquire(timeout=self._timeout_s):
             raise GalleryLockedError(
-                f"server state {self.path}: another thread has been writing for {self._timeout_s} s: "
-                "try again"
+                f"server state {shortened(self.path)}: another thread has been writing for "
+                f"{self._timeout_s} s: try again"
             )
         try:
-            with _sqlite.translated(f"server state {self.path}", _ADVICE, GalleryError):
+            with _sqlite.translated(f"server state {shortened(self.path)}", _ADVICE, GalleryError):
                 yield self._current(role)
         finally:
             lock.release()
@@ -113,9 +119,9 @@ class ServerState:
             status = self.path.stat()
         except OSError as error:
             raise GalleryError(
-                f"server state {self.path}: there is no such file ({error.strerror}): put it back, or "
-                "make it with `verifykit serve keys create`"
-            ) from error
+                f"server state {shortened(self.path)}: there is no such file ({error.strerror}): put it "
+                "back, or make it with `verifykit serve keys create`"
+            ) from shortened_path(error)
         identity = (os.getpid(), status.st_dev, status.st_ino)
         if role in self._open:
             held, connection = self._open[role]
@@ -131,15 +137,15 @@ class ServerState:
 def _make(path: Path) -> None:
     if not path.parent.is_dir():
         raise GalleryError(
-            f"server state {path}: folder {path.parent} does not exist; make it first"
+            f"server state {shortened(path)}: folder {shortened(path.parent)} does not exist; make it first"
         )
     try:
         _sqlite.make_private_file(path)
     except OSError as error:
         raise GalleryError(
-            f"server state {path}: it cannot be made in this folder: {error.strerror}; choose another "
-            "place (--state) or change the folder's permissions"
-        ) from error
+            f"server state {shortened(path)}: it cannot be made in this folder: {error.strerror}; choose "
+            "another place (--state) or change the folder's permissions"
+        ) from shortened_path(error)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path, timeout_s: float) -> None:
@@ -154,11 +160,11 @@ def _prepare(connection: sqlite3.Connection, path: Path, timeout_s: float) -> No
                 connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     if _sqlite.pragma(connection, "application_id") != _APPLICATION_ID:
         raise GalleryFormatError(
-            f"server state {path}: not a verifykit state file; choose another path (--state)"
+            f"server state {shortened(path)}: not a verifykit state file; choose another path (--state)"
         )
     version = _sqlite.pragma(connection, "user_version")
     if version != SCHEMA_VERSION:
         raise GalleryFormatError(
-            f"server state {path}: it has schema {version}, this verifykit reads {SCHEMA_VERSION}: "
-            "install the verifykit that wrote it"
+            f"server state {shortened(path)}: it has schema {version}, this verifykit reads "
+            f"{SCHEMA_VERSION}: install the verifykit that wrote it"
         )

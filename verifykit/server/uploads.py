@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NoReturn
@@ -14,10 +12,17 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import Request
 
+from verifykit.errors import shortened, shown
+from verifykit.image import encoded_image
 from verifykit.server.errors import ProblemError
 
 _JSON = "application/json"
 _MULTIPART = "multipart/form-data"
+
+_AS_BASE64 = (
+    "Send the bytes of the image file in base64, or as a data URL that begins with data:image/jpeg;base64, "
+    "or send the file in multipart/form-data."
+)
 
 
 class _InMemoryParser(MultiPartParser):
@@ -41,7 +46,10 @@ class Upload:
             body = self._object((key, "metadata"))
             values = body.get(key)
             if not isinstance(values, list):
-                _refuse(f"{key} must be a list of base64 strings")
+                _refuse(
+                    f"{key} must be a list of base64 strings",
+                    f'Send {{"{key}": ["..."]}}, also for one image.',
+                )
             found = [_decoded(f"{key}[{i}]", value) for i, value in enumerate(values[: most + 1])]
         if not found:
             _refuse(f"no image was sent: give at least one as {part if self.json is None else key}")
@@ -87,10 +95,13 @@ class Upload:
                 _refuse(f"{name} must be a file: its part needs a filename in Content-Disposition")
         return [file for file in files if isinstance(file, bytes)]
 
-    def _allow(self, names: Collection[str]) -> None:
+    def _allow(self, names: Sequence[str]) -> None:
         for name in self.parts:
             if name not in names:
-                _refuse(f"unknown part {name[:64]!r}: known are {', '.join(names)}")
+                _refuse(
+                    f"unknown part {shown(name)}: known are {', '.join(names)}",
+                    f"Name the part {names[0]}.",
+                )
 
     @cached_property
     def _body(self) -> dict[str, Any]:
@@ -99,10 +110,13 @@ class Upload:
             _refuse("the body must be a JSON object")
         return body
 
-    def _object(self, names: Collection[str]) -> dict[str, Any]:
+    def _object(self, names: Sequence[str]) -> dict[str, Any]:
         for name in self._body:
             if name not in names:
-                _refuse(f"unknown key {name[:64]!r}: known are {', '.join(names)}")
+                _refuse(
+                    f"unknown key {shown(name)}: known are {', '.join(names)}",
+                    f"Name the key {names[0]}.",
+                )
         return self._body
 
 
@@ -114,13 +128,16 @@ async def receive(request: Request) -> Upload:
     if media_type != _MULTIPART:
         raise ProblemError(
             "unsupported_media_type",
-            f"the body must be {_MULTIPART} or {_JSON}, got {media_type[:64] or 'no Content-Type'!r}",
+            f"the body must be {_MULTIPART} or {_JSON}, got {shown(media_type or 'no Content-Type')}",
+            hint=f"Send the file in {_MULTIPART}, or {_JSON} with base64.",
         )
     parts: dict[str, list[bytes | str]] = {}
     try:
         form = await _InMemoryParser(request.headers, request.stream()).parse()
     except (MultiPartException, KeyError, ValueError) as error:
-        raise ProblemError("bad_request", f"the multipart body is malformed: {error}") from error
+        raise ProblemError(
+            "bad_request", f"the multipart body is malformed: {shortened(error)}"
+        ) from error
     try:
         for name, value in form.multi_items():
             read = await value.read() if isinstance(value, UploadFile) else value
@@ -143,12 +160,14 @@ def _no_number(name: str) -> NoReturn:
 
 def _decoded(name: str, value: object) -> bytes:
     if not isinstance(value, str):
-        _refuse(f"{name} must be an image in base64")
+        _refuse(f"{name} must be an image in base64", _AS_BASE64)
     try:
-        return base64.b64decode(value, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise ProblemError("invalid_value", f"{name} is not base64: {error}") from error
+        return encoded_image(value)
+    except ValueError as error:
+        raise ProblemError(
+            "invalid_value", f"{name} is not base64: {error}", hint=_AS_BASE64
+        ) from error
 
 
-def _refuse(detail: str) -> NoReturn:
-    raise ProblemError("invalid_value", detail)
+def _refuse(detail: str, hint: str | None = None) -> NoReturn:
+    raise ProblemError("invalid_value", detail, hint=hint)

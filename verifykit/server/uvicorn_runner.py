@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.server.app import create_app
 from verifykit.server.errors import ProblemError
 from verifykit.server.observability import Metrics, configure_logging
@@ -159,8 +159,8 @@ def _bound(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except OSError as error:
         raise InputError(
-            f"cannot listen at {host} port {port}: {error.strerror or error}; choose another --host "
-            "or --port"
+            f"cannot listen at {shortened(host)} port {port}: {error.strerror or error}; choose another "
+            "--host or --port"
         ) from error
     return listener
 

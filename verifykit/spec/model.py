@@ -10,7 +10,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from verifykit.errors import CalibrationError, ModelContractError
+from verifykit.errors import CalibrationError, ModelContractError, shown
 from verifykit.spec.cohort import Cohort
 from verifykit.spec.crop import CropSpec
 from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScale
@@ -42,7 +42,7 @@ def require_modality(name: str, where: str) -> None:
             point.load()
     if name not in MODALITIES:
         raise ModelContractError(
-            f"{where}: {name[:80]!r} is not a known modality; known: {', '.join(sorted(MODALITIES))}; "
+            f"{where}: {shown(name)} is not a known modality; known: {', '.join(sorted(MODALITIES))}; "
             "import the package that registers it"
         )
 
@@ -113,15 +113,15 @@ class ModelSpec:
     def __post_init__(self) -> None:
         require_modality(self.modality, "spec.modality")
         if not self.licence.strip():
-            raise ModelContractError(f"model {self.name!r}: licence is empty; it is required")
+            raise ModelContractError(f"model {shown(self.name)}: licence is empty; it is required")
         if len(self.golden_embedding) != self.embedding_size:
             raise ModelContractError(
-                f"model {self.name!r}: golden embedding has {len(self.golden_embedding)} values, "
+                f"model {shown(self.name)}: golden embedding has {len(self.golden_embedding)} values, "
                 f"embedding_size is {self.embedding_size}"
             )
         if (self.crop.height_px, self.crop.width_px) != (self.input.height_px, self.input.width_px):
             raise ModelContractError(
-                f"model {self.name!r}: crop is {self.crop.height_px}x{self.crop.width_px} px, "
+                f"model {shown(self.name)}: crop is {self.crop.height_px}x{self.crop.width_px} px, "
                 f"input is {self.input.height_px}x{self.input.width_px} px"
             )
         identity = {
@@ -167,8 +167,8 @@ class ModelSpec:
         rate = default if fmr is None else fmr
         if rate is None:
             raise CalibrationError(
-                f"model {self.name!r} has no default false match rate for attack {attack!r}: give fmr= "
-                "or threshold="
+                f"model {shown(self.name)} has no default false match rate for attack {shown(attack)}: "
+                "give fmr= or threshold="
             )
         if not 0.0 < rate < 1.0:
             raise ValueError(f"fmr must be in (0, 1), got {rate}")
@@ -176,11 +176,11 @@ class ModelSpec:
         if not reached:
             lowest = min(usable, key=lambda point: point.fmr)
             needed = 3 / rate  # infinite for the smallest numbers
-            shown = f"{needed:.2g}" if needed > 1e15 else math.ceil(round(needed, 3))
+            least = f"{needed:.2g}" if needed > 1e15 else math.ceil(round(needed, 3))
             raise CalibrationError(
-                f"model {self.name!r} is calibrated down to FMR {lowest.fmr:g} on "
+                f"model {shown(self.name)} is calibrated down to FMR {lowest.fmr:g} on "
                 f"{lowest.non_mated_count} non-mated comparisons with {lowest.reference_count} "
-                f"reference(s); FMR {rate:g} requires at least {shown} of them: "
+                f"reference(s); FMR {rate:g} requires at least {least} of them: "
                 "calibrate on more images, or request a higher rate"
             )
         return max(reached, key=lambda point: (point.reference_count, point.fmr))
@@ -229,8 +229,8 @@ class ModelSpec:
                 f"request attack={' or '.join(map(repr, known))} by its rate, " if known else ""
             )
             raise CalibrationError(
-                f"model {self.name!r} is not calibrated for attack {attack!r}: {others}give threshold=, or "
-                "calibrate it on your own images (verifykit calibrate)"
+                f"model {shown(self.name)} is not calibrated for attack {shown(attack)}: {others}give "
+                "threshold=, or calibrate it on your own images (verifykit calibrate)"
             )
         fewest = min(point.reference_count for point in points)
         if references is None:
@@ -238,8 +238,9 @@ class ModelSpec:
         usable = [point for point in points if point.reference_count <= references]
         if not usable:
             raise CalibrationError(
-                f"model {self.name!r} is calibrated for attack {attack!r} with {fewest} references and "
-                f"more, not with {references}: verify against a subject with more, or give threshold="
+                f"model {shown(self.name)} is calibrated for attack {shown(attack)} with {fewest} "
+                f"references and more, not with {references}: verify against a subject with more, or give "
+                "threshold="
             )
         if self.fusion != "mean":
             most = max(point.reference_count for point in usable)
@@ -270,7 +271,7 @@ class ModelSpec:
         schema = body.pop("schema", None)
         if schema not in (*_UPGRADES, SCHEMA):
             raise ModelContractError(
-                f"the model's specification has schema {schema!r}, this verifykit reads 1 to {SCHEMA}: "
+                f"the model's specification has schema {shown(schema)}, this verifykit reads 1 to {SCHEMA}: "
                 "install the verifykit that wrote it, or export the model again"
             )
         for older in range(schema, SCHEMA):

@@ -10,7 +10,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shortened, shown
 
 Part = TypeVar("Part")
 
@@ -54,7 +54,7 @@ def build(cls: type[Part], body: Any, where: str) -> Part:
         body.pop("kind", None)
     unknown = sorted(set(body) - set(fields))
     if unknown:
-        raise ModelContractError(f"{where}: unknown key(s) {', '.join(unknown)}")
+        raise ModelContractError(f"{where}: unknown key(s) {shortened(', '.join(unknown))}")
     missing = sorted(set(fields) - set(body))
     if missing:
         raise ModelContractError(f"{where}: missing key(s) {', '.join(missing)}")
@@ -73,7 +73,9 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if kinds:
         kind = value.get("kind") if isinstance(value, dict) else None
         if kind not in kinds:
-            raise ModelContractError(f"{where}: unknown kind {kind!r}; known: {', '.join(kinds)}")
+            raise ModelContractError(
+                f"{where}: unknown kind {shown(kind)}; known: {', '.join(kinds)}"
+            )
         return build(kinds[kind], value, where)
     if dataclasses.is_dataclass(hint):
         return build(typing.cast("type[Any]", hint), value, where)
@@ -96,5 +98,5 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     else:
         valid = type(value) is hint
     if not valid:
-        raise ModelContractError(f"{where}: {value!r} is not a valid {hint}")
+        raise ModelContractError(f"{where}: {shown(value)} is not a valid {hint}")
     return value

@@ -9,6 +9,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
+from verifykit.errors import shown
 from verifykit_export.network import Network, attributes
 
 
@@ -49,7 +50,7 @@ def _constant(node: onnx.NodeProto) -> NDArray[Any]:
         for key in (name, f"{name}s"):
             if key in values:
                 return np.array(values[key], dtype=dtype)
-    raise ValueError(f"Constant {node.output[0]!r}: only dense numbers are supported")
+    raise ValueError(f"Constant {shown(node.output[0])}: only dense numbers are supported")
 
 
 def _dequantized(

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import shape_inference
 
+from verifykit.errors import shown
 from verifykit_export.network import Network
 
 
@@ -22,7 +23,7 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
     dims = network.inputs[0].type.tensor_type.shape.dim
     if max(names) >= len(dims):
         raise ValueError(
-            f"input {network.inputs[0].name!r} has {len(dims)} axes, required are {names}"
+            f"input {shown(network.inputs[0].name)} has {len(dims)} axes, required are {names}"
         )
     if 0 in names and dims[0].dim_value:
         _copy_batch(network, dims[0].dim_value)

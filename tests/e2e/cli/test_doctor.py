@@ -45,7 +45,8 @@ def test_a_sound_installation(face_model: Path) -> None:
     for package in ("verifykit-sdk", "python", "numpy", "opencv-python-headless", "onnxruntime"):
         assert report["versions"][package]
     assert report["telemetry"] == "off"
-    assert {"JPEG", "PNG"} <= set(report["images"])
+    assert report["image_formats"]["JPEG"] is True
+    assert {"WebP", "HEIC", "AVIF", "JPEG XL"} <= set(report["image_formats"])
     (face,) = (model for model in report["models"] if model["name"] == "face")
     assert (face["licence"], face["state"]) == ("Apache-2.0 AND MIT", "ready")
     (cpu,) = (provider for provider in report["providers"] if provider["name"] == "cpu")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import json
+import textwrap
 from typing import Any
 
 import httpx
@@ -135,3 +137,56 @@ def test_metadata_keeps_its_types() -> None:
     assert Upload(b'{"metadata": null}', {}).metadata() is None
     with pytest.raises(ProblemError, match="sent once"):
         Upload(None, {"metadata": ["{}", "{}"]}).metadata()
+
+
+def test_base64_as_clients_send_it(client: httpx.Client, pictures: dict[str, bytes]) -> None:
+    image = pictures["person_a_1"]
+    image += bytes(
+        1 + -len(image) % 3
+    )  # after the end of the JPEG, so that there is padding to leave out
+    plain = b64(image)
+    assert plain.endswith("==")
+    for text in (
+        plain,
+        base64.encodebytes(image).decode(),
+        "\r\n".join(textwrap.wrap(plain, 64)),
+        base64.urlsafe_b64encode(image).decode(),
+        plain.rstrip("="),
+        base64.urlsafe_b64encode(image).decode().rstrip("="),
+        f"data:image/jpeg;base64,{plain}",
+        f"data:image/jpeg;base64,{base64.encodebytes(image).decode()}",
+    ):
+        answer = client.post("/v1/inspect", json={"image": text})
+        assert answer.status_code == 200, answer.text
+        assert answer.json()["samples"]
+
+
+@pytest.mark.parametrize(
+    ("body", "detail", "hint"),
+    [
+        ({"images": ["%%"]}, "images[0] is not base64", "data:image/jpeg;base64,"),
+        ({"images": ["abcde"]}, "5 characters", "data:image/jpeg;base64,"),
+        ({"images": ["data:image/jpeg,eA=="]}, "begins with data:image/jpeg;base64,", "data URL"),
+        ({"images": [1]}, "images[0] must be an image in base64", "data:image/jpeg;base64,"),
+        ({"images": "eA=="}, "must be a list", '{"images": ["..."]}'),
+        ({"image": "eA=="}, "unknown key 'image': known are images", "Name the key images."),
+    ],
+)
+def test_the_hint_says_how_an_image_is_sent(
+    client: httpx.Client, pictures: dict[str, bytes], body: dict[str, Any], detail: str, hint: str
+) -> None:
+    found = problem(client.put(PATH, json=body), 422, "invalid_value")
+    assert detail in found["detail"]
+    assert hint in found["hint"]
+
+
+def test_hints_about_other_bodies(client: httpx.Client, pictures: dict[str, bytes]) -> None:
+    image = pictures["person_a_1"]
+    raw = client.put(PATH, content=image, headers={"Content-Type": "image/jpeg"})
+    found = problem(raw, 415, "unsupported_media_type")
+    assert "'image/jpeg'" in found["detail"]
+    assert "multipart/form-data" in found["hint"]
+    form = client.post("/v1/inspect", data={"image": b64(image)})
+    assert "base64" in problem(form, 415, "unsupported_media_type")["hint"]
+    part = client.put(PATH, files=files(file=image))
+    assert problem(part, 422, "invalid_value")["hint"] == "Name the part image."

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit_training.encoders.cnn5 import build_cnn5
 from verifykit_training.encoders.combined import VIEWS, JoinedEncoders, MirroredViews
 from verifykit_training.encoders.efficientnet_lite import build_efficientnet_lite0
@@ -100,7 +100,9 @@ def build_encoder(
     known -= {"name", "embedding_size", "weights", "input_channels"}
     for option in options:
         if option not in known:
-            raise InputError(f"encoder {name!r} has no option {option!r}, only {sorted(known)}")
+            raise InputError(
+                f"encoder {shown(name)} has no option {shown(option)}, only {sorted(known)}"
+            )
     if embedding_size < 1 or input_channels < 1:
         raise InputError(
             f"embedding_size and input_channels must be positive, got {embedding_size} and "
@@ -141,6 +143,6 @@ def input_statistics(
 def _entry(name: str) -> _Entry:
     if name not in _ENCODERS:
         close = difflib.get_close_matches(name, ENCODERS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(ENCODERS)}"
-        raise InputError(f"there is no encoder {name!r}; {hint}")
+        hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(ENCODERS)}"
+        raise InputError(f"there is no encoder {shown(name)}; {hint}")
     return _ENCODERS[name]

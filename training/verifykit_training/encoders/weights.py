@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError
+from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError, shortened
 
 _SHOWN = 8
 
@@ -30,7 +30,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     if not path.is_file():
         raise ModelNotFoundError(
-            f"there is no weights file {path}; give the path of one, or write "
+            f"there is no weights file {shortened(path)}; give the path of one, or write "
             'weights = "none" for a random start'
         )
     try:
@@ -41,7 +41,7 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelIntegrityError(f"{path} is not a file of weights: {error}") from error
+        raise ModelIntegrityError(f"{shortened(path)} is not a file of weights: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelIntegrityError(
             f"{path} does not map names to tensors: a state dict is required, as torchvision publishes "
@@ -108,7 +108,9 @@ def load_backbone(
         if keys
     ]
     if problems:
-        raise ModelIntegrityError(f"the weights of {source} do not fit: {'; '.join(problems)}")
+        raise ModelIntegrityError(
+            f"the weights of {shortened(source)} do not fit: {'; '.join(problems)}"
+        )
     backbone.load_state_dict(given, strict=False)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit_training.losses.batch_all import batch_all, batch_all_triplet_loss
 from verifykit_training.losses.batch_hard import batch_hard, batch_hard_triplet_loss
 from verifykit_training.losses.contrastive import contrastive_loss, contrastive_pairs
@@ -87,7 +87,9 @@ class BatchLoss(nn.Module):
 
     def extra_repr(self) -> str:
         """The function and its options, for ``print``."""
-        return ", ".join([self.compute.__name__, *(f"{k}={v!r}" for k, v in self.options.items())])
+        return ", ".join(
+            [self.compute.__name__, *(f"{k}={shown(v)}" for k, v in self.options.items())]
+        )
 
 
 def build_loss(
@@ -110,7 +112,7 @@ def build_loss(
         InputError: No such loss, no such option, or ``classes`` missing.
     """
     if name not in LOSSES:
-        raise InputError(f"there is no loss {name!r}{_suggest(name, LOSSES)}")
+        raise InputError(f"there is no loss {shown(name)}{_suggest(name, LOSSES)}")
     functions: dict[str, Callable[..., Any]] = {**_BATCH_LOSSES, "decision": DecisionLoss}
     function = functions.get(name, MarginSoftmax)
     known = set(inspect.signature(function).parameters)
@@ -118,14 +120,14 @@ def build_loss(
     for option in options:
         if option not in known:
             raise InputError(
-                f"loss {name!r} has no option {option!r}{_suggest(option, tuple(sorted(known)))}"
+                f"loss {shown(name)} has no option {shown(option)}{_suggest(option, tuple(sorted(known)))}"
             )
     if name in _BATCH_LOSSES:
         return BatchLoss(function, **options)
     if name == "decision":
         return DecisionLoss(**options)
     if classes is None or embedding_size is None:
-        raise InputError(f"loss {name!r} needs classes and embedding_size")
+        raise InputError(f"loss {shown(name)} needs classes and embedding_size")
     return MarginSoftmax(
         classes, embedding_size, kind="cosface" if name == "cosface" else "arcface", **options
     )
@@ -133,4 +135,4 @@ def build_loss(
 
 def _suggest(word: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known are {', '.join(known)}"
+    return f"; did you mean {shown(close[0])}?" if close else f"; known are {', '.join(known)}"

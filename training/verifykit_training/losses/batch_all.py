@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit_training.losses.batch import Relations, check_embeddings, check_labels, relations
 from verifykit_training.losses.distance import Metric, distance_matrix
 from verifykit_training.losses.outcome import ACTIVE_ABOVE, LossOutput, nothing_valid
@@ -61,7 +61,7 @@ def batch_all(
 ) -> LossOutput:
     """:func:`batch_all_triplet_loss` with statistics over the valid triplets."""
     if reduction not in ("nonzero", "mean", "sum"):
-        raise InputError(f'reduction is "nonzero", "mean" or "sum", got {reduction!r}')
+        raise InputError(f'reduction is "nonzero", "mean" or "sum", got {shown(reduction)}')
     embeddings = check_embeddings(embeddings)
     kin = relations(check_labels(labels, embeddings), forgeries)
     if len(embeddings) == 0:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.scoring import LONGEST_ROW
 from verifykit_training.losses.batch import check_embeddings, check_forgeries, check_labels
 from verifykit_training.losses.distance import unit_rows
@@ -57,7 +57,7 @@ class DecisionLoss(nn.Module):
                 f"{temperature}, {contrastive_weight}, {skilled_weight}, {random_weight}"
             )
         if fusion not in ("mean", "spread"):
-            raise InputError(f'decision: fusion is "mean" or "spread", got {fusion!r}')
+            raise InputError(f'decision: fusion is "mean" or "spread", got {shown(fusion)}')
         self.fusion = fusion
         self.temperature, self.contrastive_weight = temperature, contrastive_weight
         self.skilled_weight, self.random_weight = skilled_weight, random_weight
@@ -111,7 +111,7 @@ class DecisionLoss(nn.Module):
         return (
             f"temperature={self.temperature}, contrastive_weight={self.contrastive_weight}, "
             f"skilled_weight={self.skilled_weight}, random_weight={self.random_weight}, "
-            f"fusion={self.fusion!r}"
+            f"fusion={shown(self.fusion)}"
         )
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 
 Metric = Literal["l2", "squared_l2", "cosine"]
 
@@ -91,4 +91,4 @@ def _shortfall(rows: Tensor) -> Tensor:
 
 def _require_metric(metric: str) -> None:
     if metric not in get_args(Metric):
-        raise InputError(f'metric is "l2", "squared_l2" or "cosine", got {metric!r}')
+        raise InputError(f'metric is "l2", "squared_l2" or "cosine", got {shown(metric)}')

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit_training.losses.batch import check_embeddings, check_forgeries, check_labels
 from verifykit_training.losses.distance import unit_rows
 from verifykit_training.losses.outcome import LossOutput, reduce_terms
@@ -84,7 +84,7 @@ class MarginSoftmax(nn.Module):
     ) -> None:
         super().__init__()
         if kind not in ("cosface", "arcface"):
-            raise InputError(f'kind is "cosface" or "arcface", got {kind!r}')
+            raise InputError(f'kind is "cosface" or "arcface", got {shown(kind)}')
         if classes < 2:
             raise InputError(f"a softmax needs two subjects or more, got {classes}")
         self.kind: MarginKind = kind
@@ -129,7 +129,7 @@ class MarginSoftmax(nn.Module):
 
     def extra_repr(self) -> str:
         """The options, for ``print``."""
-        return f"kind={self.kind!r}, margin={self.margin}, scale={self.scale}"
+        return f"kind={shown(self.kind)}, margin={self.margin}, scale={self.scale}"
 
 
 def _cosines(embeddings: Tensor, labels: Tensor, weight: Tensor) -> Tensor:

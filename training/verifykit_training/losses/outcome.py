@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 
 # A term that does not exceed this is not counted as active.
 ACTIVE_ABOVE = 1e-16
@@ -53,7 +53,7 @@ def reduce_terms(terms: Tensor, reduction: str, embeddings: Tensor) -> Tensor:
     if reduction == "none":
         return terms
     if reduction not in ("mean", "sum", "nonzero"):
-        raise InputError(f'reduction is "mean", "sum", "nonzero" or "none", got {reduction!r}')
+        raise InputError(f'reduction is "mean", "sum", "nonzero" or "none", got {shown(reduction)}')
     if terms.numel() == 0:
         return nothing_valid(embeddings)
     if reduction == "mean":

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from verifykit.cli.options import gallery_key
-from verifykit.errors import InputError, ModelError
+from verifykit.errors import InputError, ModelError, shown
 from verifykit.gallery import (
     KeySource,
     StoredGallery,
@@ -49,7 +49,7 @@ def target(
         if fusion is None:
             raise InputError(
                 f"gallery {shown_location(location)} is to be made for one fusion, and model "
-                f"{model!r} ({spec_digest[:12]}), which states it, is not here: give --fusion"
+                f"{shown(model)} ({spec_digest[:12]}), which states it, is not here: give --fusion"
             )
     return open_for(
         location,

@@ -19,7 +19,7 @@ from verifykit.cli.options import (
     SubjectArgument,
 )
 from verifykit.cli.render import counted
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.privacy import subject_record
 from verifykit.types import Subject
 
@@ -82,7 +82,7 @@ def show(
 
 def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
     if path.exists() and not overwrite:
-        raise InputError(f"{path} exists: choose another path, or --overwrite")
+        raise InputError(f"{shortened(path)} exists: choose another path, or --overwrite")
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"
     atomic_write(path, text, mode=0o600)
 

@@ -17,7 +17,14 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import unquote
 
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError, InputError
+from verifykit.errors import (
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    InputError,
+    shortened,
+    shown,
+)
 
 if TYPE_CHECKING:
     import psycopg
@@ -106,7 +113,7 @@ def parse_url(url: str) -> PostgresAddress:
     if len(ours) > 1 or not _NAME.fullmatch(name):
         raise InputError(
             f"{_PARAMETER} is one name of 1 to 40 of a-z, 0-9 and _, beginning with a letter, got "
-            f"{name!r}"
+            f"{shown(name)}"
         )
     try:
         parameters = psycopg.conninfo.conninfo_to_dict(
@@ -129,7 +136,7 @@ def parse_url(url: str) -> PostgresAddress:
     port = f":{parameters['port']}" if parameters.get("port") else ""
     place = f"{user}{parameters.get('host', '')}{port}/{parameters.get('dbname', '')}"
     query = "" if name == "default" else f"?{_PARAMETER}={name}"
-    return PostgresAddress(parameters, name, f"postgresql://{place}{query}")
+    return PostgresAddress(parameters, name, shortened(f"postgresql://{place}{query}"))
 
 
 def connect(
@@ -186,6 +193,8 @@ def translated(address: PostgresAddress, connection: Connection | None = None) -
         yield
     except driver().Error as error:
         said = " ".join(str(error).split())
+        host = str(address.parameters.get("host", ""))
+        said = said.replace(host, shortened(host)) if host else said
         where = f"gallery {address.shown}"
         if connection is not None and connection.closed:
             raise GalleryError(

@@ -18,6 +18,7 @@ from verifykit.errors import (
     SubjectExistsError,
     SubjectNotFoundError,
     TemplateFormatError,
+    shown,
 )
 from verifykit.gallery.base import (
     Entry,
@@ -210,7 +211,7 @@ class PostgresGallery:
                 old = rows.present(server, list(batch))
                 if old and on_existing == "error":
                     first = next(s for s in batch if s in old)
-                    where = f"gallery {self.address.shown}: subject {first!r}"
+                    where = f"gallery {self.address.shown}: subject {shown(first)}"
                     raise SubjectExistsError(f"{where} is already enrolled; nothing was stored")
                 if on_existing == "skip":
                     skipped += len(old)
@@ -232,7 +233,7 @@ class PostgresGallery:
             return rows.subject_from_rows(subject_id, found, self.spec_digest, self.embedding_size)
         except (TemplateFormatError, ValueError, TypeError) as error:
             raise GalleryFormatError(
-                f"gallery {self.address.shown}: what is stored of {subject_id!r} is damaged: {error}; "
+                f"gallery {self.address.shown}: what is stored of {shown(subject_id)} is damaged: {error}; "
                 "run `verifykit gallery check`, remove the subject and enrol again"
             ) from error
 
@@ -354,7 +355,7 @@ class PostgresGallery:
 
     def _not_found(self, subject_id: str) -> SubjectNotFoundError:
         return SubjectNotFoundError(
-            f"gallery {self.address.shown}: subject {subject_id!r} is not enrolled"
+            f"gallery {self.address.shown}: subject {shown(subject_id)} is not enrolled"
         )
 
 
@@ -410,7 +411,7 @@ def _problems(connection: Connection, embedding_size: int, fusion: Fusion) -> li
             stored = templates.get(subject_id, [])
             searched = references.get(subject_id, [])
             problem = _problem(metadata, stored, searched, embedding_size, fusion)
-            found += [f"subject {subject_id!r}: {problem}"] if problem else []
+            found += [f"subject {shown(subject_id)}: {problem}"] if problem else []
     found += id_problems(
         s for (s,) in connection.execute("SELECT subject_id FROM subject").fetchall()
     )
@@ -419,7 +420,7 @@ def _problems(connection: Connection, embedding_size: int, fusion: Fusion) -> li
             f"SELECT DISTINCT subject_id FROM {table} t WHERE NOT EXISTS "  # noqa: S608
             f"(SELECT FROM subject s WHERE s.subject_id = t.subject_id) LIMIT {_MOST}".encode()
         )
-        found += [f"subject {name!r}: in {table}, but not enrolled" for (name,) in orphans]
+        found += [f"subject {shown(name)}: in {table}, but not enrolled" for (name,) in orphans]
     return found[:_MOST]
 
 
@@ -445,7 +446,7 @@ def _embeddings(stored: Sequence[tuple[object, str]], embedding_size: int) -> ND
         raise ValueError("it has no template")
     for _, reasons in stored:
         if not isinstance(json.loads(reasons), list):
-            raise TypeError(f"its reasons are not a list: {reasons!r}")
+            raise TypeError(f"its reasons are not a list: {shown(reasons)}")
     rows = np.stack([embedding_from_blob(blob, embedding_size) for blob, _ in stored])
     return checked_embeddings(rows, embedding_size)
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import GalleryFormatError, InputError
+from verifykit.errors import GalleryFormatError, InputError, shown
 from verifykit.gallery.base import (
     Entry,
     embedding_from_blob,
@@ -160,7 +160,7 @@ def filter_json(where: Mapping[str, Any]) -> str:
     except (TypeError, ValueError, RecursionError) as error:
         raise InputError(f"where is not a JSON object: {error}") from error
     if _is_unfit(json.loads(text)):
-        raise InputError(f"where holds U+0000 or half of a surrogate pair: {where!r}")
+        raise InputError(f"where holds U+0000 or half of a surrogate pair: {shown(where)}")
     return text
 
 
@@ -234,7 +234,9 @@ def _last_ordinals(connection: Connection, subject_ids: set[str]) -> dict[str, i
         ).fetchall()
     )
     for subject_id in subject_ids - set(last):
-        raise GalleryFormatError(f"subject {subject_id!r} has no template: remove it, enrol again")
+        raise GalleryFormatError(
+            f"subject {shown(subject_id)} has no template: remove it, enrol again"
+        )
     return last
 
 

@@ -14,6 +14,7 @@ from verifykit.errors import (
     GalleryFormatError,
     InputError,
     TemplateFormatError,
+    shown,
 )
 from verifykit.gallery.base import GalleryIdentity, require_same_model
 from verifykit.gallery.postgres.connection import (
@@ -138,7 +139,7 @@ def read_identity(
         )
     except (KeyError, ValueError, StopIteration) as error:
         raise GalleryFormatError(
-            f"gallery {address.shown}: its table meta is damaged: {error!r}; restore the database"
+            f"gallery {address.shown}: its table meta is damaged: {shown(error)}; restore the database"
         ) from error
     return identity
 
@@ -158,8 +159,8 @@ def require_identity(
     require_same_model(address.shown, found, required)
     if found.fusion != required.fusion:
         raise InputError(
-            f"gallery {address.shown} fuses scores by {found.fusion!r}, {required.fusion!r} was requested: "
-            "copy it to a new gallery with that fusion (verifykit gallery copy --fusion)"
+            f"gallery {address.shown} fuses scores by {shown(found.fusion)}, {shown(required.fusion)} was "
+            "requested: copy it to a new gallery with that fusion (verifykit gallery copy --fusion)"
         )
 
 
@@ -281,7 +282,7 @@ def _make_extension(connection: Connection, address: PostgresAddress) -> None:
         raise GalleryError(
             f"gallery {address.shown}: this role may not make the extension pgvector: have an "
             f"administrator run `CREATE EXTENSION vector SCHEMA public` in the database "
-            f"{connection.info.dbname!r}, then try again ({' '.join(str(error).split())})"
+            f"{shown(connection.info.dbname)}, then try again ({' '.join(str(error).split())})"
         ) from error
 
 

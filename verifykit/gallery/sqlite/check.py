@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 
-from verifykit.errors import GalleryFormatError, TemplateFormatError
+from verifykit.errors import GalleryFormatError, TemplateFormatError, shown
 from verifykit.gallery.base import embedding_from_blob, metadata_from_json
 from verifykit.gallery.sqlite.encryption import Values
 from verifykit.gallery.sqlite.index import named
@@ -63,13 +63,17 @@ def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
         try:
             metadata_from_json(metadata)
         except (ValueError, TypeError) as error:
-            found.append(f"subject {subject_id!r}: {error}")
+            found.append(f"subject {shown(subject_id)}: {error}")
         if subject_id in seen or find_row(file, values, subject_id) != row:
-            found.append(f"subject {subject_id!r}: it is there twice, or cannot be found by its id")
+            found.append(
+                f"subject {shown(subject_id)}: it is there twice, or cannot be found by its id"
+            )
         if not templates:
-            found.append(f"subject {subject_id!r}: it has no template")
+            found.append(f"subject {shown(subject_id)}: it has no template")
         if not 0 < revision <= newest:
-            found.append(f"subject {subject_id!r}: revision {revision}, the file is at {newest}")
+            found.append(
+                f"subject {shown(subject_id)}: revision {revision}, the file is at {newest}"
+            )
         seen[subject_id] = None
         rows -= 1
     found += id_problems(seen)
@@ -105,12 +109,12 @@ def _encrypted_subject_problems(
     try:
         subject_id = read_id(file, values, row)
         if find_row(file, values, subject_id) != row:
-            found.append(f"subject {subject_id!r}: it cannot be found by its id")
+            found.append(f"subject {shown(subject_id)}: it cannot be found by its id")
         stored = read_templates(file, row)
         for template in stored:
             problem = _encrypted_template_problem(values, row, subject_id, template, embedding_size)
             if problem:
-                found.append(f"subject {subject_id!r}, template row {template.row}: {problem}")
+                found.append(f"subject {shown(subject_id)}, template row {template.row}: {problem}")
         metadata_from_json(read_metadata(file, values, row, subject_id, stored))
         read_crops(file, values, row, subject_id)
     except (GalleryFormatError, ValueError, TypeError) as error:
@@ -146,7 +150,7 @@ def _template_problems(file: sqlite3.Connection, values: Values, embedding_size:
     for row, subject_id, blob, reasons in file.execute(query):
         problem = _template_problem(blob, reasons, embedding_size)
         if problem:
-            found.append(f"subject {subject_id!r}, template row {row}: {problem}")
+            found.append(f"subject {shown(subject_id)}, template row {row}: {problem}")
     return found
 
 
@@ -156,4 +160,4 @@ def _template_problem(blob: object, reasons: bytes, embedding_size: int) -> str 
         listed = json.loads(reasons)
     except (TemplateFormatError, ValueError, TypeError) as error:
         return str(error)
-    return None if isinstance(listed, list) else f"its reasons are not a list: {reasons!r}"
+    return None if isinstance(listed, list) else f"its reasons are not a list: {shown(reasons)}"

@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from verifykit import _sqlite
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryLockedError
+from verifykit.errors import (
+    GalleryError,
+    GalleryFormatError,
+    GalleryLockedError,
+    shortened,
+    shortened_path,
+)
 from verifykit.gallery.sqlite import log_mark
 
 _DAMAGED = (
@@ -49,7 +55,7 @@ _ADVICE: _sqlite.Advice = (
 
 def translated(path: Path) -> contextlib.AbstractContextManager[None]:
     """Turn SQLite's errors into ours."""
-    return _sqlite.translated(f"gallery {path}", _ADVICE, GalleryError)
+    return _sqlite.translated(f"gallery {shortened(path)}", _ADVICE, GalleryError)
 
 
 def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connection:
@@ -76,9 +82,11 @@ def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connect
 def require_file(path: Path) -> None:
     """Raise :class:`GalleryError` when there is no file at this path."""
     if path.is_dir():
-        raise GalleryError(f"gallery {path}: this is a folder; give the path of a file in it")
+        raise GalleryError(
+            f"gallery {shortened(path)}: this is a folder; give the path of a file in it"
+        )
     if not path.exists():
-        raise GalleryError(f"gallery {path}: there is no such file; check the path")
+        raise GalleryError(f"gallery {shortened(path)}: there is no such file; check the path")
 
 
 def signature(path: Path) -> tuple[int, ...]:
@@ -87,9 +95,9 @@ def signature(path: Path) -> tuple[int, ...]:
         status = path.stat()
     except OSError as error:
         raise GalleryError(
-            f"gallery {path}: the file is gone while it was open ({error.strerror}): put it back, and "
-            "open it again"
-        ) from error
+            f"gallery {shortened(path)}: the file is gone while it was open ({error.strerror}): put it "
+            "back, and open it again"
+        ) from shortened_path(error)
     return (status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size, log_bytes(path))
 
 
@@ -136,8 +144,8 @@ def accept_copy(path: str | os.PathLike[str]) -> bool:
 class Connections:
     """Transactions on a gallery file, for all threads of a process.
 
-    Readers wait for no other process. Writers wait for other writers. The one that closes moves the log into the
-    file, if no other process needs it and the file can be written: also one who has only read.
+    Readers wait for no other process. Writers wait for other writers. The one that closes moves the log
+    into the file, if no other process needs it and the file can be written: also one who has only read.
     """
 
     def __init__(
@@ -174,7 +182,9 @@ class Connections:
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Run the block in a write transaction, durable when it ends, undone when it raises."""
         if self.read_only:
-            raise GalleryError(f"gallery {self.path}: it was opened read-only, nothing was stored")
+            raise GalleryError(
+                f"gallery {shortened(self.path)}: it was opened read-only, nothing was stored"
+            )
         with self._exclusively(), translated(self.path):
             self._require_same_file()
             connection = self._connection("writer", read_only=False)
@@ -225,8 +235,8 @@ class Connections:
     def _exclusively(self) -> Iterator[None]:
         if not self._write_lock.acquire(timeout=self._timeout_s or 0.001):
             raise GalleryLockedError(
-                f"gallery {self.path}: another thread has been writing for {self._timeout_s} s: try "
-                "again, or wait longer (timeout_s)"
+                f"gallery {shortened(self.path)}: another thread has been writing for {self._timeout_s} s: "
+                "try again, or wait longer (timeout_s)"
             )
         try:
             yield
@@ -235,7 +245,7 @@ class Connections:
 
     def _connection(self, role: str, *, read_only: bool) -> sqlite3.Connection:
         if self._closed:
-            raise GalleryError(f"gallery {self.path}: it was closed; open it again")
+            raise GalleryError(f"gallery {shortened(self.path)}: it was closed; open it again")
         if self._pid != os.getpid():
             self._finalizer()
             self._open, self._pid = {}, os.getpid()
@@ -255,7 +265,8 @@ class Connections:
         now = signature(self.path)
         if now[:2] != self._signature[:2]:
             raise GalleryError(
-                f"gallery {self.path}: another file was put in its place while it was open: open it again"
+                f"gallery {shortened(self.path)}: another file was put in its place while it was open: "
+                "open it again"
             )
         if now != self._signature:
             self._signature = now

@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from verifykit._environment import import_problem
-from verifykit.errors import GalleryFormatError, GalleryKeyError
+from verifykit.errors import GalleryFormatError, GalleryKeyError, shortened, shortened_path, shown
 from verifykit.gallery.base import KeySource
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def read_key(source: KeySource) -> bytes:
         value = os.environ.get(text[4:])
         if value is None:
             raise GalleryKeyError(
-                f"the environment variable {text[4:]} holds no key: set it to 32 bytes in base64"
+                f"the environment variable {shortened(text[4:])} holds no key: set it to 32 bytes in base64"
             )
-        return _decoded(value.encode(), f"the environment variable {text[4:]}")
+        return _decoded(value.encode(), f"the environment variable {shortened(text[4:])}")
     return _from_file(Path(text))
 
 
@@ -101,7 +101,7 @@ def new_key_file(path: str | os.PathLike[str]) -> None:
     except OSError as error:
         raise GalleryKeyError(
             f"{os.fspath(path)}: the key cannot be written: {error.strerror}"
-        ) from error
+        ) from shortened_path(error)
 
 
 def _from_file(path: Path) -> bytes:
@@ -110,12 +110,16 @@ def _from_file(path: Path) -> bytes:
             mode = os.fstat(file.fileno()).st_mode
             content = file.read(4096)
     except OSError as error:
-        raise GalleryKeyError(f"key file {path}: {error.strerror}: check the path") from error
+        raise GalleryKeyError(
+            f"key file {shortened(path)}: {error.strerror}: check the path"
+        ) from shortened_path(error)
     if os.name == "posix" and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise GalleryKeyError(
-            f"key file {path} may be read by others (mode {stat.S_IMODE(mode):o}): chmod 600 it"
+            f"key file {shortened(path)} may be read by others (mode {stat.S_IMODE(mode):o}): chmod 600 it"
         )
-    return content if len(content) == KEY_BYTES else _decoded(content, f"key file {path}")
+    return (
+        content if len(content) == KEY_BYTES else _decoded(content, f"key file {shortened(path)}")
+    )
 
 
 def _decoded(text: bytes, name: str) -> bytes:
@@ -347,24 +351,26 @@ def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
     if not {"cipher", "file_salt", "key_check", "key_fingerprint"} & meta.keys():
         if key is not None:
             raise GalleryKeyError(
-                f"gallery {path}: a key was given, but it is not encrypted: encrypt it with `verifykit "
-                "gallery encrypt`, or give no key"
+                f"gallery {shortened(path)}: a key was given, but it is not encrypted: encrypt it with "
+                "`verifykit gallery encrypt`, or give no key"
             )
         return PlainValues(meta["id_salt"])
     try:
         cipher, salt, check = meta["cipher"], bytes(meta["file_salt"]), bytes(meta["key_check"])
         fingerprint = str(meta["key_fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
-        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
+        raise GalleryFormatError(
+            f"gallery {shortened(path)}: its meta table is damaged: {shown(error)}"
+        ) from error
     if cipher != CIPHER:
         raise GalleryFormatError(
-            f"gallery {path}: it is encrypted by {cipher!r}, this verifykit knows {CIPHER}: install the "
-            "verifykit that wrote it"
+            f"gallery {shortened(path)}: it is encrypted by {shown(cipher)}, this verifykit knows "
+            f"{CIPHER}: install the verifykit that wrote it"
         )
     if key is None:
         raise GalleryKeyError(
-            f"gallery {path}: it is encrypted (key {fingerprint}), and no key was given: key=, --key-file "
-            "FILE or the environment variable VERIFYKIT_GALLERY_KEY"
+            f"gallery {shortened(path)}: it is encrypted (key {fingerprint}), and no key was given: key=, "
+            "--key-file FILE or the environment variable VERIFYKIT_GALLERY_KEY"
         )
     encrypting = EncryptedValues(key, salt)
     try:
@@ -372,12 +378,12 @@ def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
     except GalleryFormatError as error:
         if encrypting.fingerprint == fingerprint:
             raise GalleryFormatError(
-                f"gallery {path}: the key is right, but what its meta table says about model and key was "
-                "changed: restore it from an export or a copy"
+                f"gallery {shortened(path)}: the key is right, but what its meta table says about model "
+                "and key was changed: restore it from an export or a copy"
             ) from error
         raise GalleryKeyError(
-            f"gallery {path}: it is encrypted with key {fingerprint}, and key {encrypting.fingerprint} was "
-            "given: give the other one"
+            f"gallery {shortened(path)}: it is encrypted with key {fingerprint}, and key "
+            f"{encrypting.fingerprint} was given: give the other one"
         ) from error
     return encrypting
 

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from verifykit._files import require_possible
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
@@ -19,6 +20,8 @@ from verifykit.errors import (
     SubjectExistsError,
     SubjectNotFoundError,
     TemplateFormatError,
+    shortened,
+    shown,
 )
 from verifykit.gallery.base import (
     Enrolment,
@@ -154,6 +157,7 @@ class SqliteGallery:
         self, identity: GalleryIdentity, *, create: bool, read_only: bool, timeout_s: float
     ) -> GalleryIdentity:
         path = self.path
+        require_possible(path, GalleryError)
         writable = os.access(path.parent, os.W_OK) or not path.exists()
         if create and not read_only and writable and not is_finished(path, timeout_s):
             create_file(path, identity, timeout_s, self._keyring.key)
@@ -252,8 +256,8 @@ class SqliteGallery:
                 row = find_row(file, values, entry.subject_id)
                 if row is not None and on_existing == "error":
                     raise SubjectExistsError(
-                        f"gallery {self.path}: subject {entry.subject_id!r} is already enrolled; nothing was "
-                        "stored"
+                        f"gallery {shortened(self.path)}: subject {shown(entry.subject_id)} is already "
+                        "enrolled; nothing was stored"
                     )
                 if row is not None and on_existing == "skip":
                     skipped += 1
@@ -291,8 +295,8 @@ class SqliteGallery:
             return Subject(subject_id, tuple(templates), metadata, at)
         except (GalleryFormatError, TemplateFormatError, ValueError, TypeError) as error:
             raise GalleryFormatError(
-                f"gallery {self.path}: what is stored of {subject_id!r} is damaged: {error}; run "
-                "`verifykit gallery check`, remove the subject and enrol again"
+                f"gallery {shortened(self.path)}: what is stored of {shown(subject_id)} is damaged: "
+                f"{error}; run `verifykit gallery check`, remove the subject and enrol again"
             ) from error
 
     def _row(self, file: sqlite3.Connection, values: Values, subject_id: str) -> tuple[str, int]:
@@ -300,7 +304,7 @@ class SqliteGallery:
         found = find_subject(subject_id, partial(find_row, file, values))
         if found is None:
             raise SubjectNotFoundError(
-                f"gallery {self.path}: subject {subject_id!r} is not enrolled"
+                f"gallery {shortened(self.path)}: subject {shown(subject_id)} is not enrolled"
             )
         return found
 
@@ -348,9 +352,9 @@ class SqliteGallery:
             count = erase(file, row, next_revision(file))
         if not self._connections.wipe_log():
             raise GalleryLockedError(
-                f"gallery {self.path}: {subject_id!r} is removed, but another process is reading, so the "
-                "bytes are still in the write-ahead log: they go with the next removal, or when the last "
-                "process closes the gallery"
+                f"gallery {shortened(self.path)}: {shown(subject_id)} is removed, but another process is "
+                "reading, so the bytes are still in the write-ahead log: they go with the next removal, or "
+                "when the last process closes the gallery"
             )
         return count
 

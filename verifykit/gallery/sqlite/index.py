@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import GalleryFormatError, TemplateFormatError
+from verifykit.errors import GalleryFormatError, TemplateFormatError, shortened, shown
 from verifykit.gallery.base import embedding_from_blob, metadata_from_json
 from verifykit.gallery.index import IndexView, RowStore
 from verifykit.gallery.sqlite.encryption import (
@@ -116,8 +116,8 @@ class FileIndex:
         ).fetchone()
         if first < 1 or last > made:
             raise GalleryFormatError(
-                f"gallery {self._path}: subjects have the row numbers {first} to {last}, and {made} were "
-                "given: the file is damaged, restore it from an export or a copy"
+                f"gallery {shortened(self._path)}: subjects have the row numbers {first} to {last}, and "
+                f"{made} were given: the file is damaged, restore it from an export or a copy"
             )
         self._ids += [""] * (last + 1 - len(self._ids))
 
@@ -171,8 +171,8 @@ class FileIndex:
         if not all(subject_ids):
             row = slots[subject_ids.index("")]
             raise GalleryFormatError(
-                f"gallery {self._path}: the subject in row {row} has lost its id or its metadata: the "
-                "file is damaged, restore it from an export or a copy"
+                f"gallery {shortened(self._path)}: the subject in row {row} has lost its id or its "
+                "metadata: the file is damaged, restore it from an export or a copy"
             )
         embeddings = self._embeddings(blobs, subject_ids)
         self._rows.append(slots, fused_rows(embeddings, counts, self._fusion))
@@ -187,8 +187,8 @@ class FileIndex:
             return checked_embeddings(rows, size)
         except TemplateFormatError as error:
             raise GalleryFormatError(
-                f"gallery {self._path}: an embedding between subjects {subject_ids[0]!r} and "
-                f"{subject_ids[-1]!r} is damaged: {error}; run `verifykit gallery check`, which names "
+                f"gallery {shortened(self._path)}: an embedding between subjects {shown(subject_ids[0])} and "
+                f"{shown(subject_ids[-1])} is damaged: {error}; run `verifykit gallery check`, which names "
                 "it, remove that subject and enrol again"
             ) from error
 
@@ -244,15 +244,15 @@ def _opened_subjects(
             yield _opened(values, rows, last_template)
         except GalleryFormatError as error:
             raise GalleryFormatError(
-                f"gallery {path}: {named(file, values, row)}: {error}; run `verifykit gallery check`, remove "
-                "the subject and enrol again, or restore the file from an export or a copy"
+                f"gallery {shortened(path)}: {named(file, values, row)}: {error}; run `verifykit gallery "
+                "check`, remove the subject and enrol again, or restore the file from an export or a copy"
             ) from error
 
 
 def named(file: sqlite3.Connection, values: Values, row: int) -> str:
     """Return who is in a row of a file that is damaged, for a message."""
     try:
-        return f"subject {read_id(file, values, row)!r}"
+        return f"subject {shown(read_id(file, values, row))}"
     except GalleryFormatError:
         return f"the subject in row {row}, whose id is lost too"
 
@@ -275,8 +275,8 @@ def living_text(path: Path, text: str) -> str:
     """Return an enrolled subject's id or metadata: neither can hold the zeros of an erasure."""
     if "\0" in text:
         raise GalleryFormatError(
-            f"gallery {path}: an enrolled subject's id or metadata are erased: the file is damaged, or a "
-            "copy that was made during a write; restore it from an export"
+            f"gallery {shortened(path)}: an enrolled subject's id or metadata are erased: the file is "
+            "damaged, or a copy that was made during a write; restore it from an export"
         )
     return text
 
@@ -287,6 +287,6 @@ def stored_metadata(path: Path, subject_id: str, texts: Mapping[str, str]) -> di
         return metadata_from_json(texts.get(subject_id, "{}"))
     except ValueError as error:
         raise GalleryFormatError(
-            f"gallery {path}: the metadata of {subject_id!r} are damaged: {error}; run `verifykit gallery "
-            "check`, remove the subject and enrol again"
+            f"gallery {shortened(path)}: the metadata of {shown(subject_id)} are damaged: {error}; run "
+            "`verifykit gallery check`, remove the subject and enrol again"
         ) from error

@@ -20,7 +20,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import GalleryError, GalleryFormatError, GalleryKeyError, GalleryLockedError
+from verifykit.errors import (
+    GalleryError,
+    GalleryFormatError,
+    GalleryKeyError,
+    GalleryLockedError,
+    shortened,
+)
 from verifykit.gallery.base import KeySource, RekeyReport, checked_timeout
 from verifykit.gallery.sqlite.connection import Connections
 from verifykit.gallery.sqlite.encryption import (
@@ -91,8 +97,8 @@ def rekeyed_subject(
         ]
     except (GalleryFormatError, ValueError, TypeError, AttributeError) as error:
         raise GalleryFormatError(
-            f"gallery {path}: {named(file, old, row)} is damaged: {error}; run `verifykit gallery check`, "
-            "remove the subject and enrol again; nothing was changed"
+            f"gallery {shortened(path)}: {named(file, old, row)} is damaged: {error}; run `verifykit "
+            "gallery check`, remove the subject and enrol again; nothing was changed"
         ) from error
     place = record_place(row, revision, enrolled_at, nonces([t[2] for t in templates]))
     return RekeyedSubject(
@@ -172,8 +178,8 @@ def encrypt_gallery(
             _Rekeying(connections, Keyring(place, old_key), new).run(on_progress)
         if not connections.wipe_log():
             raise GalleryLockedError(
-                f"gallery {place}: it is encrypted, but another process is reading, so the old bytes are "
-                "still in the file: run the same command again"
+                f"gallery {shortened(place)}: it is encrypted, but another process is reading, so the old "
+                "bytes are still in the file: run the same command again"
             )
         with connections.reading() as file:
             count = file.execute("SELECT count(*) FROM subject").fetchone()[0]
@@ -194,8 +200,8 @@ def _require_plain(connections: Connections, path: Path) -> None:
         found = key_description(file)
     if found["encrypted"] != "no":
         raise GalleryKeyError(
-            f"gallery {path}: it is encrypted already, with key {found['key_fingerprint']}: exchange the key "
-            "with `verifykit gallery rotate-key`"
+            f"gallery {shortened(path)}: it is encrypted already, with key {found['key_fingerprint']}: "
+            "exchange the key with `verifykit gallery rotate-key`"
         )
 
 
@@ -265,8 +271,8 @@ class _Rekeying:
             state = {}
         if state.get("file_salt") != self._state["file_salt"]:
             raise GalleryError(
-                f"gallery {self._path}: another process encrypts it at the same time: let it finish, and "
-                "look at `verifykit gallery info`"
+                f"gallery {shortened(self._path)}: another process encrypts it at the same time: let it "
+                "finish, and look at `verifykit gallery info`"
             )
         return state
 
@@ -319,8 +325,8 @@ def _exchange(file: sqlite3.Connection, path: Path) -> None:
     left_out = file.execute(_LEFT_OUT).fetchone()[0]
     if left_out:
         raise GalleryFormatError(
-            f"gallery {path}: {left_out} of the subjects that an earlier run has encrypted are damaged; the "
-            "gallery is as it was: encrypt it with another new key, which starts again"
+            f"gallery {shortened(path)}: {left_out} of the subjects that an earlier run has encrypted are "
+            "damaged; the gallery is as it was: encrypt it with another new key, which starts again"
         )
     for statement in _COMPLETE:
         file.execute(statement)
@@ -341,7 +347,8 @@ def _exchange(file: sqlite3.Connection, path: Path) -> None:
         file.execute(statement)
     if not is_whole(file):
         raise GalleryFormatError(
-            f"gallery {path}: its parts do not fit together: run `verifykit gallery check`; it is as it was"
+            f"gallery {shortened(path)}: its parts do not fit together: run `verifykit gallery check`; it "
+            "is as it was"
         )
 
 

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from verifykit import _sqlite
-from verifykit.errors import GalleryError, GalleryFormatError
+from verifykit.errors import GalleryError, GalleryFormatError, shortened, shortened_path, shown
 from verifykit.gallery.base import GalleryIdentity
 from verifykit.gallery.sqlite import log_mark
 from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
@@ -127,14 +127,16 @@ def create_file(path: Path, identity: GalleryIdentity, timeout_s: float, key: by
     Only its owner can read and write it: embeddings are biometric data.
     """
     if not path.parent.is_dir():
-        raise GalleryError(f"gallery {path}: folder {path.parent} does not exist; make it first")
+        raise GalleryError(
+            f"gallery {shortened(path)}: folder {shortened(path.parent)} does not exist; make it first"
+        )
     try:
         _sqlite.make_private_file(path)
     except OSError as error:
         raise GalleryError(
-            f"gallery {path}: it cannot be made in this folder: {error.strerror}; choose another "
+            f"gallery {shortened(path)}: it cannot be made in this folder: {error.strerror}; choose another "
             "folder or change its permissions"
-        ) from error
+        ) from shortened_path(error)
     connection = connect(path, read_only=False, timeout_s=timeout_s)
     with contextlib.closing(connection), translated(path):
         if not _sqlite.is_fresh(connection):
@@ -172,13 +174,13 @@ def read_identity(file: sqlite3.Connection, path: Path) -> GalleryIdentity:
     with translated(path):
         if _sqlite.pragma(file, "application_id") != APPLICATION_ID:
             raise GalleryFormatError(
-                f"gallery {path}: this is not a verifykit gallery; choose another path"
+                f"gallery {shortened(path)}: this is not a verifykit gallery; choose another path"
             )
         version = version_of(file)
         if not 1 <= version <= SCHEMA_VERSION:
             raise GalleryFormatError(
-                f"gallery {path}: it has schema {version}, this verifykit reads 1 to {SCHEMA_VERSION}: "
-                "install the verifykit that wrote it"
+                f"gallery {shortened(path)}: it has schema {version}, this verifykit reads 1 to "
+                f"{SCHEMA_VERSION}: install the verifykit that wrote it"
             )
         values = dict(file.execute("SELECT key, value FROM meta").fetchall())
     try:
@@ -192,9 +194,13 @@ def read_identity(file: sqlite3.Connection, path: Path) -> GalleryIdentity:
         salt = values["file_salt" if "file_salt" in values else "id_salt"]
         sound = isinstance(values["revision"], int) and isinstance(salt, bytes)
     except (KeyError, ValueError) as error:
-        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {error!r}") from error
+        raise GalleryFormatError(
+            f"gallery {shortened(path)}: its meta table is damaged: {shown(error)}"
+        ) from error
     if identity.embedding_size < 1 or not identity.spec_digest or not sound:
-        raise GalleryFormatError(f"gallery {path}: its meta table is damaged: {identity}")
+        raise GalleryFormatError(
+            f"gallery {shortened(path)}: its meta table is damaged: {identity}"
+        )
     with translated(path):
         whole = is_whole(file)
     if not whole:
