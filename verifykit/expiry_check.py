@@ -106,8 +106,8 @@ def _suspect_refusal(
     subject_id, problem = found[0]
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     return ExpiryRefusedError(
-        f"subject {shown(subject_id)}{more}: {problem}, so its age is not known: enrol it again or remove it; "
-        f"to erase it as expired, {_ADVICE}; nothing was erased",
+        f"subject {shown(subject_id)}{more}: {problem}, so its age is not known: enrol it again or remove "
+        f"it; to erase it as expired, {_ADVICE}; nothing was erased",
         reason="impossible_time",
     )
 
