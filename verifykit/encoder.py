@@ -15,7 +15,7 @@ from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
-from verifykit.types import Embeddings, Image, ImageLike, Template
+from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one function that a test replaces."""
@@ -93,7 +93,13 @@ class Encoder:
         spec = calibration.apply(self.spec)
         return Encoder(spec, self.encode, self.extractor, self.provider)
 
-    def templates(self, image: ImageLike, options: SampleOptions | None = None) -> list[Template]:
+    def templates(
+        self,
+        image: ImageLike,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
+    ) -> list[Template]:
         """Return templates of the samples in an image, largest first, at least one.
 
         Raises:
@@ -102,13 +108,17 @@ class Encoder:
             ModelContractError: The network returned a row that is zero or not finite.
             ProviderError: The provider failed.
         """
-        return self.templates_each([image], options)[0]
+        return self.templates_each([image], options, role=role)[0]
 
     def templates_each(
-        self, images: Sequence[ImageLike], options: SampleOptions | None = None
+        self,
+        images: Sequence[ImageLike],
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
     ) -> list[list[Template]]:
         """Return :meth:`templates` of several images, with one run of the network."""
-        extracted = [self.extractor.samples(image, options) for image in images]
+        extracted = [self.extractor.samples(image, options, role=role) for image in images]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [

@@ -122,7 +122,7 @@ def enroll(
         name = image_name(image, index)
         try:
             pixels = encoder.extractor.load(image)
-            (template,) = encoder.templates(pixels, options)
+            (template,) = encoder.templates(pixels, options, role="enrollment")
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)

@@ -11,9 +11,19 @@ from typing import Any, get_args
 
 from verifykit.errors import AcquisitionError, InputError, ModelContractError
 from verifykit.image import load_image
-from verifykit.modalities import Detector, FoundSample, SampleCheck, checks_of, of_crop
+from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
-from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
+from verifykit.types import (
+    Image,
+    ImageLike,
+    MultiFace,
+    QualityGate,
+    Sample,
+    SampleRole,
+    TurnedChoice,
+)
+
+MAX_FACES = 1000
 
 
 @dataclass(frozen=True)
@@ -24,6 +34,10 @@ class SampleOptions:
         multi_face: What to do with several samples in an image: ``"error"`` refuses the image, ``"largest"``
             uses the largest sample, ``"all"`` uses all.
         quality: ``"strict"`` refuses a sample that a check objects to, ``"warn"`` accepts and reports it.
+        turned: What to do with a sample on its side or upside down: ``"upright"`` turns its crop upright,
+            ``"error"`` refuses it.
+        max_faces: With ``multi_face="all"``, the number of samples of one image that are used, the largest;
+            each of them then has the reason ``more_faces``, which refuses none.
 
     Raises:
         InputError: An unknown value.
@@ -35,15 +49,29 @@ class SampleOptions:
     quality: QualityGate = field(
         default="strict", metadata={"help": "Refuse weak samples, or take them and warn."}
     )
+    turned: TurnedChoice = field(
+        default="upright", metadata={"help": "Turn a face that is on its side, or refuse it."}
+    )
+    max_faces: int = field(
+        default=64,
+        metadata={
+            "help": "With all faces of an image: use at most this many, the largest.",
+            "bounds": {"ge": 1, "le": MAX_FACES},
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, known in (
             ("multi_face", get_args(MultiFace)),
             ("quality", get_args(QualityGate)),
+            ("turned", get_args(TurnedChoice)),
         ):
             value = getattr(self, name)
             if value not in known:
                 raise InputError(f"{name} must be one of {known}, got {value!r}")
+        count = self.max_faces
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FACES:
+            raise InputError(f"max_faces is an integer from 1 to {MAX_FACES}, got {count!r}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""
@@ -85,10 +113,17 @@ class SampleExtractor:
         """Return the pixels that samples are searched in, (H, W, 3) uint8 RGB, upright."""
         return load_image(image)
 
-    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+    def samples(
+        self,
+        image: ImageLike,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
+    ) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
-        With ``multi_face="all"`` and ``"strict"`` those are the samples that pass.
+        With ``multi_face="all"`` and ``"strict"`` those are the samples that pass. Some reasons refuse an
+        image only in the role ``"enrollment"``: see :attr:`SampleCheck.warnings_for_probe`.
 
         Raises:
             ImageError: The image cannot be read.
@@ -96,7 +131,28 @@ class SampleExtractor:
         """
         options = options or SampleOptions()
         pixels = self.load(image)
-        findings = self.modality.find(pixels, self.spec, self.detector)
+        findings = self._chosen(self.modality.find(pixels, self.spec, self.detector), options)
+        samples = []
+        for finding in findings[: options.max_faces]:
+            crop = self.modality.crop(pixels, self.spec, finding)
+            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
+        if options.quality == "strict":
+            tolerated = self._tolerated(role)
+            usable = [sample for sample in samples if tolerated.issuperset(sample.reasons)]
+            if not usable:
+                raise self._refusal(samples[0], tolerated)
+            samples = usable
+        if len(findings) > options.max_faces:
+            code = f"more_{self.modality.plural}"
+            samples = [replace(sample, reasons=(*sample.reasons, code)) for sample in samples]
+        return samples
+
+    def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
+        """Return the findings that the options choose.
+
+        Raises:
+            AcquisitionError: Several, or all turned, where the options refuse that.
+        """
         if len(findings) > 1 and options.multi_face == "error":
             raise AcquisitionError(
                 f"{len(findings)} {self.modality.plural} were found and one is required: crop the image, or "
@@ -105,16 +161,24 @@ class SampleExtractor:
             )
         if options.multi_face != "all":
             findings = findings[:1]
-        samples = []
-        for finding in findings:
-            crop = self.modality.crop(pixels, self.spec, finding)
-            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
-        if options.quality == "warn":
-            return samples
-        usable = [sample for sample in samples if not sample.reasons]
+        usable = [
+            finding
+            for finding in findings
+            if finding.is_turn_sure and (options.turned == "upright" or not finding.turned_deg)
+        ]
         if not usable:
-            raise self._refusal(samples[0])
+            raise AcquisitionError(
+                f"the {self.modality.noun} is not upright: rotate the image, probably by "
+                f"{findings[0].turned_deg:.0f} degrees counter-clockwise; turned='upright' does so where it "
+                "is clear by how much",
+                reason="turned",
+            )
         return usable
+
+    def _tolerated(self, role: SampleRole) -> frozenset[str]:
+        if role == "enrollment":
+            return frozenset()
+        return frozenset[str]().union(*(check.warnings_for_probe for check in self.checks))
 
     def _checked(self, found: FoundSample) -> Sample:
         measures: dict[str, float] = {}
@@ -125,11 +189,11 @@ class SampleExtractor:
             reasons += check.judge(measured)
         return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
 
-    def _refusal(self, sample: Sample) -> AcquisitionError:
+    def _refusal(self, sample: Sample, tolerated: frozenset[str]) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
         limits = ", ".join(repr(check.limits) for check in self.checks)
         return AcquisitionError(
             f"the {self.modality.noun} is not usable ({', '.join(sample.reasons)}); measured: {measured}; "
             f"limits: {limits}; take another image, or accept it with quality='warn'",
-            reason=sample.reasons[0],
+            reason=next(reason for reason in sample.reasons if reason not in tolerated),
         )

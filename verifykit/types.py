@@ -24,6 +24,8 @@ ImageLike: TypeAlias = Union[str, "os.PathLike[str]", bytes, BinaryIO, NDArray[A
 
 MultiFace: TypeAlias = Literal["error", "largest", "all"]
 QualityGate: TypeAlias = Literal["strict", "warn"]
+TurnedChoice: TypeAlias = Literal["upright", "error"]
+SampleRole: TypeAlias = Literal["enrollment", "probe"]
 Outcome: TypeAlias = Literal["accept", "review", "refuse"]
 
 UNIT_TOLERANCE = 1e-3

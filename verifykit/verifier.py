@@ -37,6 +37,7 @@ from verifykit.types import (
     QualityGate,
     Subject,
     Template,
+    TurnedChoice,
 )
 
 
@@ -177,6 +178,8 @@ class Verifier:
         calibration: str | os.PathLike[str] | Calibration | None = None,
         multi_face: MultiFace = "error",
         quality: QualityGate = "strict",
+        turned: TurnedChoice = "upright",
+        max_faces: int = 64,
         providers: Provider = "auto",
         threads: int | None = None,
         key: KeySource | None = None,
@@ -194,6 +197,8 @@ class Verifier:
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them.
+            turned: ``"upright"`` turns a face that is on its side or upside down, ``"error"`` refuses it.
+            max_faces: With ``multi_face="all"``, the number of faces that are used, the largest; 1 to 1000.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
             threads: Threads within one network run; None uses every core. Not with an open encoder.
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
@@ -205,7 +210,7 @@ class Verifier:
             CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
-        self.sample_options = SampleOptions(multi_face, quality)
+        self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(model, calibration, providers=providers, threads=threads)
         self.decision_options.require_possible(self.spec)
@@ -225,6 +230,8 @@ class Verifier:
         *,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
@@ -238,6 +245,8 @@ class Verifier:
             metadata: JSON-ready values stored with the subject; None leaves stored metadata unchanged.
             multi_face: ``"error"`` or ``"largest"``; None takes the verifier's.
             quality: ``"strict"`` or ``"warn"``; None takes the verifier's.
+            turned: ``"upright"`` or ``"error"``; None takes the verifier's.
+            max_faces: Without effect here: at most one face of an image is enrolled.
             fmr: Rate whose threshold, that of a single pair, the warnings about likeness use.
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
@@ -261,7 +270,9 @@ class Verifier:
             threshold=DecisionOptions(fmr, threshold, attack).pair_threshold(
                 self.spec, self.decision_options
             ),
-            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
+            options=self.sample_options.changed(
+                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            ),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
         )
@@ -277,6 +288,8 @@ class Verifier:
         policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Decision:
         """Verify a claim (1:1): return whether an image shows the subject enrolled under an id.
 
@@ -289,6 +302,8 @@ class Verifier:
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Returns:
             The decision; its truth value is ``match``.
@@ -302,7 +317,9 @@ class Verifier:
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         subject = self.gallery.get(subject_id)
         rule = options.rule(self.spec, references=len(subject.templates))
-        (probes,) = self._templates([image], multi_face, quality)
+        (probes,) = self._templates(
+            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
         return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
 
     def compare(
@@ -316,6 +333,8 @@ class Verifier:
         policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Decision:
         """Compare two images: return whether they show the same subject. Nothing is stored.
 
@@ -328,6 +347,8 @@ class Verifier:
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Returns:
             The decision, with both detections: the probe's first.
@@ -339,7 +360,13 @@ class Verifier:
         """
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         rule = options.rule(self.spec)
-        probes, references = self._templates([probe, reference], multi_face, quality)
+        probes, references = self._templates(
+            [probe, reference],
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+        )
         return decide_pair(rule, probes, references, self.spec.cohort)
 
     def identify(
@@ -353,6 +380,8 @@ class Verifier:
         fpir: float | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> list[Candidate]:
         """Identify a probe (1:N): return candidates over the threshold, best first; may be empty.
 
@@ -365,6 +394,8 @@ class Verifier:
             fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
@@ -378,7 +409,9 @@ class Verifier:
             image,
             rule=options.search_rule(self.spec, self.decision_options, len(self.gallery)),
             limit=limit,
-            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
+            options=self.sample_options.changed(
+                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            ),
         )
         candidates = [candidate for result in results for candidate in result.candidates]
         return sorted(candidates, key=lambda candidate: -candidate.score)
@@ -389,6 +422,8 @@ class Verifier:
         *,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Template:
         """Return the template of an image: a (D,) float32 unit embedding with its model's digest.
 
@@ -396,11 +431,15 @@ class Verifier:
             image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
             multi_face: ``"error"`` or ``"largest"``; with ``"all"`` too it is the largest.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates([image], multi_face, quality)[0][0]
+        return self._templates(
+            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
@@ -416,9 +455,5 @@ class Verifier:
         """
         return self.gallery.remove(subject_id)
 
-    def _templates(
-        self, images: Sequence[ImageLike], multi_face: MultiFace | None, quality: QualityGate | None
-    ) -> list[list[Template]]:
-        return self.encoder.templates_each(
-            images, self.sample_options.changed(multi_face=multi_face, quality=quality)
-        )
+    def _templates(self, images: Sequence[ImageLike], **options: Any) -> list[list[Template]]:
+        return self.encoder.templates_each(images, self.sample_options.changed(**options))

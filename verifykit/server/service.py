@@ -29,7 +29,7 @@ from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.observability import Metrics
 from verifykit.server.settings import SIGNATURES, ServerSettings, is_url
 from verifykit.server.state import ServerState
-from verifykit.types import Image, ImageLike, Sample
+from verifykit.types import Image, ImageLike, Sample, SampleRole
 from verifykit.verifier import Verifier, open_encoder
 
 T = TypeVar("T")
@@ -124,10 +124,16 @@ class ServedExtractor(SampleExtractor):
         """See :meth:`SampleExtractor.load`."""
         return load_image(image, max_pixels=self._max_pixels)
 
-    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+    def samples(
+        self,
+        image: ImageLike,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
+    ) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
-            return super().samples(image, options)
+            return super().samples(image, options, role=role)
 
 
 def open_models(
