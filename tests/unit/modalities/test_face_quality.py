@@ -196,7 +196,7 @@ def test_each_reason_has_its_limit() -> None:
         assert face_reasons(good | {name: limit + 0.01}, LIMITS) == (reason,)
     for name in ("yaw_deg", "pitch_deg"):
         assert face_reasons(good | {name: -89.0}, LIMITS) == ("extreme_pose",)
-    assert face_reasons(good | {"turned_deg": 180.0}, LIMITS) == ("extreme_pose",)
+    assert face_reasons(good | {"turned_deg": 180.0}, LIMITS) == ()  # its crop is upright
     stricter = dataclasses.replace(LIMITS, min_eye_distance_px=61.0, min_sharpness=0.6)
     assert face_reasons(good, stricter) == ("face_too_small", "too_blurred")
     assert set(good) <= set(measures_of(seen_from(0, 0, 0)))
