@@ -16,7 +16,7 @@ from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.ops import similarity_transform
 from verifykit.types import Detection, Image
 
-_ZOOM, _MARGIN_PX = 3, 40
+_ZOOM, _MARGIN_PX = 2, 30
 _SIDE = (112 + 2 * _MARGIN_PX) * _ZOOM
 _DARK = ((15, 15, 15), (30, 20, 15), (20, 30, 45), (25, 40, 25), (55, 45, 40), (10, 10, 30))
 _CLOTH = (
@@ -238,7 +238,7 @@ def hat(image: Image, face: Detection, rng: Rng) -> Image:
     canvas, brim = Canvas(), rng.uniform(14, 33)
     x = np.linspace(-14, 126, 16)
     edge = brim + rng.uniform(0, 8) * ((x - 56) / 70) ** 2
-    points = np.concatenate([np.stack([x, edge], 1), [(110.0, -38.0), (2.0, -38.0)]])
+    points = np.concatenate([np.stack([x, edge], 1), [(110.0, -28.0), (2.0, -28.0)]])
     canvas.fill(points, _cloth(rng))
     return canvas.over(image, face, rng)
 

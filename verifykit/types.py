@@ -155,7 +155,8 @@ class Decision(_Record):
         subject_id: The claimed subject; None for ``compare``.
         reference_count: Number of references that the probe was compared with: those of the subject, 1 for
             ``compare``.
-        warnings: Quality reason codes of the samples, with ``quality="warn"``.
+        warnings: Reason codes of the samples: of quality, with ``quality="warn"``; always ``covered``, which
+            refuses no probe, and ``more_faces``.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
     """
 
@@ -193,7 +194,7 @@ class Candidate(_Record):
         gallery_size: Number of subjects in the gallery that ``fpir`` is about, or None.
         metadata: The metadata enrolled with the subject.
         detection: The probe's face that the candidate was found for.
-        warnings: Quality reason codes of that face, with ``quality="warn"``.
+        warnings: Reason codes of that face, as for a :class:`Decision`.
     """
 
     subject_id: str

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
+from verifykit.modalities.face.covered import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.crop import crop_five_point
 from verifykit.modalities.face.detector import FaceDetector, TurnedFace
 from verifykit.modalities.face.quality import FaceQuality, QualityLimits
@@ -14,7 +15,14 @@ from verifykit.session import Provider
 from verifykit.spec import CropSpec, FivePointCrop
 from verifykit.types import Image
 
-__all__ = ["FaceDetector", "FaceModality", "FaceQuality", "QualityLimits"]
+__all__ = [
+    "CoveredCheck",
+    "CoveredLimits",
+    "FaceDetector",
+    "FaceModality",
+    "FaceQuality",
+    "QualityLimits",
+]
 
 
 class FaceModality(Modality):
@@ -32,7 +40,7 @@ class FaceModality(Modality):
         "more_faces": "Crop the image: it shows more faces than are examined.",
         "turned": "Rotate the image: the face is on its side or upside down.",
     }
-    checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(),)
+    checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(), CoveredCheck())
 
     def open_detector(
         self, model: bytes, spec: CropSpec, *, providers: Provider, threads: int | None
