@@ -137,14 +137,12 @@ class SampleExtractor:
             crop = self.modality.crop(pixels, self.spec, finding)
             samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
         if options.quality == "strict":
-            tolerated = self._tolerated(role)
-            usable = [sample for sample in samples if tolerated.issuperset(sample.reasons)]
+            usable = [sample for sample in samples if not self.refusing(sample, role)]
             if not usable:
-                raise self._refusal(samples[0], tolerated)
+                raise self._refusal(samples[0], self.refusing(samples[0], role)[0])
             samples = usable
         if len(findings) > options.max_faces:
-            code = f"more_{self.modality.plural}"
-            samples = [replace(sample, reasons=(*sample.reasons, code)) for sample in samples]
+            samples = [replace(each, reasons=(*each.reasons, self._more)) for each in samples]
         return samples
 
     def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
@@ -175,10 +173,16 @@ class SampleExtractor:
             )
         return usable
 
-    def _tolerated(self, role: SampleRole) -> frozenset[str]:
-        if role == "enrollment":
-            return frozenset()
-        return frozenset[str]().union(*(check.warnings_for_probe for check in self.checks))
+    def refusing(self, sample: Sample, role: SampleRole = "probe") -> tuple[str, ...]:
+        """Return the reasons of a sample that refuse it in a role; the others are warnings."""
+        tolerated = {self._more}
+        if role == "probe":
+            tolerated = tolerated.union(*(check.warnings_for_probe for check in self.checks))
+        return tuple(reason for reason in sample.reasons if reason not in tolerated)
+
+    @property
+    def _more(self) -> str:
+        return f"more_{self.modality.plural}"
 
     def _checked(self, found: FoundSample) -> Sample:
         measures: dict[str, float] = {}
@@ -189,11 +193,11 @@ class SampleExtractor:
             reasons += check.judge(measured)
         return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
 
-    def _refusal(self, sample: Sample, tolerated: frozenset[str]) -> AcquisitionError:
+    def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
         limits = ", ".join(repr(check.limits) for check in self.checks)
         return AcquisitionError(
             f"the {self.modality.noun} is not usable ({', '.join(sample.reasons)}); measured: {measured}; "
             f"limits: {limits}; take another image, or accept it with quality='warn'",
-            reason=next(reason for reason in sample.reasons if reason not in tolerated),
+            reason=reason,
         )

@@ -11,6 +11,7 @@ import pytest
 
 import verifykit as vk
 from verifykit.encoder import Encoder
+from verifykit.evaluation import ModelEmbedder
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities.face import CoveredCheck, CoveredLimits
@@ -123,6 +124,15 @@ def test_a_probe_is_refused_for_another_reason_that_it_has_too(
     with pytest.raises(vk.AcquisitionError) as caught:
         vk.Verifier(encoder).extract(dark)
     assert caught.value.reason == "too_dark"
+
+
+def test_an_evaluation_takes_a_covered_face_as_a_probe(
+    encoder: Encoder, portraits: Mapping[str, Path]
+) -> None:
+    masked = mask(encoder.extractor, load_image(portraits["person_b_2"]))
+    for choice in ("error", "middle"):
+        embedder = ModelEmbedder(encoder, "face", multi_face=choice)
+        assert embedder.embed(masked) @ vk.Verifier(encoder).extract(masked).embedding > 0.9999
 
 
 def test_the_limit_is_an_option(encoder: Encoder, portraits: Mapping[str, Path]) -> None:
