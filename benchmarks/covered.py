@@ -205,7 +205,9 @@ def fit_models(faces: Mapping[str, Faces]) -> str:
     ]
     for model, (found, ignored) in MODELS.items():
         used = ~np.isin(kinds, ignored)
-        kept, fitted = fit(deviations[used], np.isin(kinds[used], found) * 1.0, weights[used])
+        kept, fitted = fit(
+            deviations[used], np.isin(kinds[used], found).astype(float), weights[used]
+        )
         logits = deviations[:, kept] @ fitted[:-1] + fitted[-1]
         limit = np.quantile(logits[np.isin(kinds, UNCOVERED)], 1 - FALSE_ALARMS[model])
         lines.append(f'    "{model}": (')

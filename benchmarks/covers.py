@@ -123,7 +123,7 @@ def sunglasses(image: Image, face: Detection, rng: Rng) -> Image:
     rx, ry, power = rng.uniform(12.5, 18), rng.uniform(9, 14), rng.uniform(1.8, 5)
     y, gap = 52 + rng.uniform(-2, 4), rng.uniform(-1.5, 1.5)
     color = np.array(_DARK[rng.integers(len(_DARK))], np.float32) + rng.uniform(0, 15)
-    lens = _shaded(color, rng)
+    lens: NDArray[np.floating] = _shaded(color, rng)
     if rng.random() < 0.25:  # lighter towards the bottom, or mirrored
         rows = np.linspace(-1, 1, _SIDE)[:, None, None]
         lens = lens + rng.uniform(30, 160, 3) * np.clip((rows + 0.35) * 3, 0, 1)
