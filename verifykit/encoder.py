@@ -18,7 +18,7 @@ from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
-from verifykit.types import Embeddings, Image, ImageLike, Template
+from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one function that a test replaces."""
@@ -125,10 +125,16 @@ class Encoder:
         Raises:
             InputError: ``max_pixels`` is not a positive integer.
         """
-        return Encoder(self.spec, self.encode, self.extractor.limited(max_pixels), self.provider)
+        extractor = self.extractor.limited(max_pixels)
+        reopen = self.reopen and partial(_limited, self.reopen, max_pixels)
+        return Encoder(self.spec, self.encode, extractor, self.provider, reopen)
 
     def templates(
-        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+        self,
+        image: ImageLike | LoadedImage,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
     ) -> list[Template]:
         """Return templates of the samples in an image, largest first, at least one.
 
@@ -138,13 +144,17 @@ class Encoder:
             ModelContractError: The network returned a row that is zero or not finite.
             ProviderError: The provider failed.
         """
-        return self.templates_each([image], options)[0]
+        return self.templates_each([image], options, role=role)[0]
 
     def templates_each(
-        self, images: Sequence[ImageLike | LoadedImage], options: SampleOptions | None = None
+        self,
+        images: Sequence[ImageLike | LoadedImage],
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
     ) -> list[list[Template]]:
         """Return :meth:`templates` of several images, with one run of the network."""
-        extracted = [self.extractor.samples(image, options) for image in images]
+        extracted = [self.extractor.samples(image, options, role=role) for image in images]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [
@@ -165,6 +175,10 @@ def _reopened(
             "the process that pickled it: bring the same model file to both"
         )
     return encoder if calibration is None else encoder.calibrated(calibration)
+
+
+def _limited(reopen: Callable[[], Encoder], max_pixels: int) -> Encoder:
+    return reopen().limited(max_pixels)
 
 
 def _reread(path: Path, digest: str) -> bytes:

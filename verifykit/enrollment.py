@@ -127,7 +127,7 @@ def enroll(
         name = image_name(image, index)
         try:
             loaded = encoder.extractor.load(image)
-            (template,) = encoder.templates(loaded, options)
+            (template,) = encoder.templates(loaded, options, role="enrollment")
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)

@@ -12,9 +12,19 @@ from typing import Any, get_args
 
 from verifykit.errors import AcquisitionError, InputError, ModelContractError, shown
 from verifykit.image import MAX_PIXELS, LoadedImage, read_image
-from verifykit.modalities import Detector, FoundSample, SampleCheck, checks_of, of_crop
+from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
-from verifykit.types import Image, ImageLike, MultiFace, QualityGate, Sample
+from verifykit.types import (
+    Image,
+    ImageLike,
+    MultiFace,
+    QualityGate,
+    Sample,
+    SampleRole,
+    TurnedChoice,
+)
+
+MAX_FACES = 1000
 
 FURTHER_FRAMES = "further_frames"
 """Warning of a sample whose file has further pages or frames, which were not read."""
@@ -28,6 +38,10 @@ class SampleOptions:
         multi_face: What to do with several samples in an image: ``"error"`` refuses the image, ``"largest"``
             uses the largest sample, ``"all"`` uses all.
         quality: ``"strict"`` refuses a sample that a check objects to, ``"warn"`` accepts and reports it.
+        turned: What to do with a sample on its side or upside down: ``"upright"`` turns its crop upright,
+            ``"error"`` refuses it.
+        max_faces: With ``multi_face="all"``, the number of samples of one image that are used, the largest;
+            each of them then has the reason ``more_faces``, which refuses none.
 
     Raises:
         InputError: An unknown value.
@@ -39,15 +53,29 @@ class SampleOptions:
     quality: QualityGate = field(
         default="strict", metadata={"help": "Refuse weak samples, or take them and warn."}
     )
+    turned: TurnedChoice = field(
+        default="upright", metadata={"help": "Turn a face that is on its side, or refuse it."}
+    )
+    max_faces: int = field(
+        default=64,
+        metadata={
+            "help": "With all faces of an image: use at most this many, the largest.",
+            "bounds": {"ge": 1, "le": MAX_FACES},
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, known in (
             ("multi_face", get_args(MultiFace)),
             ("quality", get_args(QualityGate)),
+            ("turned", get_args(TurnedChoice)),
         ):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"{name} must be one of {known}, got {shown(value)}")
+                raise InputError(f"{name} must be one of {known}, got {value!r}")
+        count = self.max_faces
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FACES:
+            raise InputError(f"max_faces is an integer from 1 to {MAX_FACES}, got {count!r}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""
@@ -101,19 +129,26 @@ class SampleExtractor:
         Raises:
             ImageError: The image cannot be read.
         """
-        return read_image(image)
+        return read_image(image, max_pixels=self.max_pixels)
 
     def samples(
-        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+        self,
+        image: ImageLike | LoadedImage,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
     ) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
         With ``multi_face="all"`` and ``"strict"`` those are the samples that pass. Pages and frames behind
         the first are not looked at: each sample then has the reason ``"further_frames"``, which refuses none.
+        Some reasons refuse an image only in the role ``"enrollment"``: see
+        :attr:`SampleCheck.warnings_for_probe`.
 
         Args:
             image: A path, encoded bytes, an open binary file, a uint8 RGB array, or what :meth:`load` gave.
             options: How samples are chosen and judged; None takes the defaults.
+            role: What the image is for: ``"enrollment"`` or ``"probe"``.
 
         Raises:
             ImageError: The image cannot be read.
@@ -121,9 +156,9 @@ class SampleExtractor:
         """
         loaded = image if isinstance(image, LoadedImage) else self.load(image)
         if not loaded.has_further_frames:
-            return self._usable(loaded.pixels, options or SampleOptions())
+            return self._usable(loaded.pixels, options or SampleOptions(), role)
         try:
-            found = self._usable(loaded.pixels, options or SampleOptions())
+            found = self._usable(loaded.pixels, options or SampleOptions(), role)
         except AcquisitionError as error:
             raise AcquisitionError(
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
@@ -133,8 +168,27 @@ class SampleExtractor:
             ) from error
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 
-    def _usable(self, pixels: Image, options: SampleOptions) -> list[Sample]:
-        findings = self.modality.find(pixels, self.spec, self.detector)
+    def _usable(self, pixels: Image, options: SampleOptions, role: SampleRole) -> list[Sample]:
+        findings = self._chosen(self.modality.find(pixels, self.spec, self.detector), options)
+        samples = []
+        for finding in findings[: options.max_faces]:
+            crop = self.modality.crop(pixels, self.spec, finding)
+            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
+        if options.quality == "strict":
+            usable = [sample for sample in samples if not self.refusing(sample, role)]
+            if not usable:
+                raise self._refusal(samples[0], self.refusing(samples[0], role)[0])
+            samples = usable
+        if len(findings) > options.max_faces:
+            samples = [replace(each, reasons=(*each.reasons, self._more)) for each in samples]
+        return samples
+
+    def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
+        """Return the findings that the options choose.
+
+        Raises:
+            AcquisitionError: Several, or all turned, where the options refuse that.
+        """
         if len(findings) > 1 and options.multi_face == "error":
             raise AcquisitionError(
                 f"{len(findings)} {self.modality.plural} were found and one is required: crop the image, or "
@@ -143,16 +197,30 @@ class SampleExtractor:
             )
         if options.multi_face != "all":
             findings = findings[:1]
-        samples = []
-        for finding in findings:
-            crop = self.modality.crop(pixels, self.spec, finding)
-            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
-        if options.quality == "warn":
-            return samples
-        usable = [sample for sample in samples if not sample.reasons]
+        usable = [
+            finding
+            for finding in findings
+            if finding.is_turn_sure and (options.turned == "upright" or not finding.turned_deg)
+        ]
         if not usable:
-            raise self._refusal(samples[0])
+            raise AcquisitionError(
+                f"the {self.modality.noun} is not upright: rotate the image, probably by "
+                f"{findings[0].turned_deg:.0f} degrees counter-clockwise; turned='upright' does so where it "
+                "is clear by how much",
+                reason="turned",
+            )
         return usable
+
+    def refusing(self, sample: Sample, role: SampleRole = "probe") -> tuple[str, ...]:
+        """Return the reasons of a sample that refuse it in a role; the others are warnings."""
+        tolerated = {self._more}
+        if role == "probe":
+            tolerated = tolerated.union(*(check.warnings_for_probe for check in self.checks))
+        return tuple(reason for reason in sample.reasons if reason not in tolerated)
+
+    @property
+    def _more(self) -> str:
+        return f"more_{self.modality.plural}"
 
     def _checked(self, found: FoundSample) -> Sample:
         measures: dict[str, float] = {}
@@ -163,13 +231,13 @@ class SampleExtractor:
             reasons += check.judge(measured)
         return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
 
-    def _refusal(self, sample: Sample) -> AcquisitionError:
+    def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
         limits = ", ".join(repr(check.limits) for check in self.checks)
         return AcquisitionError(
             f"the {self.modality.noun} is not usable ({', '.join(sample.reasons)}); measured: {measured}; "
             f"limits: {limits}; take another image, or accept it with quality='warn'",
-            reason=sample.reasons[0],
+            reason=reason,
         )
 
 

@@ -227,7 +227,9 @@ def _entry(
     for number, crop in enumerate(crops, start=1):
         try:
             # Of several faces the one that was enrolled is in the middle, and no other is larger.
-            (template,) = encoder.templates(crop, SampleOptions("largest", quality))
+            (template,) = encoder.templates(
+                crop, SampleOptions("largest", quality), role="enrollment"
+            )
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedCrop(subject_id, number, error.reason, str(error)))
             continue

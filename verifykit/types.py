@@ -30,6 +30,8 @@ ImageLike: TypeAlias = Union[
 
 MultiFace: TypeAlias = Literal["error", "largest", "all"]
 QualityGate: TypeAlias = Literal["strict", "warn"]
+TurnedChoice: TypeAlias = Literal["upright", "error"]
+SampleRole: TypeAlias = Literal["enrollment", "probe"]
 Outcome: TypeAlias = Literal["accept", "review", "refuse"]
 
 UNIT_TOLERANCE = 1e-3
@@ -159,7 +161,8 @@ class Decision(_Record):
         subject_id: The claimed subject; None for ``compare``.
         reference_count: Number of references that the probe was compared with: those of the subject, 1 for
             ``compare``.
-        warnings: Quality reason codes of the samples, with ``quality="warn"``.
+        warnings: Reason codes of the samples: of quality, with ``quality="warn"``; always ``covered``, which
+            refuses no probe, and ``more_faces``.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
     """
 
@@ -197,7 +200,7 @@ class Candidate(_Record):
         gallery_size: Number of subjects in the gallery that ``fpir`` is about, or None.
         metadata: The metadata enrolled with the subject.
         detection: The probe's face that the candidate was found for.
-        warnings: Quality reason codes of that face, with ``quality="warn"``.
+        warnings: Reason codes of that face, as for a :class:`Decision`.
     """
 
     subject_id: str

@@ -39,6 +39,7 @@ from verifykit.types import (
     QualityGate,
     Subject,
     Template,
+    TurnedChoice,
 )
 
 
@@ -189,6 +190,8 @@ class Verifier:
         calibration: str | os.PathLike[str] | Calibration | None = None,
         multi_face: MultiFace = "error",
         quality: QualityGate = "strict",
+        turned: TurnedChoice = "upright",
+        max_faces: int = 64,
         providers: Provider = "auto",
         threads: int | None = None,
         key: KeySource | None = None,
@@ -207,6 +210,8 @@ class Verifier:
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
             quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them.
+            turned: ``"upright"`` turns a face that is on its side or upside down, ``"error"`` refuses it.
+            max_faces: With ``multi_face="all"``, the number of faces that are used, the largest; 1 to 1000.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
             threads: Threads within one network run; None uses every core. Not with an open encoder.
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
@@ -219,7 +224,7 @@ class Verifier:
             CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
-        self.sample_options = SampleOptions(multi_face, quality)
+        self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
             model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
@@ -241,6 +246,8 @@ class Verifier:
         *,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
         fmr: float | None = None,
         threshold: float | None = None,
         attack: Attack | None = None,
@@ -255,6 +262,8 @@ class Verifier:
             metadata: JSON-ready values stored with the subject; None leaves stored metadata unchanged.
             multi_face: ``"error"`` or ``"largest"``; None takes the verifier's.
             quality: ``"strict"`` or ``"warn"``; None takes the verifier's.
+            turned: ``"upright"`` or ``"error"``; None takes the verifier's.
+            max_faces: Without effect here: at most one face of an image is enrolled.
             fmr: Rate whose threshold, that of a single pair, the warnings about likeness use.
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
@@ -278,7 +287,9 @@ class Verifier:
             threshold=DecisionOptions(fmr, threshold, attack).pair_threshold(
                 self.spec, self.decision_options
             ),
-            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
+            options=self.sample_options.changed(
+                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            ),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
         )
@@ -294,6 +305,8 @@ class Verifier:
         policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Decision:
         """Verify a claim (1:1): return whether an image shows the subject enrolled under an id.
 
@@ -306,6 +319,8 @@ class Verifier:
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Returns:
             The decision; its truth value is ``match``.
@@ -319,7 +334,9 @@ class Verifier:
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         subject = self.gallery.get(stored_subject_id(self.gallery, subject_id))
         rule = options.rule(self.spec, references=len(subject.templates))
-        (probes,) = self._templates([image], multi_face, quality)
+        (probes,) = self._templates(
+            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
         return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
 
     def compare(
@@ -333,6 +350,8 @@ class Verifier:
         policy: Policy | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Decision:
         """Compare two images: return whether they show the same subject. Nothing is stored.
 
@@ -345,6 +364,8 @@ class Verifier:
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Returns:
             The decision, with both detections: the probe's first.
@@ -356,7 +377,13 @@ class Verifier:
         """
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         rule = options.rule(self.spec)
-        probes, references = self._templates([probe, reference], multi_face, quality)
+        probes, references = self._templates(
+            [probe, reference],
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+        )
         return decide_pair(rule, probes, references, self.spec.cohort)
 
     def identify(
@@ -370,6 +397,8 @@ class Verifier:
         fpir: float | None = None,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> list[Candidate]:
         """Identify a probe (1:N): return candidates over the threshold, best first; may be empty.
 
@@ -382,6 +411,8 @@ class Verifier:
             fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
@@ -395,7 +426,9 @@ class Verifier:
             image,
             rule=options.search_rule(self.spec, self.decision_options, len(self.gallery)),
             limit=limit,
-            options=self.sample_options.changed(multi_face=multi_face, quality=quality),
+            options=self.sample_options.changed(
+                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            ),
         )
         candidates = [candidate for result in results for candidate in result.candidates]
         return sorted(candidates, key=lambda candidate: -candidate.score)
@@ -406,6 +439,8 @@ class Verifier:
         *,
         multi_face: MultiFace | None = None,
         quality: QualityGate | None = None,
+        turned: TurnedChoice | None = None,
+        max_faces: int | None = None,
     ) -> Template:
         """Return the template of an image: a (D,) float32 unit embedding with its model's digest.
 
@@ -413,11 +448,15 @@ class Verifier:
             image: A path, encoded bytes, an open binary file, or a uint8 RGB array.
             multi_face: ``"error"`` or ``"largest"``; with ``"all"`` too it is the largest.
             quality: For this call.
+            turned: For this call.
+            max_faces: For this call.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates([image], multi_face, quality)[0][0]
+        return self._templates(
+            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
@@ -433,9 +472,5 @@ class Verifier:
         """
         return self.gallery.remove(stored_subject_id(self.gallery, subject_id))
 
-    def _templates(
-        self, images: Sequence[ImageLike], multi_face: MultiFace | None, quality: QualityGate | None
-    ) -> list[list[Template]]:
-        return self.encoder.templates_each(
-            images, self.sample_options.changed(multi_face=multi_face, quality=quality)
-        )
+    def _templates(self, images: Sequence[ImageLike], **options: Any) -> list[list[Template]]:
+        return self.encoder.templates_each(images, self.sample_options.changed(**options))

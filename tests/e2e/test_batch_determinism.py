@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -198,10 +199,12 @@ def test_a_face_that_the_network_cannot_embed_is_a_bad_image(tmp_path: Path) -> 
 
 def test_what_was_not_foreseen_in_an_image_is_that_images_code(tmp_path: Path) -> None:
     class Careless(SampleExtractor):
-        def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+        def samples(
+            self, image: ImageLike, options: SampleOptions | None = None, **role: Any
+        ) -> list[Sample]:
             if str(image).endswith("3.jpg"):
                 raise ValueError("landmarks that span nothing")
-            return super().samples(image, options)
+            return super().samples(image, options, **role)
 
     spec = plain_spec()
     verifier = vk.Verifier(Encoder(spec, encode, Careless(spec.crop)))

@@ -19,6 +19,7 @@ import pytest
 import verifykit.errors
 from demo.signature_files import write_signatures
 from tests.helpers.run_document import BLOCK, NUMBER, Run, run_document, shown_commands
+from verifykit.modalities.face import CoveredCheck, FaceModality
 from verifykit.modalities.face.quality import QualityLimits, face_reasons
 from verifykit.modalities.signature.ink import Ink, find_ink
 from verifykit.modalities.signature.quality import (
@@ -147,7 +148,9 @@ def test_every_error_and_reason_is_documented() -> None:
     marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
     of_signatures = signature_reasons(marks, SignatureLimits())
     assert len(of_signatures) == 4
-    assert listed == ["no_face", "several_faces", *reasons, "blank", *of_signatures]
+    of_faces = ["no_face", "several_faces", "turned", *reasons, "covered", "more_faces"]
+    assert sorted(of_faces) == sorted([*FaceModality.reasons, *reasons, *CoveredCheck.reasons])
+    assert listed == [*of_faces, "blank", *of_signatures]
 
 
 def _no_ink() -> Ink:

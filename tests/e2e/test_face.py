@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,6 +20,7 @@ from verifykit.encoder import Encoder
 from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities import to_tensor
+from verifykit.modalities.face import FaceDetector
 
 PEOPLE = ("person_a", "person_b")
 OTHERS = ("impostor_1", "impostor_2", "biden")
@@ -96,26 +98,140 @@ def test_a_weak_probe_is_refused_or_reported_in_every_answer(
     assert candidate.warnings == ("too_dark",)
 
 
+TURNED = ("person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_2", "obama2", "biden")
+
+
 @pytest.mark.parametrize("quarters", [1, 2, 3])
-def test_a_rotated_face_is_refused_and_not_a_non_match(
-    verifier: vk.Verifier, portraits: Mapping[str, Path], quarters: int
+@pytest.mark.parametrize("name", TURNED)
+def test_a_rotated_face_is_turned_upright(
+    verifier: vk.Verifier, portraits: Mapping[str, Path], name: str, quarters: int
+) -> None:
+    image = load_image(portraits[name])
+    turned = np.ascontiguousarray(np.rot90(image, quarters))
+    extractor = verifier.encoder.extractor
+    (upright,), (sample,) = extractor.samples(image), extractor.samples(turned)
+    assert upright.quality["turned_deg"] == 0.0
+    assert sample.quality["turned_deg"] == 360 - 90 * quarters
+    assert sample.reasons == upright.reasons == ()
+    for angle in ("yaw_deg", "pitch_deg", "roll_deg"):
+        assert sample.quality[angle] == pytest.approx(upright.quality[angle], abs=0.5)
+    # Of the enlarged image the crop is bound to differ a little: it is reduced in whole blocks.
+    assert np.abs(sample.crop.astype(int) - upright.crop).mean() < 3.0
+    assert upright.detection is not None
+    assert sample.detection is not None
+    for (x, y), there in zip(
+        upright.detection.landmarks_px, sample.detection.landmarks_px, strict=True
+    ):
+        for step in range(quarters):  # counter-clockwise, in an image that is turned with the point
+            x, y = y, image.shape[1] - 1 - x if step % 2 == 0 else image.shape[0] - 1 - x
+        assert there == pytest.approx((x, y), abs=2.0)
+    assert verifier.compare(image, turned).score > 0.98
+
+
+@pytest.mark.parametrize("quality", ["strict", "warn"])
+@pytest.mark.parametrize("quarters", [1, 2, 3])
+def test_a_rotated_face_is_refused_on_request(
+    verifier: vk.Verifier,
+    portraits: Mapping[str, Path],
+    quarters: int,
+    quality: Literal["strict", "warn"],
+) -> None:
+    image = load_image(portraits["person_a_2"])
+    turned = np.ascontiguousarray(np.rot90(image, quarters))
+    assert verifier.compare(image, image, turned="error", quality=quality)
+    asks: tuple[Callable[..., object], ...] = (
+        verifier.extract,
+        verifier.identify,
+        lambda probe, **options: verifier.compare(image, probe, **options),
+        lambda probe, **options: verifier.enroll("turned", probe, **options),
+    )
+    for ask in asks:
+        with pytest.raises(vk.AcquisitionError, match="not upright") as caught:
+            ask(turned, turned="error", quality=quality)
+        assert caught.value.reason == "turned"
+    both = _beside(image, turned)
+    (sample,) = verifier.encoder.extractor.samples(
+        both, SampleOptions("all", quality, turned="error")
+    )
+    assert sample.quality["turned_deg"] == 0.0
+
+
+def test_a_rotated_face_next_to_an_upright_one(
+    verifier: vk.Verifier, portraits: Mapping[str, Path]
+) -> None:
+    image, other = (load_image(portraits[name]) for name in ("person_a_2", "person_b_2"))
+    samples = verifier.encoder.extractor.samples(
+        _beside(image, np.ascontiguousarray(np.rot90(other, 2))), SampleOptions("all")
+    )
+    assert sorted(sample.quality["turned_deg"] for sample in samples) == [0.0, 180.0]
+    rows = verifier.encoder.encode([sample.crop for sample in samples])
+    for row, sample in zip(rows, samples, strict=True):
+        shown = other if sample.quality["turned_deg"] else image
+        assert float(row @ verifier.extract(shown).embedding) > 0.95
+
+
+def _beside(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    canvas = np.full((900, left.shape[1] + right.shape[1], 3), 127, np.uint8)
+    canvas[: left.shape[0], : left.shape[1]] = left
+    canvas[: right.shape[0], left.shape[1] :] = right
+    return canvas
+
+
+def _mosaic(portraits: Mapping[str, Path], side: int) -> np.ndarray:
+    names = ("person_a_2", "person_b_1", "person_b_2", "impostor_1", "impostor_2", "obama")
+    faces = [cv2.resize(load_image(portraits[name]), (80, 96)) for name in names]
+    rows = [[faces[(row + column) % len(faces)] for column in range(side)] for row in range(side)]
+    return np.vstack([np.hstack(row) for row in rows])
+
+
+@pytest.mark.parametrize("quarters", range(4))
+def test_an_image_is_detected_four_times_at_the_most_however_many_faces_it_shows(
+    verifier: vk.Verifier,
+    portraits: Mapping[str, Path],
+    quarters: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     extractor = verifier.encoder.extractor
-    found = 0
-    for name in ("person_a_1", "person_a_2", "person_b_1", "person_b_2", "impostor_2", "obama2"):
-        image = load_image(portraits[name])
-        (upright,) = extractor.samples(image)
-        assert upright.quality["turned_deg"] == 0.0
-        turned = np.ascontiguousarray(np.rot90(image, quarters))
-        with pytest.raises(vk.AcquisitionError):
-            verifier.compare(image, turned)
-        if not extractor.detector or not extractor.detector.detect(turned):
-            continue
-        found += 1
-        (sample,) = extractor.samples(turned, SampleOptions("largest", "warn"))
-        assert "extreme_pose" in sample.reasons
-        assert sample.quality["turned_deg"] == 360 - 90 * quarters
-    assert found
+    detector = extractor.detector
+    assert isinstance(detector, FaceDetector)
+    runs = []
+    run = detector._session.run
+
+    def counted(tensor: np.ndarray) -> Any:
+        runs.append(tensor.shape)
+        return run(tensor)
+
+    monkeypatch.setattr(detector._session, "run", counted)
+    mosaic = np.ascontiguousarray(np.rot90(_mosaic(portraits, 10), quarters))
+    samples = extractor.samples(mosaic, SampleOptions("all", "warn"))
+    assert 1 <= len(runs) <= 4
+    assert len(samples) == 64
+    assert all("more_faces" in sample.reasons for sample in samples)
+    turned_deg = -90 * quarters % 360
+    assert {sample.quality["turned_deg"] for sample in samples} == {turned_deg}
+    every = extractor.samples(mosaic, SampleOptions("all", "warn", max_faces=200))
+    assert len(every) > 90
+    assert not any("more_faces" in sample.reasons for sample in every)
+    strict = extractor.samples(mosaic, SampleOptions("all", max_faces=5))
+    assert 1 <= len(strict) <= 5
+    assert strict[0].reasons == ("more_faces",)
+
+
+def test_more_faces_than_are_used_is_a_warning_of_the_answer(
+    verifier: vk.Verifier, portraits: Mapping[str, Path]
+) -> None:
+    image = load_image(portraits["person_a_2"])
+    pair = _beside(image, image)
+    decision = verifier.compare(image, pair, multi_face="all", max_faces=1)
+    assert decision
+    assert decision.warnings == ("more_faces",)
+    assert verifier.compare(image, pair, multi_face="all").warnings == ()
+
+
+@pytest.mark.parametrize("count", [0, -1, 1001, True, 2.0])
+def test_a_number_of_faces_that_is_not_possible(verifier: vk.Verifier, count: Any) -> None:
+    with pytest.raises(vk.InputError, match=f"max_faces is an integer from 1 to 1000, got {count}"):
+        verifier.extract(b"", max_faces=count)
 
 
 def test_the_default_is_an_fmr_of_1e_4_on_millions_of_pairs(verifier: vk.Verifier) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,10 +27,12 @@ LONG_AGO = 1_600_000_000
 class Squeamish(SampleExtractor):
     """Takes no picture that is as good as black."""
 
-    def samples(self, image: ImageLike, options: SampleOptions | None = None) -> list[Sample]:
+    def samples(
+        self, image: ImageLike, options: SampleOptions | None = None, **role: Any
+    ) -> list[Sample]:
         if self.load(image).pixels.max() < 10 and (options or SampleOptions()).quality == "strict":
             raise vk.AcquisitionError("it is too dark", reason="too_dark")
-        return super().samples(image, options)
+        return super().samples(image, options, **role)
 
 
 def new_encoder() -> Encoder:

@@ -176,11 +176,12 @@ class ModelEmbedder:
             return extractor.samples(loaded, options)[0].crop
         samples = extractor.samples(loaded, SampleOptions("all", "warn"))
         sample = middle(samples, *loaded.pixels.shape[:2])
-        if sample.reasons and self.quality == "strict":
+        reasons = extractor.refusing(sample)
+        if reasons and self.quality == "strict":
             raise AcquisitionError(
-                f"the face nearest the middle is not usable ({', '.join(sample.reasons)}); take "
+                f"the face nearest the middle is not usable ({', '.join(reasons)}); take "
                 "another image, or accept it with quality='warn'",
-                reason=sample.reasons[0],
+                reason=reasons[0],
             )
         return sample.crop
 

@@ -34,11 +34,16 @@ class Finding:
         detection: Where it is; None for a modality without a detector.
         landmarks_px: (x, y) in the image's pixels that the crop aligns; empty if it needs none.
         evidence: What the modality found and its checks need, such as a signature's ink.
+        turned_deg: Degrees by which the image must be rotated counter-clockwise to show it upright; the crop
+            does so.
+        is_turn_sure: Whether that is beyond doubt; a sample of which it is not is never cropped.
     """
 
     detection: Detection | None = None
     landmarks_px: Sequence[tuple[float, float]] = ()
     evidence: Any = None
+    turned_deg: float = 0.0
+    is_turn_sure: bool = True
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +69,14 @@ class SampleCheck(ABC):
     Attributes:
         name: Stable name of the check.
         reasons: Reason code to a sentence that tells the subject what to change.
+        warnings_for_probe: The reason codes that refuse an image at enrollment and only warn of a probe.
         limits: Limits of the measures; the ``repr`` is shown when a sample is refused, and
             is part of the key under which embeddings are cached.
     """
 
     name: ClassVar[str]
     reasons: ClassVar[Mapping[str, str]]
+    warnings_for_probe: ClassVar[frozenset[str]] = frozenset()
     limits: Any = None
 
     @abstractmethod

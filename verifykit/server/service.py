@@ -29,7 +29,7 @@ from verifykit.server.limits import FailureLimiter, RateLimiter
 from verifykit.server.observability import Metrics
 from verifykit.server.settings import SIGNATURES, ServerSettings, is_url
 from verifykit.server.state import ServerState
-from verifykit.types import ImageLike, Sample
+from verifykit.types import ImageLike, Sample, SampleRole
 from verifykit.verifier import Verifier, open_encoder
 
 T = TypeVar("T")
@@ -126,11 +126,15 @@ class ServedExtractor(SampleExtractor):
         self._batcher = batcher
 
     def samples(
-        self, image: ImageLike | LoadedImage, options: SampleOptions | None = None
+        self,
+        image: ImageLike | LoadedImage,
+        options: SampleOptions | None = None,
+        *,
+        role: SampleRole = "probe",
     ) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
-            return super().samples(image, options)
+            return super().samples(image, options, role=role)
 
 
 def open_models(

@@ -48,9 +48,6 @@ class Detector:
         ]
         return sorted(found, key=lambda each: -each.box_px[2] * each.box_px[3])
 
-    def turned_deg(self, image: Image, detection: Detection) -> float:
-        return 0.0
-
 
 def _encode(crops: Any) -> Any:
     """What part of the picture a crop is from: see _picture."""

@@ -7,14 +7,22 @@ from typing import ClassVar
 
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
+from verifykit.modalities.face.covered import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.crop import crop_five_point
-from verifykit.modalities.face.detector import FaceDetector
+from verifykit.modalities.face.detector import FaceDetector, TurnedFace
 from verifykit.modalities.face.quality import FaceQuality, QualityLimits
 from verifykit.session import Provider
 from verifykit.spec import CropSpec, FivePointCrop
 from verifykit.types import Image
 
-__all__ = ["FaceDetector", "FaceModality", "FaceQuality", "QualityLimits"]
+__all__ = [
+    "CoveredCheck",
+    "CoveredLimits",
+    "FaceDetector",
+    "FaceModality",
+    "FaceQuality",
+    "QualityLimits",
+]
 
 
 class FaceModality(Modality):
@@ -29,8 +37,10 @@ class FaceModality(Modality):
     reasons: ClassVar[Mapping[str, str]] = {
         "no_face": "Look at the camera, with the whole face in the image.",
         "several_faces": "One person only: ask the others to step aside.",
+        "more_faces": "Crop the image: it shows more faces than are examined.",
+        "turned": "Rotate the image: the face is on its side or upside down.",
     }
-    checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(),)
+    checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(), CoveredCheck())
 
     def open_detector(
         self, model: bytes, spec: CropSpec, *, providers: Provider, threads: int | None
@@ -40,16 +50,27 @@ class FaceModality(Modality):
         return FaceDetector(model, spec.detector, providers=providers, threads=threads)
 
     def find(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
-        """Return the faces in an image, largest first."""
+        """Return the faces in an image, largest first, with the landmarks that turn each upright."""
         assert detector is not None  # noqa: S101 - by the extractor
-        found = detector.detect(image)
+        if isinstance(detector, FaceDetector):
+            found = detector.detect_turned(image)
+        else:
+            found = [TurnedFace(detection) for detection in detector.detect(image)]
         if not found:
             raise AcquisitionError(
                 f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
                 "small, turned away, covered or badly lit",
                 reason="no_face",
             )
-        return [Finding(detection, detection.landmarks_px) for detection in found]
+        return [
+            Finding(
+                face.detection,
+                face.detection.landmarks_px,
+                turned_deg=face.turned_deg,
+                is_turn_sure=face.is_sure,
+            )
+            for face in found
+        ]
 
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
         """Return the aligned face."""

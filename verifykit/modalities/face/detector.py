@@ -6,7 +6,8 @@ decoding is that of the reference implementation (libfacedetection, and OpenCV's
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +23,26 @@ _STRIDES = (8, 16, 32)
 # No rotated face reaches this score (benchmarks.turned); the others take three more runs.
 _UPRIGHT_SCORE = 0.91
 _MIN_GAIN = 0.01
+# Of low scores, the better one by less may be that of the wrong rotation (benchmarks.turned).
+_SURE_GAIN = 0.05
+_MIN_OVERLAP = 0.3
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
+
+
+@dataclass(frozen=True)
+class TurnedFace:
+    """A face with its rotation.
+
+    Attributes:
+        detection: Its box in the image as given, and its landmarks: the right eye is the subject's.
+        turned_deg: Degrees by which the image must be rotated counter-clockwise to show it upright: 0, 90,
+            180 or 270.
+        is_sure: Whether the scores of the rotations differ enough.
+    """
+
+    detection: Detection
+    turned_deg: float = 0.0
+    is_sure: bool = True
 
 
 class FaceDetector:
@@ -78,56 +98,71 @@ class FaceDetector:
         Raises:
             ProviderError: The provider failed.
         """
+        return self._search(image)[0]
+
+    def detect_turned(self, image: Image) -> list[TurnedFace]:
+        """Return every face in an image, also rotated by quarter turns, largest first.
+
+        A face on its side or upside down is often found too, but with the landmarks of an upright one,
+        so that its crop shows no face. In the image rotated upright it has a higher score. The image that
+        the detector saw is therefore rotated, once for all faces, if one of them has a low score, or if none
+        was found.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+
+        Returns:
+            Each face with its rotation; coordinates are the given image's pixels.
+
+        Raises:
+            ProviderError: The provider failed.
+        """
+        found, searched = self._search(image)
+        if found and all(face.score >= _UPRIGHT_SCORE for face in found):
+            return [TurnedFace(face) for face in found]
+        chosen = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
+        return sorted(chosen, key=lambda face: -_area(face.detection))
+
+    def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
+        """Return the faces of the first size that shows any, and the image at the sizes so far."""
+        searched: list[Image] = []
         tried = set()
         for long_side_px in self.spec.long_sides_px:
             scale = min(1.0, long_side_px / max(image.shape[:2]))
             if scale in tried:
                 continue
             tried.add(scale)
-            if found := self._detect_at(image, scale):
-                return sorted(found, key=lambda d: -d.box_px[2] * d.box_px[3])
-        return []
+            searched.append(_reduced(image, scale))
+            if found := self._run(searched[-1], *image.shape[:2]):
+                return sorted(found, key=lambda face: -_area(face)), searched
+        return [], searched
 
-    def turned_deg(self, image: Image, detection: Detection) -> float:
-        """Return how a face is rotated in its image: 0 when upright, else 90, 180 or 270.
+    def _search_rotated(
+        self, searched: Sequence[Image], height: int, width: int
+    ) -> list[tuple[Detection, float]]:
+        """Return the faces in each rotation of an image, in the image's pixels, with the rotation."""
+        found: list[tuple[Detection, float]] = []
+        for quarters in (1, 2, 3):
+            size = (height, width) if quarters == 2 else (width, height)
+            for reduced in searched:
+                rotated = np.ascontiguousarray(np.rot90(reduced, quarters))
+                if faces := self._run(rotated, *size):
+                    found += [
+                        (_rotated_back(face, quarters, height, width), 90.0 * quarters)
+                        for face in faces
+                    ]
+                    break
+        return found
 
-        A face on its side or upside down is often found too, but with the landmarks of an upright one,
-        so that its crop shows no face. In the image rotated upright it has a higher score.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            detection: A face in it.
-
-        Returns:
-            Degrees by which the image must be rotated counter-clockwise to show the face upright.
-
-        Raises:
-            ProviderError: The provider failed.
-        """
-        if detection.score >= _UPRIGHT_SCORE:
-            return 0.0
-        import cv2
-
-        best_deg, best_score = 0.0, detection.score + _MIN_GAIN
-        left, top, width, height = detection.box_px
-        x, y = left + width / 2.0, top + height / 2.0
-        for degrees in (90.0, 180.0, 270.0):
-            x, y = y, image.shape[1] - x
-            image = np.asarray(cv2.rotate(image, cv2.ROTATE_90_COUNTERCLOCKWISE), np.uint8)
-            for found in self.detect(image):
-                left, top, width, height = found.box_px
-                same = left <= x <= left + width and top <= y <= top + height
-                if same and found.score > best_score:
-                    best_deg, best_score = degrees, found.score
-        return best_deg
-
-    def _detect_at(self, image: Image, scale: float) -> list[Detection]:
-        padded, factors = _padded(image, scale)
+    def _run(self, reduced: Image, height: int, width: int) -> list[Detection]:
+        """Return the faces in a reduced image, best first, in the pixels of the one of the given size."""
+        padded = _padded(reduced)
         tensor = np.empty((1, 3, *padded.shape[:2]), dtype=np.float32)
         split_channels(padded, tensor[0, ::-1] if self.spec.color == "bgr" else tensor[0])
         heads = dict(zip(self._session.output_names, self._session.run(tensor), strict=True))
         boxes, landmarks, scores = decode(heads, padded.shape[:2], self.spec.score_threshold)
         kept = _non_maximum_suppression(boxes, scores, self.spec.nms_threshold)
+        factors = np.array([width / reduced.shape[1], height / reduced.shape[0]])
         boxes[:, :2] *= factors
         boxes[:, 2:] *= factors
         landmarks *= factors
@@ -139,6 +174,75 @@ class FaceDetector:
             )
             for i in kept
         ]
+
+
+def choose_turned(
+    found: Sequence[Detection], rotated: Sequence[tuple[Detection, float]]
+) -> list[TurnedFace]:
+    """Return the faces of an image, each as it is upright.
+
+    If the best face of a rotation is clearly better than any as the image is, the image is turned, and
+    its faces are those of that rotation. Else each face may be turned on its own.
+
+    Args:
+        found: Faces in the image as it is.
+        rotated: Faces in its rotations, in the same pixels, with the rotation.
+    """
+    if not rotated:
+        return [TurnedFace(face) for face in found]
+    best_face, turned_deg = max(rotated, key=lambda each: each[0].score)
+    upright = max((face.score for face in found), default=0.0)
+    others = [face.score for face, degrees in rotated if degrees != turned_deg]
+    if _is_sure(best_face.score, upright):
+        is_sure = bool(found) or _is_sure(best_face.score, max(others, default=0.0))
+        return [TurnedFace(*each, is_sure) for each in rotated if each[1] == turned_deg]
+    scores = np.array([face.score for face, _ in rotated])
+    overlaps = _overlaps(found, [face for face, _ in rotated])
+    # A face that is partly hidden by another must not become that one, upside down.
+    own = overlaps == overlaps.max(axis=0, initial=_MIN_OVERLAP)
+    chosen = []
+    for number, face in enumerate(found):
+        better = own[number] & (scores > face.score + _MIN_GAIN)
+        if face.score >= _UPRIGHT_SCORE or not better.any():
+            chosen.append(TurnedFace(face))
+            continue
+        best_face, turned_deg = rotated[int(np.argmax(np.where(better, scores, -1.0)))]
+        chosen.append(TurnedFace(best_face, turned_deg, _is_sure(best_face.score, face.score)))
+    return chosen
+
+
+def _is_sure(score: float, other: float) -> bool:
+    """Return whether a face's score in one rotation leaves no doubt about another one."""
+    return score > other + (_MIN_GAIN if score >= _UPRIGHT_SCORE else _SURE_GAIN)
+
+
+def _overlaps(faces: Sequence[Detection], others: Sequence[Detection]) -> NDArray[np.float64]:
+    """Return the intersection over union of each pair of boxes, (N, M)."""
+    a = np.array([face.box_px for face in faces]).reshape(-1, 1, 4)
+    b = np.array([face.box_px for face in others]).reshape(1, -1, 4)
+    low = np.maximum(a[..., :2], b[..., :2])
+    high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
+    shared = np.maximum(high - low, 0.0).prod(axis=-1)
+    union = a[..., 2:].prod(axis=-1) + b[..., 2:].prod(axis=-1) - shared
+    return np.asarray(shared / union)
+
+
+def _rotated_back(face: Detection, quarters: int, height: int, width: int) -> Detection:
+    """Return a face in an image's pixels from one in the image rotated counter-clockwise."""
+
+    def back(x: float, y: float) -> tuple[float, float]:
+        if quarters == 2:
+            return width - 1 - x, height - 1 - y
+        return (width - 1 - y, x) if quarters == 1 else (y, height - 1 - x)
+
+    left, top, box_width, box_height = face.box_px
+    (x0, y0), (x1, y1) = back(left, top), back(left + box_width, top + box_height)
+    box_px = (min(x0, x1), min(y0, y1), abs(x1 - x0), abs(y1 - y0))
+    return Detection(box_px, tuple(back(x, y) for x, y in face.landmarks_px), face.score)
+
+
+def _area(face: Detection) -> float:
+    return face.box_px[2] * face.box_px[3]
 
 
 def decode(
@@ -178,18 +282,22 @@ def decode(
     )
 
 
-def _padded(image: Image, scale: float) -> tuple[Image, NDArray[np.float64]]:
-    """Return the reduced image, zero-padded to multiples of 32, and (x, y) factors to its own pixels."""
-    height, width = image.shape[:2]
-    if scale < 1.0:
-        import cv2
+def _reduced(image: Image, scale: float) -> Image:
+    if scale >= 1.0:
+        return image
+    import cv2
 
-        size = (max(1, round(width * scale)), max(1, round(height * scale)))
-        image = np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _padded(image: Image) -> Image:
+    """Return the image, zero-padded to multiples of 32."""
     rows, columns = image.shape[:2]
     padded = np.zeros((-(-rows // 32) * 32, -(-columns // 32) * 32, 3), dtype=np.uint8)
     padded[:rows, :columns] = image
-    return padded, np.array([width / columns, height / rows])
+    return padded
 
 
 def _non_maximum_suppression(

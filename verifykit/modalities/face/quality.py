@@ -40,6 +40,7 @@ _FACE_MODEL = np.array(
 )
 _CENTRED_MODEL = _FACE_MODEL - _FACE_MODEL.mean(axis=0)
 _POSE_SOLVER = np.linalg.pinv(_CENTRED_MODEL)
+_QUARTER_TURN = np.array([(0, 1), (-1, 0)])  # counter-clockwise, y down
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ class FaceQuality(SampleCheck):
         """Return what :func:`measure_face` measures."""
         detection = sample.finding.detection
         assert detection is not None  # noqa: S101 - faces are detected
-        turned_deg = sample.detector.turned_deg(sample.image, detection)
-        return measure_face(sample.image, detection, sample.crop, turned_deg)
+        return measure_face(sample.image, detection, sample.crop, sample.finding.turned_deg)
 
     def judge(self, measures: Mapping[str, float]) -> tuple[str, ...]:
         """Return the reason codes of :func:`face_reasons`."""
@@ -102,12 +102,14 @@ def measure_face(
     the blur effect, 0..1), ``brightness`` (mean luma 0..255), ``dark_share`` and ``bright_share``
     (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
     ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
-    ``visible_share`` (of the head inside the image, 0..1).
+    ``visible_share`` (of the head inside the image, 0..1). The three angles are those in the image
+    rotated counter-clockwise by ``turned_deg``.
     """
     import cv2
 
     landmarks_px = np.asarray(detection.landmarks_px, dtype=np.float64)
-    eye_distance_px, yaw, pitch, roll = _pose(landmarks_px)
+    turns = np.linalg.matrix_power(_QUARTER_TURN, round(turned_deg / 90.0))
+    eye_distance_px, yaw, pitch, roll = _pose(landmarks_px @ turns.T)
     luma: Image = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     if luma.shape != (_CROP_PX, _CROP_PX):
         luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
@@ -131,7 +133,6 @@ def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[
     turned = (
         abs(measures["yaw_deg"]) > limits.max_yaw_deg
         or abs(measures["pitch_deg"]) > limits.max_pitch_deg
-        or measures["turned_deg"] != 0.0
     )
     applies = {
         "face_too_small": measures["eye_distance_px"] < limits.min_eye_distance_px,
