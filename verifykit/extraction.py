@@ -72,10 +72,10 @@ class SampleOptions:
         ):
             value = getattr(self, name)
             if value not in known:
-                raise InputError(f"{name} must be one of {known}, got {value!r}")
+                raise InputError(f"{name} must be one of {known}, got {shown(value)}")
         count = self.max_faces
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FACES:
-            raise InputError(f"max_faces is an integer from 1 to {MAX_FACES}, got {count!r}")
+            raise InputError(f"max_faces is an integer from 1 to {MAX_FACES}, got {shown(count)}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""

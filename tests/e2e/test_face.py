@@ -21,6 +21,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities import to_tensor
 from verifykit.modalities.face import FaceDetector
+from verifykit.session import Session
 
 PEOPLE = ("person_a", "person_b")
 OTHERS = ("impostor_1", "impostor_2", "biden")
@@ -195,13 +196,13 @@ def test_an_image_is_detected_four_times_at_the_most_however_many_faces_it_shows
     detector = extractor.detector
     assert isinstance(detector, FaceDetector)
     runs = []
-    run = detector._session.run
+    run = Session.run
 
-    def counted(tensor: np.ndarray) -> Any:
+    def counted(session: Session, tensor: np.ndarray) -> Any:
         runs.append(tensor.shape)
-        return run(tensor)
+        return run(session, tensor)
 
-    monkeypatch.setattr(detector._session, "run", counted)
+    monkeypatch.setattr(Session, "run", counted)
     mosaic = np.ascontiguousarray(np.rot90(_mosaic(portraits, 10), quarters))
     samples = extractor.samples(mosaic, SampleOptions("all", "warn"))
     assert 1 <= len(runs) <= 4
