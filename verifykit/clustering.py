@@ -32,7 +32,7 @@ from verifykit.gallery import MemoryGallery
 from verifykit.gallery.duplicates import Enrolled, find_duplicates
 from verifykit.scoring import checked_embeddings
 from verifykit.spec import Attack, ModelSpec
-from verifykit.types import Embeddings, MultiFace, QualityGate, RefusedImage, Template
+from verifykit.types import Embeddings, MultiFace, QualityGate, RefusedImage, Template, TurnedChoice
 
 OnProgress = Callable[[int, int], None]
 
@@ -97,6 +97,8 @@ def cluster_folder(
     attack: Attack | None = None,
     multi_face: MultiFace = "all",
     quality: QualityGate = "strict",
+    turned: TurnedChoice = "upright",
+    max_faces: int = 64,
     on_image: OnProgress | None = None,
     on_face: OnProgress | None = None,
 ) -> Clusters:
@@ -111,6 +113,8 @@ def cluster_folder(
         attack: What the rate is about; None takes the model's default.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
+        turned: What to do with a face on its side: turn the image upright, or refuse it.
+        max_faces: Most faces of one image, the largest.
         on_image: Called with the number of images that are read and of all, also before the first.
         on_face: Called with the number of faces that are compared and of all, also before the first.
 
@@ -126,7 +130,7 @@ def cluster_folder(
     """
     folder = Path(folder)
     options, decision = (
-        SampleOptions(multi_face, quality),
+        SampleOptions(multi_face, quality, turned, max_faces),
         DecisionOptions(fmr, threshold, attack),
     )
     _rule(encoder.spec, 2, decision)  # before the long part, not after it

@@ -121,7 +121,7 @@ def test_another_model_gallery_or_folder_is_not_mixed_in(folder: Path, tmp_path:
     with pytest.raises(vk.InputError, match="source was"):
         identify_batch(verifier, folder / "a", out)
     verifier.enroll("red", np.full((8, 8, 3), RED, np.uint8))
-    with pytest.raises(vk.InputError, match=r"'revision': 2.*'revision': 3.*give another output"):
+    with pytest.raises(vk.InputError, match=r"revision 2 of.*revision 3 of.*give another output"):
         identify_batch(verifier, folder, out)
     assert out.read_bytes() == before
 
@@ -259,3 +259,14 @@ def test_an_output_that_is_no_file(folder: Path, tmp_path: Path) -> None:
     for out in (tmp_path / "folder.jsonl", tmp_path / "device.jsonl"):
         with pytest.raises(vk.InputError, match="not a file"):
             identify_batch(small_verifier(), folder, out)
+
+
+def test_every_sample_option_reaches_the_run_and_its_header(tmp_path: Path) -> None:
+    folder, out = small_folder(tmp_path / "pictures"), tmp_path / "out.jsonl"
+    verifier = small_verifier()
+    identify_batch(verifier, folder, out, threshold=0.9, turned="error", max_faces=3)
+    header = lines(out)[0]
+    assert (header["turned"], header["max_faces"]) == ("error", 3)
+    assert (header["multi_face"], header["quality"]) == ("all", "strict")
+    with pytest.raises(vk.InputError, match="max_faces is an integer from 1"):
+        identify_batch(verifier, folder, tmp_path / "x.jsonl", threshold=0.9, max_faces=0)

@@ -70,17 +70,17 @@ def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
 def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
     """Refuse to continue what was begun with other settings, or with another state of the gallery."""
     changed = [key for key in header if found.get(key) != header[key]]
-    was = ", ".join(
-        f"{key} was {shown(found.get(key))}, is {shown(header[key])}" for key in changed
-    )
     if "gallery" in changed and "model" not in changed:
         raise InputError(
             f"{shown(str(out))} was begun with {_state(found.get('gallery'))}, and there is "
-            f"{_state(header['gallery'])} now ({was}): rows about both would be mixed, nothing was written; "
-            "give another output to search for all images again, or keep this one, write the paths that have "
+            f"{_state(header['gallery'])} now: rows about both would be mixed, nothing was written; give "
+            "another output to search for all images again, or keep this one, write the paths that have "
             "no row in it to a .txt, and give that as a source with an output of its own"
         )
     if changed:
+        was = ", ".join(
+            f"{key} was {shown(found.get(key))}, is {shown(header[key])}" for key in changed
+        )
         raise InputError(
             f"{shown(str(out))} was begun with other settings ({was}): its answers would be mixed; "
             "give them again, or another output"

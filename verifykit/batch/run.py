@@ -38,7 +38,7 @@ from verifykit.gallery import GalleryInfo, GallerySnapshot, checked_question, ta
 from verifykit.gallery.base import gallery_info
 from verifykit.models import calibration_digest
 from verifykit.spec import Attack
-from verifykit.types import MultiFace, QualityGate
+from verifykit.types import MultiFace, QualityGate, TurnedChoice
 from verifykit.verifier import Verifier
 
 FORMAT = 2
@@ -146,6 +146,8 @@ def identify_batch(
     limit: int = 5,
     multi_face: MultiFace = "all",
     quality: QualityGate = "strict",
+    turned: TurnedChoice = "upright",
+    max_faces: int = 64,
     every: int | None = None,
     workers: int | None = None,
     engine: Engine | None = None,
@@ -174,6 +176,8 @@ def identify_batch(
         limit: At most so many candidates for each face.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
+        turned: What to do with a face on its side: turn the image upright, or refuse it.
+        max_faces: Most faces of one image, the largest.
         every: Of a video, every n-th frame.
         workers: Threads that decode, detect and embed, at least 1; None takes one a core. The output does
             not depend on it. With several, a model opened with ``threads=1`` is the fastest.
@@ -192,7 +196,7 @@ def identify_batch(
         OSError: ``out`` cannot be written.
     """
     start, out = time.perf_counter(), Path(out)
-    sample = SampleOptions(multi_face, quality)
+    sample = SampleOptions(multi_face, quality, turned, max_faces)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise InputError(f"workers is a positive integer, got {shown(workers)}")
     if engine is not None and workers is not None:
@@ -257,8 +261,7 @@ def _header(
         "attack": rule.attack,
         "fpir": rule.fpir,
         "limit": question.limit,
-        "multi_face": sample.multi_face,
-        "quality": sample.quality,
+        **asdict(sample),
         "block": block,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,8 +79,7 @@ def cluster(
             fmr=decision.fmr,
             threshold=decision.threshold,
             attack=decision.attack,
-            multi_face=sample.multi_face,
-            quality=sample.quality,
+            **asdict(sample),
             on_image=on_image,
             on_face=on_face,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,8 +107,7 @@ def identify_batch(
             attack=decision.attack,
             fpir=decision.fpir,
             limit=limit,
-            multi_face=sample.multi_face,
-            quality=sample.quality,
+            **asdict(sample),
             every=every,
             workers=workers,
             engine=cluster,
