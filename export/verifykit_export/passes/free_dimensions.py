@@ -42,10 +42,16 @@ def _copy_batch(network: Network, batch: int) -> None:
         wanted = network.constant(node, 1) if node.op_type == "Reshape" else None
         if wanted is None or wanted.size == 0 or wanted[0] != batch:
             continue
+        # torch's exporter writes allowzero, under which 0 is a size and does not copy.
+        zero = [item for item in node.attribute if item.name == "allowzero" and item.i]
+        if zero and 0 in wanted:
+            continue
         inferred = shapes.get(node.input[0])
         if inferred is not None and inferred.dim and inferred.dim[0].dim_value == batch:
             copied = wanted.copy()
             copied[0] = 0
+            for item in zero:
+                node.attribute.remove(item)
             node.input[1] = network.add_constant(node.input[1], copied)
 
 
