@@ -11,21 +11,26 @@ import numpy as np
 import onnx
 
 from verifykit._files import atomic_write
-from verifykit.errors import InputError, ModelContractError, VerifyKitError
+from verifykit.errors import InputError, ModelContractError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image
 from verifykit.models import load, render_card
 from verifykit.spec import InputSpec, Modality, ModelSpec, Provenance
-from verifykit.types import Embeddings, Image
-from verifykit_export.foreign import import_encoder
+from verifykit.types import Image
 from verifykit_export.foreign_file import read_foreign
 from verifykit_export.model_card import INT8_NOTE, card_path
-from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
-from verifykit_export.one_by_one import one_by_one
-from verifykit_export.opsets import NEWEST, advice, opset_of, with_supported_opset
+from verifykit_export.modelfile import (
+    SWAPPED_COSINE,
+    golden_embedding,
+    swapped_cosine,
+    weights_digest,
+    write_model,
+)
+from verifykit_export.opsets import NEWEST, advice, opset_of
 from verifykit_export.original import Contract, Layout, Original, read_contract
-from verifykit_export.parity import BATCH, Parity, embed_with_onnx, open_session, require_equal
-from verifykit_export.standard_form import in_order, is_half, is_quantised, to_standard_form
+from verifykit_export.parity import Parity
+from verifykit_export.rewrite import Rewritten, rewrite
+from verifykit_export.standard_form import require_plain_operators
 from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
@@ -113,6 +118,7 @@ def import_foreign(request: ImportRequest) -> Imported:
     card = card_path(request.target, name)
     foreign = read_foreign(request.source_file)
     try:
+        require_plain_operators(foreign.model.graph)
         contract = read_contract(foreign.model, request.layout, request.output)
         spec = _input(request, contract)
         original = Original(foreign.model, contract)
@@ -129,11 +135,12 @@ def import_foreign(request: ImportRequest) -> Imported:
     crops = [*real, *_drawn_crops(spec)]
     try:
         expected = original.embed(spec, crops)
-        rewritten = _proved(foreign.model, contract, spec, crops, expected, name)
+        rewritten = rewrite(foreign.model, contract, spec, crops, expected, name)
     except ModelContractError as error:
         raise ModelContractError(f"{foreign.path}: {error}") from error
     encoder, parity = rewritten.encoder, rewritten.parity
-    golden = golden_embedding(encoder, spec)
+    golden = golden_embedding(encoder, spec, may_ignore_color=True)
+    swapped = swapped_cosine(encoder, spec)
     model = ModelSpec(
         name=name,
         modality=request.modality,
@@ -156,7 +163,7 @@ def import_foreign(request: ImportRequest) -> Imported:
     write_model(
         request.target, encoder, model, onnx.load_model_from_string(detector) if detector else None
     )
-    notes = tuple(_notes(rewritten))
+    notes = tuple(_notes(rewritten, original, swapped))
     text = render_card(model) + _render_import(request, rewritten, len(real), notes)
     atomic_write(card, text)
     return Imported(request.target, card, model, parity, len(real), notes)
@@ -217,83 +224,15 @@ def _drawn_crops(spec: InputSpec) -> list[Image]:
     return [np.ascontiguousarray(view) for view in (*views, *dimmed)]
 
 
-@dataclass(frozen=True)
-class _Rewritten:
-    """A network that was proved equal, and how it was made."""
-
-    encoder: onnx.ModelProto
-    parity: Parity
-    quantised: bool
-    half: bool
-    one_by_one: bool
-
-
-def _proved(
-    foreign: onnx.ModelProto,
-    contract: Contract,
-    spec: InputSpec,
-    crops: Sequence[Image],
-    expected: Embeddings,
-    name: str,
-) -> _Rewritten:
-    quantised, half = is_quantised(foreign), is_half(foreign)
-    model = _standard(foreign, contract, expected.shape[1])
-    opset = opset_of(model)
-
-    def freed() -> onnx.ModelProto:
-        return import_encoder(model, name, opset=opset, quantised=quantised)
-
-    def repeated() -> onnx.ModelProto:
-        kept = import_encoder(model, name, opset=opset, quantised=quantised, free=False)
-        return one_by_one(kept, name)
-
-    first: Exception | None = None
-    # A file of one image at a time often has that number in its constants; then it is not freed.
-    for build in (freed, repeated) if contract.batch <= 1 else (freed,):
-        try:
-            encoder = build()
-            parity = _compared(encoder, spec, crops, expected, half=half)
-        except Exception as error:  # noqa: BLE001 - onnx and numpy each raise their own
-            first = first or error
-            continue
-        return _Rewritten(encoder, parity, quantised, half, build is repeated)
-    if isinstance(first, VerifyKitError):
-        raise first
-    raise ModelContractError(
-        f"the network cannot be rewritten: {type(first).__name__}: {first}; export it with a free batch "
-        "axis and the newest exporter"
-    ) from first
-
-
-def _standard(foreign: onnx.ModelProto, contract: Contract, size: int) -> onnx.ModelProto:
-    try:
-        model, opset = with_supported_opset(in_order(foreign))
-        to_standard_form(model, contract, size)
-    except ValueError as error:
-        raise ModelContractError(str(error)) from error
-    del model.opset_import[:]
-    model.opset_import.append(onnx.helper.make_opsetid("", opset))
-    return model
-
-
-def _compared(
-    encoder: onnx.ModelProto,
-    spec: InputSpec,
-    crops: Sequence[Image],
-    expected: Embeddings,
-    *,
-    half: bool,
-) -> Parity:
-    session = open_session(encoder)
-    found = embed_with_onnx(session, spec, crops)
-    alone = embed_with_onnx(session, spec, crops[:BATCH], batch=1)
-    return require_equal(expected, found, alone, half=half)
-
-
-def _notes(rewritten: _Rewritten) -> Iterator[str]:
+def _notes(rewritten: Rewritten, original: Original, swapped: float | None) -> Iterator[str]:
     """Yield what a user of the model has to know about its file."""
     if rewritten.half:
         yield "the file's float16 weights are stored as float32"
+    if original.is_rounded:
+        yield (
+            "the file's float64 weights are rounded to float32, in which it was compared: onnxruntime does "
+            "not run it in float64"
+        )
     if rewritten.quantised:
         yield f"the network computes in int8: {INT8_NOTE}"
     if rewritten.one_by_one:
@@ -301,13 +240,18 @@ def _notes(rewritten: _Rewritten) -> Iterator[str]:
             "the file takes one image at a time and its batch cannot be freed: several images are "
             "embedded one after the other"
         )
+    if swapped is not None and swapped >= SWAPPED_COSINE:
+        yield (
+            f"the network hardly tells red from blue (cosine {swapped:.4f}): the check at load would not "
+            "find a swapped channel order"
+        )
     opset = opset_of(rewritten.encoder)
     if opset > NEWEST:
         yield f"opset {opset}{advice(opset)}"
 
 
 def _render_import(
-    request: ImportRequest, rewritten: _Rewritten, real: int, notes: Sequence[str]
+    request: ImportRequest, rewritten: Rewritten, real: int, notes: Sequence[str]
 ) -> str:
     parity = rewritten.parity
     lines = [

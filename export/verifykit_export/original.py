@@ -12,10 +12,11 @@ from onnx import TensorProto, helper
 
 from verifykit.errors import ModelContractError, ModelIntegrityError
 from verifykit.modalities import to_tensor
-from verifykit.session import unit_rows
+from verifykit.session import Session, unit_rows
 from verifykit.spec import InputSpec
 from verifykit.types import Embeddings, Image
 from verifykit_export.errors import ExportError
+from verifykit_export.float32 import is_double, to_float32
 from verifykit_export.opsets import advice, opset_of
 from verifykit_export.parity import open_session
 
@@ -99,19 +100,37 @@ def _chosen_output(model: onnx.ModelProto, output: str | None) -> str:
 
 
 class Original:
-    """A foreign network in onnxruntime, unchanged, on one image at a time."""
+    """A foreign network in onnxruntime, unchanged, on one image at a time.
+
+    Attributes:
+        is_rounded: Whether it is compared in float32, for onnxruntime does not run it in float64.
+    """
 
     def __init__(self, model: onnx.ModelProto, contract: Contract) -> None:
         self._contract = contract
         self._type = helper.tensor_dtype_to_np_dtype(contract.dtype)
+        self.is_rounded = False
         try:
-            self._session = open_session(_runnable(model, contract))
+            self._session = self._open(_runnable(model, contract))
         except ModelIntegrityError as error:
             raise ExportError(
                 "onnxruntime cannot run the file, so nothing can be proved equal to it: "
                 f"{error}{advice(opset_of(model))}"
             ) from error
         self._index = self._session.output_names.index(contract.output)
+
+    def _open(self, model: onnx.ModelProto) -> Session:
+        try:
+            return open_session(model)
+        except ModelIntegrityError:
+            if not is_double(model):
+                raise
+        # onnxruntime has no convolution in float64.
+        self.is_rounded = True
+        to_float32(model.graph)
+        if self._contract.dtype == TensorProto.DOUBLE:
+            self._type = np.dtype(np.float32)
+        return open_session(model)
 
     def embed(self, spec: InputSpec, crops: Sequence[Image]) -> Embeddings:
         """Return (N, D) float32 unit rows of N crops."""

@@ -35,8 +35,9 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     tail = [node.name for node in nodes[first:] if node.op_type in _NORMALISATION]
     converted = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=tail)
     network = Network.from_model(converted, model.opset_import[0].version)
-    # The converter appends its casts.
-    network.nodes = sort_nodes(network.nodes)
+    # The converter appends its casts, some of them twice.
+    once = {node.output[0]: node for node in network.nodes}
+    network.nodes = sort_nodes(list(once.values()))
     _join_casts(network)
     drop_dead(network)
     return network.to_model(model.graph.name)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from verifykit.errors import ModelContractError
+from verifykit_export.float32 import to_float32
 from verifykit_export.network import sort_nodes, subgraphs
 from verifykit_export.original import Contract
 
-_WIDE = (TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 _QUANTISED = {"QuantizeLinear", "DynamicQuantizeLinear", "QLinearConv", "QLinearMatMul"}
 
 
@@ -28,12 +28,16 @@ def is_quantised(model: onnx.ModelProto) -> bool:
     return any(node.op_type in _QUANTISED for node in model.graph.node)
 
 
-def is_half(model: onnx.ModelProto) -> bool:
-    """Return whether a network computes in float16 or bfloat16."""
-    half = (TensorProto.FLOAT16, TensorProto.BFLOAT16)
-    return any(tensor.data_type in half for tensor in model.graph.initializer) or any(
-        item.t.data_type in half for node in model.graph.node for item in node.attribute
-    )
+def require_plain_operators(graph: onnx.GraphProto) -> None:
+    """Raise ModelContractError if a network has operators that ONNX does not define."""
+    for node in graph.node:
+        if node.domain not in ("", "ai.onnx"):
+            raise ModelContractError(
+                f"operator {node.op_type} is of the domain {node.domain}, which ONNX does not define: export "
+                "the network without the optimisations of one runtime"
+            )
+        for inner in subgraphs(node):
+            require_plain_operators(inner)
 
 
 def to_standard_form(
@@ -44,8 +48,7 @@ def to_standard_form(
 ) -> None:
     """Change a model in place: float32, channels first, one output of ``size`` values an image."""
     graph = model.graph
-    del graph.value_info[:]
-    _to_float32(graph)
+    to_float32(graph)
     taken = {name for node in graph.node for name in (*node.input, *node.output)}
     source, target = (_free_name(name, taken) for name in names)
     first = _first_nodes(contract, source)
@@ -84,29 +87,3 @@ def _free_name(name: str, taken: set[str]) -> str:
     while name in taken:
         name += "_"
     return name
-
-
-def _to_float32(graph: onnx.GraphProto) -> None:
-    for tensor in graph.initializer:
-        _widen(tensor)
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type in _WIDE:
-            value.type.tensor_type.elem_type = TensorProto.FLOAT
-    for node in graph.node:
-        for item in node.attribute:
-            if item.HasField("t"):
-                _widen(item.t)
-            elif item.name in ("to", "dtype") and item.i in _WIDE:
-                item.i = TensorProto.FLOAT
-        for inner in subgraphs(node):
-            _to_float32(inner)
-
-
-def _widen(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type not in _WIDE:
-        return
-    limits = np.finfo(np.float32)
-    value = numpy_helper.to_array(tensor).astype(np.float64)
-    # Masks are filled with float64's lowest number.
-    finite = np.where(np.isfinite(value), np.clip(value, limits.min, limits.max), value)
-    tensor.CopyFrom(numpy_helper.from_array(finite.astype(np.float32), tensor.name))
