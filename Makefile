@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WHEEL := .cache/wheel
 
-.PHONY: demo test slow browser check lint types imports docs wheel oldest clean
+.PHONY: demo test slow browser check lint types imports processor processors docs wheel oldest clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -25,7 +25,7 @@ browser: /usr/bin/chromium .venv/developer
 	@echo "make browser drives Debian's Chromium, which is not at $@: apt-get install chromium" >&2; exit 1
 
 # `make test check` runs the suite once.
-check: lint types imports test docs wheel
+check: lint types imports test processor docs wheel
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .
@@ -36,6 +36,14 @@ types: .venv/developer
 
 imports: .venv/developer
 	$(BIN)/lint-imports
+
+# Tests that compare numbers, as on processors with other instructions (torch, oneDNN, NumPy and OpenCV).
+processor: .venv/developer
+	$(BIN)/python tests/helpers/run_on_processor.py avx2 --short
+
+processors: .venv/developer
+	$(BIN)/python tests/helpers/run_on_processor.py avx2
+	$(BIN)/python tests/helpers/run_on_processor.py sse4.1
 
 # The site, from .cache/site/index.html; a warning is an error. (mkdocs-material advertises at every start unless told not to.)
 docs: .venv/docs

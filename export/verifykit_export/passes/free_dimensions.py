@@ -37,7 +37,7 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
 
 
 def _copy_batch(network: Network, batch: int) -> None:
-    shapes = _shapes(network)
+    shapes = _shapes(network, computed=True)
     for node in network.nodes:
         wanted = network.constant(node, 1) if node.op_type == "Reshape" else None
         if wanted is None or wanted.size == 0 or wanted[0] != batch:
@@ -55,7 +55,9 @@ def _copy_batch(network: Network, batch: int) -> None:
             node.input[1] = network.add_constant(node.input[1], copied)
 
 
-def _shapes(network: Network) -> dict[str, onnx.TensorShapeProto]:
-    graph = shape_inference.infer_shapes(network.to_model("shapes")).graph
+def _shapes(network: Network, *, computed: bool = False) -> dict[str, onnx.TensorShapeProto]:
+    """Return the shapes that can be inferred; ``computed`` follows those that nodes compute, too."""
+    model = network.to_model("shapes")
+    graph = shape_inference.infer_shapes(model, data_prop=computed).graph
     values = [*graph.input, *graph.value_info, *graph.output]
     return {item.name: item.type.tensor_type.shape for item in values}
