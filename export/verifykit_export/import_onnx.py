@@ -237,8 +237,7 @@ def _notes(rewritten: Rewritten, original: Original, swapped: float | None) -> I
         yield f"the network computes in int8: {INT8_NOTE}"
     if rewritten.one_by_one:
         yield (
-            "the file takes one image at a time and its batch cannot be freed: several images are "
-            "embedded one after the other"
+            "the network cannot embed several images at once: they are embedded one after the other"
         )
     if swapped is not None and swapped >= SWAPPED_COSINE:
         yield (

@@ -68,6 +68,11 @@ def rewrite(
             first = first or error
             continue
         return Rewritten(encoder, parity, quantised, half, build is repeated)
+    if contract.batch > 1:
+        raise ModelContractError(
+            f"the file takes {contract.batch} images at a time and its batch cannot be freed: export it with "
+            f"a free batch axis, or for one image ({first})"
+        ) from first
     if isinstance(first, VerifyKitError):
         raise first
     raise ModelContractError(
