@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -169,11 +170,11 @@ def try_network(network: str, opsets: Sequence[int] = OPSETS) -> list[Outcome]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the exporters, which warn of every network."""
+    """Silence the exporters, which warn of every network and print those that they cannot write."""
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -17,6 +17,7 @@ from verifykit.spec import InputSpec
 from verifykit.types import Embeddings, Image
 from verifykit_export.errors import ExportError
 from verifykit_export.float32 import is_double, to_float32
+from verifykit_export.network import reads
 from verifykit_export.opsets import advice, opset_of
 from verifykit_export.parity import open_session
 
@@ -61,9 +62,12 @@ class Contract:
 
 def read_contract(model: onnx.ModelProto, layout: Layout, output: str | None) -> Contract:
     """Return what a file takes and returns; raise ModelContractError if that is no encoder's."""
-    weights = {item.name for item in model.graph.initializer}
-    # Files of before 2019, and what was made of them, list every weight as an input.
-    inputs = [item for item in model.graph.input if item.name not in weights]
+    # Files of before 2019, and what was made of them, list every weight as an input, also those that nodes
+    # unpack.
+    made = {item.name for item in model.graph.initializer}
+    made |= {name for node in model.graph.node for name in node.output}
+    needed = {name for node in model.graph.node for name in reads(node)}
+    inputs = [item for item in model.graph.input if item.name in needed - made]
     if len(inputs) != 1:
         raise ModelContractError(
             f"an encoder has one input, the image; the file has {[item.name for item in inputs]}"

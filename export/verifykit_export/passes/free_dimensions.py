@@ -39,16 +39,16 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
 def _copy_batch(network: Network, batch: int) -> None:
     shapes = _shapes(network, computed=True)
     for node in network.nodes:
-        wanted = network.constant(node, 1) if node.op_type == "Reshape" else None
-        if wanted is None or wanted.size == 0 or wanted[0] != batch:
+        sizes = network.constant(node, 1) if node.op_type == "Reshape" else None
+        if sizes is None or sizes.size == 0 or sizes[0] != batch:
             continue
         # torch's exporter writes allowzero, under which 0 is a size and does not copy.
         zero = [item for item in node.attribute if item.name == "allowzero" and item.i]
-        if zero and 0 in wanted:
+        if zero and 0 in sizes:
             continue
         inferred = shapes.get(node.input[0])
         if inferred is not None and inferred.dim and inferred.dim[0].dim_value == batch:
-            copied = wanted.copy()
+            copied = sizes.copy()
             copied[0] = 0
             for item in zero:
                 node.attribute.remove(item)
