@@ -4,7 +4,7 @@ BIN := .venv/bin
 WHEEL := .cache/wheel
 VERSIONS := .cache/versions
 
-.PHONY: demo test slow browser check lint types imports docs wheel versions oldest clean
+.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -26,7 +26,7 @@ browser: /usr/bin/chromium .venv/developer
 	@echo "make browser drives Debian's Chromium, which is not at $@: apt-get install chromium" >&2; exit 1
 
 # `make test check` runs the suite once.
-check: lint types imports test docs wheel
+check: lint types imports test processor docs wheel
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .
@@ -37,6 +37,14 @@ types: .venv/developer
 
 imports: .venv/developer
 	$(BIN)/lint-imports
+
+# Tests that compare numbers, as on processors with other instructions (torch, oneDNN, NumPy and OpenCV).
+processor: .venv/developer
+	$(BIN)/python tests/helpers/run_on_processor.py avx2 --short
+
+processors: .venv/developer
+	$(BIN)/python tests/helpers/run_on_processor.py avx2
+	$(BIN)/python tests/helpers/run_on_processor.py sse4.1
 
 # The site, from .cache/site/index.html; a warning is an error. (mkdocs-material advertises at every start unless told not to.)
 docs: .venv/docs

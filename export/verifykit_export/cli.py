@@ -204,6 +204,13 @@ def import_(
     data: Annotated[
         Path | None, typer.Option(help="Real images to prove equality on; else drawn ones.")
     ] = None,
+    layout: Annotated[
+        Literal["nchw", "nhwc"],
+        typer.Option(help="Order of the file's input axes; nhwc for Keras and tf2onnx."),
+    ] = "nchw",
+    output: Annotated[
+        str | None, typer.Option(help="The embedding, in a file with several outputs.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write an ONNX encoder of another project as a model file, proved equal to the original."""
@@ -228,19 +235,22 @@ def import_(
             training_data=training_data,
             citation=citation,
             data=data,
+            layout=layout,
+            output=output,
         )
     )
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
-        typer.echo(
-            json.dumps({**body, "real_images": done.real_images, **asdict(done.parity)}, indent=1)
-        )
+        found = {"real_images": done.real_images, "notes": done.notes, **asdict(done.parity)}
+        typer.echo(json.dumps({**body, **found}, indent=1))
         return
     typer.echo(
         f"{done.path}: {done.spec.embedding_size} values an image; 1 - cosine to the foreign file at most "
         f"{done.parity.gap:.1e} on {done.real_images} real and "
         f"{done.parity.images - done.real_images} drawn crops, batches {done.parity.batch_gap:.1e}"
     )
+    for note in done.notes:
+        typer.echo(f"note: {note}")
     typer.echo("operating points: none, nothing was measured; every call needs threshold=")
 
 

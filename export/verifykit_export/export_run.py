@@ -10,7 +10,6 @@ from pathlib import Path
 import onnx
 
 from verifykit._files import atomic_write
-from verifykit.errors import shown
 from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
 from verifykit.evaluation.calibrate import Measured as MeasuredPoints
 from verifykit.models import load, render_card
@@ -18,7 +17,7 @@ from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
 from verifykit.types import Embeddings
 from verifykit_export.errors import ExportError
-from verifykit_export.model_card import Cost, Measured, render_measured
+from verifykit_export.model_card import Cost, Measured, card_path, render_measured
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
     BATCH,
@@ -94,12 +93,9 @@ class Exported:
 
 def export_run(request: ExportRequest) -> Exported:
     """Export, prove, measure, calibrate and write a model file."""
-    if not request.target.parent.is_dir():
-        raise ExportError(
-            f"there is no folder {shown(str(request.target.parent))} to write to: make it"
-        )
     whole = compose(request.run, request.beside, mirrored=request.mirrored)
     encoder, record = whole.encoder, whole.record
+    card = card_path(request.target, request.name or record.name)
     samples = read_samples(
         whole.run, whole.config, record, request.data, limit=request.images, cache=request.cache
     )
@@ -146,7 +142,6 @@ def export_run(request: ExportRequest) -> Exported:
         swapped_cosine=swapped_cosine(model, record.input),
         file_bytes=request.target.stat().st_size,
     )
-    card = request.target.with_suffix(".md")
     text = render_card(spec) + render_measured(record, measured)
     atomic_write(card, text)
     return Exported(request.target, card, spec, measured)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,23 +11,34 @@ import numpy as np
 import onnx
 
 from verifykit._files import atomic_write
-from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
+from verifykit.errors import InputError, ModelContractError, shortened
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities import golden_image
 from verifykit.models import load, render_card
 from verifykit.spec import InputSpec, Modality, ModelSpec, Provenance
 from verifykit.types import Image
-from verifykit_export.errors import ExportError
-from verifykit_export.foreign import import_encoder
-from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
-from verifykit_export.network import OPSET
-from verifykit_export.parity import BATCH, Parity, embed_with_onnx, open_session, require_equal
+from verifykit_export.foreign_file import read_foreign
+from verifykit_export.model_card import INT8_NOTE, card_path
+from verifykit_export.modelfile import (
+    SWAPPED_COSINE,
+    golden_embedding,
+    swapped_cosine,
+    weights_digest,
+    write_model,
+)
+from verifykit_export.opsets import NEWEST, advice, opset_of
+from verifykit_export.original import Contract, Layout, Original, read_contract
+from verifykit_export.parity import Parity
+from verifykit_export.rewrite import Rewritten, rewrite
+from verifykit_export.standard_form import require_plain_operators
 from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
 
 _REAL_IMAGES = 64
+# Least cosine to the golden embedding at load; int8 depends on the processor.
+_TOLERANCE, _QUANTISED_TOLERANCE = 0.999, 0.99
 
 
 @dataclass(frozen=True)
@@ -36,7 +46,7 @@ class ImportRequest:
     """A foreign encoder, and everything that its file does not say.
 
     Attributes:
-        source_file: An ONNX file, (N, C, H, W) float32 to (N, D) float32.
+        source_file: An ONNX file that maps images to one row each.
         target: The model file; its card is written next to it as ``.md``.
         modality: What it compares.
         color: ``"rgb"``, ``"bgr"`` or ``"grey"``.
@@ -53,6 +63,8 @@ class ImportRequest:
         training_data: What it was trained on, and the terms.
         citation: The paper or project to credit.
         data: Real images to prove equality on, a folder or a CSV; None uses golden images.
+        layout: The order of the file's input axes, ``"nchw"`` or ``"nhwc"``.
+        output: The output that is the embedding; None where the file has one.
     """
 
     source_file: Path
@@ -72,6 +84,8 @@ class ImportRequest:
     training_data: str = "not stated"
     citation: str = "none"
     data: Path | None = None
+    layout: Layout = "nchw"
+    output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,7 @@ class Imported:
         spec: Its specification.
         parity: How far it is from the foreign file.
         real_images: Of the images in ``parity``, how many were real; the others are drawn.
+        notes: What a user of the model has to know about its file.
     """
 
     path: Path
@@ -91,6 +106,7 @@ class Imported:
     spec: ModelSpec
     parity: Parity
     real_images: int
+    notes: tuple[str, ...] = ()
 
 
 def import_foreign(request: ImportRequest) -> Imported:
@@ -98,15 +114,16 @@ def import_foreign(request: ImportRequest) -> Imported:
 
     The file comes without operating points: every call needs ``threshold=`` until it is calibrated.
     """
-    if not request.target.parent.is_dir():
-        raise ExportError(
-            f"there is no folder {shown(str(request.target.parent))} to write to: make it"
-        )
     name = request.name or request.target.stem
-    foreign = _read(request.source_file)
-    encoder = _rewritten(foreign, request.source_file, name)
-    spec = _input(request, encoder)
-    _require_free_rows(encoder)
+    card = card_path(request.target, name)
+    foreign = read_foreign(request.source_file)
+    try:
+        require_plain_operators(foreign.model.graph)
+        contract = read_contract(foreign.model, request.layout, request.output)
+        spec = _input(request, contract)
+        original = Original(foreign.model, contract)
+    except ModelContractError as error:
+        raise ModelContractError(f"{foreign.path}: {error}") from error
     section = CropConfig(
         kind=request.crop,
         height_px=spec.height_px,
@@ -116,8 +133,14 @@ def import_foreign(request: ImportRequest) -> Imported:
     extractor = build_extractor(section)
     real = _real_crops(request.data, extractor) if request.data is not None else []
     crops = [*real, *_drawn_crops(spec)]
-    parity = _proved(foreign, encoder, spec, crops)
-    golden = golden_embedding(encoder, spec)
+    try:
+        expected = original.embed(spec, crops)
+        rewritten = rewrite(foreign.model, contract, spec, crops, expected, name)
+    except ModelContractError as error:
+        raise ModelContractError(f"{foreign.path}: {error}") from error
+    encoder, parity = rewritten.encoder, rewritten.parity
+    golden = golden_embedding(encoder, spec, may_ignore_color=True)
+    swapped = swapped_cosine(encoder, spec)
     model = ModelSpec(
         name=name,
         modality=request.modality,
@@ -129,56 +152,42 @@ def import_foreign(request: ImportRequest) -> Imported:
         licence=request.licence,
         provenance=Provenance(
             source=request.source,
-            source_sha256=hashlib.sha256(request.source_file.read_bytes()).hexdigest(),
+            source_sha256=foreign.sha256,
             training_data=request.training_data,
             calibration_data="none",
             citation=request.citation,
         ),
+        golden_tolerance=_QUANTISED_TOLERANCE if rewritten.quantised else _TOLERANCE,
     )
     detector = load(request.detector).detector if request.crop == "five_point" else None
     write_model(
         request.target, encoder, model, onnx.load_model_from_string(detector) if detector else None
     )
-    card = request.target.with_suffix(".md")
-    text = render_card(model) + _render_import(request, parity, len(real))
+    notes = tuple(_notes(rewritten, original, swapped))
+    text = render_card(model) + _render_import(request, rewritten, len(real), notes)
     atomic_write(card, text)
-    return Imported(request.target, card, model, parity, len(real))
+    return Imported(request.target, card, model, parity, len(real), notes)
 
 
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        # Weights in other files are read too; everything is inside from here on.
-        return onnx.load(path)
-    except Exception as error:  # protobuf, onnx and the system each raise their own
-        raise ExportError(f"{shortened(path)} is no ONNX file that can be read: {error}") from error
-
-
-def _rewritten(foreign: onnx.ModelProto, path: Path, name: str) -> onnx.ModelProto:
-    try:
-        return import_encoder(foreign, name)
-    except onnx.checker.ValidationError:
-        versions = [item.version for item in foreign.opset_import if item.domain in ("", "ai.onnx")]
-    except ValueError as error:
-        raise ModelContractError(f"{shortened(path)}: {error}") from error
-    try:
-        return import_encoder(onnx.version_converter.convert_version(foreign, OPSET), name)
-    except (RuntimeError, ValueError, onnx.checker.ValidationError) as error:
-        raise ModelContractError(
-            f"{shortened(path)}: written in opset {versions}, cannot be brought to {OPSET}: {error}"
-        ) from error
-
-
-def _input(request: ImportRequest, encoder: onnx.ModelProto) -> InputSpec:
-    _, channels, height, width = (
-        dim.dim_value for dim in encoder.graph.input[0].type.tensor_type.shape.dim
-    )
-    height_px = _size("height", height, request.height_px)
-    width_px = _size("width", width, request.width_px)
+def _input(request: ImportRequest, contract: Contract) -> InputSpec:
+    height_px = _size("height", contract.height, request.height_px)
+    width_px = _size("width", contract.width, request.width_px)
     spec = InputSpec(height_px, width_px, request.color, request.scale, request.mean, request.std)
-    if channels not in (0, spec.channels):
+    if contract.channels not in (0, spec.channels):
+        hint = (
+            "it is of another colour"
+            if request.layout == "nhwc" or contract.width != spec.channels
+            else "its axes are (N, H, W, C): give --layout nhwc"
+        )
         raise ModelContractError(
-            f"--color {request.color} has {spec.channels} channel(s), the file takes {channels} on its "
-            "second axis: it wants another colour, or its layout is not (N, C, H, W)"
+            f"--color {request.color} has {spec.channels} channel(s), the file takes "
+            f"{contract.channels} on its channel axis: {hint}"
+        )
+    raw = (1.0, {0.0}, {1.0})
+    if contract.takes_pixels and (spec.scale, {*spec.mean}, {*spec.std}) != raw:
+        raise ModelContractError(
+            "the file takes integers and scales them itself: give --scale 1, and --mean and --std of 0 "
+            "and 1 for each channel"
         )
     return spec
 
@@ -190,15 +199,6 @@ def _size(what: str, in_file: int, requested: int | None) -> int:
     if not size:
         raise ModelContractError(f"the file leaves its {what} free: give --{what} in pixels")
     return size
-
-
-def _require_free_rows(encoder: onnx.ModelProto) -> None:
-    dims = encoder.graph.output[0].type.tensor_type.shape.dim
-    if dims[0].dim_value:
-        raise ModelContractError(
-            f"the file answers with {dims[0].dim_value} row(s) whatever the number of images: its batch "
-            "cannot be freed"
-        )
 
 
 def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
@@ -224,30 +224,35 @@ def _drawn_crops(spec: InputSpec) -> list[Image]:
     return [np.ascontiguousarray(view) for view in (*views, *dimmed)]
 
 
-def _proved(
-    foreign: onnx.ModelProto, encoder: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]
-) -> Parity:
-    # Other inputs are weights, or left over from compression: the rewriting needs none of them.
-    images = [item for item in foreign.graph.input if item.name == encoder.graph.input[0].name]
-    del foreign.graph.input[:]
-    foreign.graph.input.extend(images)
-    try:
-        before = open_session(foreign)
-    except ModelIntegrityError as error:
-        raise ExportError(
-            f"onnxruntime cannot run the foreign file, so nothing can be proved equal to it: {error}"
-        ) from error
-    # One at a time: the foreign file may be of fixed batch.
-    expected = embed_with_onnx(before, spec, crops, batch=1)
-    after = open_session(encoder)
-    return require_equal(
-        expected,
-        embed_with_onnx(after, spec, crops),
-        embed_with_onnx(after, spec, crops[:BATCH], batch=1),
-    )
+def _notes(rewritten: Rewritten, original: Original, swapped: float | None) -> Iterator[str]:
+    """Yield what a user of the model has to know about its file."""
+    if rewritten.half:
+        yield "the file's float16 weights are stored as float32"
+    if original.is_rounded:
+        yield (
+            "the file's float64 weights are rounded to float32, in which it was compared: onnxruntime does "
+            "not run it in float64"
+        )
+    if rewritten.quantised:
+        yield f"the network computes in int8: {INT8_NOTE}"
+    if rewritten.one_by_one:
+        yield (
+            "the network cannot embed several images at once: they are embedded one after the other"
+        )
+    if swapped is not None and swapped >= SWAPPED_COSINE:
+        yield (
+            f"the network hardly tells red from blue (cosine {swapped:.4f}): the check at load would not "
+            "find a swapped channel order"
+        )
+    opset = opset_of(rewritten.encoder)
+    if opset > NEWEST:
+        yield f"opset {opset}{advice(opset)}"
 
 
-def _render_import(request: ImportRequest, parity: Parity, real: int) -> str:
+def _render_import(
+    request: ImportRequest, rewritten: Rewritten, real: int, notes: Sequence[str]
+) -> str:
+    parity = rewritten.parity
     lines = [
         "## How it was imported",
         "",
@@ -256,7 +261,8 @@ def _render_import(request: ImportRequest, parity: Parity, real: int) -> str:
             f"{real} real and {parity.images - real} drawn crops"
         ),
         f"- one image against seven at once: {parity.batch_gap:.1e}",
-        f"- file: {request.target.stat().st_size} bytes, opset {OPSET}",
+        f"- file: {request.target.stat().st_size} bytes, opset {opset_of(rewritten.encoder)}",
+        *(f"- {note}" for note in notes),
         "- error rates: not measured here",
     ]
     return "\n" + "\n".join(lines) + "\n"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
+from verifykit.errors import shown
 from verifykit.spec import OperatingPoint
+from verifykit_export.errors import ExportError
 from verifykit_export.modelfile import SWAPPED_COSINE
 from verifykit_export.parity import LIMIT, Parity
 from verifykit_export.precision import Precision
@@ -62,10 +65,40 @@ class Measured:
         return self.swapped_cosine is not None and self.swapped_cosine >= SWAPPED_COSINE
 
 
+INT8_NOTE = (
+    "int8 embeddings depend on the processor (on x86, whether it has VNNI): scores differ by up to "
+    "6e-3"
+)
+
 NOISE = (
     "all pairs have almost the same score (standard deviation below 1e-5): the network is hardly trained, "
     "and its error rates are noise"
 )
+
+
+def card_path(target: Path, name: str) -> Path:
+    """Return where the card of a model file goes; raise ExportError if that is not possible.
+
+    ``README.onnx`` would have its card in ``README.md``: only a card of the same model is replaced.
+    """
+    if not target.parent.is_dir():
+        raise ExportError(f"there is no folder {shown(str(target.parent))} to write to: make it")
+    card = target.with_suffix(".md")
+    if card == target:
+        raise ExportError(f"{target} is the name of its card: give the model file the suffix .onnx")
+    if card.exists() and not _is_card(card, name):
+        raise ExportError(
+            f"{card} exists and is not the card of a model {shown(name)}: give {target.name} another name, "
+            f"or move {card.name}"
+        )
+    return card
+
+
+def _is_card(path: Path, name: str) -> bool:
+    if not path.is_file():
+        return False
+    start = path.read_bytes()[:4096].decode(errors="replace")
+    return start.startswith(f"# {name}\n\n- modality: ")
 
 
 def fnmr_text(fnmr: float, interval: tuple[float, float]) -> str:
@@ -123,10 +156,7 @@ def _protocol(measured: Measured) -> list[str]:
             f"- {measured.precision} against float32: 1 - cosine at most {parity.reduced_gap:.1e}"
         )
     if measured.precision == "int8":
-        lines.append(
-            "- int8 embeddings depend on the processor (on x86, whether it has VNNI): scores differ by up to "
-            "6e-3"
-        )
+        lines.append(f"- {INT8_NOTE}")
     if measured.ignores_color:
         lines.append(
             f"- the golden image with red and blue swapped gives cosine {measured.swapped_cosine:.4f} to "

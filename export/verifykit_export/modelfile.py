@@ -28,9 +28,13 @@ def weights_digest(model: onnx.ModelProto) -> str:
     attributes and constants, or on metadata.
     """
     digest = hashlib.sha256()
-    graph = model.graph
     domains = sorted((item.domain or "ai.onnx", item.version) for item in model.opset_import)
     _feed(digest, ["opset", domains])
+    _feed_graph(digest, model.graph)
+    return digest.hexdigest()
+
+
+def _feed_graph(digest: Any, graph: onnx.GraphProto) -> None:
     for kind, values in (("input", graph.input), ("output", graph.output)):
         for value in values:
             _feed(digest, [kind, value.name, value.type.tensor_type.elem_type])
@@ -40,7 +44,6 @@ def weights_digest(model: onnx.ModelProto) -> str:
         _feed(digest, ["node", name, list(node.input), list(node.output), attributes])
     for tensor in sorted(graph.initializer, key=lambda item: item.name):
         _feed(digest, ["constant", tensor.name, *_tensor(tensor)])
-    return digest.hexdigest()
 
 
 def _feed(digest: Any, record: list[Any]) -> None:
@@ -60,7 +63,11 @@ def _attribute(item: onnx.AttributeProto) -> list[Any]:
         return ["text", [part.decode() for part in value]]
     if item.type == onnx.AttributeProto.TENSOR:
         return ["tensor", *_tensor(value)]
-    raise ValueError(f"attribute {shown(item.name)} is neither number, text nor tensor")
+    if item.type == onnx.AttributeProto.GRAPH:
+        inner = hashlib.sha256()
+        _feed_graph(inner, value)
+        return ["graph", inner.hexdigest()]
+    raise ValueError(f"attribute {shown(item.name)} is neither number, text, tensor nor graph")
 
 
 def _tensor(tensor: onnx.TensorProto) -> list[Any]:

@@ -10,10 +10,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-# Pinned, so that the file does not change with onnx's version. Old enough for every onnxruntime that
-# verifykit runs on, and the newest that every node of the face model is valid in.
+# Of the face model and of converted files, so that they do not change with onnx's version: the newest that
+# every node of the face model is valid in.
 OPSET = 17
-IR_VERSION = 8
 
 
 @dataclass
@@ -25,17 +24,22 @@ class Network:
         constants: Name to value.
         inputs: What is fed at run time, and in some files also the constants' names.
         outputs: What is returned.
+        opset: The operator set that the nodes are of.
     """
 
     nodes: list[onnx.NodeProto]
     constants: dict[str, NDArray[Any]]
     inputs: list[onnx.ValueInfoProto]
     outputs: list[onnx.ValueInfoProto]
+    opset: int = OPSET
     _fresh: int = field(default=0, repr=False)
 
     @classmethod
-    def from_model(cls, model: onnx.ModelProto) -> Network:
-        """Open a copy of a model; metadata, names and shapes in between are left behind."""
+    def from_model(cls, model: onnx.ModelProto, opset: int = OPSET) -> Network:
+        """Open a copy of a model; metadata, names and shapes in between are left behind.
+
+        The opset is not read from the model: the face model's file states a newer one than its nodes need.
+        """
         graph = model.graph
         foreign = sorted({node.domain for node in graph.node} - {"", "ai.onnx"})
         if foreign or model.functions or graph.sparse_initializer:
@@ -49,35 +53,41 @@ class Network:
             constants={item.name: numpy_helper.to_array(item) for item in graph.initializer},
             inputs=[_copy(item) for item in graph.input],
             outputs=[_copy(item) for item in graph.output],
+            opset=opset,
         )
 
-    def to_model(
-        self, name: str, *, opset: int = OPSET, ir_version: int = IR_VERSION
-    ) -> onnx.ModelProto:
+    def to_model(self, name: str) -> onnx.ModelProto:
         """Return a checked model."""
+        opset = helper.make_opsetid("", self.opset)
         graph = helper.make_graph(
             self.nodes,
             name,
             self.inputs,
             self.outputs,
-            [numpy_helper.from_array(value, key) for key, value in sorted(self.constants.items())],
+            self.initializers(),
         )
         model = helper.make_model(
             graph,
             producer_name="verifykit",
-            ir_version=ir_version,
-            opset_imports=[helper.make_opsetid("", opset)],
+            ir_version=helper.find_min_ir_version_for([opset]),
+            opset_imports=[opset],
         )
         onnx.checker.check_model(model, full_check=True)
         return model
+
+    def initializers(self) -> list[onnx.TensorProto]:
+        """Return the constants as ONNX stores them, in the order of their names."""
+        return [
+            numpy_helper.from_array(value, key) for key, value in sorted(self.constants.items())
+        ]
 
     def producer(self, tensor: str) -> onnx.NodeProto | None:
         """Return the node that computes a tensor; None for inputs and constants."""
         return next((node for node in self.nodes if tensor in node.output), None)
 
     def consumers(self, tensor: str) -> list[onnx.NodeProto]:
-        """Return the nodes that read a tensor."""
-        return [node for node in self.nodes if tensor in node.input]
+        """Return the nodes that read a tensor, in their subgraphs too."""
+        return [node for node in self.nodes if tensor in reads(node)]
 
     def only_consumer(self, tensor: str) -> onnx.NodeProto | None:
         """Return the one node that reads a tensor; None if several do, or if it is also an output."""
@@ -113,14 +123,64 @@ class Network:
     def read_instead(self, old: str, new: str) -> None:
         """Let every node that reads one tensor read another."""
         for node in self.nodes:
-            for index, name in enumerate(node.input):
-                if name == old:
-                    node.input[index] = new
+            rename_reads(node, old, new)
 
 
 def attributes(node: onnx.NodeProto) -> Mapping[str, Any]:
     """Return a node's attributes as Python values; strings as bytes."""
     return {item.name: helper.get_attribute_value(item) for item in node.attribute}
+
+
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return the graphs that a node runs: branches of ``If``, bodies of ``Loop`` and ``Scan``."""
+    graphs = [item.g for item in node.attribute if item.type == onnx.AttributeProto.GRAPH]
+    several = [item.graphs for item in node.attribute if item.type == onnx.AttributeProto.GRAPHS]
+    return [*graphs, *(graph for some in several for graph in some)]
+
+
+def reads(node: onnx.NodeProto) -> set[str]:
+    """Return the names that a node reads: its inputs, and what its subgraphs take from outside."""
+    names = set(node.input)
+    for graph in subgraphs(node):
+        inside = {item.name for item in (*graph.input, *graph.initializer)}
+        inside |= {name for inner in graph.node for name in inner.output}
+        names |= {item.name for item in graph.output} - inside
+        for inner in graph.node:
+            names |= reads(inner) - inside
+    return names - {""}
+
+
+def rename_reads(node: onnx.NodeProto, old: str, new: str) -> None:
+    """Let a node, and the nodes of its subgraphs, read another tensor; ONNX forbids names of two meanings."""
+    for index, name in enumerate(node.input):
+        if name == old:
+            node.input[index] = new
+    for graph in subgraphs(node):
+        for inner in graph.node:
+            rename_reads(inner, old, new)
+        for output in graph.output:
+            if output.name == old:
+                output.name = new
+
+
+def sort_nodes(nodes: Sequence[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    """Return nodes after those that they read from; in order already, they keep it."""
+    known = {name for node in nodes for name in node.output if name}
+    waiting, ordered = [(node, reads(node)) for node in nodes], []
+    while waiting:
+        later = []
+        for node, needed in waiting:
+            if needed & known:
+                later.append((node, needed))
+            else:
+                ordered.append(node)
+                known -= set(node.output)
+        if len(later) == len(waiting):
+            raise ValueError(
+                f"the nodes that compute {sorted(known)[:3]} read each other in a circle"
+            )
+        waiting = later
+    return ordered
 
 
 def _copy(proto: Any) -> Any:

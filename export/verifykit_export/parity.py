@@ -28,6 +28,9 @@ LIMIT = 1e-9
 # A hardly trained network answers almost alike to all images: its file may be off by 1e-5 of what they are
 # apart (0.3 % in distance), but never has to be closer than rounding allows, 20 times the greatest measured.
 _SHARE_OF_SPREAD, _ROUNDING = 1e-5, 1e-11
+# Against a network in float16: 20 roundings of 2^-11, as rows are rounded a few times on their way.
+HALF_LIMIT = (20 * 2.0**-11) ** 2 / 2
+_HALF_SCORE_LIMIT = 20 * 2.0**-11
 # Greatest difference of a score, in absolute terms or of the standard deviation of all scores.
 _SCORE_LIMIT, _SHARE_OF_DEVIATION = 1e-6, 1e-4
 # Scores that differ by less than this are noise, as are rates made of them.
@@ -102,23 +105,27 @@ def cosine_gap(left: Embeddings, right: Embeddings) -> float:
     return float(((_unit(left) - _unit(right)) ** 2).sum(axis=1).max() / 2)
 
 
-def require_equal(expected: Embeddings, found: Embeddings, alone: Embeddings) -> Parity:
+def require_equal(
+    expected: Embeddings, found: Embeddings, alone: Embeddings, *, half: bool = False
+) -> Parity:
     """Compare a file's rows to those of the network that it was made from.
 
     Args:
         expected: (N, D) by the network.
         found: (N, D) by the file, :data:`BATCH` images at a time.
         alone: Rows of the first :data:`BATCH` images by the file, one at a time.
+        half: Whether the network computes in float16, whose rounding the file does not repeat.
 
     Raises:
         ExportError: Rows or scores are further apart than allowed, or the file's rows depend on the number of
             images at a time.
     """
     gap, limit = cosine_gap(expected, found), _limit(expected)
-    if not gap <= limit:
+    allowed_gap = HALF_LIMIT if half else limit
+    if not gap <= allowed_gap:
         raise ExportError(
             f"the exported network is not the one it was made from: 1 - cosine reaches {gap:.2e} on "
-            f"{len(expected)} images, allowed is {limit:g}; no file was written"
+            f"{len(expected)} images, allowed is {allowed_gap:g}; no file was written"
         )
     batch_gap = cosine_gap(found[: len(alone)], alone)
     if not batch_gap <= limit:
@@ -127,7 +134,7 @@ def require_equal(expected: Embeddings, found: Embeddings, alone: Embeddings) ->
             f"1 - cosine {batch_gap:.2e}, allowed is {limit:g}; no file was written"
         )
     score_gap, deviation = _compare_scores(expected, found)
-    allowed = max(_SCORE_LIMIT, _SHARE_OF_DEVIATION * deviation)
+    allowed = _HALF_SCORE_LIMIT if half else max(_SCORE_LIMIT, _SHARE_OF_DEVIATION * deviation)
     if not score_gap <= allowed:
         raise ExportError(
             f"the exported network is not the one it was made from: a score differs by {score_gap:.2e}, "

@@ -6,7 +6,6 @@ import logging
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from verifykit.modalities import to_tensor
 from verifykit.spec import InputSpec
 from verifykit.types import Image
-from verifykit_export.network import Network, attributes
+from verifykit_export.network import Network, attributes, sort_nodes
 from verifykit_export.passes import drop_dead, drop_identities
 
 Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
@@ -35,13 +34,13 @@ def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     first = next((i for i, node in enumerate(nodes) if node.op_type == "ReduceL2"), len(nodes))
     tail = [node.name for node in nodes[first:] if node.op_type in _NORMALISATION]
     converted = convert_float_to_float16(_copy(model), keep_io_types=True, node_block_list=tail)
-    network = Network.from_model(converted)
-    _sort(network)
+    network = Network.from_model(converted, model.opset_import[0].version)
+    # The converter appends its casts, some of them twice.
+    once = {node.output[0]: node for node in network.nodes}
+    network.nodes = sort_nodes(list(once.values()))
     _join_casts(network)
     drop_dead(network)
-    return network.to_model(
-        model.graph.name, opset=model.opset_import[0].version, ir_version=model.ir_version
-    )
+    return network.to_model(model.graph.name)
 
 
 def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> onnx.ModelProto:
@@ -84,14 +83,6 @@ def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> 
     del quantised.graph.value_info[:]
     onnx.checker.check_model(quantised, full_check=True)
     return quantised
-
-
-def _sort(network: Network) -> None:
-    """Order nodes after those that they read from: the converter appends its casts."""
-    made_by = {name: node for node in network.nodes for name in node.output}
-    order = TopologicalSorter({name: list(node.input) for name, node in made_by.items()})
-    names = [name for name in order.static_order() if name in made_by]
-    network.nodes = list({id(made_by[name]): made_by[name] for name in names}.values())
 
 
 def _join_casts(network: Network) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import onnx
 import torch
-from onnx import helper
 from torch import nn
 
 from verifykit.errors import ModelContractError, shortened, shown
@@ -54,7 +53,7 @@ def to_onnx(
     assert program is not None  # noqa: S101 - returned with dynamo=True
     model = program.model_proto
     require_contract(model, spec, embedding_size, opset)
-    network = Network.from_model(model)
+    network = Network.from_model(model, opset)
     for node in network.nodes:
         # The exporter notes the source lines, with the paths of this machine.
         del node.metadata_props[:]
@@ -65,8 +64,7 @@ def to_onnx(
     drop_identities(network)
     fold_batch_norm(network)
     drop_dead(network)
-    ir_version = helper.find_min_ir_version_for([helper.make_opsetid("", opset)])
-    clean = network.to_model("encoder", opset=opset, ir_version=ir_version)
+    clean = network.to_model("encoder")
     require_contract(clean, spec, embedding_size, opset)
     return clean
 

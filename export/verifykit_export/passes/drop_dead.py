@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifykit_export.network import Network
+from verifykit_export.network import Network, reads
 
 
 def drop_dead(network: Network) -> None:
@@ -13,7 +13,7 @@ def drop_dead(network: Network) -> None:
     needed = {item.name for item in network.outputs}
     for node in reversed(network.nodes):
         if needed & set(node.output):
-            needed |= set(node.input)
+            needed |= reads(node)
     network.nodes = [node for node in network.nodes if needed & set(node.output)]
     network.constants = {name: value for name, value in network.constants.items() if name in needed}
     network.inputs = [

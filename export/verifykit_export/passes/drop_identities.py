@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from verifykit_export.network import Network
+from verifykit_export.network import Network, rename_reads
 
 
 def drop_identities(network: Network) -> None:
@@ -36,7 +36,5 @@ def _rename(network: Network, source: str, target: str) -> bool:
     producer.output[list(producer.output).index(source)] = target
     for reader in network.consumers(source):
         if reader.output[0] != target:
-            for index, name in enumerate(reader.input):
-                if name == source:
-                    reader.input[index] = target
+            rename_reads(reader, source, target)
     return True

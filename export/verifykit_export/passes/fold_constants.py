@@ -13,13 +13,16 @@ from verifykit.errors import shown
 from verifykit_export.network import Network, attributes
 
 
-def fold_constants(network: Network) -> None:
+def fold_constants(network: Network, *, dequantize: bool = True) -> None:
     """Replace ``Constant``, and ``DequantizeLinear`` and ``Reshape`` of constants, by their values.
 
     ONNX Runtime refuses the block-wise ``DequantizeLinear`` of some files; no runtime is helped by
-    weights that are unpacked at every start.
+    weights that are unpacked at every start. A network that computes on integers needs its weights as
+    integers: ``dequantize=False``.
     """
     for node in list(network.nodes):
+        if node.op_type == "DequantizeLinear" and not dequantize:
+            continue
         value = _value(network, node)
         if value is not None:
             network.constants[node.output[0]] = value

@@ -42,19 +42,27 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
 
 
 def _copy_batch(network: Network, batch: int) -> None:
-    shapes = _shapes(network)
+    shapes = _shapes(network, computed=True)
     for node in network.nodes:
-        shape = network.constant(node, 1) if node.op_type == "Reshape" else None
-        if shape is None or shape.size == 0 or shape[0] != batch:
+        sizes = network.constant(node, 1) if node.op_type == "Reshape" else None
+        if sizes is None or sizes.size == 0 or sizes[0] != batch:
+            continue
+        # torch's exporter writes allowzero, under which 0 is a size and does not copy.
+        zero = [item for item in node.attribute if item.name == "allowzero" and item.i]
+        if zero and 0 in sizes:
             continue
         inferred = shapes.get(node.input[0])
         if inferred is not None and inferred.dim and inferred.dim[0].dim_value == batch:
-            copied = shape.copy()
+            copied = sizes.copy()
             copied[0] = 0
+            for item in zero:
+                node.attribute.remove(item)
             node.input[1] = network.add_constant(node.input[1], copied)
 
 
-def _shapes(network: Network) -> dict[str, onnx.TensorShapeProto]:
-    graph = shape_inference.infer_shapes(network.to_model("shapes")).graph
+def _shapes(network: Network, *, computed: bool = False) -> dict[str, onnx.TensorShapeProto]:
+    """Return the shapes that can be inferred; ``computed`` follows those that nodes compute, too."""
+    model = network.to_model("shapes")
+    graph = shape_inference.infer_shapes(model, data_prop=computed).graph
     values = [*graph.input, *graph.value_info, *graph.output]
     return {item.name: item.type.tensor_type.shape for item in values}

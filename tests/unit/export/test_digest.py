@@ -129,8 +129,19 @@ def test_every_kind_of_attribute_counts(attribute: dict[str, Any], other: dict[s
     assert len(digests) == 2
 
 
-def test_an_attribute_that_is_a_graph_is_refused() -> None:
-    branch = helper.make_graph([], "branch", [], [])
-    node = helper.make_node("If", ["x"], ["y"], then_branch=branch, else_branch=branch)
-    with pytest.raises(ValueError, match="else_branch"):
+def test_the_graph_in_an_attribute_counts() -> None:
+    digests = set()
+    for operator in ("Neg", "Exp", "Neg"):
+        inner = helper.make_node(operator, ["x"], ["inner"])
+        output = helper.make_tensor_value_info("inner", onnx.TensorProto.FLOAT, [1])
+        branch = helper.make_graph([inner], "branch", [], [output])
+        node = helper.make_node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)
+        digests.add(weights_digest(model([node], {}, [1], {"y": [1]})))
+    assert len(digests) == 2
+
+
+def test_an_attribute_that_is_a_type_is_refused() -> None:
+    kind = helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [1])
+    node = helper.make_node("Optional", [], ["y"], type=kind)
+    with pytest.raises(ValueError, match="'type' is neither"):
         weights_digest(model([node], {}, [1], {"y": [1]}))

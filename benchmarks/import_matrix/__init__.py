@@ -1,0 +1,1 @@
+"""Import of ONNX encoders as torch and Keras write them: ``python -m benchmarks.import_matrix``."""

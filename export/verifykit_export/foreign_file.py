@@ -1,0 +1,99 @@
+"""Read an ONNX file of another project, with the files in which its weights may be stored."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+from onnx import inliner
+from onnx.external_data_helper import load_external_data_for_model
+
+from verifykit_export.errors import ExportError
+from verifykit_export.network import subgraphs
+
+# protobuf's, and so that of every ONNX file that holds its own weights.
+_MOST_BYTES = 2**31 - 1
+
+
+@dataclass(frozen=True)
+class ForeignFile:
+    """A file as it was found.
+
+    Attributes:
+        path: The ONNX file.
+        model: Its network, all weights inside and local functions inlined.
+        sha256: Of its bytes; with weights in other files, of the digests of all files.
+    """
+
+    path: Path
+    model: onnx.ModelProto
+    sha256: str
+
+
+def read_foreign(path: Path) -> ForeignFile:
+    """Read a file and its weights; raise ExportError if that is not possible."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf, onnx and the system each raise their own
+        raise ExportError(f"{path} is no ONNX file that can be read: {error}") from error
+    if not model.graph.node:
+        raise ExportError(f"{path} is no ONNX file that can be read: it holds no network")
+    others = sorted(
+        {_location(tensor) for tensor in _tensors(model) if tensor.external_data} - {""}
+    )
+    _require_size(path, others)
+    try:
+        load_external_data_for_model(model, str(path.parent))
+        sha256 = _digest(path, others)
+    except Exception as error:  # as above
+        raise ExportError(
+            f"{path}: its weights are in {', '.join(others)}, which cannot be read: {error}; keep these "
+            "files next to it"
+        ) from error
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    return ForeignFile(path, model, sha256)
+
+
+def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    graphs = [model.graph]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        for node in graph.node:
+            graphs += subgraphs(node)
+            yield from (item.t for item in node.attribute if item.HasField("t"))
+
+
+def _location(tensor: onnx.TensorProto) -> str:
+    return next((item.value for item in tensor.external_data if item.key == "location"), "")
+
+
+def _require_size(path: Path, others: list[str]) -> None:
+    sizes = [path.stat().st_size]
+    sizes += [(path.parent / other).stat().st_size for other in others if _is_there(path, other)]
+    if sum(sizes) > _MOST_BYTES:
+        raise ExportError(
+            f"{path} and its weights are {sum(sizes) / 2**30:.1f} GiB; a model file holds its weights and "
+            "cannot be larger than 2 GiB: import a smaller encoder"
+        )
+
+
+def _is_there(path: Path, other: str) -> bool:
+    return (path.parent / other).is_file()
+
+
+def _digest(path: Path, others: list[str]) -> str:
+    digests = [_file_digest(path), *(_file_digest(path.parent / other) for other in others)]
+    return digests[0] if not others else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _file_digest(path: Path) -> str:
+    with path.open("rb") as file:
+        digest = hashlib.sha256()
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
