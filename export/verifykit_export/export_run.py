@@ -83,12 +83,14 @@ class Exported:
         card: The card next to it.
         spec: Its specification.
         measured: Gate, rates, size and speed.
+        notes: Which images were left out of the rates, and why, a sentence each.
     """
 
     path: Path
     card: Path
     spec: ModelSpec
     measured: Measured
+    notes: tuple[str, ...] = ()
 
 
 def export_run(request: ExportRequest) -> Exported:
@@ -146,7 +148,7 @@ def export_run(request: ExportRequest) -> Exported:
     card = request.target.with_suffix(".md")
     text = render_card(spec) + render_measured(record, measured)
     atomic_write(card, text)
-    return Exported(request.target, card, spec, measured)
+    return Exported(request.target, card, spec, measured, samples.notes)
 
 
 def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:

@@ -23,11 +23,13 @@ from verifykit.evaluation.pairs import every_pair, listed_scores, read_data, sco
 from verifykit.metrics import EqualErrorRate, equal_error_rate, fnmr_at_fmr
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
-from verifykit_training.dataset import Record, as_data_error, divide, read_records
+from verifykit_training.dataset import Record, as_data_error, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
-from verifykit_training.preparation import crop_records
+from verifykit_training.pixel_digests import PixelDigests
+from verifykit_training.preparation import crop_records, default_cache
 from verifykit_training.run_folder import RunFolder, load_weights
+from verifykit_training.trained_on import of_split, separate
 
 Part: TypeAlias = Literal["held_out", "train", "validation", "test", "all"]
 
@@ -95,27 +97,32 @@ def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[nn.Module,
     return encoder.eval(), config
 
 
-def records_of(run: RunFolder, data: Path, part: Part) -> list[Record]:
-    """Return a part of some data as the run divides it.
+def records_of(
+    run: RunFolder,
+    data: Path,
+    part: Part,
+    cache: Path | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Record]:
+    """Return a part of some data as the run divided it: images and subjects are found by content.
 
     ``"held_out"`` are the subjects that were neither trained nor validated on.
     """
     records = read_records(data)
-    if part in ("validation", "test", "train"):
-        config = run.read_config()
-        parts = divide(
-            records,
-            validation_share=config.data.validation_share,
-            test_share=config.data.test_share,
-            seed=config.seed,
-        )
-        chosen = parts[part]
-    elif part == "held_out":
-        splits = run.read_subjects()
-        seen = {*splits.get("train", ()), *splits.get("validation", ())}
-        chosen = [record for record in records if record.subject not in seen]
+    if part == "all":
+        return records
+    trained = run.read_trained_on()
+    digests: dict[Path, str] = {}
+    if trained.images is not None:
+        digests = PixelDigests(cache or default_cache()).of_all(records)
+    if part == "held_out":
+        found = separate(trained, records, digests, ("train", "validation"))
+        chosen = found.unseen
+        for sentence in found.sentences:
+            say(sentence)
     else:
-        chosen = records
+        chosen = of_split(trained, records, digests, part)
     if not chosen:
         raise DataError(
             f"{data} has no subject in part {part!r} of this run: train with data.test_share, give other "

@@ -70,19 +70,23 @@ def test_the_average_takes_in_weights_and_buffers() -> None:
     assert not average.module.training
 
 
+def _state(step: int) -> dict[str, object]:
+    return {"outcome": {"step": step}, "data": "", "learner": {"weights": torch.ones(3)}}
+
+
 def test_a_checkpoint_is_whole_or_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, {"step": 1, "weights": torch.ones(3)})
+    save_checkpoint(path, _state(1))
 
     def fails(*_: object) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(path, {"step": 2})
-    assert load_checkpoint(path)["step"] == 1
+    with pytest.raises(TrainingError, match=r"cannot be written .no space left.*are kept"):
+        save_checkpoint(path, _state(2))
+    assert load_checkpoint(path)["outcome"] == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
     path.write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
