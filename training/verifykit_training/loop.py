@@ -288,6 +288,9 @@ class _Run:
             self.folder.require_subjects(self.data)
         if path != self.folder.last:
             self.display.say(f"note: {self.folder.last} is damaged; the run continues from {path}")
+            self.fabric.barrier()  # every process has read
+            if self.fabric.is_global_zero:
+                self.folder.last.unlink(missing_ok=True)  # or it would replace the good one
         outcome = read_outcome(path, state)
         try:
             self.learner.restore(state["learner"])
