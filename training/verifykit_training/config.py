@@ -47,7 +47,7 @@ class _OpenSection(BaseModel):
     @staticmethod
     def option_types(name: str) -> dict[str, Any]:
         """Return the types of the options of what ``name`` names."""
-        raise NotImplementedError
+        raise TypeError(f"options of {name!r} belong to a section of their own")
 
     @model_validator(mode="after")
     def _typed(self) -> Self:

@@ -102,12 +102,12 @@ def prepare(
     """Read, split and crop the data of a run."""
     division = divide_for(config, read_records(data))
     parts = division.parts
-    wanted = [*parts["train"], *parts["validation"]]
-    crops, kept, refused = crop_records(wanted, config, cache, progress=progress)
+    used = [*parts["train"], *parts["validation"]]
+    crops, kept, refused = crop_records(used, config, cache, progress=progress)
     train = [record for record in parts["train"] if record.path not in refused]
     validation = [record for record in parts["validation"] if record.path not in refused]
     subjects = tuple(sorted({record.subject for record in train}))
-    every = [*wanted, *parts["test"]]
+    every = [*used, *parts["test"]]
     digests = crops.digests.of_all(every, workers=max(1, config.data.workers), progress=progress)
     names = [f"{r.subject}\t{r.path.name}\t{r.is_forgery}" for r in kept]
     contents = [

@@ -119,7 +119,7 @@ def _written(path: Path) -> Iterator[None]:
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
         raise TrainingError(
-            f"{path} cannot be written ({reason}); the files before it are kept: make room on the disk, "
+            f"{path} cannot be written ({reason}); the files before it are kept: free some of the disk, "
             "then continue with --resume"
         ) from error
 

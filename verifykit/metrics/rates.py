@@ -91,14 +91,20 @@ def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
     scores = checked_scores("non_mated", non_mated)
     if not 0.0 <= fmr <= 1.0:
         raise InputError(f"fmr must be in [0, 1], got {fmr}")
-    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
-    allowed = math.floor(fmr * scores.size)
-    allowed += (allowed + 1) / scores.size <= fmr
-    allowed -= allowed / scores.size > fmr
+    allowed = allowed_matches(scores.size, fmr)
     if allowed >= scores.size:
         return -math.inf
     refused = scores.size - 1 - allowed
     return float(np.nextafter(np.partition(scores, refused)[refused], math.inf))
+
+
+def allowed_matches(count: int, fmr: float) -> int:
+    """Return how many of `count` non-mated scores may match at a false match rate."""
+    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
+    allowed = math.floor(fmr * count)
+    allowed += (allowed + 1) / count <= fmr
+    allowed -= allowed / count > fmr
+    return allowed
 
 
 def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[float, float]:
@@ -154,7 +160,11 @@ def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
     Raises:
         InputError: There are no scores, or one is NaN or +inf.
     """
-    curve = det_curve(mated, non_mated)
+    return crossing(det_curve(mated, non_mated))
+
+
+def crossing(curve: DetCurve) -> EqualErrorRate:
+    """Return where the two rates of a curve cross; it may be the part of one around the crossing."""
     after = int(np.argmax(curve.fnmr >= curve.fmr))
     # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
     # the rates are equal at the first score already.
