@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.metrics.rates import DetCurve, EqualErrorRate, allowed_matches, crossing
+from verifykit.metrics import DetCurve, EqualErrorRate
+from verifykit.metrics.inputs import allowed_matches
 from verifykit.scoring import unit_rows
 from verifykit.types import Embeddings
 
@@ -38,18 +39,25 @@ class PairCounts:
     """
 
     def __init__(
-        self, embeddings: Embeddings, subjects: Sequence[str], forged: Sequence[bool]
+        self,
+        embeddings: Embeddings,
+        subjects: Sequence[str],
+        forged: Sequence[bool],
+        *,
+        bins: int = _BINS,
+        tile: int = _TILE,
     ) -> None:
-        """Score every pair once."""
+        """Score every pair once; `bins` and `tile` change memory and time, and no rate."""
+        self._bin_count, self._tile = bins, tile
         labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
         fake = np.asarray(forged, bool)
         order = np.argsort(fake, kind="stable")
         self._rows = unit_rows(embeddings)[order]
         self._labels = labels[order]
         self._genuine = int((~fake).sum())
-        self._bins = {kind: np.zeros(_BINS, np.int64) for kind in KINDS}
+        self._bins = {kind: np.zeros(bins, np.int64) for kind in KINDS}
         for kind, scores in self._tiles():
-            self._bins[kind] += np.bincount(_bin_of(scores), minlength=_BINS)
+            self._bins[kind] += np.bincount(self._bin_of(scores), minlength=bins)
 
     def size(self, kind: str) -> int:
         """Return the number of pairs of a kind."""
@@ -73,7 +81,7 @@ class PairCounts:
         missed = _below(mates)[first] + _count_below(ours, thresholds)
         held = _below(others)[first] + _count_below(theirs, thresholds)
         sizes = int(mates.sum()), int(others.sum())
-        return crossing(DetCurve(thresholds, (sizes[1] - held) / sizes[1], missed / sizes[0]))
+        return DetCurve(thresholds, (sizes[1] - held) / sizes[1], missed / sizes[0]).crossing()
 
     def fnmr_at_fmr(self, non_mated: str, fmr: float) -> tuple[float, float]:
         """Return FNMR and threshold, as `verifykit.metrics.fnmr_at_fmr` of all scores."""
@@ -98,7 +106,7 @@ class PairCounts:
         for kind, scores in self._tiles():
             if kind not in found:
                 continue
-            places = _bin_of(scores)
+            places = self._bin_of(scores)
             inside = scores[(places >= bins[0]) & (places <= bins[1])]
             if inside.size:
                 found[kind] = _merged(found[kind], inside)
@@ -107,11 +115,11 @@ class PairCounts:
     def _tiles(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
         """Yield scores by kind, a tile at a time."""
         total = len(self._rows)
-        for start in range(0, self._genuine, _TILE):
-            mine = slice(start, min(start + _TILE, self._genuine))
+        for start in range(0, self._genuine, self._tile):
+            mine = slice(start, min(start + self._tile, self._genuine))
             wide = self._rows[mine].astype(np.float64)
-            for other in range(start, total, _TILE):
-                theirs = slice(other, min(other + _TILE, total))
+            for other in range(start, total, self._tile):
+                theirs = slice(other, min(other + self._tile, total))
                 scores = wide @ self._rows[theirs].astype(np.float64).T
                 tile = np.clip(scores, -1.0, 1.0).astype(np.float32)
                 yield from self._by_kind(tile, mine, theirs)
@@ -127,11 +135,10 @@ class PairCounts:
         yield "random", scores[~same & later & genuine]
         yield "skilled", scores[same & ~genuine]
 
-
-def _bin_of(scores: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Return the bin of each score in [-1, 1]; a higher score is never in a lower bin."""
-    places = (scores.astype(np.float64) + 1.0) * (_BINS / 2)
-    return np.minimum(places.astype(np.int64), _BINS - 1)
+    def _bin_of(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the bin of each score in [-1, 1]; a higher score is never in a lower bin."""
+        places = (scores.astype(np.float64) + 1.0) * (self._bin_count / 2)
+        return np.minimum(places.astype(np.int64), self._bin_count - 1)
 
 
 def _below(counts: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
-from verifykit.metrics.inputs import checked_scores, checked_threshold
+from verifykit.metrics.inputs import allowed_matches, checked_scores, checked_threshold
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,17 @@ class DetCurve:
     thresholds: NDArray[np.float64]
     fmr: NDArray[np.float64]
     fnmr: NDArray[np.float64]
+
+    def crossing(self) -> EqualErrorRate:
+        """Return where the two rates cross; the curve may be the part of one around that place."""
+        after = int(np.argmax(self.fnmr >= self.fmr))
+        # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
+        # the rates are equal at the first score already.
+        before = int(np.flatnonzero(self.fnmr <= self.fmr)[-1])
+        sums = self.fmr + self.fnmr
+        at = before if sums[before] <= sums[after] else after
+        low, high = sorted((float(self.fmr[at]), float(self.fnmr[at])))
+        return EqualErrorRate((low + high) / 2.0, low, high, float(self.thresholds[at]))
 
 
 def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
@@ -96,15 +107,6 @@ def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
         return -math.inf
     refused = scores.size - 1 - allowed
     return float(np.nextafter(np.partition(scores, refused)[refused], math.inf))
-
-
-def allowed_matches(count: int, fmr: float) -> int:
-    """Return how many of `count` non-mated scores may match at a false match rate."""
-    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
-    allowed = math.floor(fmr * count)
-    allowed += (allowed + 1) / count <= fmr
-    allowed -= allowed / count > fmr
-    return allowed
 
 
 def fnmr_at_fmr(mated: ArrayLike, non_mated: ArrayLike, fmr: float) -> tuple[float, float]:
@@ -160,16 +162,4 @@ def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
     Raises:
         InputError: There are no scores, or one is NaN or +inf.
     """
-    return crossing(det_curve(mated, non_mated))
-
-
-def crossing(curve: DetCurve) -> EqualErrorRate:
-    """Return where the two rates of a curve cross; it may be the part of one around the crossing."""
-    after = int(np.argmax(curve.fnmr >= curve.fmr))
-    # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
-    # the rates are equal at the first score already.
-    before = int(np.flatnonzero(curve.fnmr <= curve.fmr)[-1])
-    sums = curve.fmr + curve.fnmr
-    at = before if sums[before] <= sums[after] else after
-    low, high = sorted((float(curve.fmr[at]), float(curve.fnmr[at])))
-    return EqualErrorRate((low + high) / 2.0, low, high, float(curve.thresholds[at]))
+    return det_curve(mated, non_mated).crossing()

@@ -11,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from verifykit.evaluation import tiles
 from verifykit.evaluation.pairs import every_pair
 from verifykit.evaluation.tiles import PairCounts
 from verifykit.metrics import equal_error_rate, fnmr_at_fmr
@@ -22,9 +21,11 @@ def _rows(count: int, size: int, seed: int) -> NDArray[np.float32]:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
-def _assert_plain(rows: NDArray[np.float32], subjects: list[str], forged: list[bool]) -> None:
+def _assert_plain(
+    rows: NDArray[np.float32], subjects: list[str], forged: list[bool], **sizes: int
+) -> None:
     plain = every_pair(rows, subjects, forged)
-    found = PairCounts(rows, subjects, forged)
+    found = PairCounts(rows, subjects, forged, **sizes)
     kinds = {"mated": plain.mated, "random": plain.random, "skilled": plain.skilled}
     assert {kind: found.size(kind) for kind in kinds} == {
         kind: pairs.scores.size for kind, pairs in kinds.items()
@@ -56,10 +57,7 @@ def test_rates_are_those_of_all_scores(
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     subjects = [f"s{number}" for number in random.integers(0, people, count)]
     forged = (random.random(count) < 0.3).tolist()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiles, "_BINS", bins)
-        patch.setattr(tiles, "_TILE", tile)
-        _assert_plain(rows.astype(np.float32), subjects, forged)
+    _assert_plain(rows.astype(np.float32), subjects, forged, bins=bins, tile=tile)
 
 
 def test_a_collapsed_network_has_rates() -> None:
