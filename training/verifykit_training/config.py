@@ -68,8 +68,8 @@ class CropConfig(_Section):
     """
 
     kind: Literal["five_point", "signature", "plain"] = "five_point"
-    height_px: int = Field(default=112, ge=8)
-    width_px: int = Field(default=112, ge=8)
+    height_px: int = Field(default=112, ge=8, le=4096)
+    width_px: int = Field(default=112, ge=8, le=4096)
     fit: Literal["stretch", "cover"] = "stretch"
     detector: str = "face"
 
@@ -82,7 +82,7 @@ class EncoderConfig(_OpenSection):
 
     option_types = staticmethod(encoder_options)
 
-    embedding_size: int = Field(default=128, ge=2)
+    embedding_size: int = Field(default=128, ge=2, le=65536)
     weights: str
     color: Literal["rgb", "grey"] = "rgb"
 
@@ -114,11 +114,11 @@ class SamplerConfig(_Section):
     """
 
     name: Literal["pk", "balanced_triplets", "triplet_file"] = "pk"
-    p: int = Field(default=8, ge=2)
-    k: int = Field(default=4, ge=2)
-    forgeries: int = Field(default=0, ge=0)
+    p: int = Field(default=8, ge=2, le=65536)
+    k: int = Field(default=4, ge=2, le=4096)
+    forgeries: int = Field(default=0, ge=0, le=4096)
     even: bool = False
-    triplets: int = Field(default=16, ge=1)
+    triplets: int = Field(default=16, ge=1, le=65536)
 
 
 class HandwritingConfig(_Section):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,12 @@ def test_a_text_needs_no_quotes_and_a_list_is_toml(file: Path) -> None:
     assert (config.name, config.run.precision, config.licence) == ("2024", "32-true", "MIT")
     assert config.encoder.options == {"widths": [8, 8], "blocks": [1, 1]}
     assert config.encoder.weights == "true"
+
+
+def test_the_weights_that_a_configuration_names_are_those_that_are_fetched() -> None:
+    from torchvision.models import get_model_weights
+
+    url = get_model_weights("resnet152")["IMAGENET1K_V1"].url
+    (path,) = [path for path in CONFIGS if path.stem == "face_resnet152"]
+    named = set(re.findall(r"resnet152-\w+\.pth", path.read_text(encoding="utf-8")))
+    assert named == {url.rsplit("/", 1)[-1]}

@@ -17,9 +17,10 @@ from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import ScheduleConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError, TrainingError
-from verifykit_training.evaluation import classify, pair_scores
+from verifykit_training.evaluation import Scores, classify, pair_scores
 from verifykit_training.learner import build_average
 from verifykit_training.loop import stop_signals
+from verifykit_training.reporting import draw_det, draw_scores
 from verifykit_training.run_folder import (
     Metrics,
     RunFolder,
@@ -197,3 +198,13 @@ def test_metrics_go_to_tensorboard_if_it_is_installed(tmp_path: Path) -> None:
     metrics.write("step", 1, {"loss": 0.5})
     metrics.close()
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("score", [1.0000001, 1.0, -1.0])
+def test_the_scores_of_a_collapsed_network_are_drawn(tmp_path: Path, score: float) -> None:
+    ones = np.full(50, score, np.float32)
+    scores = Scores(ones, ones, np.empty(0, np.float32))
+    draw_scores(tmp_path / "scores.png", scores, "people")
+    draw_det(tmp_path / "det.png", [("collapsed", scores)], "people")
+    assert (tmp_path / "scores.png").stat().st_size > 1000
+    assert (tmp_path / "det.png").stat().st_size > 1000
