@@ -7,10 +7,10 @@ import io
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
@@ -27,23 +27,41 @@ from verifykit_training.losses import LOSSES, loss_options
 ENCODERS = ("cnn5", "grid_resnet", "signet", "efficientnet_lite0")
 
 
-def _keys(model: type[BaseModel], prefix: str = "") -> list[str]:
-    found = []
+def _keys(model: type[BaseModel], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
     for name, field in model.model_fields.items():
         parts = (field.annotation, *get_args(field.annotation))
         below = [p for p in parts if isinstance(p, type) and issubclass(p, BaseModel)]
-        found += _keys(below[0], f"{prefix}{name}.") if below else [prefix + name]
+        found |= _keys(below[0], f"{prefix}{name}.") if below else {prefix + name: field.annotation}
     return found
 
 
-KEYS = sorted(
-    {
-        *_keys(Config),
-        *(f"loss.{option}" for loss in LOSSES for option in loss_options(loss)),
-        *(f"softmax_stage.{option}" for option in loss_options("cosface")),
-        *(f"encoder.{option}" for encoder in ENCODERS for option in encoder_options(encoder)),
-    }
-)
+KEYS: dict[str, Any] = _keys(Config)
+for section, kinds, options_of in (
+    ("loss", LOSSES, loss_options),
+    ("softmax_stage", ("cosface",), loss_options),
+    ("encoder", ENCODERS, encoder_options),
+):
+    for kind in kinds:
+        KEYS |= {f"{section}.{name}": hint for name, hint in options_of(kind).items()}
+
+FITTING = {
+    bool: ("true", "False", "1", "off"),
+    int: ("0", "1", "2", "3", "7", "-1"),
+    float: ("0", "0.0", "0.2", "0.5", "1.0", "2", "-0.5", "1e-9", "1e30"),
+    str: ("none", "cpu", "auto", "nowhere.pth", "ddp"),
+}
+
+
+def _fitting(key: str) -> st.SearchStrategy[str]:
+    """Values of the key's type, allowed or not."""
+    hint = KEYS[key]
+    words: list[str] = []
+    for part in (hint, *get_args(hint)):
+        words += [part] if isinstance(part, str) else FITTING.get(part, ())
+    return st.sampled_from(words or ["[1]", "[2, 3]", "[]"])
+
+
 WORDS = (
     *(
         "true",
@@ -103,7 +121,9 @@ WORDS = (
     *('[{transform="HorizontalFlip"}]', '[{transform="Foo"}]', "[{p=1}]", "spread", "cosine", "l2"),
 )
 VALUES = st.sampled_from(WORDS) | st.text(max_size=6) | st.integers(-3, 40).map(str)
-NAMES = st.sampled_from(KEYS) | st.sampled_from(["los.margin", "a..b", "", "run", "encoder.name.x"])
+NAMES = st.sampled_from(sorted(KEYS)) | st.sampled_from(
+    ["los.margin", "a..b", "", "run", "encoder.name.x"]
+)
 
 
 def _override(pair: tuple[str, str]) -> str:
@@ -111,7 +131,9 @@ def _override(pair: tuple[str, str]) -> str:
     return f"{key}={value}"
 
 
-OVERRIDES = st.lists(st.tuples(NAMES, VALUES).map(_override), min_size=1, max_size=4)
+WILD = st.tuples(NAMES, VALUES).map(_override)
+TAME = st.sampled_from(sorted(KEYS)).flatmap(lambda key: st.tuples(st.just(key), _fitting(key)))
+OVERRIDES = st.lists(TAME.map(_override), max_size=3) | st.lists(WILD, min_size=1, max_size=4)
 CHOSEN = st.fixed_dictionaries(
     {
         "encoder.name": st.sampled_from(ENCODERS),
@@ -147,6 +169,7 @@ def _check(folder: Path, chosen: dict[str, str], overrides: list[str]) -> None:
     words = [word for option in options for word in ("--set", option)]
     data, config = folder / "data", folder / "small.toml"
     status, err = _status(["check", str(data), "--config", str(config), *words])
+    event(f"status {status}")
     assert status in (0, 1, 2), err
     assert (status == 2) is ("error:" in err or "Error" in err), err
     assert "Traceback" not in err
@@ -182,5 +205,6 @@ def test_random_runs_give_no_traceback(
     places = ["--data", str(folder / "data"), "--cache", str(folder / "cache")]
     places += ["--run", str(folder / "runs" / str(number)), "--quiet"]
     status, err = _status(["train", str(folder / "small.toml"), *places, *words])
+    event(f"status {status}")
     assert status in (0, 2), err
     assert "Traceback" not in err

@@ -54,7 +54,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         # The softmax stage's loss is of another kind and size.
         axes[0].axvline(stages[-1], color="grey", linestyle=":", label="end of the softmax stage")
         axes[0].set_yscale("symlog", linthresh=1e-2)  # a batch that has nothing left to teach is 0
-        axes[0].legend()
+        axes[0].legend(loc="upper right")
     for axis in axes:
         axis.set_xlabel("step")
     if not validations:
@@ -64,7 +64,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         values = [(line["step"], line[name]) for line in validations if name in line]
         if values:
             axes[2].plot(*zip(*values, strict=True), marker="o", color=colour, label=name)
-            axes[2].legend()
+            axes[2].legend(loc="upper right")
     axes[2].set_ylabel("validation EER")
     axes[2].set_ylim(bottom=0.0)
     figure.savefig(path)
@@ -88,7 +88,7 @@ def draw_scores(path: Path, scores: Scores, people: str) -> None:
             axis.hist(values, bins, density=True, alpha=0.55, color=colour, label=label)
     axis.set_xlabel("score (cosine)")
     axis.set_ylabel("density")
-    axis.legend()
+    axis.legend(loc="upper left")  # the best place takes seconds to find
     figure.savefig(path)
 
 
@@ -115,7 +115,7 @@ def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> N
     axis.plot(axis.get_xlim(), axis.get_ylim(), color="grey", linewidth=0.6, linestyle=":")
     axis.set_xlabel("FMR")
     axis.set_ylabel("FNMR")
-    axis.legend()
+    axis.legend(loc="upper right")
     figure.savefig(path)
 
 
