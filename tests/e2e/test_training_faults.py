@@ -257,3 +257,18 @@ def test_a_signal_leaves_a_checkpoint_and_its_status(
     process.send_signal(kind)
     assert process.wait(60) == status
     assert load_checkpoint(run.last)["outcome"]["ended"] is False
+
+
+def test_an_export_measures_on_people_who_are_new_by_content(job: TrainingJob) -> None:
+    pytest.importorskip("onnx")
+    from verifykit_export.samples import read_samples
+
+    train(job)
+    run = RunFolder(job.run)
+    trained = set(run.read_subjects()["train"])
+    for person in list(job.data.iterdir()):
+        person.rename(person.with_name(f"person_{person.name}"))
+    samples = read_samples(run, job.config, run.read_record(), job.data, limit=500, cache=job.cache)
+    assert not {f"person_{name}" for name in trained} & set(samples.subjects)
+    assert len(samples.trained) == 6 * len(trained)
+    assert f"{len(trained)} subject(s) are left out" in samples.notes[0]
