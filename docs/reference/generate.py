@@ -101,7 +101,7 @@ def cli_page() -> str:
     lines = [NOTE, "", "# Command line", ""]
     lines += [
         "Exit status of `verifykit`: 0 match or success, 1 no match, 2 error. Of `verifykit-train`:",
-        "0 success, 1 `check` found problems, 2 error, 130 interrupted (143 by SIGTERM). Of",
+        "0 success, 1 `check` found problems, 2 error, 130 interrupted. Of",
         "`verifykit-export`: 0 written, 2 error and nothing written, 130 interrupted.",
     ]
     for program, app in PROGRAMS.items():

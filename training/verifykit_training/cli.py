@@ -1,11 +1,12 @@
 """The command ``verifykit-train``.
 
-Exit status: 0 done, 1 ``check`` found something, 2 error, 130 interrupted (by SIGTERM 143).
+Exit status: 0 done (or stopped by SIGTERM), 1 ``check`` found something, 2 error, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -76,8 +77,8 @@ def train(
     outcome = train_job(
         TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
     )
-    if outcome.stopped_by:
-        raise typer.Exit(128 + outcome.stopped_by)
+    if outcome.stopped_by == signal.SIGINT:
+        raise typer.Exit(130)
     if outcome.ended and outcome.is_first_process:
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
