@@ -32,11 +32,14 @@ def require_possible(path: Path, kind: type[VerifyKitError] = InputError) -> Non
 
 
 @contextlib.contextmanager
-def atomic_file(path: Path, *, mode: int = 0o644, durable: bool = True) -> Iterator[Path]:
+def atomic_file(
+    path: Path, *, mode: int = 0o644, durable: bool = True, before: Path | None = None
+) -> Iterator[Path]:
     """Yield the path of an empty file in the same folder, and move it to ``path`` at the end.
 
     A reader sees the old file or the new one. After an exception the old file stays and the new one is
-    removed. ``durable=False`` leaves the moment of reaching the disk to the system.
+    removed. ``durable=False`` leaves the moment of reaching the disk to the system. ``before`` is where the
+    old file goes; for a moment there is then no file at ``path``.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     os.close(handle)
@@ -47,6 +50,8 @@ def atomic_file(path: Path, *, mode: int = 0o644, durable: bool = True) -> Itera
             with part.open("rb+") as file:
                 sync(file.fileno())
         part.chmod(mode)
+        if before is not None and path.exists():
+            path.replace(before)
         part.replace(path)
     except BaseException:
         part.unlink(missing_ok=True)

@@ -39,7 +39,7 @@ MEANING = {
     "encoder.embedding_size": "number of values in an embedding",
     "encoder.weights": "`imagenet`, `none` (a random start) or the path of a `.pth` or `.safetensors` file",
     "encoder.color": "three channels or one",
-    "data.validation_share": "share of the subjects used to choose the best epoch",
+    "data.validation_share": "share of the subjects (of their images, if few) that choose the best epoch",
     "data.test_share": "share of the subjects that only `evaluate` uses",
     "data.workers": "processes that load crops; 0 loads in the main process",
     "sampler.name": "how batches are formed",
@@ -101,8 +101,8 @@ def cli_page() -> str:
     lines = [NOTE, "", "# Command line", ""]
     lines += [
         "Exit status of `verifykit`: 0 match or success, 1 no match, 2 error. Of `verifykit-train`:",
-        "0 success, 1 `check` found problems, 2 error, 130 interrupted. Of `verifykit-export`: 0 written,",
-        "2 error and nothing written, 130 interrupted.",
+        "0 success, 1 `check` found problems, 2 error, 130 interrupted. Of",
+        "`verifykit-export`: 0 written, 2 error and nothing written, 130 interrupted.",
     ]
     for program, app in PROGRAMS.items():
         for words, command in _commands(typer.main.get_command(app), program):
@@ -118,8 +118,10 @@ def config_page() -> str:
     lines = [NOTE, "", "# Training configuration", ""]
     lines += [
         "A TOML file configures a training run. An unknown key is an error that names the closest known",
-        "key. `--set section.key=value` overrides a key. The path of the data is not part of the file: use",
-        "`--data` or `VERIFYKIT_DATA`. Keys without a default are required.",
+        "key. `--set section.key=value` overrides a key: a boolean may be written `true`, `True`, `yes`,",
+        "`on` or `1`, a text needs no quotes, and everything else is TOML. Options of an encoder or a loss",
+        "have the types of the function that takes them. The path of the data is not part of the file: use",
+        "`--data`. Keys without a default are required.",
         "",
     ]
     for prefix, model in _sections("", Config):

@@ -43,9 +43,7 @@ def export(
     ],
     data: Annotated[
         Path | None,
-        typer.Option(
-            "--data", help="Real images: a folder for each subject, or a CSV; else $VERIFYKIT_DATA."
-        ),
+        typer.Option("--data", help="Real images: a folder for each subject, or a CSV."),
     ] = None,
     precision: Annotated[
         Literal["fp32", "fp16", "int8"], typer.Option(help="int8 is static, per channel.")
@@ -111,6 +109,8 @@ def export(
         }
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
+    for note in done.notes:
+        typer.echo(f"note: {note}", err=True)
     for line in _report(done):
         typer.echo(line)
 

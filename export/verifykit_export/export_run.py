@@ -32,7 +32,7 @@ from verifykit_export.parity import (
 from verifykit_export.precision import Precision, to_float16, to_int8
 from verifykit_export.samples import Samples, read_samples
 from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
-from verifykit_training.evaluation import Verification, evaluate_verification
+from verifykit_training.evaluation import Verification, verification_rates
 from verifykit_training.run_folder import EncoderRecord
 
 _GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
@@ -83,12 +83,14 @@ class Exported:
         card: The card next to it.
         spec: Its specification.
         measured: Gate, rates, size and speed.
+        notes: Which images were left out of the rates, and why, a sentence each.
     """
 
     path: Path
     card: Path
     spec: ModelSpec
     measured: Measured
+    notes: tuple[str, ...] = ()
 
 
 def export_run(request: ExportRequest) -> Exported:
@@ -144,7 +146,7 @@ def export_run(request: ExportRequest) -> Exported:
     )
     text = render_card(spec) + render_measured(record, measured)
     atomic_write(card, text)
-    return Exported(request.target, card, spec, measured)
+    return Exported(request.target, card, spec, measured, samples.notes)
 
 
 def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:
@@ -162,7 +164,7 @@ def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embe
 
 
 def _rates(rows: Embeddings, samples: Samples) -> Verification:
-    return evaluate_verification(rows, samples.records, samples.refused)[0]
+    return verification_rates(rows, samples.records, samples.refused)
 
 
 def _reduced(

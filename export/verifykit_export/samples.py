@@ -11,8 +11,10 @@ from verifykit.types import Image
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
-from verifykit_training.preparation import crop_records
+from verifykit_training.pixel_digests import PixelDigests
+from verifykit_training.preparation import crop_records, default_cache
 from verifykit_training.run_folder import EncoderRecord, RunFolder
+from verifykit_training.trained_on import separate
 
 LEAST_IMAGES = 24
 """With fewer crops, equality is not proved."""
@@ -29,12 +31,14 @@ class Samples:
         crops: Their crops, (h, w, 3) uint8 RGB each.
         trained: Crops of training subjects, spread over all of them; empty with other data.
         refused: How many images gave no crop.
+        notes: Who was left out, and why, a sentence each.
     """
 
     records: tuple[Record, ...]
     crops: tuple[Image, ...]
     trained: tuple[Image, ...]
     refused: int
+    notes: tuple[str, ...] = ()
 
     @property
     def subjects(self) -> list[str]:
@@ -62,10 +66,13 @@ def read_samples(
     cache: Path | None = None,
 ) -> Samples:
     """Crop real images exactly as the run did."""
-    trained_on = set(run.read_subjects().get("train", ()))
-    records = read_records(data)
-    held_out = _whole_subjects([r for r in records if r.subject not in trained_on], limit)
-    known = [r for r in records if r.subject in trained_on and not r.is_forgery]
+    records, trained_on = read_records(data), run.read_trained_on()
+    digests: dict[Path, str] = {}
+    if trained_on.images is not None:
+        digests = PixelDigests(cache or default_cache()).of_all(records)
+    parted = separate(trained_on, records, digests, ("train",))
+    held_out = _whole_subjects(parted.unseen, limit)
+    known = [r for r in parted.seen if not r.is_forgery]
     known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
     cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
     if cache_of.spec != record.crop:
@@ -86,6 +93,7 @@ def read_samples(
         tuple(crops[item.path] for item in mine),
         tuple(crops[item.path] for item in known if item.path in crops),
         len(refused),
+        parted.sentences,
     )
 
 

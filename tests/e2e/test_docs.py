@@ -96,7 +96,7 @@ def test_the_tutorial_runs_on_drawn_people(
                 assert "FMR" in captured.out
                 continue
             _require_same_lines(shown, captured.out + captured.err)
-    assert ran == [*["verifykit-train"] * 4, "verifykit-export", "verifykit"]
+    assert ran == [*["verifykit-train"] * 5, "verifykit-export", "verifykit"]
 
 
 @needs_torch

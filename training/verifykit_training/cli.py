@@ -1,15 +1,19 @@
 """The command ``verifykit-train``.
 
-Exit status: 0 done (or stopped with a checkpoint), 1 ``check`` found something, 2 error, 130 interrupted.
+Exit status: 0 done (or stopped by SIGTERM), 1 ``check`` found something, 2 error, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import json
+import signal
 import sys
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,11 +21,19 @@ from rich.table import Table
 
 from verifykit.errors import VerifyKitError
 
+if TYPE_CHECKING:  # torch, which these import, is for commands that need it
+    from verifykit_training.config import Config
+    from verifykit_training.dataset import Record
+
 Part = Literal["held_out", "train", "validation", "test", "all"]
 DataOption = Annotated[
     Path | None,
-    typer.Option("--data", help="A folder for each subject, or a CSV; else $VERIFYKIT_DATA."),
+    typer.Option("--data", help="A folder for each subject, or a CSV."),
 ]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", help="Override, as in --set loss.margin=0.3.")
+]
+TripletsOption = Annotated[Path | None, typer.Option(help="A CSV anchor,positive,negative.")]
 CacheOption = Annotated[
     Path | None, typer.Option("--cache", help="Folder of the crops; default: verifykit's cache.")
 ]
@@ -31,6 +43,7 @@ app = typer.Typer(
     help="Train an encoder: verifykit-train CONFIG.toml --data PATH. See also `check` and `evaluate`.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -40,16 +53,14 @@ def train(
     config: Annotated[Path, typer.Argument(help="The TOML file.")],
     data: DataOption = None,
     run: Annotated[
-        Path | None, typer.Option("--run", help="The run's folder; default: runs/ and the name.")
+        Path | None, typer.Option("--run", help="The run's folder; default: runs/NAME-SEED.")
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Override, as in --set loss.margin=0.3.")
-    ] = None,
+    set_: SetOption = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in the folder.")] = False,
     stop_after: Annotated[
         int | None, typer.Option(min=1, help="Stop with a checkpoint after this number of epochs.")
     ] = None,
-    triplets: Annotated[Path | None, typer.Option(help="A CSV anchor,positive,negative.")] = None,
+    triplets: TripletsOption = None,
     cache: CacheOption = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
 ) -> None:
@@ -61,11 +72,13 @@ def train(
     from verifykit_training.run_folder import RunFolder, TrainingJob
 
     parsed = load_config(config, set_ or ())
-    folder = run or Path("runs") / parsed.name
+    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume)
     source = default_data(data)
     outcome = train_job(
         TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
     )
+    if outcome.stopped_by == signal.SIGINT:
+        raise typer.Exit(130)
     if outcome.ended and outcome.is_first_process:
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
@@ -78,41 +91,66 @@ def check(
         Path | None, typer.Argument(help="A folder for each subject, or a CSV.")
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="A TOML file: its split is checked too.")
+        Path | None, typer.Option(help="A TOML file: the run that it describes is checked too.")
     ] = None,
+    set_: SetOption = None,
+    triplets: TripletsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Everything found, as JSON.")] = False,
 ) -> None:
-    """Look for unreadable files, duplicates, lone images and leaks between splits."""
+    """Look for unreadable files, duplicates, lone images and leaks, and for what would stop a run."""
     from verifykit_training.config import load_config
     from verifykit_training.dataset import (
         check_records,
-        divide,
         leaking_subjects,
         read_training_data,
         to_records,
     )
+    from verifykit_training.layout import nested_sentences, other_endings, tree_lines
     from verifykit_training.preparation import default_data
+    from verifykit_training.splits import divide_for
 
     found_data = read_training_data(default_data(data))
     records = to_records(found_data)
+    problems, notes = nested_sentences(found_data), list[str]()
     places = None
-    if config is not None and not leaking_subjects(records):
-        parsed = load_config(config)
-        shares = parsed.data
-        parts = divide(
-            records,
-            validation_share=shares.validation_share,
-            test_share=shares.test_share,
-            seed=parsed.seed,
+    if config is not None:
+        parsed = load_config(config, set_ or ())
+        if not leaking_subjects(records):
+            wrong, notes = _examined(parsed, records, triplets)
+            problems += wrong
+            if not wrong:
+                splits = divide_for(parsed, records).subjects
+                places = {subject: name for name, part in splits.items() for subject in part}
+    with _progress("reading images", len(records)) as progress:
+        found = check_records(
+            records, places=places, left_out=found_data.left_out, progress=progress
         )
-        places = {record.subject: name for name, part in parts.items() for record in part}
-    found = check_records(records, places=places, left_out=found_data.left_out)
+    problems = [*found.problems, *problems]
+    body = asdict(found) | {"other_endings": other_endings(found_data), "notes": notes}
     if as_json:
-        typer.echo(json.dumps(asdict(found), default=str, indent=1))
+        typer.echo(json.dumps(body | {"problems": problems}, default=str, indent=1))
     else:
-        _print_check(asdict(found), found.problems)
-    if found.problems:
+        for line in tree_lines(found_data):
+            typer.echo(line)
+        _print_check(body, problems)
+    if problems:
         raise typer.Exit(1)
+
+
+def _examined(
+    config: Config, records: Sequence[Record], triplets: Path | None
+) -> tuple[list[str], list[str]]:
+    """Return problems and notes about a run on these records."""
+    from verifykit_training.preflight import build_fabric, examine, try_out
+
+    examined = examine(config, records, triplets)
+    problems, notes = list(examined.problems), list(examined.notes)
+    try:
+        build_fabric(config.run, notes.append)
+        try_out(config)
+    except VerifyKitError as error:
+        problems.append(str(error))
+    return problems, notes
 
 
 @app.command()
@@ -146,9 +184,10 @@ def evaluate(
     from verifykit_training.evaluation import (
         embed_records,
         evaluate_pairs,
-        evaluate_verification,
         load_encoder,
+        pair_scores,
         records_of,
+        verification_rates,
     )
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import draw_det, draw_scores
@@ -161,10 +200,15 @@ def evaluate(
         accuracy, scores = evaluate_pairs(encoder, parsed, pairs, cache)
         found["pairs"] = asdict(accuracy)
     else:
-        records = records_of(folder, default_data(data), part)
-        rows, kept, refused = embed_records(encoder, parsed, records, cache)
-        rates, scores = evaluate_verification(rows, kept, len(refused))
-        found["verification"] = asdict(rates)
+        records = records_of(
+            folder, default_data(data), part, cache, say=lambda text: typer.echo(text, err=True)
+        )
+        with _progress("cropping", len(records)) as progress:
+            rows, kept, refused = embed_records(encoder, parsed, records, cache, progress=progress)
+        found["verification"] = asdict(verification_rates(rows, kept, len(refused)))
+        if report is not None:
+            forged = [record.is_forgery for record in kept]
+            scores = pair_scores(rows, [record.subject for record in kept], forged)
         if classify:
             found["classification"] = asdict(
                 classify_embeddings(rows, kept, k=k, subjects=subjects)
@@ -183,16 +227,59 @@ def evaluate(
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
-    arguments = sys.argv[1:]
-    if arguments and arguments[0].endswith(".toml"):
-        arguments.insert(0, "train")
+    # A warning of a library is for users too, and the path of its source is not.
+    warnings.showwarning = _show_warning
     try:
-        app(arguments, prog_name="verifykit-train")
+        app(_with_command(sys.argv[1:]), prog_name="verifykit-train")
     except VerifyKitError as error:
-        Console(stderr=True).print(f"error: {error}", style="red", highlight=False, markup=False)
-        sys.exit(2)
+        _fail(str(error))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    Console(stderr=True).print(f"error: {message}", style="red", highlight=False, markup=False)
+    sys.exit(2)
+
+
+def _show_warning(message: Warning | str, *_: object, **_further: object) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201
+
+
+def _with_command(arguments: list[str]) -> list[str]:
+    """Return the arguments with `train` first where they begin with a configuration or an option."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        return arguments
+    first = arguments[0]
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    is_file = bool(Path(first).suffix) or Path(first).is_file()
+    if first not in known and (first.startswith("-") or is_file):
+        return ["train", *arguments]
+    return arguments
+
+
+def _default_folder(config: Path, name: str, seed: int, *, resume: bool) -> Path:
+    """Return the folder of a run without ``--run``; runs of other seeds have folders of their own."""
+    if resume and (config.parent / "subjects.json").is_file():
+        return config.parent
+    folder, earlier = Path("runs") / f"{name}-{seed}", Path("runs") / name
+    if resume and not folder.exists() and (earlier / "subjects.json").is_file():
+        return earlier
+    return folder
+
+
+@contextmanager
+def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show progress on standard error, on a terminal only."""
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _print_check(found: dict[str, Any], problems: list[str]) -> None:
@@ -204,7 +291,7 @@ def _print_check(found: dict[str, Any], problems: list[str]) -> None:
         for item in [] if is_count else value[:5]:
             text = item if isinstance(item, str) else "  ".join(map(str, item))
             console.print(f"    {text}", markup=False)
-    console.print("; ".join(problems) if problems else "nothing prevents training")
+    console.print("\n".join(problems) if problems else "nothing prevents training")
 
 
 def _print_table(title: str, values: dict[str, Any]) -> None:

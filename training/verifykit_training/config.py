@@ -1,36 +1,58 @@
 """The configuration of a run: a TOML file, checked strictly, and nothing that it does not say.
 
-Paths of data are not part of it: they come from ``--data`` or ``VERIFYKIT_DATA``.
-
-A TOML file to a :class:`~verifykit_training.config.Config`, strictly, with overrides from the command line.
+Paths of data are not part of it: they come from ``--data``. Options of losses and encoders have the types
+of the functions that take them.
 """
 
 from __future__ import annotations
 
 import difflib
 import sys
+import types
+import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from typing_extensions import Self
 
-from verifykit.errors import shortened, shown
+from verifykit.errors import InputError, shortened, shown
+from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
+from verifykit_training.losses import MARGIN_LOSSES, loss_options
+from verifykit_training.options import check_options
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 # What may differ between a run and its continuation without changing a single weight.
 _FREE = {"data": {"workers"}, "run": {"log_every_steps", "save_every_steps", "tensorboard"}}
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class _OpenSection(BaseModel):
     """Keys beyond the named ones are options of the thing that ``name`` names; it checks them."""
 
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+    name: str
+
+    @staticmethod
+    def option_types(name: str) -> dict[str, Any]:
+        """Return the types of the options of what ``name`` names."""
+        raise TypeError(f"options of {shown(name)} belong to a section of their own")
+
+    @model_validator(mode="after")
+    def _typed(self) -> Self:
+        check_options(repr(self.name), self.options, self.option_types(self.name))
+        return self
 
     @property
     def options(self) -> dict[str, Any]:
@@ -46,17 +68,21 @@ class CropConfig(_Section):
     """
 
     kind: Literal["five_point", "signature", "plain"] = "five_point"
-    height_px: int = Field(default=112, ge=8)
-    width_px: int = Field(default=112, ge=8)
+    height_px: int = Field(default=112, ge=8, le=4096)
+    width_px: int = Field(default=112, ge=8, le=4096)
     fit: Literal["stretch", "cover"] = "stretch"
     detector: str = "face"
 
 
 class EncoderConfig(_OpenSection):
-    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file."""
+    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file.
 
-    name: str
-    embedding_size: int = Field(default=128, ge=2)
+    Further keys are the network's options.
+    """
+
+    option_types = staticmethod(encoder_options)
+
+    embedding_size: int = Field(default=128, ge=2, le=65536)
     weights: str
     color: Literal["rgb", "grey"] = "rgb"
 
@@ -72,7 +98,7 @@ class DataConfig(_Section):
     workers: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> DataConfig:
+    def _something_to_train_on(self) -> Self:
         if self.validation_share + self.test_share >= 1.0:
             raise ValueError("validation_share + test_share leave no subject to train on")
         return self
@@ -88,11 +114,11 @@ class SamplerConfig(_Section):
     """
 
     name: Literal["pk", "balanced_triplets", "triplet_file"] = "pk"
-    p: int = Field(default=8, ge=2)
-    k: int = Field(default=4, ge=2)
-    forgeries: int = Field(default=0, ge=0)
+    p: int = Field(default=8, ge=2, le=65536)
+    k: int = Field(default=4, ge=2, le=4096)
+    forgeries: int = Field(default=0, ge=0, le=4096)
     even: bool = False
-    triplets: int = Field(default=16, ge=1)
+    triplets: int = Field(default=16, ge=1, le=65536)
 
 
 class HandwritingConfig(_Section):
@@ -132,14 +158,22 @@ class AugmentationConfig(_Section):
 class LossConfig(_OpenSection):
     """Which loss; further keys are its options."""
 
-    name: str
+    option_types = staticmethod(loss_options)
 
 
 class SoftmaxStageConfig(_OpenSection):
     """The first epochs with a margin softmax over the training subjects, against a cold start's collapse."""
 
+    option_types = staticmethod(loss_options)
+
     epochs: int = Field(default=0, ge=0)
     name: str = "cosface"
+
+    @model_validator(mode="after")
+    def _margin_softmax(self) -> Self:
+        if self.name not in MARGIN_LOSSES:
+            raise ValueError(f"name is one of {', '.join(MARGIN_LOSSES)}, got {shown(self.name)}")
+        return self
 
 
 class OptimiserConfig(_Section):
@@ -214,7 +248,7 @@ class Config(_Section):
     run: RunConfig
 
     @model_validator(mode="after")
-    def _hands_where_hands_are(self) -> Config:
+    def _hands_where_hands_are(self) -> Self:
         hand = self.augmentation.hand
         if hand is None:
             return self
@@ -226,6 +260,16 @@ class Config(_Section):
             raise ValueError(
                 "augmentation.hand.mirror makes other subjects of the subjects, and a margin softmax has "
                 "one class for each: set mirror = 0, or take a loss that compares within the batch"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _triplets_for_triplets(self) -> Self:
+        if self.loss.name == "triplet" and self.sampler.name == "pk":
+            raise ValueError(
+                'loss "triplet" takes triplets, and sampler "pk" makes none: set sampler.name to '
+                '"balanced_triplets" or "triplet_file", or loss.name to "batch_all", "batch_hard" or '
+                '"semi_hard"'
             )
         return self
 
@@ -248,12 +292,6 @@ def require_same_config(config: Config, of_run: Config) -> None:
         )
 
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
-
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     """Read a TOML file and lay overrides over it."""
     try:
@@ -265,9 +303,8 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{shortened(path)} is not TOML: {error}") from error
-    for override in overrides:
-        _set(body, override)
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    _overridden(body, overrides)
     return parse_config(body, str(path))
 
 
@@ -280,20 +317,84 @@ def parse_config(body: Mapping[str, Any], where: str = "configuration") -> Confi
         raise ConfigError(f"{where}: {'; '.join(problems)}") from None
 
 
-def _set(body: dict[str, Any], override: str) -> None:
+_BOOLEANS = {
+    **dict.fromkeys(("true", "yes", "on", "1"), True),
+    **dict.fromkeys(("false", "no", "off", "0"), False),
+}
+
+
+def _overridden(body: dict[str, Any], overrides: Iterable[str]) -> None:
+    """Lay overrides over a parsed file; names come first, because they say which options there are."""
+    split = [_split(override) for override in overrides]
+    for keys, text in sorted(split, key=lambda item: item[0][-1] != "name"):
+        _set(body, keys, text)
+
+
+def _split(override: str) -> tuple[list[str], str]:
     key, equals, text = override.partition("=")
-    *sections, last = key.strip().split(".")
-    if not equals or not last:
+    keys = [part.strip() for part in key.split(".")]
+    if not equals or not all(keys):
         raise ConfigError(f"--set takes section.key=value, got {shown(override)}")
+    return keys, text.strip()
+
+
+def _set(body: dict[str, Any], keys: list[str], text: str) -> None:
+    section: Any = body
+    for name in keys[:-1]:
+        section = section.setdefault(name, {})
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {'.'.join(keys)}={text}: {shown(name)} is not a section")
+    section[keys[-1]] = _parsed(text, ".".join(keys), _annotation(body, keys))
+
+
+def _parsed(text: str, key: str, annotation: Any) -> Any:
+    """Read a value as its type is written: a text needs no quotes, a boolean may be Python's or a shell's."""
+    expected = _alternatives(annotation)
+    if bool in expected and text.lower() in _BOOLEANS:
+        return _BOOLEANS[text.lower()]
     try:
-        value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    for section in sections:
-        body = body.setdefault(section, {})
-        if not isinstance(body, dict):
-            raise ConfigError(f"--set {shortened(override)}: {shown(section)} is not a section")
-    body[last] = value
+        (value,) = tomllib.loads(f"value = {text}").values()
+    except (ValueError, RecursionError):
+        value = None
+    if value is not None and not (str in expected and isinstance(value, (int, float))):
+        return value
+    if str in expected:
+        return text
+    if bool in expected:
+        raise ConfigError(f"--set {key}={text}: {shown(text)} is neither true nor false")
+    raise ConfigError(
+        f"--set {key}={text}: {shown(text)} is not a TOML value; a text is written in quotes, "
+        f"--set '{key}=\"{text}\"'"
+    )
+
+
+def _alternatives(annotation: Any) -> set[Any]:
+    """Return the types that an annotation allows; the choices of a literal are texts."""
+    origin = typing.get_origin(annotation)
+    if origin is Literal:
+        return {type(choice) for choice in typing.get_args(annotation)}
+    if origin in (typing.Union, types.UnionType):
+        return set().union(*map(_alternatives, typing.get_args(annotation)))
+    return {annotation}
+
+
+def _annotation(body: Mapping[str, Any], keys: list[str]) -> Any:
+    """Return the type of a key, of an option from the name that its section states; else None."""
+    model: type[BaseModel] = Config
+    for section in keys[:-1]:
+        found = _section_of(model, section)
+        if found is None:
+            return None
+        model, body = found, body[section]
+    if keys[-1] in model.model_fields:
+        return model.model_fields[keys[-1]].annotation
+    if not issubclass(model, _OpenSection):
+        return None
+    name = body.get("name", model.model_fields["name"].default)
+    try:
+        return model.option_types(name).get(keys[-1])
+    except (InputError, TypeError):
+        return None  # the name itself is wrong, which the check of the whole says
 
 
 def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
@@ -301,7 +402,8 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind == "missing":
         return f"{name} is missing"
     if kind != "extra_forbidden":
-        return f"{name}: {shortened(message)}"
+        message = message.removeprefix("Value error, ")
+        return f"{name}: {message}" if name else message
     known = _known_keys(location[:-1])
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known)}"
@@ -311,8 +413,19 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
 def _known_keys(sections: tuple[int | str, ...]) -> list[str]:
     model: type[BaseModel] = Config
     for section in sections:
-        annotation = model.model_fields[str(section)].annotation
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+        found = _section_of(model, str(section))
+        if found is None:
             return []
-        model = annotation
+        model = found
     return list(model.model_fields)
+
+
+def _section_of(model: type[BaseModel], name: str) -> type[BaseModel] | None:
+    """Return the section that a key names, optional or not."""
+    if name not in model.model_fields:
+        return None
+    annotation = model.model_fields[name].annotation
+    for part in (annotation, *typing.get_args(annotation)):
+        if isinstance(part, type) and issubclass(part, BaseModel):
+            return part
+    return None

@@ -27,6 +27,7 @@ from verifykit.types import Image
 from verifykit_training.config import CropConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError
+from verifykit_training.pixel_digests import PixelDigests, file_key
 
 _CHUNK = 256
 _TEMPLATE_PX = 112
@@ -56,6 +57,7 @@ class CropCache:
     Attributes:
         folder: Where they are stored.
         spec: Their geometry.
+        digests: Digests of the images that they are crops of.
     """
 
     def __init__(self, root: Path, spec: CropSpec) -> None:
@@ -63,6 +65,7 @@ class CropCache:
         self.spec = spec
         # Another version of verifykit may crop otherwise.
         identity = canonical({"crop": plain(spec), "verifykit": verifykit.__version__})
+        self.digests = PixelDigests(root)
         self.folder = root / hashlib.sha256(identity).hexdigest()[:16]
         self.folder.mkdir(parents=True, exist_ok=True)
 
@@ -104,13 +107,8 @@ class CropCache:
         return refused
 
     def _path(self, image: Path) -> Path | None:
-        try:
-            status = image.stat()
-        except OSError:
-            return None
-        identity = f"{image.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
-        name = hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
-        return self.folder / name[:2] / f"{name[2:]}.rgb"
+        name = file_key(image)
+        return None if name is None else self.folder / name[:2] / f"{name[2:]}.rgb"
 
     def _make(self, image: Path, extractor: SampleExtractor) -> str:
         path = self._path(image)
@@ -118,7 +116,10 @@ class CropCache:
             return "the file is missing"
         path.parent.mkdir(exist_ok=True)
         try:
-            samples = extractor.samples(image, SampleOptions("largest", "warn"))
+            loaded = extractor.load(image)
+            if key := file_key(image):
+                self.digests.note(key, loaded.pixels)  # decoded once for both
+            samples = extractor.samples(loaded, SampleOptions("largest", "warn"))
         except InputError as error:
             _write(path.with_suffix(".refused"), str(error).encode())
             return str(error)

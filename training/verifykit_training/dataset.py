@@ -15,6 +15,7 @@ from typing import Literal, TypeAlias, get_args
 from verifykit.datasets import Dataset, read_dataset, read_table
 from verifykit.errors import ImageError, InputError, shortened, shown
 from verifykit.image import load_image
+from verifykit.types import Image
 from verifykit_training.errors import DataError
 
 Split: TypeAlias = Literal["train", "validation", "test"]
@@ -188,7 +189,7 @@ def check_records(
     one saved again as JPEG is not.
     """
     unreadable: list[tuple[Path, str]] = []
-    groups: dict[bytes, list[Record]] = {}
+    groups: dict[str, list[Record]] = {}
     with ThreadPoolExecutor(max(1, workers)) as pool:
         for start in range(0, len(records), _CHUNK):
             chunk = records[start : start + _CHUNK]
@@ -228,12 +229,16 @@ def _paths(groups: Iterable[Sequence[Record]]) -> tuple[tuple[Path, ...], ...]:
     return tuple(tuple(record.path for record in group) for group in groups)
 
 
-def _digest(record: Record) -> tuple[bytes | None, str]:
+def pixel_digest(pixels: Image) -> str:
+    """Return what names an image by its pixels: a SHA-256 of their shape and values."""
+    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).hexdigest()
+
+
+def _digest(record: Record) -> tuple[str | None, str]:
     try:
-        pixels = load_image(record.path)
+        return pixel_digest(load_image(record.path)), ""
     except ImageError as error:
         return None, str(error)
-    return hashlib.sha256(repr(pixels.shape).encode() + pixels.tobytes()).digest(), ""
 
 
 def read_triplets(path: Path, records: Sequence[Record]) -> list[list[int]]:

@@ -21,14 +21,17 @@ from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.one_to_one import supported
 from verifykit.evaluation.pairs import every_pair, listed_scores, read_data, score_comparisons
-from verifykit.metrics import EqualErrorRate, equal_error_rate, fnmr_at_fmr
+from verifykit.evaluation.tiles import PairCounts
+from verifykit.metrics import EqualErrorRate, equal_error_rate
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
-from verifykit_training.dataset import Record, as_data_error, divide, read_records
+from verifykit_training.dataset import Record, as_data_error, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
-from verifykit_training.preparation import crop_records
+from verifykit_training.pixel_digests import PixelDigests
+from verifykit_training.preparation import crop_records, default_cache
 from verifykit_training.run_folder import RunFolder, load_weights
+from verifykit_training.trained_on import of_split, separate
 
 Part: TypeAlias = Literal["held_out", "train", "validation", "test", "all"]
 
@@ -96,27 +99,32 @@ def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[nn.Module,
     return encoder.eval(), config
 
 
-def records_of(run: RunFolder, data: Path, part: Part) -> list[Record]:
-    """Return a part of some data as the run divides it.
+def records_of(
+    run: RunFolder,
+    data: Path,
+    part: Part,
+    cache: Path | None = None,
+    *,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[Record]:
+    """Return a part of some data as the run divided it: images and subjects are found by content.
 
     ``"held_out"`` are the subjects that were neither trained nor validated on.
     """
     records = read_records(data)
-    if part in ("validation", "test", "train"):
-        config = run.read_config()
-        parts = divide(
-            records,
-            validation_share=config.data.validation_share,
-            test_share=config.data.test_share,
-            seed=config.seed,
-        )
-        chosen = parts[part]
-    elif part == "held_out":
-        splits = run.read_subjects()
-        seen = {*splits.get("train", ()), *splits.get("validation", ())}
-        chosen = [record for record in records if record.subject not in seen]
+    if part == "all":
+        return records
+    trained = run.read_trained_on()
+    digests: dict[Path, str] = {}
+    if trained.images is not None:
+        digests = PixelDigests(cache or default_cache()).of_all(records)
+    if part == "held_out":
+        found = separate(trained, records, digests, ("train", "validation"))
+        chosen = found.unseen
+        for sentence in found.sentences:
+            say(sentence)
     else:
-        chosen = records
+        chosen = of_split(trained, records, digests, part)
     if not chosen:
         raise DataError(
             f"{shortened(data)} has no subject in part {shown(part)} of this run: train with "
@@ -169,33 +177,53 @@ class Verification:
     skilled_fnmr: tuple[tuple[float, float, float], ...]
 
 
+def pair_counts(embeddings: NDArray[np.float32], records: Sequence[Record]) -> PairCounts:
+    """Count the scores of every pair of images, in memory that does not grow with the pairs."""
+    return PairCounts(
+        embeddings,
+        [record.subject for record in records],
+        [record.is_forgery for record in records],
+    )
+
+
+def verification_rates(
+    embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
+) -> Verification:
+    """Return the error rates over all pairs; `refused` images gave no crop."""
+    pairs = pair_counts(embeddings, records)
+    for kind in ("mated", "random"):
+        if not pairs.size(kind):
+            raise DataError(
+                f"{len(records)} images give no {kind.replace('random', 'non-mated')} pair, so there is no "
+                "error rate: give two images of one subject, and two subjects"
+            )
+    has_skilled = bool(pairs.size("skilled"))
+    return Verification(
+        images=len(records),
+        subjects=len({record.subject for record in records}),
+        refused=refused,
+        mated=pairs.size("mated"),
+        non_mated=pairs.size("random"),
+        skilled=pairs.size("skilled"),
+        eer=pairs.equal_error_rate("random").eer,
+        skilled_eer=pairs.equal_error_rate("skilled").eer if has_skilled else None,
+        fnmr=_table(pairs, "random"),
+        skilled_fnmr=_table(pairs, "skilled") if has_skilled else (),
+    )
+
+
 def evaluate_verification(
     embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
 ) -> tuple[Verification, Scores]:
-    """Return the error rates over all pairs, and their scores; `refused` images gave no crop."""
+    """Return the error rates over all pairs, and scores to draw (of very many pairs a sample)."""
     subjects = [record.subject for record in records]
-    scores = pair_scores(embeddings, subjects, [record.is_forgery for record in records])
-    has_skilled = bool(scores.skilled.size)
-    result = Verification(
-        images=len(records),
-        subjects=len(set(subjects)),
-        refused=refused,
-        mated=scores.mated.size,
-        non_mated=scores.non_mated.size,
-        skilled=scores.skilled.size,
-        eer=scores.equal_error_rate().eer,
-        skilled_eer=scores.equal_error_rate(skilled=True).eer if has_skilled else None,
-        fnmr=_table(scores.mated, scores.non_mated),
-        skilled_fnmr=_table(scores.mated, scores.skilled) if has_skilled else (),
-    )
-    return result, scores
+    rates = verification_rates(embeddings, records, refused)
+    return rates, pair_scores(embeddings, subjects, [record.is_forgery for record in records])
 
 
-def _table(
-    mated: NDArray[np.float32], non_mated: NDArray[np.float32]
-) -> tuple[tuple[float, float, float], ...]:
-    rates = [fmr for fmr in FMRS if supported(fmr, non_mated.size)]
-    return tuple((fmr, *fnmr_at_fmr(mated, non_mated, fmr)) for fmr in rates)
+def _table(pairs: PairCounts, kind: str) -> tuple[tuple[float, float, float], ...]:
+    rates = [fmr for fmr in FMRS if supported(fmr, pairs.size(kind))]
+    return tuple((fmr, *pairs.fnmr_at_fmr(kind, fmr)) for fmr in rates)
 
 
 @dataclass(frozen=True)
@@ -259,11 +287,12 @@ def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
 
 def validate(learner: Learner, dataset: CropDataset, config: Config) -> dict[str, float]:
     """Return ``eer`` (and ``skilled_eer``) of the weights that would be kept now, and counts of pairs."""
-    scores = score_dataset(learner, dataset, config)
+    embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
+    pairs = pair_counts(embeddings, dataset.records)
     counts = {
-        "mated": float(scores.mated.size),
-        "non_mated": float(scores.non_mated.size),
-        "skilled": float(scores.skilled.size),
+        "mated": float(pairs.size("mated")),
+        "non_mated": float(pairs.size("random")),
+        "skilled": float(pairs.size("skilled")),
     }
     needed = "skilled" if config.validation.metric == "skilled_eer" else "non_mated"
     if not counts["mated"] or not counts[needed]:
@@ -272,19 +301,11 @@ def validate(learner: Learner, dataset: CropDataset, config: Config) -> dict[str
             "pairs: raise data.validation_share, or set it to 0"
         )
     rates = {}
-    if scores.non_mated.size:
-        rates["eer"] = scores.equal_error_rate().eer
-    if scores.skilled.size:
-        rates["skilled_eer"] = scores.equal_error_rate(skilled=True).eer
+    if counts["non_mated"]:
+        rates["eer"] = pairs.equal_error_rate("random").eer
+    if counts["skilled"]:
+        rates["skilled_eer"] = pairs.equal_error_rate("skilled").eer
     return {**rates, **counts}
-
-
-def score_dataset(learner: Learner, dataset: CropDataset, config: Config) -> Scores:
-    """Score all pairs of a dataset by the weights that would be kept now."""
-    embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
-    records = dataset.records
-    subjects = [record.subject for record in records]
-    return pair_scores(embeddings, subjects, [record.is_forgery for record in records])
 
 
 @dataclass(frozen=True)

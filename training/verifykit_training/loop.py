@@ -7,36 +7,41 @@ of a generator, and a resumed run ends at the same weights as one that was never
 
 from __future__ import annotations
 
-import json
 import signal
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from pathlib import Path
 
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
 from verifykit._cpus import available_cpus
+from verifykit.datasets import left_out_sentences
+from verifykit.errors import VerifyKitError
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import require_same_config
+from verifykit_training.dataset import read_training_data, to_records
 from verifykit_training.errors import TrainingError
 from verifykit_training.evaluation import validate
+from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Learner, gather, input_of
+from verifykit_training.preflight import build_fabric, examine, first_line, try_out
 from verifykit_training.preparation import build_sampler, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
+    CHECKPOINT_SCHEMA,
     Metrics,
     Outcome,
     RunFolder,
     TrainingJob,
     encoder_record,
-    load_checkpoint,
+    read_outcome,
     save_checkpoint,
     save_weights,
 )
@@ -48,27 +53,68 @@ def train(job: TrainingJob) -> Outcome:
 
     SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` continues from there.
     """
-    run = job.config.run
-    fabric = Fabric(
-        accelerator=run.accelerator,
-        strategy=run.strategy,
-        devices=run.devices,
-        num_nodes=run.nodes,
-        precision=run.precision,
-    )
+    # Fabric warns in every process; the first one's are enough.
+    fabric = build_fabric(job.config.run, _to_stderr if not job.quiet else lambda _: None)
     outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
     assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
     return outcome
 
 
 def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
-    with Display(quiet=job.quiet or not fabric.is_global_zero) as display:
+    with Display(quiet=job.quiet or not fabric.is_global_zero) as display, ExitStack() as stack:
+        folder = RunFolder(job.run)
+
+        def begin() -> None:
+            """Do what one process does for all, and what may end the run before its first step."""
+            if not job.resume:
+                folder.require_unused()
+                _require_promising(job, display)
+            else:
+                require_same_config(job.config, folder.read_config())
+            stack.enter_context(folder.held(resume=job.resume))
+
+        _in_first(fabric, begin)
         run = _Run(fabric, job, display)
         try:
             return run.go()
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"the memory of the device is full ({first_line(error)}): lower sampler.p or sampler.k and "
+                "raise run.accumulate, or use run.precision = bf16-mixed"
+            ) from error
         finally:
             if run.metrics:
                 run.metrics.close()
+
+
+def _require_promising(job: TrainingJob, display: Display) -> None:
+    """Raise TrainingError for what would fail after the first epoch, or teach nothing."""
+    found = read_training_data(job.data)
+    examined = examine(job.config, to_records(found), job.triplets)
+    if examined.problems:
+        raise TrainingError("; ".join(examined.problems))
+    for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
+        display.say(f"note: {note}")
+    try_out(job.config)
+
+
+def _in_first(fabric: Fabric, work: Callable[[], None]) -> None:
+    """Do something in the first process; an error there ends all of them."""
+    error: VerifyKitError | None = None
+    if fabric.is_global_zero:
+        try:
+            work()
+        except VerifyKitError as found:
+            error = found
+    said = fabric.broadcast("" if error is None else str(error))
+    if error is not None:
+        raise error
+    if said:
+        raise TrainingError(said)
+
+
+def _to_stderr(text: str) -> None:
+    print(text, file=sys.stderr)  # noqa: T201 - before the display begins
 
 
 class _Run:
@@ -112,16 +158,17 @@ class _Run:
         with stop_signals() as stop:
             while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
                 if not self._epoch(stop):
-                    self._save(self.folder.last)
+                    self._save()
+                    outcome.stopped_by = stop.kind or signal.SIGINT
                     self.display.say(f"stopped after step {outcome.step}; --resume continues")
                     break
                 outcome.epoch, outcome.batch = outcome.epoch + 1, 0
                 self._validate()
                 outcome.ended |= outcome.epoch == epochs
-                self._save(self.folder.last)
+                self._save()
         return outcome
 
-    def _epoch(self, stop: threading.Event) -> bool:
+    def _epoch(self, stop: StopEvent) -> bool:
         """The rest of an epoch; whether it came to its end."""
         outcome, run = self.outcome, self.config.run
         self.learner.enter_epoch(outcome.epoch)
@@ -138,7 +185,7 @@ class _Run:
             if self.fabric.strategy.reduce_boolean_decision(stop.is_set(), all=False):
                 return False
             if run.save_every_steps and outcome.step % run.save_every_steps == 0:
-                self._save(self.folder.last)
+                self._save()
         return True
 
     def _step(self, batches: Iterator[Batch]) -> dict[str, float]:
@@ -201,28 +248,30 @@ class _Run:
 
     def _keep(self) -> None:
         """The weights as they are now are the run's result, until better ones come."""
-        self._save(self.folder.best)
         if self.fabric.is_global_zero:
-            save_weights(self.folder.weights, self.learner.evaluated)
+            subjects, outcome = self.folder.subjects_sha256(), self.outcome
+            save_weights(self.folder.weights, self.learner.evaluated, subjects)
             self.folder.write_record(
-                encoder_record(self.config, self.data, self.outcome.best_epoch, self.outcome.best)
+                encoder_record(self.config, self.data, outcome.best_epoch, outcome.best, subjects)
             )
 
-    def _save(self, path: Path) -> None:
+    def _save(self) -> None:
         if self.fabric.is_global_zero:
-            state = {"outcome": asdict(self.outcome), "data": self.data.digest}
-            save_checkpoint(path, {**state, "learner": self.learner.state()})
+            outcome = asdict(self.outcome)
+            del outcome["stopped_by"]
+            state = {"outcome": outcome, "data": self.data.digest}
+            save_checkpoint(self.folder.last, {**state, "learner": self.learner.state()})
         self.fabric.barrier()
 
     def _begun(self) -> Metrics:
         config, data = self.config, self.data
         if not self.job.resume:
-            self.folder.create()
+            self.folder.metrics.unlink(missing_ok=True)
             written_out = config.model_copy(
                 update={"augmentation": resolve_augmentation(config.augmentation)}
             )
             self.folder.write_text("config.toml", written_out.to_toml())
-            self.folder.write_text("subjects.json", json.dumps(data.splits, indent=1) + "\n")
+            self.folder.write_subjects(data)
         metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
@@ -231,14 +280,28 @@ class _Run:
 
     def _resumed(self) -> Outcome:
         """Everything as the checkpoint has it."""
-        require_same_config(self.config, self.folder.read_config())
-        state = load_checkpoint(self.folder.last)
-        if state["data"] != self.data.digest:
+        state, path = self.folder.load_last()
+        by_content = state.get("schema", 1) >= CHECKPOINT_SCHEMA
+        if state["data"] != (self.data.digest if by_content else self.data.names_digest):
             raise TrainingError(
-                f"{self.folder.path}: the training data are not those of the run that is to be resumed"
+                f"{self.folder.path}: the training data are not those of the run that is to be resumed: an "
+                "image was added, removed, renamed or replaced"
             )
-        self.learner.restore(state["learner"])
-        return Outcome(**state["outcome"])
+        if by_content:
+            self.folder.require_subjects(self.data)
+        if path != self.folder.last:
+            self.display.say(f"note: {self.folder.last} is damaged; the run continues from {path}")
+            self.fabric.barrier()  # every process has read
+            if self.fabric.is_global_zero:
+                self.folder.last.unlink(missing_ok=True)  # or it would replace the good one
+        outcome = read_outcome(path, state)
+        try:
+            self.learner.restore(state["learner"])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise TrainingError(
+                f"{path} does not fit the run's configuration: {first_line(error)}"
+            ) from error
+        return outcome
 
     def _say_collapse(self, spread: float) -> None:
         self.outcome.collapsed = True
@@ -257,19 +320,26 @@ class _Run:
         )
 
 
+class StopEvent(threading.Event):
+    """Whether to stop, and the signal that said so."""
+
+    kind = 0
+
+
 @contextmanager
-def stop_signals() -> Iterator[threading.Event]:
+def stop_signals() -> Iterator[StopEvent]:
     """Set the event at SIGINT or SIGTERM, so that a step can end; a second one acts as usual.
 
     Outside the main thread, where Python takes no signals, the event is never set.
     """
-    event = threading.Event()
+    event = StopEvent()
     if threading.current_thread() is not threading.main_thread():
         yield event
         return
     before = {kind: signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)}
 
     def note(kind: int, _frame: object) -> None:
+        event.kind = kind
         event.set()
         signal.signal(kind, before[signal.Signals(kind)])
 

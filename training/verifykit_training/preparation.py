@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +20,9 @@ from verifykit_training.batches import (
 )
 from verifykit_training.config import Config
 from verifykit_training.crop_cache import CropCache, build_extractor
-from verifykit_training.dataset import Record, Split, divide, read_records, read_triplets
+from verifykit_training.dataset import Record, Split, read_records, read_triplets
 from verifykit_training.errors import DataError
+from verifykit_training.splits import divide_for
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,10 @@ class Prepared:
         splits: The subjects of each split.
         refused: Images that gave no crop, with the reason.
         crop: Geometry of the crops.
-        digest: Changes when the training or validation records do.
+        digest: Changes when the training or validation images do.
+        images: Digests of the decoded images of each split.
+        is_within: Validation images are of training subjects.
+        names_digest: As ``digest``, of the names only, which runs of schema 1 have.
     """
 
     train: CropDataset
@@ -46,15 +49,27 @@ class Prepared:
     refused: dict[Path, str]
     crop: CropSpec
     digest: str
+    images: dict[Split, list[str]]
+    is_within: bool
+    names_digest: str
 
 
 def default_data(data: Path | None) -> Path:
-    """Return the path of ``--data``, else of ``$VERIFYKIT_DATA``."""
-    if data is not None:
-        return data
-    if named := os.environ.get("VERIFYKIT_DATA"):
-        return Path(named)
-    raise DataError("no data: give --data, or set VERIFYKIT_DATA")
+    """Return the path of ``--data``; raise `DataError` without one.
+
+    ``VERIFYKIT_DATA`` is not read: in the documentation and the benchmarks it names the folder above all
+    data sets, whose folders would become subjects.
+    """
+    if data is None:
+        raise DataError(
+            "no data: give --data PATH, a folder with a folder for each subject or a CSV"
+        )
+    return data
+
+
+def default_cache() -> Path:
+    """Return the folder of crops and digests for ``--cache``."""
+    return cache_folder() / "crops"
 
 
 def crop_records(
@@ -66,7 +81,7 @@ def crop_records(
 ) -> tuple[CropCache, list[Record], dict[Path, str]]:
     """Crop images as configured, once for all runs; return cache, kept records and refusals with reasons."""
     extractor = build_extractor(config.crop)
-    crops = CropCache(cache or cache_folder() / "crops", extractor.spec)
+    crops = CropCache(cache or default_cache(), extractor.spec)
     refused = crops.fill(
         records, lambda: extractor, workers=max(1, config.data.workers), progress=progress
     )
@@ -88,46 +103,60 @@ def prepare(
     progress: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Read, split and crop the data of a run."""
-    parts = divide(
-        read_records(data),
-        validation_share=config.data.validation_share,
-        test_share=config.data.test_share,
-        seed=config.seed,
-    )
+    division = divide_for(config, read_records(data))
+    parts = division.parts
     used = [*parts["train"], *parts["validation"]]
     crops, kept, refused = crop_records(used, config, cache, progress=progress)
     train = [record for record in parts["train"] if record.path not in refused]
     validation = [record for record in parts["validation"] if record.path not in refused]
     subjects = tuple(sorted({record.subject for record in train}))
-    identity = "\n".join(f"{r.subject}\t{r.path.name}\t{r.is_forgery}" for r in kept)
+    every = [*used, *parts["test"]]
+    digests = crops.digests.of_all(every, workers=max(1, config.data.workers), progress=progress)
+    names = [f"{r.subject}\t{r.path.name}\t{r.is_forgery}" for r in kept]
+    contents = [
+        f"{r.subject}\t{digests.get(r.path)}\t{r.is_forgery}" for r in [*train, *validation]
+    ]
     return Prepared(
-        train=CropDataset(train, _numbers(train), crops, spec, Augmentation(config.augmentation)),
-        validation=CropDataset(validation, _numbers(validation), crops, spec)
+        train=CropDataset(
+            train, subject_numbers(train), crops, spec, Augmentation(config.augmentation)
+        ),
+        validation=CropDataset(validation, subject_numbers(validation), crops, spec)
         if validation
         else None,
         subjects=subjects,
-        splits={name: sorted({r.subject for r in part}) for name, part in parts.items()},
+        splits=division.subjects,
         refused=refused,
         crop=crops.spec,
-        digest=hashlib.sha256(identity.encode()).hexdigest(),
+        digest=hashlib.sha256("\n".join(contents).encode()).hexdigest(),
+        images={
+            name: sorted({digests[r.path] for r in part if r.path in digests})
+            for name, part in parts.items()
+        },
+        is_within=division.is_within,
+        names_digest=hashlib.sha256("\n".join(names).encode()).hexdigest(),
     )
 
 
 def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -> EpochSampler:
     """Build the sampler of global batches."""
+    return sampler_of(config, dataset.records, dataset.labels, triplets)
+
+
+def sampler_of(
+    config: Config, records: Sequence[Record], labels: Sequence[int], triplets: Path | None
+) -> EpochSampler:
+    """Build the sampler of global batches of records, cropped or not."""
     sampler = config.sampler
     if sampler.name == "triplet_file":
         if triplets is None:
             raise DataError('sampler.name is "triplet_file": give the file with --triplets')
-        rows = read_triplets(triplets, dataset.records)
+        rows = read_triplets(triplets, records)
         return TripletListSampler(rows, sampler.triplets, config.seed)
-    forgeries = [record.is_forgery for record in dataset.records]
+    forgeries = [record.is_forgery for record in records]
     if sampler.name == "balanced_triplets":
-        return BalancedTripletSampler(
-            dataset.labels, sampler.triplets, config.seed, forgeries=forgeries
-        )
+        return BalancedTripletSampler(labels, sampler.triplets, config.seed, forgeries=forgeries)
     return PKSampler(
-        dataset.labels,
+        labels,
         sampler.p,
         sampler.k,
         config.seed,
@@ -137,6 +166,7 @@ def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -
     )
 
 
-def _numbers(records: Sequence[Record]) -> list[int]:
+def subject_numbers(records: Sequence[Record]) -> list[int]:
+    """Number the subjects of records from 0, in the order of their names."""
     numbers = {name: i for i, name in enumerate(sorted({record.subject for record in records}))}
     return [numbers[record.subject] for record in records]

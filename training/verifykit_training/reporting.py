@@ -27,10 +27,11 @@ from rich.progress import (
 )
 
 from verifykit.metrics import det_curve
-from verifykit_training.dataset import Split, divide, read_records
+from verifykit_training.dataset import Split, read_records
 from verifykit_training.evaluation import Scores, embed_records, evaluate_verification, load_encoder
 from verifykit_training.preparation import Prepared
 from verifykit_training.run_folder import RunFolder
+from verifykit_training.splits import divide_for
 
 _TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
@@ -53,7 +54,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         # The softmax stage's loss is of another kind and size.
         axes[0].axvline(stages[-1], color="grey", linestyle=":", label="end of the softmax stage")
         axes[0].set_yscale("symlog", linthresh=1e-2)  # a batch that has nothing left to teach is 0
-        axes[0].legend()
+        axes[0].legend(loc="upper right")
     for axis in axes:
         axis.set_xlabel("step")
     if not validations:
@@ -63,7 +64,7 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
         values = [(line["step"], line[name]) for line in validations if name in line]
         if values:
             axes[2].plot(*zip(*values, strict=True), marker="o", color=colour, label=name)
-            axes[2].legend()
+            axes[2].legend(loc="upper right")
     axes[2].set_ylabel("validation EER")
     axes[2].set_ylim(bottom=0.0)
     figure.savefig(path)
@@ -77,14 +78,17 @@ def draw_scores(path: Path, scores: Scores, people: str) -> None:
         (scores.non_mated, "non-mated", _NON_MATED),
         (scores.skilled, "skilled forgery", _SKILLED),
     )
-    bins = np.linspace(min(values.min() for values, _, _ in kinds if values.size), 1.0, 80).tolist()
+    every = [values for values, _, _ in kinds if values.size]
+    low, high = min(v.min() for v in every), max(1.0, *(float(v.max()) for v in every))
+    # The scores of a collapsed network are one number.
+    bins = np.linspace(min(float(low), high - 1e-3), high, 80).tolist()
     for values, name, colour in kinds:
         if values.size:
             label = f"{name} ({values.size})"
             axis.hist(values, bins, density=True, alpha=0.55, color=colour, label=label)
     axis.set_xlabel("score (cosine)")
     axis.set_ylabel("density")
-    axis.legend()
+    axis.legend(loc="upper left")  # the best place takes seconds to find
     figure.savefig(path)
 
 
@@ -111,7 +115,7 @@ def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> N
     axis.plot(axis.get_xlim(), axis.get_ylim(), color="grey", linewidth=0.6, linestyle=":")
     axis.set_xlabel("FMR")
     axis.set_ylabel("FNMR")
-    axis.legend()
+    axis.legend(loc="upper right")
     figure.savefig(path)
 
 
@@ -195,11 +199,12 @@ class Display:
 
     def begin(self, data: Prepared, steps: int, done: int) -> None:
         """Print what is trained on, and start the progress bar."""
-        held_out = (
-            f"validated on {len(data.splits['validation'])} others"
-            if data.validation is not None
-            else "no validation subjects"
-        )
+        if data.validation is None:
+            held_out = "no validation subjects"
+        elif data.is_within:
+            held_out = f"validated on {len(data.validation)} other images of theirs"
+        else:
+            held_out = f"validated on {len(data.splits['validation'])} others"
         self.say(
             f"{len(data.train)} images of {len(data.subjects)} subjects, {held_out}; "
             f"{len(data.refused)} images gave no crop"
@@ -235,12 +240,8 @@ def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
     run.report.mkdir(exist_ok=True)
     draw_curves(run.report / "training.png", run.read_metrics())
     config = run.read_config()
-    parts = divide(
-        read_records(data),
-        validation_share=config.data.validation_share,
-        test_share=config.data.test_share,
-        seed=config.seed,
-    )
+    division = divide_for(config, read_records(data))
+    parts = division.parts
     part: Split = "validation" if parts["validation"] else "train"
     curves: list[tuple[str, Scores]] = []
     figures: dict[str, object] = {"part": part}
@@ -250,7 +251,7 @@ def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
         rates, scores = evaluate_verification(rows, records, len(refused))
         curves.append((name, scores))
         figures[name.replace(" ", "_")] = asdict(rates)
-    people = f"{part} subjects"
+    people = f"{part} {'images' if division.is_within else 'subjects'}"
     draw_det(run.report / "det.png", curves, people)
     draw_scores(run.report / "scores.png", scores, people)
     names = [record.subject for record in records]

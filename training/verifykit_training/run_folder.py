@@ -1,24 +1,28 @@
 """The job of a run, its progress, and the files in its folder.
 
 ``config.toml``, ``weights.safetensors``, ``spec.json``, ``metrics.jsonl`` and ``report/``; next to them
-``subjects.json`` (the subjects of each split, for an honest evaluation) and ``checkpoints/``.
+``subjects.json`` (the subjects and images of each split, for an honest evaluation) and ``checkpoints/``,
+the last and the one before it.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from verifykit._files import atomic_file, atomic_write
+from verifykit._files import FileLock, LockHeldError, atomic_file, atomic_write
 from verifykit.errors import shortened
 from verifykit.spec import CropSpec, InputSpec
 from verifykit.spec.strict_json import build, plain
@@ -26,6 +30,13 @@ from verifykit_training.config import Config, load_config
 from verifykit_training.errors import TrainingError
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
+from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
+
+CHECKPOINT_SCHEMA = 2
+"""2: the digest of the data is one of image contents; 1: of names. Schema 1 has no number."""
+
+_SUBJECTS_DIGEST = "subjects_sha256"
+_RESUME_WAIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class Outcome:
         ended: Whether there is nothing left to do.
         collapsed: Whether collapse was said.
         is_first_process: Whether this is the process that writes.
+        stopped_by: The signal that stopped it; not part of a checkpoint.
     """
 
     epoch: int = 0
@@ -78,17 +90,39 @@ class Outcome:
     ended: bool = False
     collapsed: bool = False
     is_first_process: bool = True
+    stopped_by: int = 0
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write a checkpoint; the file before it stays until this one is on the disk.
+    """Write a checkpoint; the one before it is kept next to it.
 
     Args:
         path: Where to.
         state: Tensors, numbers, strings, and lists and dicts of them.
+
+    Raises:
+        TrainingError: It cannot be written, for example to a full disk; those before it stay.
     """
-    with atomic_file(path) as part:
-        torch.save(state, part)
+    with _written(path), atomic_file(path, before=before(path)) as part:
+        torch.save({"schema": CHECKPOINT_SCHEMA, **state}, part)
+
+
+def before(path: Path) -> Path:
+    """Return the path of the checkpoint before the last."""
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    """Raise what the system, torch and safetensors raise on a full disk as one error."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        raise TrainingError(
+            f"{path} cannot be written ({reason}); the files before it are kept: free some of the disk, "
+            "then continue with --resume"
+        ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -100,20 +134,43 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {shortened(path)}: nothing to resume"
         ) from error
     except Exception as error:  # torch raises many kinds on a damaged file
-        raise TrainingError(f"{shortened(path)} is not a readable checkpoint: {error}") from error
-    return dict(state)
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"{path} is not a readable checkpoint: {reason}") from error
+    if not isinstance(state, dict) or not {"outcome", "data", "learner"} <= set(state):
+        raise TrainingError(f"{path} is not a checkpoint of verifykit-train")
+    if state.get("schema", 1) > CHECKPOINT_SCHEMA:
+        raise TrainingError(
+            f"{path} is of schema {state['schema']}, written by a later version; this one reads up to "
+            f"{CHECKPOINT_SCHEMA}: update verifykit-sdk"
+        )
+    return state
 
 
-def save_weights(path: Path, encoder: nn.Module) -> None:
+def read_outcome(path: Path, state: dict[str, Any]) -> Outcome:
+    """Return the progress that a checkpoint states."""
+    try:
+        return Outcome(**state["outcome"])
+    except TypeError as error:
+        raise TrainingError(
+            f"{path} is of another version of verifykit ({error}): continue the run with that version"
+        ) from error
+
+
+def save_weights(path: Path, encoder: nn.Module, subjects_sha256: str = "") -> None:
     """Write an encoder's weights and buffers as safetensors.
 
     Args:
         path: Where to.
         encoder: The module.
+        subjects_sha256: Digest of the run's ``subjects.json``, for the file's metadata.
+
+    Raises:
+        TrainingError: It cannot be written; the file before it stays.
     """
     state = {key: value.detach().cpu().contiguous() for key, value in encoder.state_dict().items()}
-    with atomic_file(path) as part:
-        save_file(state, part)
+    metadata = {_SUBJECTS_DIGEST: subjects_sha256} if subjects_sha256 else None
+    with _written(path), atomic_file(path) as part:
+        save_file(state, part, metadata)
 
 
 def load_weights(path: Path, encoder: nn.Module) -> None:
@@ -146,6 +203,7 @@ class EncoderRecord:
         epoch: The epoch whose weights these are, from 1; 0 before training.
         metric: The validation metric by which it was chosen.
         validation: That metric's value; None without validation.
+        subjects_sha256: Digest of ``subjects.json``; None in runs of earlier versions.
     """
 
     name: str
@@ -163,6 +221,7 @@ class EncoderRecord:
     epoch: int
     metric: str
     validation: float | None
+    subjects_sha256: str | None = None
 
 
 class RunFolder:
@@ -177,18 +236,68 @@ class RunFolder:
         self.path = path
         self.weights = path / "weights.safetensors"
         self.last = path / "checkpoints" / "last.pt"
-        self.best = path / "checkpoints" / "best.pt"
+        self.subjects = path / "subjects.json"
         self.report = path / "report"
         self.metrics = path / "metrics.jsonl"
 
-    def create(self) -> None:
-        """Create the folder; raise TrainingError if it holds a run."""
-        if self.last.exists() or self.weights.exists():
+    def require_unused(self) -> None:
+        """Raise TrainingError if the folder holds a run, or is no folder."""
+        if self.last.exists() or before(self.last).exists() or self.weights.exists():
             raise TrainingError(
                 f"{shortened(self.path)} already holds a run: give --resume to continue it, or another --run"
             )
-        self.last.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists() and not self.path.is_dir():
+            raise TrainingError(f"{self.path} is a file: give a folder with --run")
+
+    def create(self) -> None:
+        """Create the folder; raise TrainingError if it holds a run."""
+        self.require_unused()
+        self._make()
         self.metrics.unlink(missing_ok=True)
+
+    def _make(self) -> None:
+        try:
+            self.last.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TrainingError(
+                f"the folder {self.path} cannot be made ({error.strerror}): give another --run"
+            ) from error
+
+    @contextmanager
+    def held(self, *, resume: bool) -> Iterator[None]:
+        """Hold the folder's lock, so that no other run writes to it, and sweep what a killed one left."""
+        if not resume:
+            self.require_unused()
+        self._make()
+        # Of a run that was killed, the loader's processes end some seconds later.
+        lock = FileLock(self.path / ".lock", timeout_s=_RESUME_WAIT_S if resume else 0.0)
+        try:
+            lock.__enter__()
+        except LockHeldError as error:
+            raise TrainingError(
+                f"another run is writing to {self.path}: wait for its end, or give another --run"
+            ) from error
+        try:
+            self._sweep()
+            yield
+        finally:
+            lock.__exit__(None, None, None)
+
+    def _sweep(self) -> None:
+        """Remove files that were being written when a run was killed."""
+        for folder in (self.path, self.last.parent, self.report):
+            for kind in ("pt", "safetensors", "json", "jsonl", "toml"):
+                for file in [*folder.glob(f".*.{kind}-*"), *folder.glob(f".*.{kind}.*")]:
+                    file.unlink(missing_ok=True)
+
+    def load_last(self) -> tuple[dict[str, Any], Path]:
+        """Return the last readable checkpoint and its path: the one before it where it is damaged."""
+        try:
+            return load_checkpoint(self.last), self.last
+        except TrainingError:
+            if not before(self.last).exists():
+                raise
+        return load_checkpoint(before(self.last)), before(self.last)
 
     def write_text(self, name: str, text: str) -> None:
         """Write a file whole or not at all.
@@ -197,7 +306,8 @@ class RunFolder:
             name: Of the file in the folder.
             text: What it shall hold.
         """
-        atomic_write(self.path / name, text)
+        with _written(self.path / name):
+            atomic_write(self.path / name, text)
 
     def write_record(self, record: EncoderRecord) -> None:
         """Write ``spec.json``."""
@@ -209,19 +319,51 @@ class RunFolder:
         try:
             body = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{shortened(self.path)} is not a finished run: {error}") from error
+            raise TrainingError(f"{self.path} is not a finished run: {error}") from error
+        if isinstance(body, dict):
+            body.setdefault(_SUBJECTS_DIGEST, None)
         return build(EncoderRecord, body, "spec.json")
 
     def read_config(self) -> Config:
         """Read ``config.toml``."""
         return load_config(self.path / "config.toml")
 
+    def write_subjects(self, data: Prepared) -> None:
+        """Write ``subjects.json``."""
+        self.write_text("subjects.json", to_json(data.splits, data.images))
+
+    def require_subjects(self, data: Prepared) -> None:
+        """Raise TrainingError unless ``subjects.json`` is what a run on these data wrote."""
+        if self.subjects_sha256() != _sha256(to_json(data.splits, data.images).encode()):
+            raise TrainingError(
+                f"{self.subjects} is not what these data give: it was changed, or images of the test "
+                "subjects were added, removed or replaced"
+            )
+
+    def subjects_sha256(self) -> str:
+        """Return the digest of ``subjects.json``."""
+        try:
+            return _sha256(self.subjects.read_bytes())
+        except OSError as error:
+            raise TrainingError(f"{self.path} is not a run: {error}") from error
+
     def read_subjects(self) -> dict[str, list[str]]:
         """Read the subjects of each split from ``subjects.json``."""
+        return self.read_trained_on().subjects
+
+    def read_trained_on(self) -> TrainedOn:
+        """Read ``subjects.json``; raise TrainingError if record or weights were written with another."""
         try:
-            return dict(json.loads((self.path / "subjects.json").read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise TrainingError(f"{shortened(self.path)} is not a run: {error}") from error
+            found = from_json(self.subjects.read_text(encoding="utf-8"))
+        except (OSError, ValueError, AttributeError, TypeError) as error:
+            raise TrainingError(f"{self.path} is not a run: {error}") from error
+        bound: dict[str, str | None] = {}
+        if (self.path / "spec.json").exists():
+            bound["spec.json"] = self.read_record().subjects_sha256
+        if self.weights.exists():
+            bound[self.weights.name] = _stated_subjects(self.weights)
+        require_bound(self.path, self.subjects_sha256(), bound)
+        return found
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """Read the lines of ``metrics.jsonl``, without a last line that was cut short."""
@@ -259,7 +401,7 @@ class Metrics:
 
 
 def encoder_record(
-    config: Config, data: Prepared, epoch: int, validation: float | None
+    config: Config, data: Prepared, epoch: int, validation: float | None, subjects_sha256: str
 ) -> EncoderRecord:
     """What a run knows about its result."""
     return EncoderRecord(
@@ -278,7 +420,20 @@ def encoder_record(
         epoch=epoch,
         metric=config.validation.metric,
         validation=validation,
+        subjects_sha256=subjects_sha256,
     )
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _stated_subjects(weights: Path) -> str | None:
+    try:
+        with safe_open(weights, "pt") as file:
+            return (file.metadata() or {}).get(_SUBJECTS_DIGEST)
+    except (OSError, SafetensorError) as error:
+        raise TrainingError(f"{weights} is damaged: {error}") from error
 
 
 def _finite(value: Any) -> Any:

@@ -62,3 +62,12 @@ def checked_confidence(confidence: float) -> float:
     if not 0.0 < confidence < 1.0:
         raise InputError(f"confidence must be in (0, 1), such as 0.95, got {confidence}")
     return confidence
+
+
+def allowed_matches(count: int, fmr: float) -> int:
+    """Return how many of `count` non-mated scores may match at a false match rate."""
+    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
+    allowed = math.floor(fmr * count)
+    allowed += (allowed + 1) / count <= fmr
+    allowed -= allowed / count > fmr
+    return allowed

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
-from verifykit.metrics.inputs import checked_scores, checked_threshold
+from verifykit.metrics.inputs import allowed_matches, checked_scores, checked_threshold
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,17 @@ class DetCurve:
     thresholds: NDArray[np.float64]
     fmr: NDArray[np.float64]
     fnmr: NDArray[np.float64]
+
+    def crossing(self) -> EqualErrorRate:
+        """Return where the two rates cross; the curve may be the part of one around that place."""
+        after = int(np.argmax(self.fnmr >= self.fmr))
+        # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
+        # the rates are equal at the first score already.
+        before = int(np.flatnonzero(self.fnmr <= self.fmr)[-1])
+        sums = self.fmr + self.fnmr
+        at = before if sums[before] <= sums[after] else after
+        low, high = sorted((float(self.fmr[at]), float(self.fnmr[at])))
+        return EqualErrorRate((low + high) / 2.0, low, high, float(self.thresholds[at]))
 
 
 def fmr_at(non_mated: ArrayLike, threshold: float) -> float:
@@ -91,10 +102,7 @@ def threshold_at_fmr(non_mated: ArrayLike, fmr: float) -> float:
     scores = checked_scores("non_mated", non_mated)
     if not 0.0 <= fmr <= 1.0:
         raise InputError(f"fmr must be in [0, 1], got {fmr}")
-    # floor(fmr * N) by the comparison that counts, since the product is rounded: 0.29 * 100 < 29.
-    allowed = math.floor(fmr * scores.size)
-    allowed += (allowed + 1) / scores.size <= fmr
-    allowed -= allowed / scores.size > fmr
+    allowed = allowed_matches(scores.size, fmr)
     if allowed >= scores.size:
         return -math.inf
     refused = scores.size - 1 - allowed
@@ -154,12 +162,4 @@ def equal_error_rate(mated: ArrayLike, non_mated: ArrayLike) -> EqualErrorRate:
     Raises:
         InputError: There are no scores, or one is NaN or +inf.
     """
-    curve = det_curve(mated, non_mated)
-    after = int(np.argmax(curve.fnmr >= curve.fmr))
-    # Below every score FMR is 1 and FNMR 0, so that a threshold before `after` exists unless
-    # the rates are equal at the first score already.
-    before = int(np.flatnonzero(curve.fnmr <= curve.fmr)[-1])
-    sums = curve.fmr + curve.fnmr
-    at = before if sums[before] <= sums[after] else after
-    low, high = sorted((float(curve.fmr[at]), float(curve.fnmr[at])))
-    return EqualErrorRate((low + high) / 2.0, low, high, float(curve.thresholds[at]))
+    return det_curve(mated, non_mated).crossing()

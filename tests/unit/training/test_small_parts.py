@@ -17,9 +17,10 @@ from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import ScheduleConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError, TrainingError
-from verifykit_training.evaluation import classify, pair_scores
+from verifykit_training.evaluation import Scores, classify, pair_scores
 from verifykit_training.learner import build_average
 from verifykit_training.loop import stop_signals
+from verifykit_training.reporting import draw_det, draw_scores
 from verifykit_training.run_folder import (
     Metrics,
     RunFolder,
@@ -70,19 +71,23 @@ def test_the_average_takes_in_weights_and_buffers() -> None:
     assert not average.module.training
 
 
+def _state(step: int) -> dict[str, object]:
+    return {"outcome": {"step": step}, "data": "", "learner": {"weights": torch.ones(3)}}
+
+
 def test_a_checkpoint_is_whole_or_the_one_before(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "last.pt"
-    save_checkpoint(path, {"step": 1, "weights": torch.ones(3)})
+    save_checkpoint(path, _state(1))
 
     def fails(*_: object) -> None:
         raise OSError("no space left")
 
     monkeypatch.setattr(torch, "save", fails)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(path, {"step": 2})
-    assert load_checkpoint(path)["step"] == 1
+    with pytest.raises(TrainingError, match=r"cannot be written .no space left.*are kept"):
+        save_checkpoint(path, _state(2))
+    assert load_checkpoint(path)["outcome"] == {"step": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.pt"]
     path.write_bytes(b"PK\x03\x04 torn")
     with pytest.raises(TrainingError, match="not a readable checkpoint"):
@@ -193,3 +198,13 @@ def test_metrics_go_to_tensorboard_if_it_is_installed(tmp_path: Path) -> None:
     metrics.write("step", 1, {"loss": 0.5})
     metrics.close()
     assert list((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("score", [1.0000001, 1.0, -1.0])
+def test_the_scores_of_a_collapsed_network_are_drawn(tmp_path: Path, score: float) -> None:
+    ones = np.full(50, score, np.float32)
+    scores = Scores(ones, ones, np.empty(0, np.float32))
+    draw_scores(tmp_path / "scores.png", scores, "people")
+    draw_det(tmp_path / "det.png", [("collapsed", scores)], "people")
+    assert (tmp_path / "scores.png").stat().st_size > 1000
+    assert (tmp_path / "det.png").stat().st_size > 1000

@@ -6,7 +6,6 @@ To add one, write a function with the signature of :func:`build_cnn5` and give i
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from verifykit_training.encoders.network import (
 )
 from verifykit_training.encoders.resnet import build_resnet
 from verifykit_training.encoders.signet import build_signet
+from verifykit_training.options import check_options, option_types
 
 __all__ = [
     "ENCODERS",
@@ -31,6 +31,7 @@ __all__ = [
     "JoinedEncoders",
     "MirroredViews",
     "build_encoder",
+    "encoder_options",
     "input_statistics",
     "parameter_groups",
     "set_backbone_frozen",
@@ -91,18 +92,12 @@ def build_encoder(
         rows of unit length.
 
     Raises:
-        InputError: No such encoder or option, or sizes that are not positive.
+        InputError: No such encoder or option, an option of another type, or sizes that are not positive.
         ModelNotFoundError: The weights cannot be had; it says which file to put where.
         ModelIntegrityError: The weights do not fit; it says which keys or shapes differ.
     """
     build = _entry(name).build
-    known = set(inspect.signature(build).parameters)
-    known -= {"name", "embedding_size", "weights", "input_channels"}
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"encoder {shown(name)} has no option {shown(option)}, only {sorted(known)}"
-            )
+    check_options(f"encoder {shown(name)}", options, encoder_options(name))
     if embedding_size < 1 or input_channels < 1:
         raise InputError(
             f"embedding_size and input_channels must be positive, got {embedding_size} and "
@@ -115,6 +110,22 @@ def build_encoder(
         input_channels=input_channels,
         **options,
     )
+
+
+def encoder_options(name: str) -> dict[str, Any]:
+    """Return the options of an encoder by name, each with its type.
+
+    Args:
+        name: One of :data:`ENCODERS`.
+
+    Returns:
+        Name to type annotation.
+
+    Raises:
+        InputError: No such encoder.
+    """
+    shared = ("name", "embedding_size", "weights", "input_channels")
+    return option_types(_entry(name).build, shared)
 
 
 def input_statistics(

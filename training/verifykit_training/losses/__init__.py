@@ -7,7 +7,6 @@ come from several processes, gathered with gradients: a loss sees nothing but ro
 from __future__ import annotations
 
 import difflib
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -26,9 +25,11 @@ from verifykit_training.losses.supervised_contrastive import (
     supervised_contrastive_loss,
 )
 from verifykit_training.losses.triplet import explicit_triplets, triplet_loss
+from verifykit_training.options import check_options, option_types
 
 __all__ = [
     "LOSSES",
+    "MARGIN_LOSSES",
     "BatchLoss",
     "DecisionLoss",
     "LossOutput",
@@ -37,6 +38,7 @@ __all__ = [
     "batch_hard_triplet_loss",
     "build_loss",
     "contrastive_loss",
+    "loss_options",
     "margin_softmax_loss",
     "semi_hard_triplet_loss",
     "supervised_contrastive_loss",
@@ -52,9 +54,11 @@ _BATCH_LOSSES: dict[str, Callable[..., LossOutput]] = {
     "semi_hard": semi_hard,
     "supervised_contrastive": supervised_contrastive,
 }
-_MARGIN_LOSSES = ("cosface", "arcface")
+MARGIN_LOSSES = ("cosface", "arcface")
 
-LOSSES = (*_BATCH_LOSSES, "decision", *_MARGIN_LOSSES)
+LOSSES = (*_BATCH_LOSSES, "decision", *MARGIN_LOSSES)
+
+_NOT_OPTIONS = ("embeddings", "labels", "forgeries", "classes", "embedding_size", "kind")
 
 
 class BatchLoss(nn.Module):
@@ -109,21 +113,11 @@ def build_loss(
         A module that maps ``(embeddings, labels, forgeries=None)`` to a :class:`LossOutput`.
 
     Raises:
-        InputError: No such loss, no such option, or ``classes`` missing.
+        InputError: No such loss, no such option, one of another type, or ``classes`` missing.
     """
-    if name not in LOSSES:
-        raise InputError(f"there is no loss {shown(name)}{_suggest(name, LOSSES)}")
-    functions: dict[str, Callable[..., Any]] = {**_BATCH_LOSSES, "decision": DecisionLoss}
-    function = functions.get(name, MarginSoftmax)
-    known = set(inspect.signature(function).parameters)
-    known -= {"embeddings", "labels", "forgeries", "classes", "embedding_size", "kind"}
-    for option in options:
-        if option not in known:
-            raise InputError(
-                f"loss {shown(name)} has no option {shown(option)}{_suggest(option, tuple(sorted(known)))}"
-            )
+    check_options(f"loss {shown(name)}", options, loss_options(name))
     if name in _BATCH_LOSSES:
-        return BatchLoss(function, **options)
+        return BatchLoss(_BATCH_LOSSES[name], **options)
     if name == "decision":
         return DecisionLoss(**options)
     if classes is None or embedding_size is None:
@@ -133,6 +127,21 @@ def build_loss(
     )
 
 
-def _suggest(word: str, known: tuple[str, ...]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {shown(close[0])}?" if close else f"; known are {', '.join(known)}"
+def loss_options(name: str) -> dict[str, Any]:
+    """Return the options of a loss by name, each with its type.
+
+    Args:
+        name: One of :data:`LOSSES`.
+
+    Returns:
+        Name to type annotation.
+
+    Raises:
+        InputError: No such loss.
+    """
+    if name not in LOSSES:
+        close = difflib.get_close_matches(name, LOSSES, n=1)
+        hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(LOSSES)}"
+        raise InputError(f"there is no loss {shown(name)}; {hint}")
+    functions: dict[str, Callable[..., Any]] = {**_BATCH_LOSSES, "decision": DecisionLoss}
+    return option_types(functions.get(name, MarginSoftmax), _NOT_OPTIONS)
