@@ -105,7 +105,9 @@ class Encoder:
             return _encode(session, spec, crops)
 
         _require_golden(spec, encode, session.provider)
-        return cls(spec, encode, SampleExtractor(spec.crop, detector), session.provider)
+        extractor = SampleExtractor(spec.crop, detector)
+        reopen = partial(Encoder.open, path, providers=providers, threads=threads)
+        return cls(spec, encode, extractor, session.provider, reopen)
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """Return the same encoder with other operating points; galleries stay valid.

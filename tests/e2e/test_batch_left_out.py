@@ -112,7 +112,7 @@ def phone_folder(folder: Path) -> Path:
     folder.mkdir()
     file = io.BytesIO()
     Picture.new("RGB", (8, 8), RED).save(file, "PNG")
-    for name in ("x.png", "y.JPE", "z.jfif", "IMG_1.HEIC", "web.avif", "clip.mov", "noname"):
+    for name in ("x.png", "y.JPE", "z.jfif", "IMG_1.PSD", "web.jxr", "clip.mov", "noname"):
         (folder / name).write_bytes(file.getvalue())
     pages = [Picture.new("RGB", (8, 8), color) for color in (RED, BLUE)]
     pages[0].save(folder / "scan.tif", save_all=True, append_images=pages[1:])
@@ -130,7 +130,7 @@ def test_images_that_are_not_read_are_counted_and_named(tmp_path: Path, name: st
     assert found.left_out_names == {
         "misnamed": ["noname"],
         "not_an_image": ["list.csv"],
-        "unread_format": ["IMG_1.HEIC", "web.avif"],
+        "unread_format": ["IMG_1.PSD", "web.jxr"],
         "video": ["clip.mov"],
         "further_frames": ["scan.tif"],
     }
@@ -169,14 +169,14 @@ def test_the_status_and_both_summaries_say_so(tmp_path: Path, run: list[str]) ->
     found = batch("photos", run, "-o", "a.jsonl")
     assert found.exit_code == 3
     assert "not looked at: 5 image(s)" in found.stderr
-    assert "2 image(s) of a format that is not read left out: IMG_1.HEIC, web.avif" in found.stdout
+    assert "2 image(s) of a format that is not read left out: IMG_1.PSD, web.jxr" in found.stdout
     assert found.stdout.startswith("gallery at the start: revision 1, 1 subject\n")
     found = batch("photos", run, "-o", "b.jsonl", "--json")
     told = json.loads(found.stdout)
     assert (found.exit_code, told["overlooked"]) == (3, 5)
     assert told["left_out"]["unread_format"] == 2
     assert told["gallery"]["revision"] == 1
-    for name in ("IMG_1.HEIC", "web.avif", "clip.mov", "noname", "scan.tif"):
+    for name in ("IMG_1.PSD", "web.jxr", "clip.mov", "noname", "scan.tif"):
         (tmp_path / "photos" / name).unlink()
     found = batch("photos", run, "-o", "c.jsonl")
     assert (found.exit_code, found.stderr) == (0, "")

@@ -68,7 +68,7 @@ def test_a_run_is_not_continued_with_another_template_in_the_place_of_one(
     assert out.read_bytes() == whole
     out.write_bytes(whole[: len(whole) // 2])
     exchange(small)
-    with pytest.raises(vk.InputError, match=r"gallery was .*'revision'"):
+    with pytest.raises(vk.InputError, match=r"revision 6 of.*revision 12 of"):
         identify_batch(small, folder, out)
     assert out.read_bytes() == whole[: len(whole) // 2]
 

@@ -72,9 +72,9 @@ def test_what_was_left_out_is_counted_by_reason(tree: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("a.HEIC", b"", "unread_format"),
-        ("a.Avif", b"", "unread_format"),
-        ("a.jxl", b"", "unread_format"),
+        ("a.PSD", b"", "unread_format"),
+        ("a.Exr", b"", "unread_format"),
+        ("a.jxr", b"", "unread_format"),
         ("a.dng", b"", "unread_format"),
         ("a.MOV", b"", "video"),
         ("a.jpg_large", b"\xff\xd8\xff\xe0", "misnamed"),

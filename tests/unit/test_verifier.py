@@ -12,6 +12,7 @@ import pytest
 import verifykit as vk
 from tests.helpers.fake_encoder import encode, encoder, solid_image
 from tests.helpers.model_specs import plain_spec
+from verifykit.errors import shortened
 
 
 @pytest.fixture
@@ -147,8 +148,8 @@ def test_enrollment_reports_image_by_image(verifier: vk.Verifier, tmp_path: Path
     report = verifier.enroll("d", [solid_image(0, 0, 255), text, tmp_path / "absent.png"])
     assert report.accepted == ("image 1",)
     assert [(image.image, image.reason) for image in report.refused] == [
-        (str(text), "unreadable"),
-        (str(tmp_path / "absent.png"), "unreadable"),
+        (shortened(str(text)), "unreadable"),
+        (shortened(str(tmp_path / "absent.png")), "unreadable"),
     ]
     assert report.template_count == 1
     assert report.to_dict()["refused"][0]["reason"] == "unreadable"

@@ -90,14 +90,14 @@ def test_a_folder_of_which_a_part_is_not_read(
 ) -> None:
     folder = tmp_path / "unsorted"
     folder.mkdir()
-    for name in ("a.JFIF", "b.heic", "c.jpe", "d"):
+    for name in ("a.JFIF", "b.psd", "c.jpe", "d"):
         (folder / name).write_bytes(portraits["person_a_1"].read_bytes())
     (folder / "notes.txt").touch()
     first, second = (Picture.open(portraits[f"person_{each}_1"]) for each in "ab")
     first.save(folder / "e.tif", save_all=True, append_images=[second])
     command = ["cluster", folder, "--out", "clusters.csv"]
     ended = invoke(*command, status=3)
-    assert "1 image(s) of a format that is not read left out: b.heic" in ended.stdout
+    assert "1 image(s) of a format that is not read left out: b.psd" in ended.stdout
     assert "1 image(s) whose suffix is not an image's left out: d" in ended.stdout
     assert "1 file(s) without an image's suffix left out: notes.txt" in ended.stdout
     assert "which were left out: e.tif" in ended.stdout
@@ -105,13 +105,13 @@ def test_a_folder_of_which_a_part_is_not_read(
     told = body(invoke(*command, "--json", status=3))
     assert (told["images"], told["faces"], told["overlooked"]) == (3, 3, 3)
     assert told["left_out_names"] == {
-        "unread_format": ["b.heic"],
+        "unread_format": ["b.psd"],
         "misnamed": ["d"],
         "not_an_image": ["notes.txt"],
         "further_frames": ["e.tif"],
     }
     assert told["left_out"] == dict.fromkeys(told["left_out_names"], 1)
-    for name in ("b.heic", "d", "e.tif"):
+    for name in ("b.psd", "d", "e.tif"):
         (folder / name).unlink()
     assert body(invoke(*command, "--json", status=0))["left_out"] == {"not_an_image": 1}
 

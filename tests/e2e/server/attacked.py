@@ -15,7 +15,6 @@ __all__ = ["ODD_IDS", "SCOPES", "Attacked"]
 SCOPES = ("verify", "enrol", "read", "admin")
 ODD_IDS = (
     "../../etc/passwd",
-    "..",
     "..\\..\\windows",
     "a/verify",
     "/etc/passwd",

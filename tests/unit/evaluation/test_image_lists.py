@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
 from verifykit.datasets import Dataset, LabelledImage
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.pairs import read_data
 
 
@@ -101,7 +101,7 @@ def test_a_skilled_forgery_is_a_non_mated_comparison(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused_names_file_line_and_value(tmp_path: Path, text: str, message: str) -> None:
-    file = re.escape(repr(str(tmp_path / "data.csv")))
+    file = re.escape(shown(str(tmp_path / "data.csv")))
     with pytest.raises(InputError, match=f"{file}.*{message}"):
         _read(tmp_path, *text.split("|"))
 
@@ -112,10 +112,10 @@ def test_paths_are_relative_to_the_folder_of_images(tmp_path: Path) -> None:
     path.write_text("path,subject\na1.png,a\na2.png,a\nb1.png,b\n")
     data = read_data(path, images=images)
     assert data.images[1] == LabelledImage(images / "a2.png", "a2.png", "a")
-    with pytest.raises(InputError, match=re.escape(repr(str(tmp_path)))):
+    with pytest.raises(InputError, match=re.escape(shown(str(tmp_path)))):
         read_data(path)
     for wrong in (path, tmp_path / "nothing"):
-        with pytest.raises(InputError, match=f"{re.escape(repr(str(wrong)))}, is not a folder"):
+        with pytest.raises(InputError, match=f"{re.escape(shown(str(wrong)))}, is not a folder"):
             read_data(path, images=wrong)
 
 

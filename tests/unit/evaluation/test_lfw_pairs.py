@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.unit.evaluation.made import touch
 from verifykit.datasets import Dataset, LabelledImage, ListedPair
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.pairs import read_data
 
 PEOPLE = [f"Person_{letter}" for letter in "ABCDEFGHIJKLMNOPQRST"]
@@ -123,7 +123,7 @@ def test_what_is_refused_names_file_line_and_value(
 ) -> None:
     touch(tmp_path, "A/A_0001.jpg")
     with pytest.raises(
-        InputError, match=f"{re.escape(repr(str(tmp_path / 'pairs.txt')))}.*{message}"
+        InputError, match=f"{re.escape(shown(str(tmp_path / 'pairs.txt')))}.*{message}"
     ):
         _read(tmp_path, *lines)  # fmt: skip
 

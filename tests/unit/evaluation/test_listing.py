@@ -9,7 +9,7 @@ import pytest
 
 from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import touch
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.pairs import read_data
 
 
@@ -47,7 +47,7 @@ from verifykit.evaluation.pairs import read_data
 def test_a_file_that_is_no_such_csv(tmp_path: Path, text: str, message: str) -> None:
     path = touch(tmp_path, "a1.png") / "data.csv"
     path.write_text(text.replace("|", "\n"), encoding="utf-8")
-    with pytest.raises(InputError, match=f"{re.escape(repr(str(path)))}.*{message}"):
+    with pytest.raises(InputError, match=f"{re.escape(shown(str(path)))}.*{message}"):
         read_data(path)
 
 

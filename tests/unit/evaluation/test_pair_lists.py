@@ -15,7 +15,7 @@ from scipy.sparse.csgraph import connected_components
 
 from tests.unit.evaluation.made import touch
 from verifykit.datasets import Dataset, LabelledImage, ListedPair
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.evaluation.pairs import read_data
 
 PLAIN, SUBJECTS = "probe,reference,mated", "probe,reference,mated,probe_subject,reference_subject"
@@ -152,7 +152,7 @@ def test_a_pair_that_is_listed_twice_is_two_pairs(tmp_path: Path) -> None:
 def test_what_is_refused_names_file_line_and_value(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         _read(tmp_path, *text.split("|"))
-    assert repr(str(tmp_path / "data.csv")) in str(caught.value)
+    assert shown(str(tmp_path / "data.csv")) in str(caught.value)
 
 
 @given(st.lists(st.integers(0, 4), min_size=3, max_size=12), st.data())
@@ -191,5 +191,5 @@ def test_paths_are_relative_to_the_folder_of_images(tmp_path: Path) -> None:
     assert [image.name for image in images] == ["a/1.jpg", "a/2.jpg", f"{tmp_path.as_posix()}/x"]
     assert images[1].path == tmp_path / "images" / "a" / "2.jpg"
     assert images[2].path == tmp_path / "x"
-    with pytest.raises(InputError, match=f"looked for in {re.escape(repr(str(tmp_path)))}"):
+    with pytest.raises(InputError, match=f"looked for in {re.escape(shown(str(tmp_path)))}"):
         read_data(path)
