@@ -74,7 +74,7 @@ versions: .venv/developer
 	  $$python -m venv $(VERSIONS)/$$version; \
 	  $(VERSIONS)/$$version/bin/python -m pip install --quiet "$$(echo $(VERSIONS)/dist/*.whl)[cpu,face]"; \
 	  cp -r $(VERSIONS)/pictures $(VERSIONS)/$$version/pictures; \
-	  (cd $(VERSIONS)/$$version/pictures && VERIFYKIT_HOME=../home ../bin/python -I ../../../../tests/e2e/readme.py ../../../../README.md); \
+	  (cd $(VERSIONS)/$$version/pictures && VERIFYKIT_HOME=../home ../bin/python -I ../../../../tests/helpers/run_document.py ../../../../README.md); \
 	  echo "Python $$version: the README runs from the wheel ($$python)"; \
 	done
 
