@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,17 @@ def pytest_configure(config: pytest.Config) -> None:
 def portraits() -> Mapping[str, Path]:
     """Name to path, ``person_a_1`` to ``32bit``: see demo/portraits.py."""
     return fetch_portraits(CHECKOUT / ".cache" / "portraits")
+
+
+@pytest.fixture(autouse=True)
+def _loggers() -> Iterator[None]:
+    """What a service that was started in this process logs to is closed with its test."""
+    loggers = [logging.getLogger(name) for name in ("verifykit", "uvicorn", "uvicorn.access")]
+    before = [(one.handlers, one.level, one.propagate, one.disabled) for one in loggers]
+    yield
+    for one, (handlers, level, propagate, disabled) in zip(loggers, before, strict=True):
+        one.handlers, one.propagate, one.disabled = handlers, propagate, disabled
+        one.setLevel(level)
 
 
 @pytest.fixture(scope="session", autouse=True)

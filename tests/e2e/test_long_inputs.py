@@ -302,16 +302,11 @@ def test_overrides_of_a_training(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def log() -> Iterator[io.StringIO]:
+def log() -> io.StringIO:
     """What the service logs."""
     stream = io.StringIO()
-    loggers = [logging.getLogger(name) for name in ("verifykit", "uvicorn")]
-    before = [(each.handlers, each.level, each.propagate) for each in loggers]
     configure_logging(logging.DEBUG, stream)
-    yield stream
-    for each, (handlers, level, propagate) in zip(loggers, before, strict=True):
-        each.handlers, each.propagate = handlers, propagate
-        each.setLevel(level)
+    return stream
 
 
 def requests(client: httpx.Client) -> Iterator[httpx.Response]:

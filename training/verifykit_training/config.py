@@ -343,7 +343,8 @@ def _set(body: dict[str, Any], keys: list[str], text: str) -> None:
     for name in keys[:-1]:
         section = section.setdefault(name, {})
         if not isinstance(section, dict):
-            raise ConfigError(f"--set {'.'.join(keys)}={text}: {shown(name)} is not a section")
+            override = shortened(f"{'.'.join(keys)}={text}")
+            raise ConfigError(f"--set {override}: {shown(name)} is not a section")
     section[keys[-1]] = _parsed(text, ".".join(keys), _annotation(body, keys))
 
 
@@ -360,11 +361,12 @@ def _parsed(text: str, key: str, annotation: Any) -> Any:
         return value
     if str in expected:
         return text
+    override = shortened(f"{key}={text}")
     if bool in expected:
-        raise ConfigError(f"--set {key}={text}: {shown(text)} is neither true nor false")
+        raise ConfigError(f"--set {override}: {shown(text)} is neither true nor false")
+    quoted = shortened(f'{key}="{text}"')
     raise ConfigError(
-        f"--set {key}={text}: {shown(text)} is not a TOML value; a text is written in quotes, "
-        f"--set '{key}=\"{text}\"'"
+        f"--set {override}: {shown(text)} is not a TOML value; a text is written in quotes, --set '{quoted}'"
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import logging
-from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
 
@@ -24,16 +23,11 @@ NAMES = ("verifykit", "uvicorn", "uvicorn.access")
 
 
 @pytest.fixture
-def stream() -> Iterator[io.StringIO]:
-    """Where logs go, until the test is over."""
-    loggers = [logging.getLogger(name) for name in NAMES]
-    before = [(one.handlers, one.level, one.propagate, one.disabled) for one in loggers]
+def stream() -> io.StringIO:
+    """Where logs go."""
     stream = io.StringIO()
     configure_logging(stream=stream)
-    yield stream
-    for one, (handlers, level, propagate, disabled) in zip(loggers, before, strict=True):
-        one.handlers, one.propagate, one.disabled = handlers, propagate, disabled
-        one.setLevel(level)
+    return stream
 
 
 def _lines(stream: io.StringIO) -> list[dict[str, Any]]:
