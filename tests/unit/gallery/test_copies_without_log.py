@@ -180,7 +180,10 @@ WRITE = """
     import os, random, sys
     from pathlib import Path
     from tests.unit.gallery.files import reopen, templates
+    from verifykit.gallery.sqlite import connection
 
+    # On a busy machine a reader may last longer than a writer waits for it with its mark.
+    connection._MARK_PATIENCE_S = 60.0
     path, key = Path(sys.argv[1]), bytes.fromhex(sys.argv[2]) or None
     readers, ends = [], {}
     for number in range(3):
@@ -250,7 +253,8 @@ def _copies_while_written(
             time.sleep(chance.uniform(0.0, 0.08))
             for child in children:
                 os.kill(child, signal.SIGSTOP)
-            time.sleep(0.002)  # a system call that is under way ends
+            while not all(map(_is_stopped, children)):  # a system call that is under way ends first
+                time.sleep(0.001)
             while _can_read(process):
                 said += os.read(process.stdout.fileno(), 65536)
             copy = copied(path)
@@ -272,6 +276,15 @@ def _copies_while_written(
     assert refused > 0
     assert len(_names(said)) > copies
     return _names(said)
+
+
+def _is_stopped(process: int) -> bool:
+    """Look whether a signal to stop has been carried out; on a busy machine that takes a while."""
+    status = Path(f"/proc/{process}/stat")
+    if not status.exists():
+        time.sleep(0.1)
+        return True
+    return status.read_text().rpartition(")")[2].split()[0] == "T"
 
 
 def _can_read(process: subprocess.Popen[bytes]) -> bool:
