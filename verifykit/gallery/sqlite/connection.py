@@ -308,6 +308,25 @@ def _is_same_file(path: Path, identity: tuple[int, ...]) -> bool:
     return (status.st_dev, status.st_ino) == identity
 
 
+def _is_unmarked(file: sqlite3.Connection) -> bool:
+    """Take the mark away once the file holds everything else; false if others prevent that all the time.
+
+    A checkpoint moves pages in the order of the file, not of the log: together with what was stored, the
+    mark could leave the file before that has reached it.
+    """
+    end = time.monotonic() + _CLOSE_PATIENCE_S
+    while log_mark.current(file) is not None:
+        state = _sqlite.pragma(file, "data_version")
+        if not _is_in_file(file, end - time.monotonic()):
+            return False
+        with _sqlite.writing(file):
+            if _sqlite.pragma(file, "data_version") == state:
+                log_mark.settle(file)
+            elif time.monotonic() >= end:
+                return False
+    return True
+
+
 def _settled(connections: dict[str, sqlite3.Connection], path: Path) -> sqlite3.Connection | None:
     """Empty the log and take the mark away; return the connection that is to be closed last.
 
@@ -319,15 +338,12 @@ def _settled(connections: dict[str, sqlite3.Connection], path: Path) -> sqlite3.
         file = connections.get("writer") or connect(path, read_only=False, timeout_s=0.0)
         connections["writer"] = file
         file.execute(f"PRAGMA busy_timeout={int(1000 * _CLOSE_PATIENCE_S)}").fetchall()
-        if log_mark.current(file) is not None:
-            with _sqlite.writing(file):
-                log_mark.settle(file)
-        if log_bytes(path):
-            file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        if _is_unmarked(file):
+            if log_bytes(path):
+                file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            return None
     except (sqlite3.Error, GalleryError):
         pass
-    else:
-        return None
     with contextlib.suppress(GalleryError):
         return connect(path, read_only=True, timeout_s=0.0)
     return None

@@ -2,7 +2,7 @@
 
 What is committed is first in the log only, and the file alone cannot know what it lacks. So the file itself
 says that a log is in use, before anything else is committed to that log, and says that the log is settled
-with the checkpoint that moves all of it into the file. A file that is marked and has no log next to it is a
+when a checkpoint has moved all of it into the file. A file that is marked and has no log next to it is a
 copy that may lack what was acknowledged.
 
 The mark is two numbers of the meta table: ``log_begun`` and ``log_settled``. They differ while a log is in
@@ -65,7 +65,7 @@ def begin(file: sqlite3.Connection) -> int:
 
 
 def settle(file: sqlite3.Connection) -> None:
-    """Take the mark away, in a transaction that is checkpointed with all that the log holds."""
+    """Take the mark away, in a transaction of its own, when the file holds all else that the log holds."""
     begun, settled = _numbers(file)
     if begun != settled:
         file.execute(_SET, ("log_settled", begun))
