@@ -309,16 +309,16 @@ def _is_same_file(path: Path, identity: tuple[int, ...]) -> bool:
 
 
 def _is_unmarked(file: sqlite3.Connection) -> bool:
-    """Take the mark away once the file holds everything else; false if others prevent that all the time.
+    """Take the mark away once the file holds everything else; false while other processes go on writing.
 
     A checkpoint moves pages in the order of the file, not of the log: together with what was stored, the
-    mark could leave the file before that has reached it.
+    mark could leave the file before that has reached it. Long readers are not waited for: one that ends last
+    and is not ours moves all of the log, and the file would stay marked for ever.
     """
     end = time.monotonic() + _CLOSE_PATIENCE_S
     while log_mark.current(file) is not None:
         state = _sqlite.pragma(file, "data_version")
-        if not _is_in_file(file, end - time.monotonic()):
-            return False
+        _is_in_file(file, end - time.monotonic())
         with _sqlite.writing(file):
             if _sqlite.pragma(file, "data_version") == state:
                 log_mark.settle(file)
