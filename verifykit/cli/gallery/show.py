@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from verifykit._files import atomic_write
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.gallery.opening import GalleryArgument, audit_log_of, existing
 from verifykit.cli.options import (
-    DebugOption,
     JsonOption,
     KeyFileOption,
     SubjectArgument,
+    command,
 )
 from verifykit.cli.render import counted
 from verifykit.errors import InputError, shortened
@@ -24,6 +24,7 @@ from verifykit.privacy import subject_record
 from verifykit.types import Subject
 
 
+@command
 def show(
     gallery: GalleryArgument,
     subject_id: SubjectArgument,
@@ -49,17 +50,13 @@ def show(
     ] = None,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print what is stored of one subject; no embeddings unless requested.
 
     --export writes all of it, embeddings, kept crops and audit entries included: for that person's own
     request, GDPR articles 15 and 20.
     """
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         if export is None:
             subject = opened.get(subject_id)
             body = _subject_body(subject, embeddings)
