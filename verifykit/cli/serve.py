@@ -14,21 +14,21 @@ from verifykit._environment import import_problem
 from verifykit.cli._run import emit
 from verifykit.cli.options import (
     CalibrationOption,
-    FmrOption,
+    Fields,
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
-    MultiFaceOption,
     ProvidersOption,
-    QualityOption,
     ThreadsOption,
     command,
     gallery_key,
     parse_duration,
 )
 from verifykit.cli.render import columns
+from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shortened
 from verifykit.expiry_check import MAX_SHARE
+from verifykit.extraction import SampleOptions
 from verifykit.gallery.open import gallery_path
 
 if TYPE_CHECKING:
@@ -210,10 +210,9 @@ def serve(
             "--audit", metavar="FILE", help="The audit log; next to the gallery by default."
         ),
     ] = None,
-    fmr: FmrOption = None,
+    decision: Annotated[DecisionOptions, Fields(("fmr",))] = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "error",
-    quality: QualityOption = "strict",
+    sample: Annotated[SampleOptions, Fields(("multi_face", "quality"))] = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     workers: Annotated[
@@ -302,7 +301,7 @@ def serve(
         model=default,
         models=tuple(others),
         calibration=None if calibration is None else str(calibration),
-        fmr=fmr,
+        fmr=decision.fmr,
         signatures=signatures,
         # A list of models with their galleries is complete: nothing is added to it.
         with_signatures=not no_signatures and (gallery is not None or signatures is not None),
@@ -310,8 +309,8 @@ def serve(
         port=port,
         state=state,
         audit=audit,
-        multi_face=multi_face,
-        quality=quality,
+        multi_face=sample.multi_face,
+        quality=sample.quality,
         providers=providers,
         threads=threads,
         workers=workers,
