@@ -13,6 +13,7 @@ import typer
 from verifykit import models
 from verifykit.cli._run import ERROR, emit
 from verifykit.cli.options import JsonOption, ThreadsOption, command
+from verifykit.cli.render import columns
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError, VerifyKitError
 from verifykit.formats import readable_formats
@@ -159,8 +160,6 @@ def _embedding_ms(encoder: Encoder) -> float:
 
 
 def _text(report: dict[str, Any]) -> str:
-    from verifykit.cli.render import columns
-
     works = {True: "works", False: "fails", None: "unknown"}
     providers = [(p["name"], works[p["works"]], p["detail"]) for p in report["providers"]]
     names = ("name", "modality", "licence", "state", "path")

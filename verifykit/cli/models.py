@@ -9,6 +9,7 @@ import typer
 from verifykit import models
 from verifykit.cli._run import emit
 from verifykit.cli.options import JsonOption, ProvidersOption, ThreadsOption, command
+from verifykit.cli.render import columns
 from verifykit.encoder import Encoder
 
 app = typer.Typer(help="List, build, locate, check and describe models.", no_args_is_help=True)
@@ -22,8 +23,6 @@ ModelArgument = Annotated[
 @command
 def list_(as_json: JsonOption = False) -> None:
     """List the registered models, their licences, and whether they are on this machine."""
-    from verifykit.cli.render import columns
-
     found = models.list_models()
     body = [
         {
