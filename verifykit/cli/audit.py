@@ -122,9 +122,9 @@ def export(
         export_format=export_format,
         overwrite=overwrite,
     )
-    noun = "entry" if written == 1 else "entries"
     body = {"out": str(out), "entry_count": written}
-    emit(body, f"exported {written} {noun}: {shortened(out)}", as_json=as_json)
+    entries = counted(written, "entry", "entries")
+    emit(body, f"exported {entries}: {shortened(out)}", as_json=as_json)
 
 
 def _report_text(report: AuditReport, log: Path) -> str:

@@ -85,9 +85,10 @@ def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
 
 
 def _export_text(body: Mapping[str, Any], log: Path | None) -> str:
-    entries = body["audit_entry_count"]
-    noun = "audit entry" if entries == 1 else "audit entries"
-    logged = "no audit log was looked at" if log is None else f"{entries} {noun} of {log}"
+    logged = "no audit log was looked at"
+    if log is not None:
+        entries = counted(body["audit_entry_count"], "audit entry", "audit entries")
+        logged = f"{entries} of {log}"
     return (
         f"exported {body['subject_id']}: {counted(body['template_count'], 'template')}, "
         f"{counted(body['crop_count'], 'kept crop')}, {logged}: {body['file']}"
