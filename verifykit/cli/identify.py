@@ -72,10 +72,7 @@ def identify(
     body = {
         "image": image_name(image, 1),
         "faces": [result.to_dict() for result in results],
-        "threshold": rule.threshold,
-        "fmr": rule.fmr,
-        "attack": rule.attack,
-        "fpir": rule.fpir,
+        **rule.search_values(),
         "gallery_size": rule.gallery_size,
         "model": verifier.spec.digest,
     }
