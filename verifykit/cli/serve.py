@@ -125,14 +125,14 @@ def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[
     try:
         # Not at the top: the other verbs work without this extra.
         from verifykit.server.auth import KeyStore
-        from verifykit.server.state import ServerState
+        from verifykit.server.state import ServerState, state_path
     except ImportError as error:
         raise _without_server(error) from error
     if (gallery is None) == (state is None):
         raise InputError("give either --gallery or --state: the keys are stored there")
     if gallery is not None and gallery_path(gallery) is None:
         raise InputError("a gallery on a server has no folder for the state file: give --state")
-    opened = ServerState(state or Path(f"{gallery}.server"), create=create)
+    opened = ServerState(state or state_path(str(gallery)), create=create)
     try:
         yield KeyStore(opened)
     finally:
