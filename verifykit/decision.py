@@ -151,6 +151,15 @@ class DecisionRule:
         assert found.fmr is not None  # noqa: S101 - a rule of a rate has one
         return replace(found, fpir=fpir_of_fmr(found.fmr, size), gallery_size=gallery_size)
 
+    def search_values(self) -> dict[str, Any]:
+        """Return the values by which a search decided, as its results state them."""
+        return {
+            "threshold": self.threshold,
+            "fmr": self.fmr,
+            "attack": self.attack,
+            "fpir": self.fpir,
+        }
+
     def outcome(self, score: float) -> Outcome:
         """Return the outcome of a score."""
         if score >= self.threshold:

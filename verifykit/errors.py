@@ -19,6 +19,7 @@ non-match.
 
 from __future__ import annotations
 
+import functools
 import os
 
 _MOST_SHOWN, _HEAD_SHOWN = 80, 24
@@ -66,13 +67,8 @@ class _ReasonedError(InputError):
         self.warnings = warnings
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_with_reason, (type(self), str(self), self.reason, self.warnings))
-
-
-def _with_reason(
-    kind: type[_ReasonedError], message: str, reason: str, warnings: tuple[str, ...]
-) -> _ReasonedError:
-    return kind(message, reason=reason, warnings=warnings)
+        again = functools.partial(type(self), reason=self.reason, warnings=self.warnings)
+        return (again, (str(self),))
 
 
 class ImageError(_ReasonedError):
@@ -154,10 +150,6 @@ class ModelContractError(ModelError):
     """The model has no specification, or does not behave as its specification says."""
 
 
-def _expiry_refused(message: str, reason: str) -> ExpiryRefusedError:
-    return ExpiryRefusedError(message, reason=reason)
-
-
 class ExpiryRefusedError(VerifyKitError):
     """An erasure by age was refused, and nothing was erased: the clock or the number is not plausible.
 
@@ -171,7 +163,7 @@ class ExpiryRefusedError(VerifyKitError):
         self.reason = reason
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_expiry_refused, (str(self), self.reason))
+        return (functools.partial(type(self), reason=self.reason), (str(self),))
 
 
 class AuditError(VerifyKitError):

@@ -115,13 +115,7 @@ def identify_each(
     probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
     found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
-    thresholds: dict[str, Any] = {
-        "threshold": rule.threshold,
-        "fmr": rule.fmr,
-        "attack": rule.attack,
-        "fpir": rule.fpir,
-        "gallery_size": rule.gallery_size,
-    }
+    thresholds: dict[str, Any] = {**rule.search_values(), "gallery_size": rule.gallery_size}
     return [
         Identification(
             detection=probe.detection,

@@ -197,6 +197,11 @@ class AuditLog:
         return entries[len(notes) :]
 
 
+def log_path(gallery: str) -> Path:
+    """Return where the audit log of a gallery's file is, unless another place was chosen."""
+    return Path(f"{gallery}.audit.jsonl")
+
+
 def head_path(log: Path) -> Path:
     """Return the path of a log's head file."""
     return log.with_name(log.name + ".head")

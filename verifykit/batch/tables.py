@@ -94,12 +94,8 @@ def _decision(matches: Sequence[object]) -> str:
 
 
 def _context(question: Question) -> Row:
-    rule = question.rule
     return {
-        "threshold": rule.threshold,
-        "fmr": rule.fmr,
-        "attack": rule.attack,
-        "fpir": rule.fpir,
+        **question.rule.search_values(),
         "gallery_size": question.gallery_size,
         "model": question.model,
         "calibration": question.calibration,

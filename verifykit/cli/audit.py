@@ -16,8 +16,8 @@ from verifykit.audit import (
     parse_time,
     tail_log,
 )
-from verifykit.cli._run import emit, outcome
-from verifykit.cli.options import DebugOption, JsonOption
+from verifykit.cli._run import emit
+from verifykit.cli.options import JsonOption, command
 from verifykit.cli.render import columns, counted
 from verifykit.errors import shortened
 
@@ -29,6 +29,7 @@ app = typer.Typer(help="Verify an audit log, print or export its entries.", no_a
 
 
 @app.command()
+@command
 def verify(
     log: LogArgument,
     count: Annotated[
@@ -42,7 +43,6 @@ def verify(
         ),
     ] = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Find where lines were changed, removed, inserted or moved.
 
@@ -50,42 +50,41 @@ def verify(
     the last entry's number and hash: note them elsewhere, and give them later as --count and --head. Status
     0 if the log is sound, 1 if there are problems.
     """
-    with outcome(as_json=as_json, debug=debug):
-        report = examine_log(log, count=count, head=head)
-        emit({"log": str(log), **report.to_dict()}, _report_text(report, log), as_json=as_json)
-        if report.problems:
-            raise typer.Exit(FOUND)
+    report = examine_log(log, count=count, head=head)
+    emit({"log": str(log), **report.to_dict()}, _report_text(report, log), as_json=as_json)
+    if report.problems:
+        raise typer.Exit(FOUND)
 
 
 @app.command()
+@command
 def tail(
     log: LogArgument,
     count: Annotated[
         int, typer.Option("--lines", "-n", min=1, help="The most entries to print.")
     ] = 10,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print the last entries, oldest first."""
-    with outcome(as_json=as_json, debug=debug):
-        entries = tail_log(log, count)
-        body = {"entries": [entry.to_dict() for entry in entries]}
-        titles = (
-            "entry",
-            "time",
-            "key",
-            "verb",
-            "subject",
-            "decision",
-            "score",
-            "threshold",
-            "reason",
-        )
-        text = columns(titles, map(_row, entries)) if entries else "no entries yet"
-        emit(body, text, as_json=as_json)
+    entries = tail_log(log, count)
+    body = {"entries": [entry.to_dict() for entry in entries]}
+    titles = (
+        "entry",
+        "time",
+        "key",
+        "verb",
+        "subject",
+        "decision",
+        "score",
+        "threshold",
+        "reason",
+    )
+    text = columns(titles, map(_row, entries)) if entries else "no entries yet"
+    emit(body, text, as_json=as_json)
 
 
 @app.command()
+@command
 def export(
     log: LogArgument,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The file to write.")],
@@ -112,22 +111,20 @@ def export(
         bool, typer.Option("--overwrite", help="Replace an existing file.")
     ] = False,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Write entries to a file, for example all entries about one subject."""
-    with outcome(as_json=as_json, debug=debug):
-        written = export_log(
-            log,
-            out,
-            subject_id=subject_id,
-            since=None if since is None else parse_time(since),
-            until=None if until is None else parse_time(until),
-            export_format=export_format,
-            overwrite=overwrite,
-        )
-        noun = "entry" if written == 1 else "entries"
-        body = {"out": str(out), "entry_count": written}
-        emit(body, f"exported {written} {noun}: {shortened(out)}", as_json=as_json)
+    written = export_log(
+        log,
+        out,
+        subject_id=subject_id,
+        since=None if since is None else parse_time(since),
+        until=None if until is None else parse_time(until),
+        export_format=export_format,
+        overwrite=overwrite,
+    )
+    body = {"out": str(out), "entry_count": written}
+    entries = counted(written, "entry", "entries")
+    emit(body, f"exported {entries}: {shortened(out)}", as_json=as_json)
 
 
 def _report_text(report: AuditReport, log: Path) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from verifykit import modelfile
+from verifykit._files import atomic_write
 from verifykit.calibration import Calibration
 from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
@@ -30,6 +32,8 @@ from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.datasets import left_out_sentences, overlooked
 from verifykit.errors import InputError, shortened, shown
 from verifykit.image import MAX_PIXELS
+from verifykit.models import load
+from verifykit.verifier import open_encoder
 
 
 @command
@@ -70,10 +74,7 @@ def calibrate(
     Every false match rate from 0.1 down to three over the number of comparisons of different subjects. Status
     0 when it is done, 3 if images or videos among the data were not looked at: the summary names them.
     """
-    from verifykit import evaluation, modelfile
-    from verifykit._files import atomic_write
-    from verifykit.models import load
-    from verifykit.verifier import open_encoder
+    from verifykit import evaluation
 
     counts = _numbers(references)
     for target in (out, model_out):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from verifykit._files import atomic_write
 from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
     CalibrationOption,
@@ -29,6 +30,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
+from verifykit.verifier import open_encoder
 
 if TYPE_CHECKING:
     from verifykit.clustering import Clusters
@@ -63,9 +65,7 @@ def cluster(
     pair is expected, or the calibration's lowest. Status 0 when it is done, 3 if images, videos or pages in
     the folder were not looked at: the summary names them.
     """
-    from verifykit._files import atomic_write
     from verifykit.clustering import cluster_folder
-    from verifykit.verifier import open_encoder
 
     if not out.parent.is_dir():  # before the long part, not after it
         raise InputError(f"--out {shown(str(out))}: folder {shown(str(out.parent))} does not exist")

@@ -20,7 +20,7 @@ from verifykit.cli.options import (
     command,
     verifier_options,
 )
-from verifykit.cli.render import decision_text
+from verifykit.cli.render import decision_text, draw_comparison, require_writable
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS, image_name
@@ -43,8 +43,6 @@ def compare(
 ) -> None:
     """Compare two images: do they show the same subject? Nothing is stored."""
     if save is not None:
-        from verifykit.cli.render import require_writable
-
         require_writable(save, probe, reference)
     verifier = Verifier(
         model,
@@ -56,8 +54,6 @@ def compare(
     )
     result = verifier.compare(probe, reference)
     if save is not None:
-        from verifykit.cli.render import draw_comparison
-
         draw_comparison(save, probe, reference, result, max_pixels=max_pixels)
     names = image_name(probe, 1), image_name(reference, 2)
     body = {

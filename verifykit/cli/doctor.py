@@ -11,8 +11,9 @@ from typing import Any
 import typer
 
 from verifykit import models
-from verifykit.cli._run import ERROR, emit, outcome
-from verifykit.cli.options import DebugOption, JsonOption, ThreadsOption
+from verifykit.cli._run import ERROR, emit
+from verifykit.cli.options import JsonOption, ThreadsOption, command
+from verifykit.cli.render import columns
 from verifykit.encoder import Encoder
 from verifykit.errors import InputError, VerifyKitError
 from verifykit.formats import readable_formats
@@ -27,18 +28,16 @@ _RIVALS = {
 }
 
 
-def doctor(
-    threads: ThreadsOption = None, as_json: JsonOption = False, debug: DebugOption = False
-) -> None:
+@command
+def doctor(threads: ThreadsOption = None, as_json: JsonOption = False) -> None:
     """Report versions, providers, models and the time of one embedding.
 
     Status 2 when something is wrong; the report says what, and what to do.
     """
-    with outcome(as_json=as_json, debug=debug):
-        report = diagnose(threads)
-        emit(report, _text(report), as_json=as_json)
-        if report["problems"]:
-            raise typer.Exit(ERROR)
+    report = diagnose(threads)
+    emit(report, _text(report), as_json=as_json)
+    if report["problems"]:
+        raise typer.Exit(ERROR)
 
 
 def diagnose(threads: int | None = None) -> dict[str, Any]:
@@ -161,8 +160,6 @@ def _embedding_ms(encoder: Encoder) -> float:
 
 
 def _text(report: dict[str, Any]) -> str:
-    from verifykit.cli.render import columns
-
     works = {True: "works", False: "fails", None: "unknown"}
     providers = [(p["name"], works[p["works"]], p["detail"]) for p in report["providers"]]
     names = ("name", "modality", "licence", "state", "path")

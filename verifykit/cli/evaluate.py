@@ -28,6 +28,7 @@ from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.datasets import overlooked
 from verifykit.errors import shortened
 from verifykit.image import MAX_PIXELS
+from verifykit.verifier import open_encoder
 
 if TYPE_CHECKING:
     from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
@@ -67,7 +68,6 @@ def evaluate(
     """
     from verifykit import evaluation
     from verifykit.evaluation.report import require_report_libraries
-    from verifykit.verifier import open_encoder
 
     require_report_libraries()
     read = evaluation.read_data(data, images=images)

@@ -23,7 +23,7 @@ from verifykit.cli.options import (
     gallery_key,
     open_reader,
 )
-from verifykit.cli.render import identification_text
+from verifykit.cli.render import draw_identification, identification_text, require_writable
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS, image_name
@@ -48,8 +48,6 @@ def identify(
 ) -> None:
     """Identify who is in an image: best first, only those over the threshold."""
     if save is not None:
-        from verifykit.cli.render import require_writable
-
         require_writable(save, image)
     verifier = open_reader(
         model,
@@ -70,16 +68,11 @@ def identify(
         options=sample,
     )
     if save is not None:
-        from verifykit.cli.render import draw_identification
-
         draw_identification(save, image, results, max_pixels=max_pixels)
     body = {
         "image": image_name(image, 1),
         "faces": [result.to_dict() for result in results],
-        "threshold": rule.threshold,
-        "fmr": rule.fmr,
-        "attack": rule.attack,
-        "fpir": rule.fpir,
+        **rule.search_values(),
         "gallery_size": rule.gallery_size,
         "model": verifier.spec.digest,
     }

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from verifykit import models
-from verifykit.cli._run import emit, outcome
-from verifykit.cli.options import DebugOption, JsonOption, ProvidersOption, ThreadsOption
+from verifykit.cli._run import emit
+from verifykit.cli.options import JsonOption, ProvidersOption, ThreadsOption, command
+from verifykit.cli.render import columns
 from verifykit.encoder import Encoder
 
 app = typer.Typer(help="List, build, locate, check and describe models.", no_args_is_help=True)
@@ -19,85 +20,81 @@ ModelArgument = Annotated[
 
 
 @app.command("list")
-def list_(as_json: JsonOption = False, debug: DebugOption = False) -> None:
+@command
+def list_(as_json: JsonOption = False) -> None:
     """List the registered models, their licences, and whether they are on this machine."""
-    with outcome(as_json=as_json, debug=debug):
-        from verifykit.cli.render import columns
-
-        found = models.list_models()
-        body = [
-            {
-                "name": each.entry.name,
-                "modality": each.entry.modality,
-                "licence": each.entry.licence,
-                "present": each.present,
-                "path": str(each.path),
-                "summary": each.entry.summary,
-            }
-            for each in found
-        ]
-        rows = [
-            (each.entry.name, each.entry.modality, each.entry.licence, _state(each), str(each.path))
-            for each in found
-        ]
-        titles = ("name", "modality", "licence", "state", "path")
-        emit({"models": body}, columns(titles, rows), as_json=as_json)
+    found = models.list_models()
+    body = [
+        {
+            "name": each.entry.name,
+            "modality": each.entry.modality,
+            "licence": each.entry.licence,
+            "present": each.present,
+            "path": str(each.path),
+            "summary": each.entry.summary,
+        }
+        for each in found
+    ]
+    rows = [
+        (each.entry.name, each.entry.modality, each.entry.licence, _state(each), str(each.path))
+        for each in found
+    ]
+    titles = ("name", "modality", "licence", "state", "path")
+    emit({"models": body}, columns(titles, rows), as_json=as_json)
 
 
 @app.command()
+@command
 def pull(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A registered model.")],
     again: Annotated[bool, typer.Option("--again", help="Also if it is there already.")] = False,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Build a registered model now, so that its first use does not have to."""
-    with outcome(as_json=as_json, debug=debug):
-        path = str(models.pull(name, again=again))
-        emit({"name": name, "path": path}, path, as_json=as_json)
+    path = str(models.pull(name, again=again))
+    emit({"name": name, "path": path}, path, as_json=as_json)
 
 
 @app.command()
-def path(model: ModelArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+@command
+def path(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Print the path of a model's file; it may be copied to another machine."""
-    with outcome(as_json=as_json, debug=debug):
-        found = str(models.resolve(model))
-        emit({"model": model, "path": found}, found, as_json=as_json)
+    found = str(models.resolve(model))
+    emit({"model": model, "path": found}, found, as_json=as_json)
 
 
 @app.command()
+@command
 def verify(
     model: ModelArgument,
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Check a model's file: checksum, registered digests, and that it reproduces its golden embedding."""
-    with outcome(as_json=as_json, debug=debug):
-        file = models.verify(model)
-        encoder = Encoder.open(file, providers=providers, threads=threads)
-        body = {
-            "model": model,
-            "path": str(file.path),
-            "spec_digest": file.spec.digest,
-            "calibration_digest": models.calibration_digest(file.spec),
-            "provider": encoder.provider,
-        }
-        text = (
-            f"{model} is sound: its checksum agrees, and it reproduces its golden embedding on "
-            f"{encoder.provider}\nspec digest         {file.spec.digest}\n"
-            f"calibration digest  {body['calibration_digest']}"
-        )
-        emit(body, text, as_json=as_json)
+    file = models.verify(model)
+    encoder = Encoder.open(file, providers=providers, threads=threads)
+    body = {
+        "model": model,
+        "path": str(file.path),
+        "spec_digest": file.spec.digest,
+        "calibration_digest": models.calibration_digest(file.spec),
+        "provider": encoder.provider,
+    }
+    text = (
+        f"{model} is sound: its checksum agrees, and it reproduces its golden embedding on "
+        f"{encoder.provider}\nspec digest         {file.spec.digest}\n"
+        f"calibration digest  {body['calibration_digest']}"
+    )
+    emit(body, text, as_json=as_json)
 
 
 @app.command()
-def card(model: ModelArgument, as_json: JsonOption = False, debug: DebugOption = False) -> None:
+@command
+def card(model: ModelArgument, as_json: JsonOption = False) -> None:
     """Print a model's card: licence, data, input, operating points, limits."""
-    with outcome(as_json=as_json, debug=debug):
-        text = models.card(model)
-        emit({"model": model, "card": text}, text.rstrip("\n"), as_json=as_json)
+    text = models.card(model)
+    emit({"model": model, "card": text}, text.rstrip("\n"), as_json=as_json)
 
 
 def _state(status: models.ModelStatus) -> str:

@@ -29,7 +29,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
 from verifykit.session import Provider
 from verifykit.spec import Fusion
-from verifykit.types import MultiFace, QualityGate
+from verifykit.types import QualityGate
 from verifykit.verifier import Verifier, open_encoder
 
 _KEY_VARIABLE = "VERIFYKIT_GALLERY_KEY"
@@ -47,10 +47,6 @@ ModelOption = Annotated[
     str,
     typer.Option("--model", "-m", metavar="NAME|FILE", help="A registered model, or a model file."),
 ]
-FmrOption = Annotated[
-    float | None,
-    typer.Option("--fmr", help="False match rate to decide at; the model's default if not given."),
-]
 CalibrationOption = Annotated[
     Path | None,
     typer.Option(
@@ -63,12 +59,6 @@ FusionOption = Annotated[
         "--fusion",
         help="How scores fuse, for a gallery on PostgreSQL whose model is not available.",
     ),
-]
-MultiFaceOption = Annotated[
-    MultiFace, typer.Option("--multi-face", help="What to do with several faces in an image.")
-]
-QualityOption = Annotated[
-    QualityGate, typer.Option("--quality", help="Refuse weak samples, or take them and warn.")
 ]
 ProvidersOption = Annotated[
     Provider,

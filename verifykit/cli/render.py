@@ -22,9 +22,9 @@ from verifykit.image import MAX_PIXELS, load_image
 from verifykit.types import Decision, Detection, Identification
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a number with its noun: ``1 template``, ``2 templates``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+def counted(count: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun: ``1 template``, ``2 templates``; ``plural`` if that is not with an s."""
+    return f"{count} {noun}" if count == 1 else f"{count} {plural or f'{noun}s'}"
 
 
 def share_text(share: float) -> str:

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from verifykit._environment import import_problem
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.options import (
     CalibrationOption,
-    DebugOption,
-    FmrOption,
+    Fields,
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
-    MultiFaceOption,
     ProvidersOption,
-    QualityOption,
     ThreadsOption,
+    command,
     gallery_key,
     parse_duration,
 )
 from verifykit.cli.render import columns
+from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shortened
 from verifykit.expiry_check import MAX_SHARE
+from verifykit.extraction import SampleOptions
 from verifykit.gallery.open import gallery_path
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ keys_app = typer.Typer(help="Create, list and revoke API keys.", no_args_is_help
 
 
 @keys_app.command()
+@command
 def create(
     name: Annotated[str, typer.Option("--name", help="A name for the key: who will use it.")],
     scope: Annotated[
@@ -64,55 +65,51 @@ def create(
         typer.Option("--expires", metavar="TIME", help="After 90d, 12h or 30m; never by default."),
     ] = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Create a key and print it, once: only its hash is stored."""
-    with outcome(as_json=as_json, debug=debug):
-        now = datetime.now(timezone.utc)
-        expires_at = None if expires is None else now + parse_duration(expires)
-        with _keys(gallery, state, create=True) as keys:
-            key, token = keys.create(name, scope, expires_at)
-        emit({**key.to_dict(), "token": token}, token, as_json=as_json)
-        typer.echo(
-            f"key {key.key_id} ({name}) may {', '.join(sorted(key.scopes))}; save it now, it cannot be "
-            "shown again",
-            err=True,
-        )
+    now = datetime.now(timezone.utc)
+    expires_at = None if expires is None else now + parse_duration(expires)
+    with _keys(gallery, state, create=True) as keys:
+        key, token = keys.create(name, scope, expires_at)
+    emit({**key.to_dict(), "token": token}, token, as_json=as_json)
+    typer.echo(
+        f"key {key.key_id} ({name}) may {', '.join(sorted(key.scopes))}; save it now, it cannot be "
+        "shown again",
+        err=True,
+    )
 
 
 @keys_app.command("list")
+@command
 def list_(
     gallery: _GalleryOption = None,
     state: _StateOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print all keys, with those that expired or were revoked."""
-    with outcome(as_json=as_json, debug=debug):
-        with _keys(gallery, state, create=False) as keys:
-            found = keys.list()
-        now = datetime.now(timezone.utc)
-        rows = [
-            (key.key_id, key.name, ",".join(sorted(key.scopes)), _day(key.created), _end(key, now))
-            for key in found
-        ]
-        text = columns(("id", "name", "scopes", "created", "ends"), rows) if rows else "no keys"
-        emit({"keys": [key.to_dict() for key in found]}, text, as_json=as_json)
+    with _keys(gallery, state, create=False) as keys:
+        found = keys.list()
+    now = datetime.now(timezone.utc)
+    rows = [
+        (key.key_id, key.name, ",".join(sorted(key.scopes)), _day(key.created), _end(key, now))
+        for key in found
+    ]
+    text = columns(("id", "name", "scopes", "created", "ends"), rows) if rows else "no keys"
+    emit({"keys": [key.to_dict() for key in found]}, text, as_json=as_json)
 
 
 @keys_app.command()
+@command
 def revoke(
     key_id: Annotated[str, typer.Argument(metavar="ID", help="The id of the key, from keys list.")],
     gallery: _GalleryOption = None,
     state: _StateOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Refuse a key from now on, also in running services."""
-    with outcome(as_json=as_json, debug=debug):
-        with _keys(gallery, state, create=False) as keys:
-            key = keys.revoke(key_id)
-        emit(key.to_dict(), f"revoked {key.key_id} ({key.name})", as_json=as_json)
+    with _keys(gallery, state, create=False) as keys:
+        key = keys.revoke(key_id)
+    emit(key.to_dict(), f"revoked {key.key_id} ({key.name})", as_json=as_json)
 
 
 def _without_server(error: ImportError) -> InputError:
@@ -128,14 +125,14 @@ def _keys(gallery: str | None, state: Path | None, *, create: bool) -> Iterator[
     try:
         # Not at the top: the other verbs work without this extra.
         from verifykit.server.auth import KeyStore
-        from verifykit.server.state import ServerState
+        from verifykit.server.state import ServerState, state_path
     except ImportError as error:
         raise _without_server(error) from error
     if (gallery is None) == (state is None):
         raise InputError("give either --gallery or --state: the keys are stored there")
     if gallery is not None and gallery_path(gallery) is None:
         raise InputError("a gallery on a server has no folder for the state file: give --state")
-    opened = ServerState(state or Path(f"{gallery}.server"), create=create)
+    opened = ServerState(state or state_path(str(gallery)), create=create)
     try:
         yield KeyStore(opened)
     finally:
@@ -161,6 +158,7 @@ app.add_typer(keys_app, name="keys")
 
 
 @app.callback(invoke_without_command=True)
+@command
 def serve(
     context: typer.Context,
     gallery: Annotated[
@@ -212,10 +210,9 @@ def serve(
             "--audit", metavar="FILE", help="The audit log; next to the gallery by default."
         ),
     ] = None,
-    fmr: FmrOption = None,
+    decision: Annotated[DecisionOptions, Fields(("fmr",))] = DecisionOptions(),
     calibration: CalibrationOption = None,
-    multi_face: MultiFaceOption = "error",
-    quality: QualityOption = "strict",
+    sample: Annotated[SampleOptions, Fields(("multi_face", "quality"))] = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     workers: Annotated[
@@ -286,54 +283,52 @@ def serve(
     tls_key: Annotated[
         str | None, typer.Option("--tls-key", metavar="FILE", help="Its private key, PEM.")
     ] = None,
-    debug: DebugOption = False,
 ) -> None:
     """Answer over HTTP until interrupted; then finish what was accepted."""
     if context.invoked_subcommand is not None:
         return
-    with outcome(as_json=False, debug=debug):
-        galleries = _galleries(gallery, model or [])
-        try:
-            # Not at the top: the other verbs work without this extra.
-            from verifykit.server import ServerSettings
-            from verifykit.server import serve as answer
-        except ImportError as error:
-            raise _without_server(error) from error
-        (default, location), *others = galleries
-        settings = ServerSettings(
-            location,
-            key=gallery_key(key_file),
-            model=default,
-            models=tuple(others),
-            calibration=None if calibration is None else str(calibration),
-            fmr=fmr,
-            signatures=signatures,
-            # A list of models with their galleries is complete: nothing is added to it.
-            with_signatures=not no_signatures and (gallery is not None or signatures is not None),
-            host=host,
-            port=port,
-            state=state,
-            audit=audit,
-            multi_face=multi_face,
-            quality=quality,
-            providers=providers,
-            threads=threads,
-            workers=workers,
-            queue=queue,
-            max_body_bytes=round(max_body_mb * _MB),
-            max_images=max_images,
-            max_pixels=max_pixels,
-            rate_per_minute=rate,
-            failed_verifications=failed_verifications,
-            cors=tuple(cors or ()),
-            trusted_hosts=tuple(trusted_host or ()),
-            keep_crops=keep_crops,
-            expire=None if expire is None else parse_duration(expire),
-            expire_max_share=expire_max_share,
-            tls_cert=tls_cert,
-            tls_key=tls_key,
-        )
-        answer(settings, lambda address: typer.echo(f"listening at {address}"))
+    galleries = _galleries(gallery, model or [])
+    try:
+        # Not at the top: the other verbs work without this extra.
+        from verifykit.server import ServerSettings
+        from verifykit.server import serve as answer
+    except ImportError as error:
+        raise _without_server(error) from error
+    (default, location), *others = galleries
+    settings = ServerSettings(
+        location,
+        key=gallery_key(key_file),
+        model=default,
+        models=tuple(others),
+        calibration=None if calibration is None else str(calibration),
+        fmr=decision.fmr,
+        signatures=signatures,
+        # A list of models with their galleries is complete: nothing is added to it.
+        with_signatures=not no_signatures and (gallery is not None or signatures is not None),
+        host=host,
+        port=port,
+        state=state,
+        audit=audit,
+        multi_face=sample.multi_face,
+        quality=sample.quality,
+        providers=providers,
+        threads=threads,
+        workers=workers,
+        queue=queue,
+        max_body_bytes=round(max_body_mb * _MB),
+        max_images=max_images,
+        max_pixels=max_pixels,
+        rate_per_minute=rate,
+        failed_verifications=failed_verifications,
+        cors=tuple(cors or ()),
+        trusted_hosts=tuple(trusted_host or ()),
+        keep_crops=keep_crops,
+        expire=None if expire is None else parse_duration(expire),
+        expire_max_share=expire_max_share,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
+    answer(settings, lambda address: typer.echo(f"listening at {address}"))
 
 
 def _galleries(gallery: str | None, models: list[str]) -> list[tuple[str, str]]:

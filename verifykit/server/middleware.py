@@ -15,7 +15,8 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
@@ -51,43 +52,50 @@ _SUBJECTS = b"/v1/subjects/"
 _MOMENT_S = 0.05
 
 
-class RequestIdMiddleware:
+class _HttpMiddleware(ABC):
+    """A middleware for HTTP requests; anything else, such as the start of the service, passes."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        answer = self._answer if scope["type"] == "http" else self._app
+        await answer(scope, receive, send)
+
+    @abstractmethod
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None: ...
+
+
+def _with_headers(send: Send, change: Callable[[MutableHeaders], object]) -> Send:
+    """Return ``send``, which first changes the headers of the response."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            change(MutableHeaders(scope=message))
+        await send(message)
+
+    return sending
+
+
+class RequestIdMiddleware(_HttpMiddleware):
     """Give each request an id: in ``scope["state"]``, the response, the log and every problem.
 
     The client's ``X-Request-Id`` is kept when it is up to 64 characters of ``A-Z a-z 0-9 . _ -``.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         given = Headers(scope=scope).get("x-request-id", "")
         request_id = given if _SAFE_ID.fullmatch(given) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = request_id
-
-        async def named(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
-            await send(message)
-
+        named = _with_headers(send, lambda headers: headers.update({"X-Request-Id": request_id}))
         await self._app(scope, receive, named)
 
 
-class AccessLogMiddleware:
+class AccessLogMiddleware(_HttpMiddleware):
     """Log one line for each request, when it has ended."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = time.perf_counter()
         status: int | None = None  # stays None when the client leaves before there is a response
         received = sent = 0
@@ -124,17 +132,14 @@ class AccessLogMiddleware:
             _log.log(level, "request", extra={"fields": fields}, exc_info=failed)
 
 
-class MetricsMiddleware:
+class MetricsMiddleware(_HttpMiddleware):
     """Count and time each request."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+        super().__init__(app)
+        self._metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         begin = time.perf_counter()
         status = 500  # what the client sees when the application raises
 
@@ -152,44 +157,29 @@ class MetricsMiddleware:
             self._metrics.answered(route_template(scope), scope["method"], status, seconds)
 
 
-class SecurityHeadersMiddleware:
+class SecurityHeadersMiddleware(_HttpMiddleware):
     """Have browsers run only the scripts of the page, and store no response."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The page and its files are not secret: a browser may keep them if it revalidates.
         path = scope["path"]
         is_page = path == "/" or path.startswith("/static/")
-
-        async def protected(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers.update(_HEADERS)
-                headers["Cache-Control"] = "no-cache" if is_page else "no-store"
-            await send(message)
-
-        await self._app(scope, receive, protected)
+        added = {**_HEADERS, "Cache-Control": "no-cache" if is_page else "no-store"}
+        await self._app(scope, receive, _with_headers(send, lambda headers: headers.update(added)))
 
 
-class TrustedHostsMiddleware:
-    """Refuse requests for another host: a foreign name may resolve to this address (DNS rebinding).
+class TrustedHostsMiddleware(_HttpMiddleware):
+    """Refuse requests for another host (400): a foreign name may resolve to this address (DNS rebinding).
 
     ``hosts`` are names and addresses without port; IPv6 addresses with or without brackets.
     """
 
     def __init__(self, app: ASGIApp, hosts: Iterable[str]) -> None:
-        self._app = app
+        super().__init__(app)
         self._hosts = frozenset(_host_name(host) for host in hosts)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; 400 for another host."""
-        if scope["type"] == "http" and not self._is_ours(Headers(scope=scope).getlist("host")):
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if not self._is_ours(Headers(scope=scope).getlist("host")):
             refusal = ProblemError(
                 "bad_request",
                 "the Host header is missing or names another host than this service",
@@ -216,28 +206,26 @@ def _host_name(host: str) -> str:
     return name
 
 
-class SameOriginMiddleware:
-    """Refuse what other web sites make a browser send, unless their origin is in ``cors_origins``.
+class SameOriginMiddleware(_HttpMiddleware):
+    """Refuse what other web sites make a browser send (403), unless their origin is in ``cors_origins``.
 
     A request without ``Origin`` and ``Sec-Fetch-Site`` does not come from a browser, and passes. A link from
     another site to the page ``/`` passes too: it changes nothing and shows nothing.
     """
 
     def __init__(self, app: ASGIApp, cors_origins: Iterable[str] = ()) -> None:
-        self._app = app
+        super().__init__(app)
         self._named = frozenset(_checked_origin(origin) for origin in cors_origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; 403 when another site sends it."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         origin = headers.get("origin")
         if origin in self._named:
             await self._answer_named(origin, scope, receive, send)
         elif _is_own(scope, headers):
-            await self._app(scope, receive, self._varying(send) if self._named else send)
+            if self._named:
+                send = _with_headers(send, lambda answer: answer.add_vary_header("Origin"))
+            await self._app(scope, receive, send)
         else:
             refusal = ProblemError(
                 "forbidden",
@@ -247,17 +235,15 @@ class SameOriginMiddleware:
             await refusal.response(request_id_of(scope))(scope, receive, send)
 
     async def _answer_named(self, origin: str, scope: Scope, receive: Receive, send: Send) -> None:
-        async def shared(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                answer = MutableHeaders(scope=message)
-                answer["Access-Control-Allow-Origin"] = origin
-                answer["Access-Control-Expose-Headers"] = (
-                    "Idempotency-Replayed, Retry-After, X-Request-Id"
-                )
-                answer["Cross-Origin-Resource-Policy"] = "cross-origin"
-                answer.add_vary_header("Origin")
-            await send(message)
+        def share(headers: MutableHeaders) -> None:
+            headers["Access-Control-Allow-Origin"] = origin
+            headers["Access-Control-Expose-Headers"] = (
+                "Idempotency-Replayed, Retry-After, X-Request-Id"
+            )
+            headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+            headers.add_vary_header("Origin")
 
+        shared = _with_headers(send, share)
         requested = Headers(scope=scope).get("access-control-request-method")
         if scope["method"] != "OPTIONS" or requested is None:
             await self._app(scope, receive, shared)
@@ -270,15 +256,6 @@ class SameOriginMiddleware:
             "Access-Control-Max-Age": "600",
         }
         await Response(status_code=204, headers=allowed)(scope, receive, shared)
-
-    @staticmethod
-    def _varying(send: Send) -> Send:
-        async def varying(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).add_vary_header("Origin")
-            await send(message)
-
-        return varying
 
 
 def _is_own(scope: Scope, headers: Headers) -> bool:
@@ -302,7 +279,7 @@ def _checked_origin(origin: str) -> str:
     return origin
 
 
-class BodyLimitMiddleware:
+class BodyLimitMiddleware(_HttpMiddleware):
     """End a request whose body has more than ``max_bytes`` (413) or takes longer than ``timeout_s`` (408).
 
     A ``Content-Length`` is refused at once; otherwise bytes are counted as they arrive. Most clients read no
@@ -314,14 +291,10 @@ class BodyLimitMiddleware:
     def __init__(
         self, app: ASGIApp, max_bytes: int, timeout_s: float, *, linger_s: float = 5.0
     ) -> None:
-        self._app = app
+        super().__init__(app)
         self.max_bytes, self.timeout_s, self.linger_s = max_bytes, timeout_s, linger_s
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         exchange = _Exchange(headers, receive, send, self)
         if exchange.problem is None:
@@ -427,17 +400,14 @@ class _Exchange:
         )
 
 
-class ErrorMiddleware:
+class ErrorMiddleware(_HttpMiddleware):
     """Answer exceptions that no handler caught; inside the other middlewares, which see the response."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+        super().__init__(app)
+        self._metrics = metrics
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def sending(message: Message) -> None:
@@ -454,19 +424,15 @@ class ErrorMiddleware:
             await answer(scope, receive, send)
 
 
-class SubjectPathMiddleware:
+class SubjectPathMiddleware(_HttpMiddleware):
     """Route subjects by the path as it was sent, percent-encoded.
 
     A decoded path would make the subject ``a/verify`` the address of the verification of ``a``: ``%2F`` must
     stay encoded until the segment has been taken.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        raw = scope.get("raw_path") or b"" if scope["type"] == "http" else b""
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        raw = scope.get("raw_path") or b""
         if raw.startswith(_SUBJECTS):
             scope["path"] = raw.decode("ascii", "replace")
         await self._app(scope, receive, send)

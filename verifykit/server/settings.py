@@ -8,11 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 from verifykit._cpus import available_cpus
+from verifykit.audit.log import log_path
 from verifykit.errors import InputError, shown
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
+from verifykit.server.state import state_path
 from verifykit.session import Provider
 from verifykit.types import MultiFace, QualityGate
 
@@ -160,12 +162,12 @@ class ServerSettings:
     @property
     def state_path(self) -> Path:
         """The file of API keys and idempotency records."""
-        return Path(self.state or f"{self.gallery}.server")
+        return Path(self.state) if self.state else state_path(self.gallery)
 
     @property
     def audit_path(self) -> Path:
         """The file of the audit log."""
-        return Path(self.audit or f"{self.gallery}.audit.jsonl")
+        return Path(self.audit) if self.audit else log_path(self.gallery)
 
     @property
     def signature_gallery(self) -> str | None:

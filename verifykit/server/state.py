@@ -64,6 +64,11 @@ _ADVICE: _sqlite.Advice = (
 )
 
 
+def state_path(gallery: str) -> Path:
+    """Return where the state file of a service on a gallery's file is, unless another place was chosen."""
+    return Path(f"{gallery}.server")
+
+
 class ServerState:
     """The state file of a service: durable, for all threads of several processes; no biometric data.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from verifykit.cli._run import ERROR, emit, outcome
+from verifykit.cli._run import ERROR, emit
 from verifykit.cli.gallery.copy import accept_copy_, copy
 from verifykit.cli.gallery.duplicates import duplicates
 from verifykit.cli.gallery.expire import expire_
@@ -16,10 +16,10 @@ from verifykit.cli.gallery.opening import GalleryArgument, existing, is_encrypte
 from verifykit.cli.gallery.reenroll import plan, reenroll_
 from verifykit.cli.gallery.show import show
 from verifykit.cli.options import (
-    DebugOption,
     JsonOption,
     KeyFileOption,
     SubjectArgument,
+    command,
     gallery_key,
 )
 from verifykit.cli.render import counted
@@ -48,17 +48,14 @@ app.command("reenroll")(reenroll_)
 
 
 @app.command()
+@command
 def info(
     gallery: GalleryArgument,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print what a gallery holds: model, subjects, templates, size."""
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         body: dict[str, Any] = {**opened.info()}
         width = max(map(len, body))
         text = "\n".join(f"{key:{width}}  {value}" for key, value in body.items())
@@ -69,17 +66,14 @@ def info(
 
 
 @app.command("list")
+@command
 def list_(
     gallery: GalleryArgument,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print the ids of all subjects, one a line."""
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         if as_json:
             emit({"subject_ids": list(opened.subject_ids())}, "", as_json=True)
             return
@@ -91,37 +85,31 @@ app.command()(show)
 
 
 @app.command()
+@command
 def remove(
     gallery: GalleryArgument,
     subject_id: SubjectArgument,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Erase a subject: all templates and metadata, from the file too."""
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file, read_only=False) as opened,
-    ):
+    with existing(gallery, key_file, read_only=False) as opened:
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
         emit(body, f"removed {subject_id}: {counted(count, 'template')} erased", as_json=as_json)
 
 
 @app.command("export")
+@command
 def export(
     gallery: GalleryArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON lines, to be made.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file.")] = False,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Write every subject to a file that another machine or engine can import."""
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         report = export_gallery(opened, file, overwrite=overwrite)
         if is_encrypted(opened):
             typer.echo(f"warning: {file} is not encrypted, as every export", err=True)
@@ -134,6 +122,7 @@ def export(
 
 
 @app.command("import")
+@command
 def import_(
     gallery: GalleryArgument,
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What export wrote.")],
@@ -145,42 +134,37 @@ def import_(
     ] = False,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Enrol every subject of an exported file, all or none; makes the gallery if it is not there."""
-    with outcome(as_json=as_json, debug=debug):
-        header = read_export_header(file)
-        with target(
-            gallery,
-            spec_digest=header.spec_digest,
-            embedding_size=header.embedding_size,
-            fusion=None,
-            model=header.model,
-            key=gallery_key(key_file),
-        ) as opened:
-            report = import_gallery(opened, file, on_existing=on_existing, keep_ids=keep_ids)
-        body = {
-            "gallery": shown_location(gallery),
-            "subject_count": report.subject_count,
-            "template_count": report.template_count,
-            "skipped_count": report.skipped_count,
-        }
-        skipped = f", {report.skipped_count} skipped" if report.skipped_count else ""
-        emit(body, f"imported {_contents(report)}{skipped}", as_json=as_json)
+    header = read_export_header(file)
+    with target(
+        gallery,
+        spec_digest=header.spec_digest,
+        embedding_size=header.embedding_size,
+        fusion=None,
+        model=header.model,
+        key=gallery_key(key_file),
+    ) as opened:
+        report = import_gallery(opened, file, on_existing=on_existing, keep_ids=keep_ids)
+    body = {
+        "gallery": shown_location(gallery),
+        "subject_count": report.subject_count,
+        "template_count": report.template_count,
+        "skipped_count": report.skipped_count,
+    }
+    skipped = f", {report.skipped_count} skipped" if report.skipped_count else ""
+    emit(body, f"imported {_contents(report)}{skipped}", as_json=as_json)
 
 
 @app.command()
+@command
 def check(
     gallery: GalleryArgument,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Read a gallery from end to end; status 2 when something is wrong with it."""
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         if not isinstance(opened, SupportsCheck):
             raise InputError(f"{type(opened).__name__} cannot be checked")
         place, problems = shown_location(gallery), opened.check()

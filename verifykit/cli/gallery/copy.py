@@ -7,14 +7,15 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.gallery.opening import existing, is_encrypted
 from verifykit.cli.gallery.opening import target as open_target
-from verifykit.cli.options import DebugOption, FusionOption, JsonOption, KeyFileOption
+from verifykit.cli.options import FusionOption, JsonOption, KeyFileOption, command
 from verifykit.cli.render import counted
 from verifykit.gallery import accept_copy, copy_gallery, shown_location, stored_fusion
 
 
+@command
 def copy(
     source: Annotated[str, typer.Argument(metavar="FROM", help="A file or a postgresql:// URL.")],
     target: Annotated[
@@ -29,17 +30,13 @@ def copy(
         ),
     ] = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Copy every subject to another gallery; a copy that was interrupted is continued.
 
     Who is there already with the same content is skipped, with other content it is an error. The counts of
     both galleries are compared at the end.
     """
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(source, key_file) as opened,
-    ):
+    with existing(source, key_file) as opened:
         with open_target(
             target,
             spec_digest=opened.spec_digest,
@@ -69,26 +66,25 @@ def copy(
         emit(body, text, as_json=as_json)
 
 
+@command
 def accept_copy_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The copy, which is not in use.")],
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Use a copied file without its write-ahead log as it is; what it lacks stays missing.
 
     A copy that `cp` made of a gallery in use is refused until then.
     """
-    with outcome(as_json=as_json, debug=debug):
-        accepted = accept_copy(file)
-        with existing(str(file), key_file) as opened:
-            info = opened.info()
-        body = {
-            "file": str(file),
-            "accepted": accepted,
-            "subject_count": info["subject_count"],
-            "revision": info["revision"],
-        }
-        said = "accepted" if accepted else "it is no copy without its log, nothing was changed"
-        subjects = counted(info["subject_count"], "subject")
-        emit(body, f"{file}: {said}: {subjects}, revision {info['revision']}", as_json=as_json)
+    accepted = accept_copy(file)
+    with existing(str(file), key_file) as opened:
+        info = opened.info()
+    body = {
+        "file": str(file),
+        "accepted": accepted,
+        "subject_count": info["subject_count"],
+        "revision": info["revision"],
+    }
+    said = "accepted" if accepted else "it is no copy without its log, nothing was changed"
+    subjects = counted(info["subject_count"], "subject")
+    emit(body, f"{file}: {said}: {subjects}, revision {info['revision']}", as_json=as_json)

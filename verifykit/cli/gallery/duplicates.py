@@ -72,10 +72,7 @@ def duplicates(
         "template_count": len(enrolled.owners),
         "comparison_count": enrolled.comparison_count,
         "expected_false_pairs": expected,
-        "threshold": rule.threshold,
-        "fmr": rule.fmr,
-        "attack": rule.attack,
-        "fpir": rule.fpir,
+        **rule.search_values(),
         "model": opened.spec.digest,
     }
     emit(body, _text(pairs, enrolled, rule, expected), as_json=as_json)

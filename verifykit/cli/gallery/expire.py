@@ -8,15 +8,16 @@ from typing import Annotated
 import typer
 
 from verifykit.audit import AuditLog
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.gallery.opening import audit_log_of, existing
-from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, parse_duration
+from verifykit.cli.options import JsonOption, KeyFileOption, command, parse_duration
 from verifykit.cli.render import counted
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.gallery import shown_location
 from verifykit.privacy import ExpiryReport, expire, require_expiry
 
 
+@command
 def expire_(
     gallery: Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's file.")],
     after: Annotated[
@@ -42,33 +43,31 @@ def expire_(
     ] = None,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Erase subjects whose last enrolment is longer ago, and write it into the audit log, if there is one.
 
     Who was enrolled by a verifykit that did not note the time counts from the making of the gallery. Nothing
     is erased where the clock, a time or the number of subjects is not plausible, unless that is confirmed.
     """
-    with outcome(as_json=as_json, debug=debug):
-        age, log = parse_duration(after), audit_log_of(gallery, audit)
-        with existing(gallery, key_file, read_only=dry_run) as opened:
-            require_expiry(opened)  # before a log is made
-            held = log is not None and (log.is_file() or not dry_run)
-            written = AuditLog(log) if log is not None and held else None
-            report = expire(
-                opened,
-                age,
-                audit=written,
-                dry_run=dry_run,
-                max_share=max_share,
-                confirmed=confirm_all,
-            )
-        body = {
-            "gallery": shown_location(gallery),
-            "audit": None if written is None or dry_run else str(log),
-            **report.to_dict(),
-        }
-        emit(body, _text(report, None if written is None else log), as_json=as_json)
+    age, log = parse_duration(after), audit_log_of(gallery, audit)
+    with existing(gallery, key_file, read_only=dry_run) as opened:
+        require_expiry(opened)  # before a log is made
+        held = log is not None and (log.is_file() or not dry_run)
+        written = AuditLog(log) if log is not None and held else None
+        report = expire(
+            opened,
+            age,
+            audit=written,
+            dry_run=dry_run,
+            max_share=max_share,
+            confirmed=confirm_all,
+        )
+    body = {
+        "gallery": shown_location(gallery),
+        "audit": None if written is None or dry_run else str(log),
+        **report.to_dict(),
+    }
+    emit(body, _text(report, None if written is None else log), as_json=as_json)
 
 
 def _text(report: ExpiryReport, log: Path | None) -> str:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from verifykit.cli._run import emit, outcome, progress
-from verifykit.cli.options import DebugOption, JsonOption, KeyFileOption, gallery_key
+from verifykit.cli._run import emit, progress
+from verifykit.cli.options import JsonOption, KeyFileOption, command, gallery_key
 from verifykit.cli.render import counted
 from verifykit.errors import GalleryKeyError, InputError
 from verifykit.gallery import (
@@ -25,35 +25,34 @@ from verifykit.gallery.open import gallery_path
 _FileArgument = Annotated[str, typer.Argument(metavar="GALLERY", help="The gallery's file.")]
 
 
+@command
 def new_key(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="The key file, to be made.")],
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Make a key file, which only you can read. Keep a copy: without it, the gallery cannot be opened."""
-    with outcome(as_json=as_json, debug=debug):
-        new_key_file(file)
-        fingerprint = key_fingerprint(file)
-        body = {"file": str(file), "key_fingerprint": fingerprint}
-        text = f"made key {fingerprint}: {file}\nkeep a copy elsewhere: what it encrypts is lost without it"
-        emit(body, text, as_json=as_json)
+    new_key_file(file)
+    fingerprint = key_fingerprint(file)
+    body = {"file": str(file), "key_fingerprint": fingerprint}
+    text = f"made key {fingerprint}: {file}\nkeep a copy elsewhere: what it encrypts is lost without it"
+    emit(body, text, as_json=as_json)
 
 
+@command
 def encrypt(
     gallery: _FileArgument,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Encrypt a gallery in its place; run it again when it was interrupted.
 
     It may be in use meanwhile: any process that has it open without the key gets an error afterwards.
     """
-    with outcome(as_json=as_json, debug=debug):
-        report = _rekeyed(gallery, _required(key_file), None)
-        emit(_body(gallery, report), _text(gallery, report, "encrypted"), as_json=as_json)
+    report = _rekeyed(gallery, _required(key_file), None)
+    emit(_body(gallery, report), _text(gallery, report, "encrypted"), as_json=as_json)
 
 
+@command
 def rotate_key(
     gallery: _FileArgument,
     next_key_file: Annotated[
@@ -61,16 +60,14 @@ def rotate_key(
     ],
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Encrypt a gallery with another key, in its place; run it again when it was interrupted."""
-    with outcome(as_json=as_json, debug=debug):
-        report = _rekeyed(gallery, next_key_file, _required(key_file))
-        emit(
-            _body(gallery, report),
-            _text(gallery, report, "encrypted with the new key"),
-            as_json=as_json,
-        )
+    report = _rekeyed(gallery, next_key_file, _required(key_file))
+    emit(
+        _body(gallery, report),
+        _text(gallery, report, "encrypted with the new key"),
+        as_json=as_json,
+    )
 
 
 def _required(key_file: Path | None) -> KeySource:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from verifykit.audit.log import log_path
 from verifykit.cli.options import gallery_key
 from verifykit.errors import InputError, ModelError, shown
 from verifykit.gallery import (
@@ -71,7 +72,7 @@ def _fusion_of(model: str, spec_digest: str) -> Fusion | None:
 
 def audit_log_of(gallery: str, audit: Path | None) -> Path | None:
     """Return the audit log that was named, else the one next to the gallery's file, if there is one."""
-    beside = Path(f"{gallery}.audit.jsonl")
+    beside = log_path(gallery)
     return audit or (beside if gallery_path(gallery) and beside.is_file() else None)
 
 

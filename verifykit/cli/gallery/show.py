@@ -10,13 +10,13 @@ from typing import Annotated, Any
 import typer
 
 from verifykit._files import atomic_write
-from verifykit.cli._run import emit, outcome
+from verifykit.cli._run import emit
 from verifykit.cli.gallery.opening import GalleryArgument, audit_log_of, existing
 from verifykit.cli.options import (
-    DebugOption,
     JsonOption,
     KeyFileOption,
     SubjectArgument,
+    command,
 )
 from verifykit.cli.render import counted
 from verifykit.errors import InputError, shortened
@@ -24,6 +24,7 @@ from verifykit.privacy import subject_record
 from verifykit.types import Subject
 
 
+@command
 def show(
     gallery: GalleryArgument,
     subject_id: SubjectArgument,
@@ -49,17 +50,13 @@ def show(
     ] = None,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
-    debug: DebugOption = False,
 ) -> None:
     """Print what is stored of one subject; no embeddings unless requested.
 
     --export writes all of it, embeddings, kept crops and audit entries included: for that person's own
     request, GDPR articles 15 and 20.
     """
-    with (
-        outcome(as_json=as_json, debug=debug),
-        existing(gallery, key_file) as opened,
-    ):
+    with existing(gallery, key_file) as opened:
         if export is None:
             subject = opened.get(subject_id)
             body = _subject_body(subject, embeddings)
@@ -88,9 +85,10 @@ def _write(path: Path, record: Mapping[str, Any], *, overwrite: bool) -> None:
 
 
 def _export_text(body: Mapping[str, Any], log: Path | None) -> str:
-    entries = body["audit_entry_count"]
-    noun = "audit entry" if entries == 1 else "audit entries"
-    logged = "no audit log was looked at" if log is None else f"{entries} {noun} of {log}"
+    logged = "no audit log was looked at"
+    if log is not None:
+        entries = counted(body["audit_entry_count"], "audit entry", "audit entries")
+        logged = f"{entries} of {log}"
     return (
         f"exported {body['subject_id']}: {counted(body['template_count'], 'template')}, "
         f"{counted(body['crop_count'], 'kept crop')}, {logged}: {body['file']}"
