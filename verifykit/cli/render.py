@@ -41,13 +41,16 @@ def interval_text(low: float, high: float) -> str:
     return f"[{share_text(low)[:-2]}, {share_text(high)[:-2]}] %"
 
 
+def _answer(decision: Decision) -> str:
+    if decision.outcome == "review":
+        return "review"
+    return "match" if decision.match else "no match"
+
+
 def decision_text(decision: Decision, question: str) -> str:
     """Return a decision as lines: the result for ``question``, the score, the threshold and its rate."""
-    answer = "match" if decision.match else "no match"
-    if decision.outcome == "review":
-        answer = "review"
     lines = [
-        f"{answer}: {question}",
+        f"{_answer(decision)}: {question}",
         f"score      {decision.score:.4f}",
         f"threshold  {decision.threshold:.4f}",
         f"FMR        {rate_text(decision.fmr, decision.attack)}",
@@ -199,6 +202,7 @@ Color = tuple[int, int, int]
 _MATCH: Color = (16, 122, 62)
 _NO_MATCH: Color = (176, 32, 32)
 _NEUTRAL: Color = (40, 40, 40)
+_COLORS = {"match": _MATCH, "review": (150, 92, 0), "no match": _NO_MATCH}
 _WHITE: Color = (255, 255, 255)
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 _PANEL_PX = 720
@@ -233,7 +237,7 @@ def draw_comparison(
         ImageError: An image cannot be read.
         OSError: The result cannot be written.
     """
-    color = _MATCH if decision else _NO_MATCH
+    color = _COLORS[_answer(decision)]
     found: Sequence[Detection | None] = decision.detections or (None, None)
     panels = []
     for image, detection in zip((probe, reference), found, strict=True):
@@ -279,8 +283,7 @@ def draw_identification(
 
 def _caption(decision: Decision) -> str:
     meaning = f"   FMR {decision.fmr:g}" if decision.fmr is not None else ""
-    answer = "match" if decision else "no match"
-    return f"{answer}   score {decision.score:.2f}   threshold {decision.threshold:.2f}{meaning}"
+    return f"{_answer(decision)}   score {decision.score:.2f}   threshold {decision.threshold:.2f}{meaning}"
 
 
 def _scaled(image: Image.Image, scale: float) -> Image.Image:

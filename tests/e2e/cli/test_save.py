@@ -10,7 +10,6 @@ import pytest
 from PIL import Image as PilImage
 
 from verifykit.cli import render as drawing
-from verifykit.cli import render as lettering
 from verifykit.errors import InputError
 from verifykit.image import load_image
 from verifykit.types import Candidate, Decision, Detection, Identification
@@ -95,7 +94,7 @@ def test_letters_are_readable_at_any_size(tmp_path: Path, size: tuple[int, int])
 
 
 def test_a_long_name_keeps_its_score_and_stays_in_the_image(black: Path, tmp_path: Path) -> None:
-    text, font = lettering.font_for("Maximilian " * 20, 28, 300, "  0.75")
+    text, font = drawing.font_for("Maximilian " * 20, 28, 300, "  0.75")
     assert text.startswith("Maximilian")
     assert text.endswith("...  0.75")
     assert font.getlength(text) <= 300
@@ -106,14 +105,14 @@ def test_a_long_name_keeps_its_score_and_stays_in_the_image(black: Path, tmp_pat
 
 def test_every_letter_is_drawn_or_is_a_question_mark() -> None:
     for name in ("Zoë Łukasiewicz", "Ελένη", "李雷", "x\U0010ffff"):
-        text, font = lettering.font_for(name, 24, 10_000)
+        text, font = drawing.font_for(name, 24, 10_000)
         assert len(text) == len(name)
         unknown = bytes(font.getmask("\U0010ffff"))
         assert all(c.isspace() or bytes(font.getmask(c)) != unknown for c in text)
         changed = [(a, b) for a, b in zip(name, text, strict=True) if a != b]
         assert all(b == "?" for _, b in changed)
-    assert lettering.font_for("Zoë", 24, 10_000)[0] == "Zoë"
-    assert lettering.font_for("x\U0010ffff", 24, 10_000)[0] == "x?"
+    assert drawing.font_for("Zoë", 24, 10_000)[0] == "Zoë"
+    assert drawing.font_for("x\U0010ffff", 24, 10_000)[0] == "x?"
 
 
 def test_a_comparison_of_real_portraits(
@@ -143,6 +142,21 @@ def test_a_modality_without_boxes_is_drawn_too(black: Path, tmp_path: Path) -> N
     answer = Identification(None, (), (Candidate("ada", 0.75, 0.4),), 0.4, None)
     drawing.draw_identification(target, str(black), [answer])
     assert opened(target).width == 1000
+
+
+def test_a_decision_for_review_is_neither_green_nor_red(black: Path, tmp_path: Path) -> None:
+    drawn = {}
+    for outcome in ("accept", "review", "refuse"):
+        target = tmp_path / f"{outcome}.png"
+        decision = Decision(outcome == "accept", 0.5, 0.5, 1e-4, outcome=outcome)
+        drawing.draw_comparison(target, str(black), str(black), decision)
+        drawn[outcome] = opened(target)
+    colors = {name: image.getpixel((3, image.height - 3)) for name, image in drawn.items()}
+    assert colors["accept"] == GREEN
+    assert colors["refuse"] == RED
+    assert colors["review"] not in (GREEN, RED)
+    bars = {name: np.asarray(i)[720:] != colors[name] for name, i in drawn.items()}
+    assert not np.array_equal(bars["review"], bars["refuse"])  # another word
 
 
 def test_a_name_that_cannot_be_written_is_refused_at_once(tmp_path: Path) -> None:
