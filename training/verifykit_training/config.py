@@ -18,7 +18,7 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from verifykit.errors import InputError, shortened, shown
+from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
@@ -299,13 +299,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     except OSError as error:
         raise ConfigError(
             f"cannot read configuration {shown(str(path))}: {error.strerror}"
-        ) from error
+        ) from shortened_path(error)
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{shortened(path)} is not TOML: {error}") from error
     _overridden(body, overrides)
-    return parse_config(body, str(path))
+    return parse_config(body, shortened(path))
 
 
 def parse_config(body: Mapping[str, Any], where: str = "configuration") -> Config:

@@ -16,7 +16,7 @@ import numpy as np
 
 import verifykit
 from verifykit._files import atomic_write
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
@@ -73,7 +73,9 @@ class CropCache:
         """Return a crop that :meth:`fill` has made, (H, W, 3) uint8 RGB."""
         path = self._path(image)
         if path is None or not path.exists():
-            raise DataError(f"{image} is not in the crop cache: it changed since, or was refused")
+            raise DataError(
+                f"{shortened(image)} is not in the crop cache: it changed since, or was refused"
+            )
         return np.fromfile(path, np.uint8).reshape(self.spec.height_px, self.spec.width_px, 3)
 
     def fill(

@@ -256,7 +256,9 @@ def evaluate_pairs(
     with as_data_error():
         data = read_data(pairs)
     if data.pairs is None:
-        raise DataError(f"{pairs} lists no pairs: give a CSV probe,reference,mated or a pairs.txt")
+        raise DataError(
+            f"{shortened(pairs)} lists no pairs: give a CSV probe,reference,mated or a pairs.txt"
+        )
     records = [Record(image.path, image.subject, image.is_forgery) for image in data.images]
     rows, kept, _ = embed_records(encoder, config, records, cache)
     places = {record.path: row for row, record in enumerate(kept)}
@@ -278,7 +280,7 @@ def evaluate_pairs(
 
 def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
     if min(mated.sum(), (~mated).sum()) < _FOLDS:
-        raise DataError(f"{pairs}: ten folds need ten mated and ten non-mated pairs")
+        raise DataError(f"{shortened(pairs)}: ten folds need ten mated and ten non-mated pairs")
     folds = np.empty(len(mated), int)
     for kind in (True, False):
         folds[mated == kind] = np.arange((mated == kind).sum()) % _FOLDS

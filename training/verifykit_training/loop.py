@@ -21,7 +21,7 @@ from torch import Tensor
 
 from verifykit._cpus import available_cpus
 from verifykit.datasets import left_out_sentences
-from verifykit.errors import VerifyKitError
+from verifykit.errors import VerifyKitError, shortened
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
@@ -284,13 +284,15 @@ class _Run:
         by_content = state.get("schema", 1) >= CHECKPOINT_SCHEMA
         if state["data"] != (self.data.digest if by_content else self.data.names_digest):
             raise TrainingError(
-                f"{self.folder.path}: the training data are not those of the run that is to be resumed: an "
-                "image was added, removed, renamed or replaced"
+                f"{shortened(self.folder.path)}: the training data are not those of the run that is to be "
+                "resumed: an image was added, removed, renamed or replaced"
             )
         if by_content:
             self.folder.require_subjects(self.data)
         if path != self.folder.last:
-            self.display.say(f"note: {self.folder.last} is damaged; the run continues from {path}")
+            self.display.say(
+                f"note: {shortened(self.folder.last)} is damaged; the run continues from {shortened(path)}"
+            )
             self.fabric.barrier()  # every process has read
             if self.fabric.is_global_zero:
                 self.folder.last.unlink(missing_ok=True)  # or it would replace the good one
@@ -299,7 +301,7 @@ class _Run:
             self.learner.restore(state["learner"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(
-                f"{path} does not fit the run's configuration: {first_line(error)}"
+                f"{shortened(path)} does not fit the run's configuration: {first_line(error)}"
             ) from error
         return outcome
 
