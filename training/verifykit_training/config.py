@@ -6,7 +6,6 @@ of the functions that take them.
 
 from __future__ import annotations
 
-import difflib
 import sys
 import types
 import typing
@@ -22,7 +21,7 @@ from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
-from verifykit_training.options import check_options
+from verifykit_training.options import check_options, hint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -406,10 +405,7 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind != "extra_forbidden":
         message = message.removeprefix("Value error, ")
         return f"{name}: {message}" if name else message
-    known = _known_keys(location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known)}"
-    return f"unknown key {shown(name)}: {hint}"
+    return f"unknown key {shown(name)}: {hint(str(location[-1]), _known_keys(location[:-1]))}"
 
 
 def _known_keys(sections: tuple[int | str, ...]) -> list[str]:
