@@ -27,11 +27,11 @@ from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_s
 from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import require_same_config
 from verifykit_training.dataset import read_training_data, to_records
-from verifykit_training.errors import TrainingError
+from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.evaluation import validate
 from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Learner, gather, input_of
-from verifykit_training.preflight import build_fabric, examine, first_line, try_out
+from verifykit_training.preflight import build_fabric, examine, try_out
 from verifykit_training.preparation import build_sampler, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (

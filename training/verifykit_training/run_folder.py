@@ -27,7 +27,7 @@ from verifykit.errors import shortened, shortened_path
 from verifykit.spec import CropSpec, InputSpec
 from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
-from verifykit_training.errors import TrainingError
+from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
 from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
@@ -118,7 +118,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise TrainingError(
             f"{shortened(path)} cannot be written ({reason}); the files before it are kept: free some of "
             "the disk, then continue with --resume"
@@ -134,8 +134,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {shortened(path)}: nothing to resume"
         ) from error
     except Exception as error:  # torch raises many kinds on a damaged file
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(f"{shortened(path)} is not a readable checkpoint: {reason}") from error
+        raise TrainingError(
+            f"{shortened(path)} is not a readable checkpoint: {first_line(error)}"
+        ) from error
     if not isinstance(state, dict) or not {"outcome", "data", "learner"} <= set(state):
         raise TrainingError(f"{shortened(path)} is not a checkpoint of verifykit-train")
     if state.get("schema", 1) > CHECKPOINT_SCHEMA:
