@@ -11,8 +11,7 @@ from verifykit.types import Image
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
-from verifykit_training.pixel_digests import PixelDigests
-from verifykit_training.preparation import crop_records, default_cache
+from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import EncoderRecord, RunFolder
 from verifykit_training.trained_on import separate
 
@@ -67,10 +66,7 @@ def read_samples(
 ) -> Samples:
     """Crop real images exactly as the run did."""
     records, trained_on = read_records(data), run.read_trained_on()
-    digests: dict[Path, str] = {}
-    if trained_on.images is not None:
-        digests = PixelDigests(cache or default_cache()).of_all(records)
-    parted = separate(trained_on, records, digests, ("train",))
+    parted = separate(trained_on, records, digests_for(trained_on, records, cache), ("train",))
     held_out = _whole_subjects(parted.unseen, limit)
     known = [r for r in parted.seen if not r.is_forgery]
     known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]

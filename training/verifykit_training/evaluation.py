@@ -28,8 +28,7 @@ from verifykit_training.config import Config
 from verifykit_training.dataset import Record, as_data_error, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
-from verifykit_training.pixel_digests import PixelDigests
-from verifykit_training.preparation import crop_records, default_cache
+from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import RunFolder, load_weights
 from verifykit_training.trained_on import of_split, separate
 
@@ -115,9 +114,7 @@ def records_of(
     if part == "all":
         return records
     trained = run.read_trained_on()
-    digests: dict[Path, str] = {}
-    if trained.images is not None:
-        digests = PixelDigests(cache or default_cache()).of_all(records)
+    digests = digests_for(trained, records, cache)
     if part == "held_out":
         found = separate(trained, records, digests, ("train", "validation"))
         chosen = found.unseen
