@@ -43,6 +43,17 @@ def _loggers() -> Iterator[None]:
         one.setLevel(level)
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tensors as small as a test's are computed faster by one thread, above all on a busy machine."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def verifykit_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Every test, and every process that a test starts, has this model cache and not the user's."""

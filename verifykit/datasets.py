@@ -527,7 +527,7 @@ def _read_parquet(source: Path, only: Collection[str] | None) -> Table:
     parquet = optional_library("pyarrow.parquet", str(source))
     with _parquet_errors(source), parquet.ParquetFile(source) as file:
         names = file.schema_arrow.names
-    columns = _checked_columns(names, repr(str(source)))
+    columns = _checked_columns(names, shown(str(source)))
     chosen = {
         name: known
         for name, known in zip(names, columns, strict=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import onnx
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit_export.network import OPSET, Network
 from verifykit_export.passes import (
     drop_dead,
@@ -38,8 +38,8 @@ def import_encoder(
     if len(network.inputs) != 1 or len(network.outputs) != 1:
         raise ModelContractError(
             "an encoder has one input and one output, this network has inputs "
-            f"{[item.name for item in network.inputs]} and outputs "
-            f"{[item.name for item in network.outputs]}"
+            f"{shown([item.name for item in network.inputs])} and outputs "
+            f"{shown([item.name for item in network.outputs])}"
         )
     if free:
         free_dimensions(network, {0: "batch"})

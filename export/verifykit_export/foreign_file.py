@@ -11,6 +11,7 @@ import onnx
 from onnx import inliner
 from onnx.external_data_helper import load_external_data_for_model
 
+from verifykit.errors import shortened, shortened_path
 from verifykit_export.errors import ExportError
 from verifykit_export.network import subgraphs
 
@@ -38,9 +39,13 @@ def read_foreign(path: Path) -> ForeignFile:
     try:
         model = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf, onnx and the system each raise their own
-        raise ExportError(f"{path} is no ONNX file that can be read: {error}") from error
+        raise ExportError(
+            f"{shortened(path)} is no ONNX file that can be read: {shortened_path(error)}"
+        ) from error
     if not model.graph.node:
-        raise ExportError(f"{path} is no ONNX file that can be read: it holds no network")
+        raise ExportError(
+            f"{shortened(path)} is no ONNX file that can be read: it holds no network"
+        )
     others = sorted(
         {_location(tensor) for tensor in _tensors(model) if tensor.external_data} - {""}
     )
@@ -50,8 +55,8 @@ def read_foreign(path: Path) -> ForeignFile:
         sha256 = _digest(path, others)
     except Exception as error:  # as above
         raise ExportError(
-            f"{path}: its weights are in {', '.join(others)}, which cannot be read: {error}; keep these "
-            "files next to it"
+            f"{shortened(path)}: its weights are in {shortened(', '.join(others))}, which cannot be read: "
+            f"{shortened_path(error)}; keep these files next to it"
         ) from error
     if model.functions:
         model = inliner.inline_local_functions(model)
@@ -77,8 +82,8 @@ def _require_size(path: Path, others: list[str]) -> None:
     sizes += [(path.parent / other).stat().st_size for other in others if _is_there(path, other)]
     if sum(sizes) > _MOST_BYTES:
         raise ExportError(
-            f"{path} and its weights are {sum(sizes) / 2**30:.1f} GiB; a model file holds its weights and "
-            "cannot be larger than 2 GiB: import a smaller encoder"
+            f"{shortened(path)} and its weights are {sum(sizes) / 2**30:.1f} GiB; a model file holds its "
+            "weights and cannot be larger than 2 GiB: import a smaller encoder"
         )
 
 

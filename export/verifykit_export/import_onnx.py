@@ -123,7 +123,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         spec = _input(request, contract)
         original = Original(foreign.model, contract)
     except ModelContractError as error:
-        raise ModelContractError(f"{foreign.path}: {error}") from error
+        raise ModelContractError(f"{shortened(foreign.path)}: {error}") from error
     section = CropConfig(
         kind=request.crop,
         height_px=spec.height_px,
@@ -137,7 +137,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         expected = original.embed(spec, crops)
         rewritten = rewrite(foreign.model, contract, spec, crops, expected, name)
     except ModelContractError as error:
-        raise ModelContractError(f"{foreign.path}: {error}") from error
+        raise ModelContractError(f"{shortened(foreign.path)}: {error}") from error
     encoder, parity = rewritten.encoder, rewritten.parity
     golden = golden_embedding(encoder, spec, may_ignore_color=True)
     swapped = swapped_cosine(encoder, spec)

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from verifykit.errors import ModelContractError, ModelIntegrityError, shown
+from verifykit.errors import ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.modalities import to_tensor
 from verifykit.session import Session, unit_rows
 from verifykit.spec import InputSpec
@@ -70,7 +70,7 @@ def read_contract(model: onnx.ModelProto, layout: Layout, output: str | None) ->
     inputs = [item for item in model.graph.input if item.name in needed - made]
     if len(inputs) != 1:
         raise ModelContractError(
-            f"an encoder has one input, the image; the file has {[item.name for item in inputs]}"
+            f"an encoder has one input, the image; the file has {shown([item.name for item in inputs])}"
         )
     dtype = inputs[0].type.tensor_type.elem_type
     if dtype not in (*FLOATS, *INTEGERS):
@@ -95,11 +95,12 @@ def _chosen_output(model: onnx.ModelProto, output: str | None) -> str:
     names = [item.name for item in model.graph.output]
     if output is None and len(names) != 1:
         raise ModelContractError(
-            f"the file has the outputs {', '.join(names)}: choose the embedding with --output NAME"
+            f"the file has the outputs {shortened(', '.join(names))}: choose the embedding with --output NAME"
         )
     if output is not None and output not in names:
         raise ModelContractError(
-            f"--output {output}: the file has no such output, it has {', '.join(names)}"
+            f"--output {shortened(output)}: the file has no such output, it has "
+            f"{shortened(', '.join(names))}"
         )
     return output or names[0]
 

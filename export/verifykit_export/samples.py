@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import ModelContractError, shown
+from verifykit.errors import ModelContractError, shortened, shown
 from verifykit.types import Image
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
-from verifykit_training.pixel_digests import PixelDigests
-from verifykit_training.preparation import crop_records, default_cache
+from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import EncoderRecord, RunFolder
 from verifykit_training.trained_on import separate
 
@@ -67,17 +66,14 @@ def read_samples(
 ) -> Samples:
     """Crop real images exactly as the run did."""
     records, trained_on = read_records(data), run.read_trained_on()
-    digests: dict[Path, str] = {}
-    if trained_on.images is not None:
-        digests = PixelDigests(cache or default_cache()).of_all(records)
-    parted = separate(trained_on, records, digests, ("train",))
+    parted = separate(trained_on, records, digests_for(trained_on, records, cache), ("train",))
     held_out = _whole_subjects(parted.unseen, limit)
     known = [r for r in parted.seen if not r.is_forgery]
     known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
     cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
     if cache_of.spec != record.crop:
         raise ModelContractError(
-            f"{run.path} was trained on other crops than these: spec.json and config.toml "
+            f"{shortened(run.path)} was trained on other crops than these: spec.json and config.toml "
             f"disagree, or the model {shown(record.detector_model)} is another one now"
         )
     crops = {item.path: cache_of.crop(item.path) for item in kept}
@@ -85,8 +81,8 @@ def read_samples(
     _require_pairs(data, mine)
     if len(crops) < LEAST_IMAGES:
         raise DataError(
-            f"{data} gives {len(crops)} crops, at least {LEAST_IMAGES} are required to compare the "
-            "exported file to the network: give more with --data"
+            f"{shortened(data)} gives {len(crops)} crops, at least {LEAST_IMAGES} are required to compare "
+            "the exported file to the network: give more with --data"
         )
     return Samples(
         tuple(mine),
@@ -113,7 +109,7 @@ def _require_pairs(data: Path, records: Sequence[Record]) -> None:
     subjects = [record.subject for record in records if not record.is_forgery]
     if len(set(subjects)) < 2 or len(subjects) == len(set(subjects)):
         raise DataError(
-            f"{data} holds {len(set(subjects))} subject(s) that the run was not trained on, without a "
-            "mated and a non-mated pair: give data of other people with --data, or train with "
+            f"{shortened(data)} holds {len(set(subjects))} subject(s) that the run was not trained on, "
+            "without a mated and a non-mated pair: give data of other people with --data, or train with "
             "data.validation_share"
         )

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from verifykit.errors import VerifyKitError
+from verifykit.errors import VerifyKitError, shortened
 
 if TYPE_CHECKING:  # torch, which these import, is for commands that need it
     from verifykit_training.config import Config
@@ -234,7 +234,7 @@ def main() -> None:
     except VerifyKitError as error:
         _fail(str(error))
     except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
+        where = f"{shortened(error.filename)}: " if error.filename else ""
         _fail(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -6,7 +6,6 @@ of the functions that take them.
 
 from __future__ import annotations
 
-import difflib
 import sys
 import types
 import typing
@@ -18,11 +17,11 @@ import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from typing_extensions import Self
 
-from verifykit.errors import InputError, shortened, shown
+from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
-from verifykit_training.options import check_options
+from verifykit_training.options import check_options, hint
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -299,13 +298,13 @@ def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     except OSError as error:
         raise ConfigError(
             f"cannot read configuration {shown(str(path))}: {error.strerror}"
-        ) from error
+        ) from shortened_path(error)
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+        raise ConfigError(f"{shortened(path)} is not TOML: {error}") from error
     _overridden(body, overrides)
-    return parse_config(body, str(path))
+    return parse_config(body, shortened(path))
 
 
 def parse_config(body: Mapping[str, Any], where: str = "configuration") -> Config:
@@ -406,10 +405,7 @@ def _problem(location: tuple[int | str, ...], kind: str, message: str) -> str:
     if kind != "extra_forbidden":
         message = message.removeprefix("Value error, ")
         return f"{name}: {message}" if name else message
-    known = _known_keys(location[:-1])
-    close = difflib.get_close_matches(str(location[-1]), known, n=1)
-    hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known)}"
-    return f"unknown key {shown(name)}: {hint}"
+    return f"unknown key {shown(name)}: {hint(str(location[-1]), _known_keys(location[:-1]))}"
 
 
 def _known_keys(sections: tuple[int | str, ...]) -> list[str]:

@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
 import verifykit
 from verifykit._files import atomic_write
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
@@ -27,9 +26,9 @@ from verifykit.types import Image
 from verifykit_training.config import CropConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError
+from verifykit_training.parallel import in_threads
 from verifykit_training.pixel_digests import PixelDigests, file_key
 
-_CHUNK = 256
 _TEMPLATE_PX = 112
 
 
@@ -73,7 +72,9 @@ class CropCache:
         """Return a crop that :meth:`fill` has made, (H, W, 3) uint8 RGB."""
         path = self._path(image)
         if path is None or not path.exists():
-            raise DataError(f"{image} is not in the crop cache: it changed since, or was refused")
+            raise DataError(
+                f"{shortened(image)} is not in the crop cache: it changed since, or was refused"
+            )
         return np.fromfile(path, np.uint8).reshape(self.spec.height_px, self.spec.width_px, 3)
 
     def fill(
@@ -97,14 +98,10 @@ class CropCache:
         if not missing:
             return refused
         cropper = extractor()
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for start in range(0, len(missing), _CHUNK):
-                chunk = missing[start : start + _CHUNK]
-                reasons = pool.map(lambda image: self._make(image, cropper), chunk)
-                refused |= {i: reason for i, reason in zip(chunk, reasons, strict=True) if reason}
-                if progress:
-                    progress(start + len(chunk))
-        return refused
+        made = in_threads(
+            lambda image: self._make(image, cropper), missing, workers=workers, progress=progress
+        )
+        return refused | {image: reason for image, reason in made if reason}
 
     def _path(self, image: Path) -> Path | None:
         name = file_key(image)

@@ -6,7 +6,6 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +16,10 @@ from verifykit.errors import ImageError, InputError, shortened, shown
 from verifykit.image import load_image
 from verifykit.types import Image
 from verifykit_training.errors import DataError
+from verifykit_training.parallel import in_threads
 
 Split: TypeAlias = Literal["train", "validation", "test"]
 
-_CHUNK = 256
 _COLUMNS = ("anchor", "positive", "negative")
 
 
@@ -190,16 +189,12 @@ def check_records(
     """
     unreadable: list[tuple[Path, str]] = []
     groups: dict[str, list[Record]] = {}
-    with ThreadPoolExecutor(max(1, workers)) as pool:
-        for start in range(0, len(records), _CHUNK):
-            chunk = records[start : start + _CHUNK]
-            for record, (digest, reason) in zip(chunk, pool.map(_digest, chunk), strict=True):
-                if digest is None:
-                    unreadable.append((record.path, reason))
-                else:
-                    groups.setdefault(digest, []).append(record)
-            if progress:
-                progress(start + len(chunk))
+    read = in_threads(_digest, records, workers=workers, progress=progress)
+    for record, (digest, reason) in read:
+        if digest is None:
+            unreadable.append((record.path, reason))
+        else:
+            groups.setdefault(digest, []).append(record)
     copies = [group for group in groups.values() if len(group) > 1]
     genuine = Counter(
         subject

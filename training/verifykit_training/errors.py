@@ -15,3 +15,9 @@ class ConfigError(TrainingError, ValueError):
 
 class DataError(InputError):
     """The training data are not laid out as a folder for each subject or as a CSV that says so."""
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its kind."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(". ") if lines else type(error).__name__

@@ -28,8 +28,7 @@ from verifykit_training.config import Config
 from verifykit_training.dataset import Record, as_data_error, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
-from verifykit_training.pixel_digests import PixelDigests
-from verifykit_training.preparation import crop_records, default_cache
+from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import RunFolder, load_weights
 from verifykit_training.trained_on import of_split, separate
 
@@ -115,9 +114,7 @@ def records_of(
     if part == "all":
         return records
     trained = run.read_trained_on()
-    digests: dict[Path, str] = {}
-    if trained.images is not None:
-        digests = PixelDigests(cache or default_cache()).of_all(records)
+    digests = digests_for(trained, records, cache)
     if part == "held_out":
         found = separate(trained, records, digests, ("train", "validation"))
         chosen = found.unseen
@@ -256,7 +253,9 @@ def evaluate_pairs(
     with as_data_error():
         data = read_data(pairs)
     if data.pairs is None:
-        raise DataError(f"{pairs} lists no pairs: give a CSV probe,reference,mated or a pairs.txt")
+        raise DataError(
+            f"{shortened(pairs)} lists no pairs: give a CSV probe,reference,mated or a pairs.txt"
+        )
     records = [Record(image.path, image.subject, image.is_forgery) for image in data.images]
     rows, kept, _ = embed_records(encoder, config, records, cache)
     places = {record.path: row for row, record in enumerate(kept)}
@@ -278,7 +277,7 @@ def evaluate_pairs(
 
 def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
     if min(mated.sum(), (~mated).sum()) < _FOLDS:
-        raise DataError(f"{pairs}: ten folds need ten mated and ten non-mated pairs")
+        raise DataError(f"{shortened(pairs)}: ten folds need ten mated and ten non-mated pairs")
     folds = np.empty(len(mated), int)
     for kind in (True, False):
         folds[mated == kind] = np.arange((mated == kind).sum()) % _FOLDS

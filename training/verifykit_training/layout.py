@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from verifykit.datasets import IMAGE_SUFFIXES, Dataset
-from verifykit.errors import shown
+from verifykit.errors import shortened, shown
 
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
 _EXAMPLES = 3
@@ -20,7 +20,9 @@ def tree_lines(data: Dataset) -> list[str]:
     images = data.images
     places = sorted({0, len(images) // 2, len(images) - 1})[:_EXAMPLES]
     lines = [f"read as: {kind}"]
-    return lines + [f"    {images[at].name} is of {shown(images[at].subject)}" for at in places]
+    return lines + [
+        f"    {shortened(images[at].name)} is of {shown(images[at].subject)}" for at in places
+    ]
 
 
 def nested_sentences(data: Dataset) -> list[str]:
@@ -37,8 +39,8 @@ def _nested(data: Dataset) -> str:
     where = str(data.source)
     if all(subject.lower() in _SPLIT_NAMES for subject in subjects):
         return (
-            f"{shown(where)} holds {', '.join(map(repr, subjects))}, which look like splits and were read as "
-            "subjects: give one of them, or a CSV path,subject,split"
+            f"{shown(where)} holds {', '.join(map(shown, subjects))}, which look like splits and were read "
+            "as subjects: give one of them, or a CSV path,subject,split"
         )
     below: defaultdict[str, set[str]] = defaultdict(set)
     for image in data.images:
@@ -52,10 +54,10 @@ def _nested(data: Dataset) -> str:
     if min(map(len, below.values())) < _LEAST_BELOW or 2 * shared > len(names):
         return ""
     first = subjects[0]
-    inner = sorted(below[first])
+    there = [shortened(f"{first}/{name}") for name in sorted(below[first])[:2]]
     return (
         f"{shown(where)} has {len(subjects)} folders, read as subjects, with {len(names)} folders in them, "
-        f"such as {first}/{inner[0]} and {first}/{inner[1]}, which look like the subjects: give "
+        f"such as {there[0]} and {there[1]}, which look like the subjects: give "
         f"{shown(str(data.source / first))}, or a CSV path,subject"
     )
 

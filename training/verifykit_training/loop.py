@@ -21,17 +21,17 @@ from torch import Tensor
 
 from verifykit._cpus import available_cpus
 from verifykit.datasets import left_out_sentences
-from verifykit.errors import VerifyKitError
+from verifykit.errors import VerifyKitError, shortened
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import require_same_config
 from verifykit_training.dataset import read_training_data, to_records
-from verifykit_training.errors import TrainingError
+from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.evaluation import validate
 from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Learner, gather, input_of
-from verifykit_training.preflight import build_fabric, examine, first_line, try_out
+from verifykit_training.preflight import build_fabric, examine, try_out
 from verifykit_training.preparation import build_sampler, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
@@ -284,13 +284,15 @@ class _Run:
         by_content = state.get("schema", 1) >= CHECKPOINT_SCHEMA
         if state["data"] != (self.data.digest if by_content else self.data.names_digest):
             raise TrainingError(
-                f"{self.folder.path}: the training data are not those of the run that is to be resumed: an "
-                "image was added, removed, renamed or replaced"
+                f"{shortened(self.folder.path)}: the training data are not those of the run that is to be "
+                "resumed: an image was added, removed, renamed or replaced"
             )
         if by_content:
             self.folder.require_subjects(self.data)
         if path != self.folder.last:
-            self.display.say(f"note: {self.folder.last} is damaged; the run continues from {path}")
+            self.display.say(
+                f"note: {shortened(self.folder.last)} is damaged; the run continues from {shortened(path)}"
+            )
             self.fabric.barrier()  # every process has read
             if self.fabric.is_global_zero:
                 self.folder.last.unlink(missing_ok=True)  # or it would replace the good one
@@ -299,7 +301,7 @@ class _Run:
             self.learner.restore(state["learner"])
         except (KeyError, RuntimeError, ValueError) as error:
             raise TrainingError(
-                f"{path} does not fit the run's configuration: {first_line(error)}"
+                f"{shortened(path)} does not fit the run's configuration: {first_line(error)}"
             ) from error
         return outcome
 

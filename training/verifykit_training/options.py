@@ -26,14 +26,19 @@ def option_types(takes: Callable[..., Any], own: Collection[str]) -> dict[str, A
     }
 
 
+def hint(name: str, known: Collection[str]) -> str:
+    """Return what to say about an unknown name: the known one nearest to it, else all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return (
+        f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(known) or 'none'}"
+    )
+
+
 def check_options(what: str, options: Mapping[str, Any], types: Mapping[str, Any]) -> None:
     """Raise `InputError` for an option that is unknown or of another type than its parameter's."""
     for name, value in options.items():
         if name not in types:
-            close = difflib.get_close_matches(name, types, n=1)
-            known = ", ".join(sorted(types)) or "none"
-            hint = f"did you mean {shown(close[0])}?" if close else f"known are {known}"
-            raise InputError(f"{what} has no option {shown(name)}; {hint}")
+            raise InputError(f"{what} has no option {shown(name)}; {hint(name, sorted(types))}")
         try:
             TypeAdapter(types[name], config=_STRICT).validate_python(value)
         except ValidationError as error:

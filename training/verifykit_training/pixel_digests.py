@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from verifykit._files import atomic_write
@@ -12,8 +11,7 @@ from verifykit.errors import ImageError
 from verifykit.image import load_image
 from verifykit.types import Image
 from verifykit_training.dataset import Record, pixel_digest
-
-_CHUNK = 256
+from verifykit_training.parallel import in_threads
 
 
 def file_key(image: Path) -> str | None:
@@ -64,15 +62,9 @@ class PixelDigests:
         progress: Callable[[int], None] | None = None,
     ) -> dict[Path, str]:
         """Return the digest of each image that can be read."""
-        found: dict[Path, str] = {}
-        with ThreadPoolExecutor(max(1, workers)) as pool:
-            for start in range(0, len(records), _CHUNK):
-                paths = [record.path for record in records[start : start + _CHUNK]]
-                digests = zip(paths, pool.map(self.of, paths), strict=True)
-                found |= {path: digest for path, digest in digests if digest}
-                if progress:
-                    progress(start + len(paths))
-        return found
+        paths = [record.path for record in records]
+        found = in_threads(self.of, paths, workers=workers, progress=progress)
+        return {path: digest for path, digest in found if digest}
 
     def _path(self, key: str) -> Path:
         return self._folder / key[:2] / key[2:]

@@ -20,7 +20,7 @@ from verifykit_training.batches import PKSampler
 from verifykit_training.config import Config, RunConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import Record
-from verifykit_training.errors import ConfigError, TrainingError
+from verifykit_training.errors import ConfigError, TrainingError, first_line
 from verifykit_training.learner import encoder_of
 from verifykit_training.losses import MARGIN_LOSSES, build_loss
 from verifykit_training.preparation import sampler_of, subject_numbers
@@ -206,9 +206,3 @@ def build_fabric(run: RunConfig, say: Callable[[str], None]) -> Fabric:
     for warning in caught:
         say(f"note: {warning.message}")
     return fabric
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its kind."""
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__

@@ -22,7 +22,9 @@ from verifykit_training.config import Config
 from verifykit_training.crop_cache import CropCache, build_extractor
 from verifykit_training.dataset import Record, Split, read_records, read_triplets
 from verifykit_training.errors import DataError
+from verifykit_training.pixel_digests import PixelDigests
 from verifykit_training.splits import divide_for
+from verifykit_training.trained_on import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,15 @@ def default_data(data: Path | None) -> Path:
 def default_cache() -> Path:
     """Return the folder of crops and digests for ``--cache``."""
     return cache_folder() / "crops"
+
+
+def digests_for(
+    trained: TrainedOn, records: Sequence[Record], cache: Path | None = None
+) -> dict[Path, str]:
+    """Return the digests by which records are found in what a run was trained on; none if it has none."""
+    if trained.images is None:
+        return {}
+    return PixelDigests(cache or default_cache()).of_all(records)
 
 
 def crop_records(

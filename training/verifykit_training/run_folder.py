@@ -23,11 +23,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from verifykit._files import FileLock, LockHeldError, atomic_file, atomic_write
-from verifykit.errors import shortened
+from verifykit.errors import shortened, shortened_path
 from verifykit.spec import CropSpec, InputSpec
 from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
-from verifykit_training.errors import TrainingError
+from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
 from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
@@ -118,10 +118,10 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        reason = getattr(error, "strerror", None) or first_line(error)
         raise TrainingError(
-            f"{path} cannot be written ({reason}); the files before it are kept: free some of the disk, "
-            "then continue with --resume"
+            f"{shortened(path)} cannot be written ({reason}); the files before it are kept: free some of "
+            "the disk, then continue with --resume"
         ) from error
 
 
@@ -134,14 +134,15 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"there is no checkpoint {shortened(path)}: nothing to resume"
         ) from error
     except Exception as error:  # torch raises many kinds on a damaged file
-        reason = str(error).partition("\n")[0]
-        raise TrainingError(f"{path} is not a readable checkpoint: {reason}") from error
+        raise TrainingError(
+            f"{shortened(path)} is not a readable checkpoint: {first_line(error)}"
+        ) from error
     if not isinstance(state, dict) or not {"outcome", "data", "learner"} <= set(state):
-        raise TrainingError(f"{path} is not a checkpoint of verifykit-train")
+        raise TrainingError(f"{shortened(path)} is not a checkpoint of verifykit-train")
     if state.get("schema", 1) > CHECKPOINT_SCHEMA:
         raise TrainingError(
-            f"{path} is of schema {state['schema']}, written by a later version; this one reads up to "
-            f"{CHECKPOINT_SCHEMA}: update verifykit-sdk"
+            f"{shortened(path)} is of schema {state['schema']}, written by a later version; this one reads "
+            f"up to {CHECKPOINT_SCHEMA}: update verifykit-sdk"
         )
     return state
 
@@ -152,7 +153,8 @@ def read_outcome(path: Path, state: dict[str, Any]) -> Outcome:
         return Outcome(**state["outcome"])
     except TypeError as error:
         raise TrainingError(
-            f"{path} is of another version of verifykit ({error}): continue the run with that version"
+            f"{shortened(path)} is of another version of verifykit ({error}): continue the run with that "
+            "version"
         ) from error
 
 
@@ -247,7 +249,7 @@ class RunFolder:
                 f"{shortened(self.path)} already holds a run: give --resume to continue it, or another --run"
             )
         if self.path.exists() and not self.path.is_dir():
-            raise TrainingError(f"{self.path} is a file: give a folder with --run")
+            raise TrainingError(f"{shortened(self.path)} is a file: give a folder with --run")
 
     def create(self) -> None:
         """Create the folder; raise TrainingError if it holds a run."""
@@ -260,8 +262,8 @@ class RunFolder:
             self.last.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TrainingError(
-                f"the folder {self.path} cannot be made ({error.strerror}): give another --run"
-            ) from error
+                f"the folder {shortened(self.path)} cannot be made ({error.strerror}): give another --run"
+            ) from shortened_path(error)
 
     @contextmanager
     def held(self, *, resume: bool) -> Iterator[None]:
@@ -275,7 +277,7 @@ class RunFolder:
             lock.__enter__()
         except LockHeldError as error:
             raise TrainingError(
-                f"another run is writing to {self.path}: wait for its end, or give another --run"
+                f"another run is writing to {shortened(self.path)}: wait for its end, or give another --run"
             ) from error
         try:
             self._sweep()
@@ -319,7 +321,9 @@ class RunFolder:
         try:
             body = json.loads((self.path / "spec.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise TrainingError(f"{self.path} is not a finished run: {error}") from error
+            raise TrainingError(
+                f"{shortened(self.path)} is not a finished run: {shortened_path(error)}"
+            ) from error
         if isinstance(body, dict):
             body.setdefault(_SUBJECTS_DIGEST, None)
         return build(EncoderRecord, body, "spec.json")
@@ -336,8 +340,8 @@ class RunFolder:
         """Raise TrainingError unless ``subjects.json`` is what a run on these data wrote."""
         if self.subjects_sha256() != _sha256(to_json(data.splits, data.images).encode()):
             raise TrainingError(
-                f"{self.subjects} is not what these data give: it was changed, or images of the test "
-                "subjects were added, removed or replaced"
+                f"{shortened(self.subjects)} is not what these data give: it was changed, or images of the "
+                "test subjects were added, removed or replaced"
             )
 
     def subjects_sha256(self) -> str:
@@ -345,7 +349,9 @@ class RunFolder:
         try:
             return _sha256(self.subjects.read_bytes())
         except OSError as error:
-            raise TrainingError(f"{self.path} is not a run: {error}") from error
+            raise TrainingError(
+                f"{shortened(self.path)} is not a run: {shortened_path(error)}"
+            ) from error
 
     def read_subjects(self) -> dict[str, list[str]]:
         """Read the subjects of each split from ``subjects.json``."""
@@ -356,7 +362,9 @@ class RunFolder:
         try:
             found = from_json(self.subjects.read_text(encoding="utf-8"))
         except (OSError, ValueError, AttributeError, TypeError) as error:
-            raise TrainingError(f"{self.path} is not a run: {error}") from error
+            raise TrainingError(
+                f"{shortened(self.path)} is not a run: {shortened_path(error)}"
+            ) from error
         bound: dict[str, str | None] = {}
         if (self.path / "spec.json").exists():
             bound["spec.json"] = self.read_record().subjects_sha256
@@ -433,7 +441,7 @@ def _stated_subjects(weights: Path) -> str | None:
         with safe_open(weights, "pt") as file:
             return (file.metadata() or {}).get(_SUBJECTS_DIGEST)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{weights} is damaged: {error}") from error
+        raise TrainingError(f"{shortened(weights)} is damaged: {error}") from error
 
 
 def _finite(value: Any) -> Any:

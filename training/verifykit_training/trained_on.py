@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import shown
+from verifykit.errors import shortened, shown
 from verifykit_training.dataset import Record, Split
 from verifykit_training.errors import TrainingError
 
@@ -107,6 +107,6 @@ def require_bound(path: Path, digest: str, bound: dict[str, str | None]) -> None
     for name, stated in bound.items():
         if stated is not None and stated != digest:
             raise TrainingError(
-                f"{path}: subjects.json is not the one that {name} was written with, so it cannot say who "
-                "was trained on: restore it, or train again"
+                f"{shortened(path)}: subjects.json is not the one that {name} was written with, so it "
+                "cannot say who was trained on: restore it, or train again"
             )

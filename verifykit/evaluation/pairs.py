@@ -74,7 +74,7 @@ def _require_comparisons(data: Dataset) -> None:
     genuine = Counter(image.subject for image in data.images if not image.is_forgery)
     forged = {image.subject for image in data.images if image.is_forgery}
     if len(genuine) < 2 and not forged & set(genuine):
-        whose = f"of {len(genuine)} subject(s), {', '.join(map(repr, genuine)) or 'none'}"
+        whose = f"of {len(genuine)} subject(s), {', '.join(map(shown, genuine)) or 'none'}"
         raise InputError(
             f"{shown(str(data.source))} has {'genuine ' if forged else ''}images {whose}, which gives no "
             "non-mated comparison: at least two subjects are needed"

@@ -18,7 +18,7 @@ def free_dimensions(network: Network, names: Mapping[int, str]) -> None:
     """
     if len(network.inputs) != 1:
         raise ValueError(
-            f"exactly one input is required, got {[item.name for item in network.inputs]}"
+            f"exactly one input is required, got {shown([item.name for item in network.inputs])}"
         )
     dims = network.inputs[0].type.tensor_type.shape.dim
     if max(names) >= len(dims):

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,6 @@ from verifykit.modalities import golden_image, to_tensor
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.learner import encoder_of, input_of
 from verifykit_training.run_folder import EncoderRecord, RunFolder
-
-
-@pytest.fixture
-def one_thread() -> Iterator[None]:
-    """Use one thread, which is faster for a network this small."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.usefixtures("one_thread")

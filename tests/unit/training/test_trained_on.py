@@ -14,6 +14,7 @@ from verifykit.image import load_image
 from verifykit_training.dataset import Record, pixel_digest, read_records
 from verifykit_training.errors import TrainingError
 from verifykit_training.pixel_digests import PixelDigests
+from verifykit_training.run_folder import RunFolder
 from verifykit_training.trained_on import from_json, of_split, require_bound, separate, to_json
 
 
@@ -104,3 +105,11 @@ def test_a_list_of_another_run_is_refused() -> None:
         require_bound(Path("run"), "a", {"spec.json": "a", "weights.safetensors": "b"})
     with pytest.raises(ValueError, match="no JSON object"):
         from_json("[]")
+
+
+def test_messages_about_a_run_shorten_its_path(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "/".join(["x" * 90] * 3))
+    for read in (run.read_record, run.read_trained_on, run.load_last):
+        with pytest.raises(TrainingError) as caught:
+            read()
+        assert max(map(len, str(caught.value).split())) <= 84

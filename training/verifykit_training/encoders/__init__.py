@@ -5,7 +5,6 @@ To add one, write a function with the signature of :func:`build_cnn5` and give i
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from verifykit_training.encoders.network import (
 )
 from verifykit_training.encoders.resnet import build_resnet
 from verifykit_training.encoders.signet import build_signet
-from verifykit_training.options import check_options, option_types
+from verifykit_training.options import check_options, hint, option_types
 
 __all__ = [
     "ENCODERS",
@@ -153,7 +152,5 @@ def input_statistics(
 
 def _entry(name: str) -> _Entry:
     if name not in _ENCODERS:
-        close = difflib.get_close_matches(name, ENCODERS, n=1)
-        hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(ENCODERS)}"
-        raise InputError(f"there is no encoder {shown(name)}; {hint}")
+        raise InputError(f"there is no encoder {shown(name)}; {hint(name, ENCODERS)}")
     return _ENCODERS[name]

@@ -44,8 +44,8 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         raise ModelIntegrityError(f"{shortened(path)} is not a file of weights: {error}") from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelIntegrityError(
-            f"{path} does not map names to tensors: a state dict is required, as torchvision publishes "
-            "them, not a whole model or a training checkpoint"
+            f"{shortened(path)} does not map names to tensors: a state dict is required, as torchvision "
+            "publishes them, not a whole model or a training checkpoint"
         )
     return dict(state)
 

@@ -6,7 +6,6 @@ come from several processes, gathered with gradients: a loss sees nothing but ro
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +24,7 @@ from verifykit_training.losses.supervised_contrastive import (
     supervised_contrastive_loss,
 )
 from verifykit_training.losses.triplet import explicit_triplets, triplet_loss
-from verifykit_training.options import check_options, option_types
+from verifykit_training.options import check_options, hint, option_types
 
 __all__ = [
     "LOSSES",
@@ -140,8 +139,6 @@ def loss_options(name: str) -> dict[str, Any]:
         InputError: No such loss.
     """
     if name not in LOSSES:
-        close = difflib.get_close_matches(name, LOSSES, n=1)
-        hint = f"did you mean {shown(close[0])}?" if close else f"known are {', '.join(LOSSES)}"
-        raise InputError(f"there is no loss {shown(name)}; {hint}")
+        raise InputError(f"there is no loss {shown(name)}; {hint(name, LOSSES)}")
     functions: dict[str, Callable[..., Any]] = {**_BATCH_LOSSES, "decision": DecisionLoss}
     return option_types(functions.get(name, MarginSoftmax), _NOT_OPTIONS)
