@@ -435,6 +435,16 @@ def subject_page(gallery: Gallery, after: str | None, limit: int) -> list[str]:
     return ids[start : start + limit]
 
 
+def each_subject(gallery: Gallery) -> Iterator[Subject]:
+    """Yield all subjects, sorted by code point; one who is removed meanwhile is left out."""
+    for subject_id in gallery.subject_ids():
+        try:
+            subject = gallery.get(subject_id)
+        except SubjectNotFoundError:
+            continue
+        yield subject
+
+
 def stored_subject_id(gallery: Gallery, value: str) -> str:
     """Return the id of a subject as a gallery stores it; a new one's as it would be stored.
 

@@ -47,6 +47,7 @@ from verifykit.gallery.base import (
     StoredGallery,
     TransferReport,
     checked_entry,
+    each_subject,
     embedding_from_blob,
 )
 from verifykit.types import Subject, Template
@@ -202,11 +203,7 @@ def _write(gallery: StoredGallery, file: BinaryIO) -> TransferReport:
             "model": gallery.model,
         }
     )
-    for subject_id in gallery.subject_ids():
-        try:
-            subject = gallery.get(subject_id)
-        except SubjectNotFoundError:
-            continue  # removed meanwhile
+    for subject in each_subject(gallery):
         put(subject_line(subject))
         subjects += 1
         templates += len(subject.templates)
