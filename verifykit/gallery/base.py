@@ -533,6 +533,27 @@ def checked_entry(
     )
 
 
+def new_entry(
+    gallery: StoredGallery,
+    subject_id: str,
+    templates: Sequence[Template],
+    metadata: Mapping[str, Any] | None,
+    *,
+    crops: Sequence[bytes] = (),
+) -> Entry:
+    """Return what :meth:`Gallery.add` is to store, or raise as it does before anything is stored."""
+    entry = checked_entry(
+        subject_id,
+        templates,
+        metadata,
+        spec_digest=gallery.spec_digest,
+        embedding_size=gallery.embedding_size,
+        crops=crops,
+    )
+    require_one_spelling(gallery, entry.subject_id)
+    return entry
+
+
 def require_no_crops(entry: Entry) -> Entry:
     """Return the entry, for a gallery that is not encrypted; raise if it has crops."""
     if entry.crops:

@@ -16,12 +16,11 @@ from verifykit.gallery.base import (
     OnExisting,
     StoredGallery,
     TransferReport,
-    checked_entry,
     checked_identity,
     checked_question,
     metadata_from_json,
+    new_entry,
     require_no_crops,
-    require_one_spelling,
 )
 from verifykit.gallery.index import ExactIndex
 from verifykit.gallery.snapshot import IndexSnapshot
@@ -80,15 +79,7 @@ class MemoryGallery(StoredGallery):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """See :meth:`Gallery.add`."""
-        entry = checked_entry(
-            subject_id,
-            templates,
-            metadata,
-            spec_digest=self.spec_digest,
-            embedding_size=self.embedding_size,
-        )
-        require_one_spelling(self, entry.subject_id)
-        self.add_entries([entry], "append")
+        self.add_entries([new_entry(self, subject_id, templates, metadata)], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
         """See :meth:`SupportsTransfer.add_entries`."""

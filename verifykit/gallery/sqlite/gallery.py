@@ -31,15 +31,15 @@ from verifykit.gallery.base import (
     KeySource,
     OnExisting,
     RekeyReport,
+    StoredGallery,
     TransferReport,
-    checked_entry,
     checked_identity,
     checked_question,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
+    new_entry,
     require_no_crops,
-    require_one_spelling,
     require_same_model,
     unix_time,
 )
@@ -80,7 +80,7 @@ from verifykit.types import Candidate, Embeddings, Subject, Template
 ERASED_AT_ONCE = 20
 
 
-class SqliteGallery:
+class SqliteGallery(StoredGallery):
     """A :class:`~verifykit.gallery.Gallery` in an SQLite file with a write-ahead log.
 
     May be shared between threads, and opened by any number of processes, of which one writes at a time.
@@ -235,15 +235,7 @@ class SqliteGallery:
             crops: What to keep of each template's image, for enrolling again with another model; only in
                 an encrypted gallery. Empty for nothing.
         """
-        entry = checked_entry(
-            subject_id,
-            templates,
-            metadata,
-            spec_digest=self.spec_digest,
-            embedding_size=self.embedding_size,
-            crops=crops,
-        )
-        require_one_spelling(self, entry.subject_id)
+        entry = new_entry(self, subject_id, templates, metadata, crops=crops)
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
@@ -432,12 +424,6 @@ class SqliteGallery:
     def close(self) -> None:
         """Close the file. The gallery cannot be used afterwards; may be called twice."""
         self._connections.close()
-
-    def __enter__(self) -> SqliteGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sqlite3.Connection, Values]]:
