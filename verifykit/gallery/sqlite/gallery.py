@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from verifykit import _sqlite
 from verifykit._files import require_possible
 from verifykit.errors import (
     GalleryError,
@@ -50,6 +51,7 @@ from verifykit.gallery.sqlite.encryption import Keyring, Values, key_description
 from verifykit.gallery.sqlite.index import FileIndex, living_text, stored_metadata
 from verifykit.gallery.sqlite.rekey import encrypt_gallery
 from verifykit.gallery.sqlite.rows import (
+    STATE,
     erase,
     find_row,
     next_revision,
@@ -388,7 +390,6 @@ class SqliteGallery(StoredGallery):
 
     def _info(self, file: sqlite3.Connection) -> GalleryInfo:
         crops = "SELECT count(*) FROM subject s JOIN crop c ON c.subject = s.row"
-        unfinished = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
         version = version_of(file)
         subjects, templates, revision = file.execute(
             "SELECT (SELECT count(*) FROM subject), "
@@ -411,7 +412,7 @@ class SqliteGallery(StoredGallery):
         copied_since = read_copied_since(file)
         if copied_since is not None:
             found["copied_since"] = iso_time(copied_since)
-        if file.execute(unfinished).fetchone():
+        if _sqlite.has_table(file, STATE):
             found["sealing_unfinished"] = True
         found["size_bytes"] = self.path.stat().st_size
         return cast("GalleryInfo", found)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verifykit import _sqlite
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
@@ -47,6 +48,7 @@ from verifykit.gallery.sqlite.encryption import (
 from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     BESIDE,
+    STATE,
     StoredTemplate,
     read_id,
     read_metadata,
@@ -246,9 +248,8 @@ class _Rekeying:
         """Continue what a run with the same keys has written, or start again."""
         meta = _table(file, "meta")
         of = meta.get("file_salt", meta.get("id_salt"))
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
-        if file.execute(there).fetchone():
-            self._state = _table(file, "sealing_state")
+        if _sqlite.has_table(file, STATE):
+            self._state = _table(file, STATE)
             with contextlib.suppress(GalleryKeyError, GalleryFormatError):
                 if self._state["of"] == of:
                     self._new = values_of(self._path, {**meta, **self._state}, self._key)
@@ -265,10 +266,7 @@ class _Rekeying:
     def _require_mine(self, file: sqlite3.Connection) -> dict[str, Any]:
         """Return the state of this run, unless another took its place: two keys must not be mixed."""
         self._keyring.values(file)
-        try:
-            state = _table(file, "sealing_state")
-        except sqlite3.OperationalError:
-            state = {}
+        state = _table(file, STATE) if _sqlite.has_table(file, STATE) else {}
         if state.get("file_salt") != self._state["file_salt"]:
             raise GalleryError(
                 f"gallery {shortened(self._path)}: another process encrypts it at the same time: let it "
@@ -330,7 +328,7 @@ def _exchange(file: sqlite3.Connection, path: Path) -> None:
         )
     for statement in _COMPLETE:
         file.execute(statement)
-    state, meta = _table(file, "sealing_state"), _table(file, "meta")
+    state, meta = _table(file, STATE), _table(file, "meta")
     new = {key: value for key, value in state.items() if key not in ("of", "revision", "row")}
     meta.pop("id_salt", None)
     file.executemany("INSERT INTO sealing_meta VALUES (?, ?)", {**meta, **new}.items())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit import _sqlite
 from verifykit.errors import GalleryFormatError
 from verifykit.gallery.base import Enrolment, Entry
 from verifykit.gallery.sqlite.encryption import (
@@ -27,6 +28,8 @@ from verifykit.gallery.sqlite.schema import version_of
 
 BESIDE = "sealing_"
 """Prefix of the tables of an unfinished encryption, next to those in use; part of the file format."""
+STATE = f"{BESIDE}state"
+"""The table in which an unfinished encryption notes how far it is."""
 
 
 @dataclass(frozen=True)
@@ -274,8 +277,7 @@ def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
 
 def erase_beside(file: sqlite3.Connection, row: int) -> None:
     """Write zeros over what an unfinished encryption holds of a subject; it copies it again."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
+    if _sqlite.has_table(file, f"{BESIDE}subject"):
         _zero(file, BESIDE, row)
 
 
