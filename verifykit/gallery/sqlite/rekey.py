@@ -33,7 +33,6 @@ from verifykit.gallery.sqlite.connection import Connections
 from verifykit.gallery.sqlite.encryption import (
     Keyring,
     Values,
-    crop_place,
     embedding_place,
     id_place,
     key_description,
@@ -52,7 +51,9 @@ from verifykit.gallery.sqlite.rows import (
     StoredTemplate,
     read_id,
     read_metadata,
+    read_revision,
     read_templates,
+    stored_crops,
 )
 from verifykit.gallery.sqlite.schema import INDEXES, TABLES, identity_of, is_whole, migrate
 
@@ -92,10 +93,7 @@ def rekeyed_subject(
         templates = [_template(old, new, row, subject_id, template) for template in stored]
         crops = [
             (crop, row, template, new.encrypt(old.decrypt(body, place), place))
-            for crop, template, body in file.execute(
-                "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row", (row,)
-            )
-            for place in (crop_place(row, template, crop, name),)
+            for crop, template, body, place in stored_crops(file, row, subject_id)
         ]
     except (GalleryFormatError, ValueError, TypeError, AttributeError) as error:
         raise GalleryFormatError(
@@ -221,7 +219,7 @@ class _Rekeying:
         with self._connections.writing() as file:
             self._keyring.values(file)
             self._begin(file)
-            known = _table(file, "meta")["revision"]
+            known = read_revision(file)
         batch = self._batch(on_progress)
         # What is later is taken in under the lock: a pass that waits for others to be still might not end.
         while batch and batch[0].revision <= known:

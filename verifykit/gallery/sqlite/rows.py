@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +52,11 @@ class StoredTemplate:
 def next_revision(file: sqlite3.Connection) -> int:
     """Raise the file's revision by one and return it."""
     file.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+    return read_revision(file)
+
+
+def read_revision(file: sqlite3.Connection) -> int:
+    """Return the file's revision, which every write transaction raises."""
     return int(file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
 
@@ -129,11 +134,17 @@ def read_metadata(
 
 def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
     """Return a subject's crops in the order of enrolment."""
+    found = stored_crops(file, row, subject_id)
+    return [values.decrypt(body, place) for _, _, body, place in found]
+
+
+def stored_crops(
+    file: sqlite3.Connection, row: int, subject_id: str
+) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Yield a subject's crops: row number, template, what is stored, and its place."""
     query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
-    return [
-        values.decrypt(body, crop_place(row, template, crop, subject_id.encode()))
-        for crop, template, body in file.execute(query, (row,))
-    ]
+    for crop, template, body in file.execute(query, (row,)):
+        yield crop, template, body, crop_place(row, template, crop, subject_id.encode())
 
 
 _SCHEMA_2 = """
