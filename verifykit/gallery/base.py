@@ -468,7 +468,9 @@ def stored_subject_id(gallery: Gallery, value: str) -> str:
 def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
     """Raise :class:`SubjectExistsError` for a new id that an earlier version stored in another form."""
     decomposed = unicodedata.normalize("NFD", subject_id)
-    if decomposed == subject_id or not _stores(gallery, decomposed) or _stores(gallery, subject_id):
+    if decomposed == subject_id or not find_exact(gallery, decomposed):
+        return
+    if find_exact(gallery, subject_id):
         return
     raise SubjectExistsError(
         f"subject {shown(subject_id)} is enrolled as {decomposed!a}, the same name in another form, by an "
@@ -476,11 +478,13 @@ def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
     )
 
 
-def _stores(gallery: Gallery, subject_id: str) -> bool:
+def find_exact(gallery: Gallery, subject_id: str) -> Subject | None:
+    """Return a subject under this very id: another form of a name is another subject of an old gallery."""
     try:
-        return gallery.get(subject_id).subject_id == subject_id
-    except SubjectNotFoundError:
-        return False
+        found = gallery.get(subject_id)
+    except (SubjectNotFoundError, InputError):  # an id of an earlier version
+        return None
+    return found if found.subject_id == subject_id else None
 
 
 MAX_METADATA_BYTES = 1 << 20

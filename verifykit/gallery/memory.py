@@ -121,23 +121,24 @@ class MemoryGallery(StoredGallery):
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
         with self._lock:
-            found = find_subject(subject_id, self._entries.get)
-        if found is None:
-            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
-        subject_id, entry = found
+            subject_id, entry = self._found(subject_id)
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
             for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
         )
         return Subject(subject_id, templates, metadata_from_json(entry.metadata or "{}"))
 
+    def _found(self, subject_id: str) -> tuple[str, Entry]:
+        """Return the id of a subject as it is stored, and what is stored."""
+        found = find_subject(subject_id, self._entries.get)
+        if found is None:
+            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
+        return found
+
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`."""
         with self._lock:
-            found = find_subject(subject_id, self._entries.get)
-            if found is None:
-                raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
-            subject_id, entry = found
+            subject_id, entry = self._found(subject_id)
             del self._entries[subject_id]
             self._index.remove(subject_id)
         return len(entry.embeddings)
