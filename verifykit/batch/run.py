@@ -221,7 +221,6 @@ def identify_batch(
     return replace(
         summary,
         seconds={stage: round(taken[stage], 3) for stage in taken},
-        gallery=header["gallery"],
         gallery_since=None if since == header["gallery"] else since,
     )
 

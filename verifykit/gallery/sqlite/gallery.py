@@ -137,7 +137,7 @@ class SqliteGallery(StoredGallery):
         )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
-        self.model, self.created, self._version = found.model, found.created, found.version
+        self.model, self.created = found.model, found.created
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
         self._opened = partial(
@@ -283,7 +283,7 @@ class SqliteGallery(StoredGallery):
                 reason_codes = tuple(json.loads(reasons))
                 templates.append(Template(vector, self.spec_digest, reasons=reason_codes))
             at = None
-            if self._version > 1 or version_of(file) > 1:  # another process may have migrated it
+            if version_of(file) > 1:
                 query = "SELECT enrolled_at FROM subject WHERE row = ?"
                 at = file.execute(query, (row,)).fetchone()[0]
             return Subject(subject_id, tuple(templates), metadata, at)
