@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from verifykit._files import sync_folder
 from verifykit.errors import VerifyKitError
 
 # fullfsync: on macOS fsync alone does not reach the disk. temp_store: no copy in a temporary file.
@@ -60,8 +59,14 @@ def make_private_file(path: Path) -> None:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     except FileExistsError:
         return
-    with contextlib.suppress(OSError):  # a folder that may be written and not read
-        sync_folder(path.parent)
+    with contextlib.suppress(
+        OSError
+    ):  # systems that cannot open a folder make names durable themselves
+        handle = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def set_wal(connection: sqlite3.Connection, timeout_s: float) -> None:
