@@ -49,9 +49,8 @@ from verifykit.gallery.sqlite.check import problems
 from verifykit.gallery.sqlite.connection import Connections, log_bytes, require_file
 from verifykit.gallery.sqlite.encryption import Keyring, Values, key_description
 from verifykit.gallery.sqlite.index import FileIndex, living_text, stored_metadata
-from verifykit.gallery.sqlite.rekey import encrypt_gallery
+from verifykit.gallery.sqlite.rekey import STATE, encrypt_gallery
 from verifykit.gallery.sqlite.rows import (
-    STATE,
     erase,
     find_row,
     next_revision,

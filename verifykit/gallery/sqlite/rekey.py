@@ -47,7 +47,6 @@ from verifykit.gallery.sqlite.encryption import (
 from verifykit.gallery.sqlite.index import named
 from verifykit.gallery.sqlite.rows import (
     BESIDE,
-    STATE,
     StoredTemplate,
     read_id,
     read_metadata,
@@ -59,6 +58,8 @@ from verifykit.gallery.sqlite.schema import INDEXES, TABLES, identity_of, is_who
 
 REPLACED = ("content", "subject", "template", "crop")
 """The tables that hold something of subjects."""
+STATE = "sealing_state"
+"""The table in which an unfinished encryption notes how far it is."""
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,6 @@ from verifykit.gallery.sqlite.schema import version_of
 
 BESIDE = "sealing_"
 """Prefix of the tables of an unfinished encryption, next to those in use; part of the file format."""
-STATE = f"{BESIDE}state"
-"""The table in which an unfinished encryption notes how far it is."""
 
 
 @dataclass(frozen=True)
