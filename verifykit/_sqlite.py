@@ -89,6 +89,12 @@ def pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
+def has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Return whether a file has a table."""
+    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
+    return connection.execute(query, (name,)).fetchone() is not None
+
+
 def is_fresh(connection: sqlite3.Connection) -> bool:
     """Return whether a file has no tables and no application id."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]

@@ -175,6 +175,22 @@ def test_a_worker_embeds_as_this_machine_does(crowd: Path) -> None:
         embed_on_worker(opening, "0" * 64, asdict(sample), named)
 
 
+def test_a_worker_opens_its_model_as_the_engine_says(crowd: Path, tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1, max_pixels=16)
+    source = tmp_path / "some.txt"
+    source.write_text("".join(f"{p}\n" for p in sorted((crowd / "pictures").iterdir())[:4]))
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    identify_batch(verifier, source, whole, threshold=0.9)
+    with distributed.LocalCluster(
+        1, processes=False, threads_per_worker=1, dashboard_address=None
+    ) as one:
+        engine = DaskEngine(one.scheduler_address, str(crowd / "m.onnx"), "cpu", max_pixels=16)
+        found = identify_batch(verifier, source, out, threshold=0.9, engine=engine)
+    assert found.errors == {"unreadable": 4}  # too large for 16 pixels
+    assert out.read_bytes() == whole.read_bytes()
+
+
 def test_a_scheduler_that_is_not_there_is_told(crowd: Path, tmp_path: Path) -> None:
     verifier = vk.Verifier(crowd / "m.onnx", crowd / "g.db", threads=1)
     engine = DaskEngine("tcp://127.0.0.1:9", str(crowd / "m.onnx"), wait_s=0.5)

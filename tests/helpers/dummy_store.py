@@ -24,18 +24,12 @@ from verifykit.types import Candidate, Embeddings, Subject, Template
 _opened: dict[str, DummyGallery] = {}
 
 
-class DummyGallery(StoredGallery):
-    """What the store keeps outlives ``close``, as on a server."""
+class GalleryOfVersion01:
+    """What a gallery of version 0.1 had, and nothing else: kept in memory."""
 
-    def __init__(self, url: str, identity: GalleryIdentity) -> None:
-        self.url, self.spec_digest = url, identity.spec_digest
-        self.embedding_size, self.model = identity.embedding_size, identity.model
-        self._kept = MemoryGallery(
-            spec_digest=identity.spec_digest,
-            embedding_size=identity.embedding_size,
-            fusion=identity.fusion,
-            model=identity.model,
-        )
+    def __init__(self, kept: MemoryGallery) -> None:
+        self.spec_digest = kept.spec_digest
+        self._kept = kept
 
     def add(
         self,
@@ -44,9 +38,6 @@ class DummyGallery(StoredGallery):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         self._kept.add(subject_id, templates, metadata)
-
-    def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
-        return self._kept.add_entries(entries, on_existing)
 
     def get(self, subject_id: str) -> Subject:
         return self._kept.get(subject_id)
@@ -60,11 +51,29 @@ class DummyGallery(StoredGallery):
     def subject_ids(self) -> Iterator[str]:
         return self._kept.subject_ids()
 
-    def info(self) -> GalleryInfo:
-        return {**self._kept.info(), "path": "dummy"}
-
     def __len__(self) -> int:
         return len(self._kept)
+
+
+class DummyGallery(GalleryOfVersion01, StoredGallery):
+    """What the store keeps outlives ``close``, as on a server."""
+
+    def __init__(self, url: str, identity: GalleryIdentity) -> None:
+        super().__init__(
+            MemoryGallery(
+                spec_digest=identity.spec_digest,
+                embedding_size=identity.embedding_size,
+                fusion=identity.fusion,
+                model=identity.model,
+            )
+        )
+        self.url, self.embedding_size, self.model = url, identity.embedding_size, identity.model
+
+    def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
+        return self._kept.add_entries(entries, on_existing)
+
+    def info(self) -> GalleryInfo:
+        return {**self._kept.info(), "path": "dummy"}
 
 
 def open_dummy(

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from verifykit.verifier import open_encoder
 _AHEAD = 3  # blocks a worker's thread has been given: one to work on, the next, and one to spare
 _RETRIES = 3
 _NO_CROP = np.empty((0, 0, 3), np.uint8)
+
+_Opening: TypeAlias = tuple[str, Provider, int, int | None]
+"""What a worker opens its model with: :func:`open_encoder`'s model, providers, threads and max_pixels."""
 
 _lock = threading.Lock()
 _open: dict[tuple[str, ...], Encoder] = {}
@@ -95,7 +98,12 @@ class DaskEngine:
                 f"{self.scheduler}`"
             ) from error
         run, number = uuid.uuid4().hex, 0
-        opening = (_absolute(self.model), self.providers, self.threads)
+        opening: _Opening = (
+            _absolute(self.model),
+            self.providers,
+            self.threads,
+            self.max_pixels,
+        )
         waiting: deque[Any] = deque()
         while True:
             # Looked up each time, since workers come and go.
@@ -131,7 +139,7 @@ class DaskEngine:
 
 
 def embed_on_worker(
-    opening: tuple[str, Provider, int, int | None],
+    opening: _Opening,
     digest: str,
     options: dict[str, Any],
     images: Sequence[tuple[str, str]],
@@ -153,7 +161,7 @@ def embed_on_worker(
     return block, time.perf_counter() - start
 
 
-def _encoder(opening: tuple[str, Provider, int, int | None]) -> Encoder:
+def _encoder(opening: _Opening) -> Encoder:
     model, providers, threads, max_pixels = opening
     with _lock:
         key = tuple(map(str, opening))

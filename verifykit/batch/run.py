@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from verifykit._cpus import available_cpus
-from verifykit._files import atomic_write
+from verifykit._files import atomic_write, sync
 from verifykit.batch.engine import Engine, LocalEngine, block_size
 from verifykit.batch.output import (
     FORMAT_KEY,
@@ -221,7 +221,6 @@ def identify_batch(
     return replace(
         summary,
         seconds={stage: round(taken[stage], 3) for stage in taken},
-        gallery=header["gallery"],
         gallery_since=None if since == header["gallery"] else since,
     )
 
@@ -326,7 +325,7 @@ class _Run:
                         done += 1
                         if self.on_progress:
                             self.on_progress(done, max(done, self.count))
-            os.fsync(file.fileno())
+            sync(file.fileno())
         return self._described(self.tally.summary(done, resumed))
 
     def _described(self, summary: BatchSummary) -> BatchSummary:

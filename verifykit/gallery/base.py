@@ -435,6 +435,16 @@ def subject_page(gallery: Gallery, after: str | None, limit: int) -> list[str]:
     return ids[start : start + limit]
 
 
+def each_subject(gallery: Gallery) -> Iterator[Subject]:
+    """Yield all subjects, sorted by code point; one who is removed meanwhile is left out."""
+    for subject_id in gallery.subject_ids():
+        try:
+            subject = gallery.get(subject_id)
+        except SubjectNotFoundError:
+            continue
+        yield subject
+
+
 def stored_subject_id(gallery: Gallery, value: str) -> str:
     """Return the id of a subject as a gallery stores it; a new one's as it would be stored.
 
@@ -458,7 +468,9 @@ def stored_subject_id(gallery: Gallery, value: str) -> str:
 def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
     """Raise :class:`SubjectExistsError` for a new id that an earlier version stored in another form."""
     decomposed = unicodedata.normalize("NFD", subject_id)
-    if decomposed == subject_id or not _stores(gallery, decomposed) or _stores(gallery, subject_id):
+    if decomposed == subject_id or not find_exact(gallery, decomposed):
+        return
+    if find_exact(gallery, subject_id):
         return
     raise SubjectExistsError(
         f"subject {shown(subject_id)} is enrolled as {decomposed!a}, the same name in another form, by an "
@@ -466,11 +478,13 @@ def require_one_spelling(gallery: Gallery, subject_id: str) -> None:
     )
 
 
-def _stores(gallery: Gallery, subject_id: str) -> bool:
+def find_exact(gallery: Gallery, subject_id: str) -> Subject | None:
+    """Return a subject under this very id: another form of a name is another subject of an old gallery."""
     try:
-        return gallery.get(subject_id).subject_id == subject_id
-    except SubjectNotFoundError:
-        return False
+        found = gallery.get(subject_id)
+    except (SubjectNotFoundError, InputError):  # an id of an earlier version
+        return None
+    return found if found.subject_id == subject_id else None
 
 
 MAX_METADATA_BYTES = 1 << 20
@@ -521,6 +535,27 @@ def checked_entry(
         None if metadata is None else _metadata_to_json(metadata, subject_id),
         tuple(bytes(crop) for crop in crops),
     )
+
+
+def new_entry(
+    gallery: StoredGallery,
+    subject_id: str,
+    templates: Sequence[Template],
+    metadata: Mapping[str, Any] | None,
+    *,
+    crops: Sequence[bytes] = (),
+) -> Entry:
+    """Return what :meth:`Gallery.add` is to store, or raise as it does before anything is stored."""
+    entry = checked_entry(
+        subject_id,
+        templates,
+        metadata,
+        spec_digest=gallery.spec_digest,
+        embedding_size=gallery.embedding_size,
+        crops=crops,
+    )
+    require_one_spelling(gallery, entry.subject_id)
+    return entry
 
 
 def require_no_crops(entry: Entry) -> Entry:

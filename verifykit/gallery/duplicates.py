@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import GalleryError, SubjectNotFoundError
-from verifykit.gallery.base import Gallery
+from verifykit.errors import GalleryError
+from verifykit.gallery.base import Gallery, each_subject
 from verifykit.types import Embeddings
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
@@ -78,14 +78,10 @@ def read_enrolled(gallery: Gallery) -> Enrolled:
     subject_ids: list[str] = []
     rows: list[NDArray[np.float32]] = []
     owners: list[int] = []
-    for subject_id in gallery.subject_ids():
-        try:
-            templates = gallery.get(subject_id).templates
-        except SubjectNotFoundError:
-            continue
-        owners += [len(subject_ids)] * len(templates)
-        rows += [template.embedding for template in templates]
-        subject_ids.append(subject_id)
+    for subject in each_subject(gallery):
+        owners += [len(subject_ids)] * len(subject.templates)
+        rows += [template.embedding for template in subject.templates]
+        subject_ids.append(subject.subject_id)
     embeddings = np.stack(rows) if rows else np.empty((0, 0), np.float32)
     return Enrolled(tuple(subject_ids), embeddings, np.array(owners, np.int64))
 

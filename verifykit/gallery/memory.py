@@ -16,12 +16,11 @@ from verifykit.gallery.base import (
     OnExisting,
     StoredGallery,
     TransferReport,
-    checked_entry,
     checked_identity,
     checked_question,
     metadata_from_json,
+    new_entry,
     require_no_crops,
-    require_one_spelling,
 )
 from verifykit.gallery.index import ExactIndex
 from verifykit.gallery.snapshot import IndexSnapshot
@@ -80,15 +79,7 @@ class MemoryGallery(StoredGallery):
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """See :meth:`Gallery.add`."""
-        entry = checked_entry(
-            subject_id,
-            templates,
-            metadata,
-            spec_digest=self.spec_digest,
-            embedding_size=self.embedding_size,
-        )
-        require_one_spelling(self, entry.subject_id)
-        self.add_entries([entry], "append")
+        self.add_entries([new_entry(self, subject_id, templates, metadata)], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
         """See :meth:`SupportsTransfer.add_entries`."""
@@ -130,23 +121,24 @@ class MemoryGallery(StoredGallery):
     def get(self, subject_id: str) -> Subject:
         """See :meth:`Gallery.get`."""
         with self._lock:
-            found = find_subject(subject_id, self._entries.get)
-        if found is None:
-            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
-        subject_id, entry = found
+            subject_id, entry = self._found(subject_id)
         templates = tuple(
             Template(embedding, self.spec_digest, reasons=reasons)
             for embedding, reasons in zip(entry.embeddings, entry.reasons, strict=True)
         )
         return Subject(subject_id, templates, metadata_from_json(entry.metadata or "{}"))
 
+    def _found(self, subject_id: str) -> tuple[str, Entry]:
+        """Return the id of a subject as it is stored, and what is stored."""
+        found = find_subject(subject_id, self._entries.get)
+        if found is None:
+            raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
+        return found
+
     def remove(self, subject_id: str) -> int:
         """See :meth:`Gallery.remove`."""
         with self._lock:
-            found = find_subject(subject_id, self._entries.get)
-            if found is None:
-                raise SubjectNotFoundError(f"subject {shown(subject_id)} is not enrolled")
-            subject_id, entry = found
+            subject_id, entry = self._found(subject_id)
             del self._entries[subject_id]
             self._index.remove(subject_id)
         return len(entry.embeddings)

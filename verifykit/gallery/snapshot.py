@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from verifykit.errors import GalleryError, SubjectNotFoundError
+from verifykit.errors import GalleryError
 from verifykit.gallery.base import (
     Gallery,
     GalleryInfo,
     GallerySnapshot,
     SupportsSnapshot,
     checked_question,
+    each_subject,
     gallery_info,
 )
 from verifykit.gallery.index import ExactIndex, IndexView
@@ -73,11 +74,7 @@ def take_snapshot(gallery: Gallery, embedding_size: int, fusion: Fusion) -> Gall
 
 def _copied(gallery: Gallery, embedding_size: int, fusion: Fusion) -> IndexView:
     index = ExactIndex(embedding_size)
-    for subject_id in gallery.subject_ids():
-        try:
-            templates = gallery.get(subject_id).templates
-        except SubjectNotFoundError:
-            continue  # removed since: the counts differ, and it is copied again
-        rows = reference_rows(np.stack([each.embedding for each in templates]), fusion)
-        index.append([subject_id] * len(rows), rows)
+    for subject in each_subject(gallery):  # if one is removed, the counts differ: copied again
+        rows = reference_rows(np.stack([each.embedding for each in subject.templates]), fusion)
+        index.append([subject.subject_id] * len(rows), rows)
     return index.view()

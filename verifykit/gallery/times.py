@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime, timezone
 
 TOLERANCE_S = 300
@@ -24,6 +25,11 @@ def time_problem(enrolled_at: int, first: int, now: int) -> str | None:
     if enrolled_at < first - TOLERANCE_S:
         return f"{said}, before the gallery was made: the clock was wrong"
     return None
+
+
+def iso_now() -> str:
+    """Return the current time as a gallery notes when it was made."""
+    return iso_time(int(time.time()))
 
 
 def iso_time(moment: int) -> str:

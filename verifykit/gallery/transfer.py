@@ -33,7 +33,6 @@ from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
     InputError,
-    SubjectNotFoundError,
     TemplateError,
     TemplateMismatchError,
     shortened,
@@ -47,7 +46,9 @@ from verifykit.gallery.base import (
     StoredGallery,
     TransferReport,
     checked_entry,
+    each_subject,
     embedding_from_blob,
+    find_exact,
 )
 from verifykit.types import Subject, Template
 
@@ -202,11 +203,7 @@ def _write(gallery: StoredGallery, file: BinaryIO) -> TransferReport:
             "model": gallery.model,
         }
     )
-    for subject_id in gallery.subject_ids():
-        try:
-            subject = gallery.get(subject_id)
-        except SubjectNotFoundError:
-            continue  # removed meanwhile
+    for subject in each_subject(gallery):
         put(subject_line(subject))
         subjects += 1
         templates += len(subject.templates)
@@ -351,7 +348,7 @@ def _missing(
 ) -> Iterator[Entry]:
     for subject_id in subject_ids:
         subject = source.get(subject_id)
-        there = _found(target, subject_id)
+        there = find_exact(target, subject_id)
         if there is None:
             entry = checked_entry(
                 subject_id,
@@ -368,15 +365,6 @@ def _missing(
                 f"subject {shown(subject_id)} is in the target with other templates, reasons or metadata: "
                 "remove one of the two, and copy again; nothing of this batch was stored"
             )
-
-
-def _found(gallery: StoredGallery, subject_id: str) -> Subject | None:
-    """Return a subject under this very id: another form of a name is another subject of an old gallery."""
-    try:
-        found = gallery.get(subject_id)
-    except (SubjectNotFoundError, InputError):  # an id of an earlier version
-        return None
-    return found if found.subject_id == subject_id else None
 
 
 def _is_same(one: Subject, other: Subject) -> bool:

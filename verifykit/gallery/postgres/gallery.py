@@ -25,14 +25,14 @@ from verifykit.gallery.base import (
     GalleryIdentity,
     GalleryInfo,
     OnExisting,
+    StoredGallery,
     TransferReport,
-    checked_entry,
     checked_identity,
     checked_question,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
-    require_one_spelling,
+    new_entry,
 )
 from verifykit.gallery.postgres import rows
 from verifykit.gallery.postgres.connection import (
@@ -59,7 +59,7 @@ from verifykit.spec import Fusion
 from verifykit.types import Candidate, Embeddings, Subject, Template
 
 
-class PostgresGallery:
+class PostgresGallery(StoredGallery):
     """A :class:`~verifykit.gallery.Gallery` in a PostgreSQL database with the extension pgvector.
 
     May be shared between threads, processes and machines, which may all write. A database holds any
@@ -188,14 +188,7 @@ class PostgresGallery:
         metadata: Mapping[str, Any] | None = None,
     ) -> None:
         """See :meth:`Gallery.add`. A crash of either side leaves all of the templates or none."""
-        entry = checked_entry(
-            subject_id,
-            templates,
-            metadata,
-            spec_digest=self.spec_digest,
-            embedding_size=self.embedding_size,
-        )
-        require_one_spelling(self, entry.subject_id)
+        entry = new_entry(self, subject_id, templates, metadata)
         with self._connections.writing(entry.subject_id) as server:
             rows.store(server, [entry], rows.present(server, [entry.subject_id]), self.fusion)
 
@@ -346,12 +339,6 @@ class PostgresGallery:
     def close(self) -> None:
         """Close its connections. The gallery cannot be used afterwards; may be called twice."""
         self._connections.close()
-
-    def __enter__(self) -> PostgresGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _not_found(self, subject_id: str) -> SubjectNotFoundError:
         return SubjectNotFoundError(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from datetime import datetime, timezone
 
 from verifykit.errors import (
     GalleryError,
@@ -26,6 +25,7 @@ from verifykit.gallery.postgres.connection import (
     translated,
     use_schema,
 )
+from verifykit.gallery.times import iso_now
 from verifykit.scoring import FUSIONS
 from verifykit.spec import Fusion
 
@@ -303,7 +303,7 @@ def _migrate(connection: Connection, address: PostgresAddress, identity: Gallery
                 connection.execute(statement.replace("{size}", str(size)).encode())
         else:
             coordinate(connection, address, number)
-        connection.execute("INSERT INTO schema_version VALUES (%s, %s)", (number, _now()))
+        connection.execute("INSERT INTO schema_version VALUES (%s, %s)", (number, iso_now()))
     if version:
         return
     values = {
@@ -311,7 +311,7 @@ def _migrate(connection: Connection, address: PostgresAddress, identity: Gallery
         "embedding_size": str(identity.embedding_size),
         "fusion": identity.fusion,
         "model": identity.model,
-        "created": _now(),
+        "created": iso_now(),
     }
     with connection.cursor() as cursor:
         cursor.executemany("INSERT INTO meta VALUES (%s, %s)", values.items())
@@ -345,7 +345,3 @@ def create_hnsw(connection: Connection) -> None:
         "CREATE INDEX IF NOT EXISTS reference_hnsw ON reference "
         "USING hnsw (reference_row vector_ip_ops)"
     )
-
-
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")

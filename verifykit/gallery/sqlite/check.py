@@ -18,6 +18,7 @@ from verifykit.gallery.sqlite.rows import (
     read_crops,
     read_id,
     read_metadata,
+    read_revision,
     read_templates,
 )
 from verifykit.gallery.sqlite.schema import version_of
@@ -52,7 +53,7 @@ def problems(
 
 def _subject_problems(file: sqlite3.Connection, values: Values) -> list[str]:
     found = []
-    newest = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
+    newest = read_revision(file)
     rows = file.execute("SELECT count(*) FROM subject").fetchone()[0]
     query = (
         "SELECT row, subject_id, metadata, revision, "

@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from verifykit._environment import import_problem
+from verifykit._files import sync
 from verifykit.errors import GalleryFormatError, GalleryKeyError, shortened, shortened_path, shown
 from verifykit.gallery.base import KeySource
 
@@ -92,7 +93,7 @@ def new_key_file(path: str | os.PathLike[str]) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            sync(file.fileno())
     except FileExistsError as error:
         raise GalleryKeyError(
             f"{os.fspath(path)} is there already, and what it encrypted is lost without it: choose another "

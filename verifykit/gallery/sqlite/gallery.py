@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
+from verifykit import _sqlite
 from verifykit._files import require_possible
 from verifykit.errors import (
     GalleryError,
@@ -31,15 +32,15 @@ from verifykit.gallery.base import (
     KeySource,
     OnExisting,
     RekeyReport,
+    StoredGallery,
     TransferReport,
-    checked_entry,
     checked_identity,
     checked_question,
     checked_timeout,
     embedding_from_blob,
     metadata_from_json,
+    new_entry,
     require_no_crops,
-    require_one_spelling,
     require_same_model,
     unix_time,
 )
@@ -48,7 +49,7 @@ from verifykit.gallery.sqlite.check import problems
 from verifykit.gallery.sqlite.connection import Connections, log_bytes, require_file
 from verifykit.gallery.sqlite.encryption import Keyring, Values, key_description
 from verifykit.gallery.sqlite.index import FileIndex, living_text, stored_metadata
-from verifykit.gallery.sqlite.rekey import encrypt_gallery
+from verifykit.gallery.sqlite.rekey import STATE, encrypt_gallery
 from verifykit.gallery.sqlite.rows import (
     erase,
     find_row,
@@ -80,7 +81,7 @@ from verifykit.types import Candidate, Embeddings, Subject, Template
 ERASED_AT_ONCE = 20
 
 
-class SqliteGallery:
+class SqliteGallery(StoredGallery):
     """A :class:`~verifykit.gallery.Gallery` in an SQLite file with a write-ahead log.
 
     May be shared between threads, and opened by any number of processes, of which one writes at a time.
@@ -135,7 +136,7 @@ class SqliteGallery:
         )
         self.spec_digest = spec_digest
         self.embedding_size = embedding_size
-        self.model, self.created, self._version = found.model, found.created, found.version
+        self.model, self.created = found.model, found.created
         self.encrypted = self._keyring.key is not None
         self._index = FileIndex(self.path, embedding_size, self.fusion)
         self._opened = partial(
@@ -235,15 +236,7 @@ class SqliteGallery:
             crops: What to keep of each template's image, for enrolling again with another model; only in
                 an encrypted gallery. Empty for nothing.
         """
-        entry = checked_entry(
-            subject_id,
-            templates,
-            metadata,
-            spec_digest=self.spec_digest,
-            embedding_size=self.embedding_size,
-            crops=crops,
-        )
-        require_one_spelling(self, entry.subject_id)
+        entry = new_entry(self, subject_id, templates, metadata, crops=crops)
         self.add_entries([entry], "append")
 
     def add_entries(self, entries: Iterable[Entry], on_existing: OnExisting) -> TransferReport:
@@ -289,7 +282,7 @@ class SqliteGallery:
                 reason_codes = tuple(json.loads(reasons))
                 templates.append(Template(vector, self.spec_digest, reasons=reason_codes))
             at = None
-            if self._version > 1 or version_of(file) > 1:  # another process may have migrated it
+            if version_of(file) > 1:
                 query = "SELECT enrolled_at FROM subject WHERE row = ?"
                 at = file.execute(query, (row,)).fetchone()[0]
             return Subject(subject_id, tuple(templates), metadata, at)
@@ -396,7 +389,6 @@ class SqliteGallery:
 
     def _info(self, file: sqlite3.Connection) -> GalleryInfo:
         crops = "SELECT count(*) FROM subject s JOIN crop c ON c.subject = s.row"
-        unfinished = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
         version = version_of(file)
         subjects, templates, revision = file.execute(
             "SELECT (SELECT count(*) FROM subject), "
@@ -419,7 +411,7 @@ class SqliteGallery:
         copied_since = read_copied_since(file)
         if copied_since is not None:
             found["copied_since"] = iso_time(copied_since)
-        if file.execute(unfinished).fetchone():
+        if _sqlite.has_table(file, STATE):
             found["sealing_unfinished"] = True
         found["size_bytes"] = self.path.stat().st_size
         return cast("GalleryInfo", found)
@@ -432,12 +424,6 @@ class SqliteGallery:
     def close(self) -> None:
         """Close the file. The gallery cannot be used afterwards; may be called twice."""
         self._connections.close()
-
-    def __enter__(self) -> SqliteGallery:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @contextlib.contextmanager
     def _reading(self) -> Iterator[tuple[sqlite3.Connection, Values]]:

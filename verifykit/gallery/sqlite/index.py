@@ -28,7 +28,7 @@ from verifykit.gallery.sqlite.encryption import (
     record_place,
     unpack_record,
 )
-from verifykit.gallery.sqlite.rows import read_id
+from verifykit.gallery.sqlite.rows import read_id, read_revision
 from verifykit.scoring import checked_embeddings, fused_rows
 from verifykit.spec import Fusion
 
@@ -57,7 +57,7 @@ class FileIndex:
         self, file: sqlite3.Connection, values: Values
     ) -> tuple[IndexView, Mapping[str, str]]:
         """Return the rows, and the metadata as JSON text, as the transaction sees them."""
-        revision = file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0]
+        revision = read_revision(file)
         if revision != self._revision:
             try:
                 self._take_removals(file)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from verifykit import _sqlite
 from verifykit.errors import (
     GalleryError,
     GalleryFormatError,
@@ -32,7 +33,6 @@ from verifykit.gallery.sqlite.connection import Connections
 from verifykit.gallery.sqlite.encryption import (
     Keyring,
     Values,
-    crop_place,
     embedding_place,
     id_place,
     key_description,
@@ -50,12 +50,16 @@ from verifykit.gallery.sqlite.rows import (
     StoredTemplate,
     read_id,
     read_metadata,
+    read_revision,
     read_templates,
+    stored_crops,
 )
 from verifykit.gallery.sqlite.schema import INDEXES, TABLES, identity_of, is_whole, migrate
 
 REPLACED = ("content", "subject", "template", "crop")
 """The tables that hold something of subjects."""
+STATE = "sealing_state"
+"""The table in which an unfinished encryption notes how far it is."""
 
 
 @dataclass(frozen=True)
@@ -90,10 +94,7 @@ def rekeyed_subject(
         templates = [_template(old, new, row, subject_id, template) for template in stored]
         crops = [
             (crop, row, template, new.encrypt(old.decrypt(body, place), place))
-            for crop, template, body in file.execute(
-                "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row", (row,)
-            )
-            for place in (crop_place(row, template, crop, name),)
+            for crop, template, body, place in stored_crops(file, row, subject_id)
         ]
     except (GalleryFormatError, ValueError, TypeError, AttributeError) as error:
         raise GalleryFormatError(
@@ -219,7 +220,7 @@ class _Rekeying:
         with self._connections.writing() as file:
             self._keyring.values(file)
             self._begin(file)
-            known = _table(file, "meta")["revision"]
+            known = read_revision(file)
         batch = self._batch(on_progress)
         # What is later is taken in under the lock: a pass that waits for others to be still might not end.
         while batch and batch[0].revision <= known:
@@ -246,9 +247,8 @@ class _Rekeying:
         """Continue what a run with the same keys has written, or start again."""
         meta = _table(file, "meta")
         of = meta.get("file_salt", meta.get("id_salt"))
-        there = "SELECT 1 FROM sqlite_master WHERE name = 'sealing_state'"
-        if file.execute(there).fetchone():
-            self._state = _table(file, "sealing_state")
+        if _sqlite.has_table(file, STATE):
+            self._state = _table(file, STATE)
             with contextlib.suppress(GalleryKeyError, GalleryFormatError):
                 if self._state["of"] == of:
                     self._new = values_of(self._path, {**meta, **self._state}, self._key)
@@ -265,10 +265,7 @@ class _Rekeying:
     def _require_mine(self, file: sqlite3.Connection) -> dict[str, Any]:
         """Return the state of this run, unless another took its place: two keys must not be mixed."""
         self._keyring.values(file)
-        try:
-            state = _table(file, "sealing_state")
-        except sqlite3.OperationalError:
-            state = {}
+        state = _table(file, STATE) if _sqlite.has_table(file, STATE) else {}
         if state.get("file_salt") != self._state["file_salt"]:
             raise GalleryError(
                 f"gallery {shortened(self._path)}: another process encrypts it at the same time: let it "
@@ -330,7 +327,7 @@ def _exchange(file: sqlite3.Connection, path: Path) -> None:
         )
     for statement in _COMPLETE:
         file.execute(statement)
-    state, meta = _table(file, "sealing_state"), _table(file, "meta")
+    state, meta = _table(file, STATE), _table(file, "meta")
     new = {key: value for key, value in state.items() if key not in ("of", "revision", "row")}
     meta.pop("id_salt", None)
     file.executemany("INSERT INTO sealing_meta VALUES (?, ?)", {**meta, **new}.items())

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit import _sqlite
 from verifykit.errors import GalleryFormatError
 from verifykit.gallery.base import Enrolment, Entry
 from verifykit.gallery.sqlite.encryption import (
@@ -49,6 +50,11 @@ class StoredTemplate:
 def next_revision(file: sqlite3.Connection) -> int:
     """Raise the file's revision by one and return it."""
     file.execute("UPDATE meta SET value = value + 1 WHERE key = 'revision'")
+    return read_revision(file)
+
+
+def read_revision(file: sqlite3.Connection) -> int:
+    """Return the file's revision, which every write transaction raises."""
     return int(file.execute("SELECT value FROM meta WHERE key = 'revision'").fetchone()[0])
 
 
@@ -126,11 +132,17 @@ def read_metadata(
 
 def read_crops(file: sqlite3.Connection, values: Values, row: int, subject_id: str) -> list[bytes]:
     """Return a subject's crops in the order of enrolment."""
+    found = stored_crops(file, row, subject_id)
+    return [values.decrypt(body, place) for _, _, body, place in found]
+
+
+def stored_crops(
+    file: sqlite3.Connection, row: int, subject_id: str
+) -> Iterator[tuple[int, int, bytes, bytes]]:
+    """Yield a subject's crops: row number, template, what is stored, and its place."""
     query = "SELECT row, template, body FROM crop WHERE subject = ? ORDER BY row"
-    return [
-        values.decrypt(body, crop_place(row, template, crop, subject_id.encode()))
-        for crop, template, body in file.execute(query, (row,))
-    ]
+    for crop, template, body in file.execute(query, (row,)):
+        yield crop, template, body, crop_place(row, template, crop, subject_id.encode())
 
 
 _SCHEMA_2 = """
@@ -274,8 +286,7 @@ def erase_content(file: sqlite3.Connection, rows: Iterable[int]) -> None:
 
 def erase_beside(file: sqlite3.Connection, row: int) -> None:
     """Write zeros over what an unfinished encryption holds of a subject; it copies it again."""
-    query = "SELECT 1 FROM sqlite_master WHERE name = ?"
-    if file.execute(query, (f"{BESIDE}subject",)).fetchone():
+    if _sqlite.has_table(file, f"{BESIDE}subject"):
         _zero(file, BESIDE, row)
 
 

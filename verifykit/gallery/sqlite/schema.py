@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-import time
 from pathlib import Path
 
 from verifykit import _sqlite
@@ -13,7 +12,7 @@ from verifykit.gallery.base import GalleryIdentity
 from verifykit.gallery.sqlite import log_mark
 from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
 from verifykit.gallery.sqlite.encryption import salted
-from verifykit.gallery.times import iso_time
+from verifykit.gallery.times import iso_now
 
 APPLICATION_ID = 0x564B4701
 SCHEMA_VERSION = 3
@@ -162,7 +161,7 @@ def _create_tables(file: sqlite3.Connection, identity: GalleryIdentity, key: byt
         "spec_digest": identity.spec_digest,
         "embedding_size": identity.embedding_size,
         "model": identity.model,
-        "created": iso_time(int(time.time())),
+        "created": iso_now(),
         "revision": 0,
     }
     values |= salted(values, key)
