@@ -100,7 +100,8 @@ def cli_page() -> str:
     """Return every verb and option of the three programs, as Markdown."""
     lines = [NOTE, "", "# Command line", ""]
     lines += [
-        "Exit status of `verifykit`: 0 match or success, 1 no match, 2 error. Of `verifykit-train`:",
+        "Exit status of `verifykit`: 0 match or success, 1 no match, 2 error, 3 done but a part of",
+        "the input was not looked at. Of `verifykit-train`:",
         "0 success, 1 `check` found problems, 2 error, 130 interrupted. Of",
         "`verifykit-export`: 0 written, 2 error and nothing written, 130 interrupted.",
     ]
