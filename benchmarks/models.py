@@ -48,6 +48,7 @@ class OpenCvEmbedder:
     fusion = "mean"
     cache_key = f"opencv-{cv2.__version__}-middle"
     operating_points = ()
+    cohort = None
 
     def __init__(self) -> None:
         """Open the networks with the detector thresholds of the model ``face``."""

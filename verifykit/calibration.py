@@ -18,7 +18,7 @@ from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, Operatin
 from verifykit.spec.strict_json import build, plain
 
 FORMAT_KEY = "verifykit_calibration"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Calibration:
         quality: Whether weak samples were refused: ``"strict"`` or ``"warn"``.
         created: Time of the measurement, ISO 8601 in UTC.
         verifykit_version: Version that measured.
-        cohort: Templates by which scores are normalised; None for bare cosines.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     model: str
@@ -135,10 +135,15 @@ class Calibration:
                 f"{where} is not a calibration: `verifykit calibrate` writes them"
             )
         found = body.pop(FORMAT_KEY)
-        if found != FORMAT:
+        if found == 1 and body.get("cohort") is not None:
             raise CalibrationError(
-                f"{where} has format {shown(found)}, this verifykit reads {FORMAT}: install the verifykit "
-                "that wrote it, or calibrate again"
+                f"{where} is of format 1 and has a cohort, whose thresholds are for another kind of score: "
+                "calibrate again (verifykit calibrate --cohort)"
+            )
+        if found not in (1, FORMAT):
+            raise CalibrationError(
+                f"{where} has format {shown(found)}, this verifykit reads 1 and {FORMAT}: install the "
+                "verifykit that wrote it, or calibrate again"
             )
         try:
             return build(cls, body, "calibration")

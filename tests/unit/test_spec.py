@@ -103,7 +103,7 @@ def _broken(**changes: object) -> str:
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        (_broken(schema=4), "schema 4"),
+        (_broken(schema=5), "schema 5"),
         (_broken(schema=2), "fmr_interval is not of schema 2"),
         (_broken(schema=2, operating_points=[]), "evidence is not of schema 2"),
         (_broken(schema=2, operating_points=[], evidence=None), "cohort is not of schema 2"),

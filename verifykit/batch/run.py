@@ -205,7 +205,9 @@ def identify_batch(
         )
     decision = DecisionOptions(fmr, threshold, attack, fpir=fpir)
     spec = verifier.spec
-    with closing(take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion)) as gallery:
+    with closing(
+        take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion, spec.cohort)
+    ) as gallery:
         question = _question(verifier, gallery, decision, sample, limit)
         as_table = is_table(out)
         images = open_source(source, every)
