@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from verifykit.errors import InputError, VerifyKitError, shown
+from verifykit.errors import InputError, VerifyKitError, shortened, shown
 from verifykit.spec import OperatingPoint
 
 if TYPE_CHECKING:
@@ -245,7 +245,8 @@ def import_(
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
     typer.echo(
-        f"{done.path}: {done.spec.embedding_size} values an image; 1 - cosine to the foreign file at most "
+        f"{shortened(done.path)}: {done.spec.embedding_size} values an image; 1 - cosine to the "
+        "foreign file at most "
         f"{done.parity.gap:.1e} on {done.real_images} real and "
         f"{done.parity.images - done.real_images} drawn crops, batches {done.parity.batch_gap:.1e}"
     )
