@@ -241,8 +241,7 @@ class SampleExtractor:
 
 def _turned_advice(finding: Finding) -> str:
     if not finding.is_turn_sure:
-        return "it is not clear by how much it is turned; rotate the image until the "
-            f"face is upright"
+        return "it is not clear by how much it is turned; rotate the image until it stands upright"
     return (
         f"rotate the image by {finding.turned_deg:.0f} degrees counter-clockwise, or pass turned='upright', "
         "which does so"
