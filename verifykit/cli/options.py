@@ -191,9 +191,10 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
 def _option_of(parameter: inspect.Parameter) -> str:
     """Return the option that a parameter is given by; empty for an argument."""
     for each in getattr(parameter.annotation, "__metadata__", ()):
-        written = [str(name) for name in getattr(each, "param_decls", None) or ()]
-        if written and written[0].startswith("--"):
-            return written[0]
+        # Typer takes the first name of an annotation for the default until it builds the command.
+        for name in (getattr(each, "default", None), *(getattr(each, "param_decls", None) or ())):
+            if isinstance(name, str) and name.startswith("--"):
+                return name
     return ""
 
 
