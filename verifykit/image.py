@@ -461,16 +461,20 @@ def _describe(image: object) -> str:
 
 def _read(image: object, name: str, max_bytes: int) -> bytes:
     if isinstance(image, (bytes, bytearray, memoryview)):
-        data = bytes(image)
-        if _DATA_URL.match(head := data[:300].decode("latin-1")) and head.isascii():
-            return _read_data_url(data.decode("latin-1"), name, max_bytes)
-        _require_size(len(data), name, max_bytes)
-        return data
+        return _encoded(bytes(image), name, max_bytes)
     if isinstance(image, str) and _DATA_URL.match(image):
         return _read_data_url(image, name, max_bytes)
     if isinstance(image, (str, os.PathLike)):
         return _read_path(os.fspath(image), name, max_bytes)
     raise ImageError(_other_object(image))
+
+
+def _encoded(data: bytes, name: str, max_bytes: int) -> bytes:
+    """Return the bytes of an image file, which may be within a data URL."""
+    if _DATA_URL.match(data[:300].decode("latin-1")):
+        return _read_data_url(data.decode("latin-1"), name, max_bytes)
+    _require_size(len(data), name, max_bytes)
+    return data
 
 
 def _read_data_url(url: str, name: str, max_bytes: int) -> bytes:
@@ -516,7 +520,7 @@ def _from_file(file: Any, max_pixels: int, max_bytes: int) -> LoadedImage:
         )
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    return decode(data, name, max_pixels)
+    return decode(_encoded(data, name, max_bytes), name, max_pixels)
 
 
 def _begins_image(data: bytes, max_pixels: int) -> bool:
