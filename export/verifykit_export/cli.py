@@ -145,7 +145,7 @@ def _report(done: Exported) -> Iterator[str]:
     if not points:
         yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
-            "even FMR 0.1 takes; every call needs threshold="
+            "even FMR 0.1 takes; every call needs --threshold"
         )
     if measured.ignores_color:
         yield (
@@ -155,7 +155,7 @@ def _report(done: Exported) -> Iterator[str]:
     if points and done.spec.default_fmr is None:
         yield (
             "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
-            "every call needs fmr= or threshold="
+            "every call needs --fmr or --threshold"
         )
 
 
@@ -252,7 +252,7 @@ def import_(
     )
     for note in done.notes:
         typer.echo(f"note: {note}")
-    typer.echo("operating points: none, nothing was measured; every call needs threshold=")
+    typer.echo("operating points: none, nothing was measured; every call needs --threshold")
 
 
 def main() -> None:
