@@ -42,7 +42,7 @@ def load_built(entry: RegistryEntry) -> ModelFile:
     """Read the model from the cache; build it if it is not there, or is not the registered one."""
     path = cached_path(entry)
     if not path.exists():
-        _logger.warning("building model %r into %s, once", entry.name, path)
+        _logger.warning("building model %r into %s, once", entry.name, shortened(path))
         return rebuild(entry)
     found = _registered_or_problem(entry, path)
     if isinstance(found, ModelFile):
