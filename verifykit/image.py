@@ -85,7 +85,7 @@ def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
             if opened is None:
                 raise ImageError(  # noqa: TRY301
                     f"{name} is not an image, or has an unsupported format; it begins with "
-                    f"{shown(data[:12])}: convert it to JPEG or PNG"
+                    f"{shown(data[:12])}: {_advice_for(data)}"
                 )
             with opened:
                 _require_complete(data, opened.format, name)
@@ -109,6 +109,15 @@ def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
         raise ImageError(
             f"{name} is damaged or truncated ({reason}): copy or export it again"
         ) from error
+
+
+def _advice_for(data: bytes) -> str:
+    if _BASE64_BYTES.match(data):
+        return "it looks like base64: decode it first, or pass it as a data URL"
+    return "convert it to JPEG or PNG"
+
+
+_BASE64_BYTES = re.compile(rb"\s*[A-Za-z0-9+/_-]{60}")
 
 
 def has_further_frames(opened: PilImage.Image) -> bool:
@@ -301,7 +310,7 @@ MAX_BYTES = 100_000_000
 """File size beyond which an image is refused before it is read."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_DATA_URL = re.compile(r"data:[^,]{0,256},", re.IGNORECASE)
+_DATA_URL = re.compile(r"\s{0,16}data:[^,]{0,256},", re.IGNORECASE)
 
 
 def load_image(
@@ -452,18 +461,29 @@ def _describe(image: object) -> str:
 
 def _read(image: object, name: str, max_bytes: int) -> bytes:
     if isinstance(image, (bytes, bytearray, memoryview)):
-        _require_size(len(image), name, max_bytes)
-        return bytes(image)
+        return _encoded(bytes(image), name, max_bytes)
     if isinstance(image, str) and _DATA_URL.match(image):
-        try:
-            data = encoded_image(image, max_bytes)
-        except ValueError as error:
-            raise ImageError(f"{name} cannot be read: {error}") from error
-        _require_size(len(data), name, max_bytes)
-        return data
+        return _read_data_url(image, name, max_bytes)
     if isinstance(image, (str, os.PathLike)):
         return _read_path(os.fspath(image), name, max_bytes)
     raise ImageError(_other_object(image))
+
+
+def _encoded(data: bytes, name: str, max_bytes: int) -> bytes:
+    """Return the bytes of an image file, which may be within a data URL."""
+    if _DATA_URL.match(data[:300].decode("latin-1")):
+        return _read_data_url(data.decode("latin-1"), name, max_bytes)
+    _require_size(len(data), name, max_bytes)
+    return data
+
+
+def _read_data_url(url: str, name: str, max_bytes: int) -> bytes:
+    try:
+        data = encoded_image(url, max_bytes)
+    except ValueError as error:
+        raise ImageError(f"{name} cannot be read: {error}") from error
+    _require_size(len(data), name, max_bytes)
+    return data
 
 
 def _other_object(image: object) -> str:
@@ -500,7 +520,7 @@ def _from_file(file: Any, max_pixels: int, max_bytes: int) -> LoadedImage:
         )
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    return decode(data, name, max_pixels)
+    return decode(_encoded(data, name, max_bytes), name, max_pixels)
 
 
 def _begins_image(data: bytes, max_pixels: int) -> bool:
@@ -539,6 +559,8 @@ def _read_file(file: Any, name: str, max_bytes: int) -> bytes:
             part = file.read(max_bytes + 1 - size)
         except UnicodeDecodeError as error:
             raise is_text from error
+        except io.UnsupportedOperation as error:
+            raise ImageError(f"{name} is not open for reading: open it with mode 'rb'") from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{name} cannot be read: {shortened(str(error))}") from error
         if inspect.isawaitable(part):
@@ -590,7 +612,7 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
 def _maybe_base64(path: str | bytes) -> str:
     if len(path) <= _MOST_PATH:
         return ""
-    return "; an image in base64 is passed as bytes, or as a data URL (data:image/jpeg;base64,...)"
+    return "; an image in base64 is passed decoded, or as a data URL (data:image/jpeg;base64,...)"
 
 
 # Longer texts are hardly ever paths.

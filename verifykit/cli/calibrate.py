@@ -156,7 +156,7 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         if counts:
             lines.append(f"and for {', '.join(map(str, counts))} references")
     default = (
-        "none: every call needs fmr= or threshold="
+        "none: every call needs --fmr or --threshold"
         if found.default_fmr is None
         else f"FMR {found.default_fmr:g} ({found.default_attack})"
     )

@@ -36,7 +36,7 @@ def test_a_folder_gives_thresholds_to_decide_by(sign: Invoke) -> None:
     assert "and for 3 references" in lines
     # A signature model's default is about forgeries, of which there were none.
     assert lines[-2:] == [
-        "default  none: every call needs fmr= or threshold=",
+        "default  none: every call needs --fmr or --threshold",
         "written  mine.json",
     ]
     told = body(
