@@ -146,6 +146,18 @@ def _has_further_pages(opened: PilImage.Image) -> bool:
     return True
 
 
+def file_has_further_frames(data: bytes) -> bool:
+    """Return whether the file's bytes hold pages or frames behind the first; nothing is decoded."""
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):  # whose plugin decodes when it opens
+        return False
+    try:
+        with _pillow_is_quiet():
+            opened = open_file(data, "it", lambda _height, _width: None)
+            return opened is not None and has_further_frames(opened)
+    except Exception:  # noqa: BLE001 - decoding says what is wrong
+        return False
+
+
 def _from_pil(image: PilImage.Image, max_pixels: int) -> Image:
     """Return a Pillow image as a file of it is decoded; of several frames the current one is taken."""
     name = f"the Pillow image ({image.mode}, {image.height} x {image.width})"
@@ -161,6 +173,15 @@ def _from_pil(image: PilImage.Image, max_pixels: int) -> Image:
         raise ImageError(
             f"{name} cannot be decoded ({reason}): open the file again, or pass its path"
         ) from error
+
+
+def _is_first_of_several(image: PilImage.Image) -> bool:
+    """Return whether frames follow in an image's file; a frame that the caller chose is what it is."""
+    if image.format is None or image.tell():
+        return False
+    if image.format == "TIFF":  # to seek would undo what the caller did to the pixels
+        return bool(getattr(getattr(image, "tag_v2", None), "next", 0))
+    return has_further_frames(image)
 
 
 def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
@@ -351,7 +372,8 @@ def read_image(
     if isinstance(image, np.ndarray):
         return LoadedImage(_from_array(image, max_pixels))
     if is_pillow(image):
-        return LoadedImage(_from_pil(cast("PilImage.Image", image), max_pixels))
+        opened = cast("PilImage.Image", image)
+        return LoadedImage(_from_pil(opened, max_pixels), _is_first_of_several(opened))
     if hasattr(image, "read") and not isinstance(image, os.PathLike):
         return _from_file(image, max_pixels, max_bytes)
     name = _describe(image)
@@ -669,7 +691,7 @@ def _dtype_advice(array: NDArray[Any]) -> str:
             f"{unsound}the range of its values is not known; scale them to 0..255, round, and "
             "convert with .astype(numpy.uint8)"
         )
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         return "for values in 0..65535 pass (array // 257).astype(numpy.uint8)"
     if array.dtype.kind == "b":
         return "pass array.astype(numpy.uint8) * 255"
