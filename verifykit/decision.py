@@ -104,7 +104,7 @@ class DecisionRule:
                         "has no rate, fmr= sets one"
                     )
             if not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
-                raise InputError(f"threshold is a cosine in [-1, 1], got {threshold}")
+                raise InputError(f"threshold is a score in [-1, 1], got {threshold}")
             scale = spec.score_scale(attack, references)
             return cls(float(threshold), None, None, scale)
         if fmr is not None:
@@ -200,6 +200,10 @@ class DecisionRule:
 def _require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {shown(value)}")
+    try:
+        float(value)
+    except OverflowError as error:  # an integer or a fraction beyond every float
+        raise InputError(f"{name} must be a number, got one that is too large") from error
 
 
 def _require_rate(name: str, value: object) -> None:
@@ -214,7 +218,7 @@ class DecisionOptions:
 
     Attributes:
         fmr: A false match rate in (0, 1), or None.
-        threshold: A bare cosine threshold in [-1, 1], or None.
+        threshold: A bare score threshold in [-1, 1], or None.
         attack: The kind of non-mated comparison that the rate is about, or None.
         policy: Two rates instead of one, or None.
         fpir: A false positive identification rate in (0, 1) of a whole gallery, or None; for searches.
@@ -233,7 +237,7 @@ class DecisionOptions:
     threshold: float | None = field(
         default=None,
         metadata={
-            "help": "A bare cosine threshold instead of a rate.",
+            "help": "A bare score threshold instead of a rate.",
             "bounds": {"ge": -1, "le": 1},
         },
     )

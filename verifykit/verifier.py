@@ -174,7 +174,7 @@ class Verifier:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
-            threshold: A bare cosine threshold in [-1, 1] instead of a rate.
+            threshold: A bare score threshold in [-1, 1] instead of a rate.
             attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
@@ -284,7 +284,7 @@ class Verifier:
             subject_id: The claimed subject.
             image: The probe.
             fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
@@ -329,7 +329,7 @@ class Verifier:
             probe: One image.
             reference: The other; the score does not depend on their order.
             fmr: False match rate for this call, in (0, 1).
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
@@ -376,7 +376,7 @@ class Verifier:
             image: The probe.
             limit: Maximum number of candidates for each face, at least 1.
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.
