@@ -105,7 +105,7 @@ def cluster_folder(
         folder: Where the images are stored; hidden entries are left out.
         fmr: False match rate of two faces, in (0, 1). None takes that at which less than one false pair
             is expected among all faces, or the calibration's lowest, if it does not go down so far.
-        threshold: A bare cosine threshold in [-1, 1] instead.
+        threshold: A bare score threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.

@@ -55,7 +55,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
     model_out: Annotated[

@@ -1,9 +1,9 @@
 """Search in any gallery by scores from which the penalties of look-alikes are taken.
 
 A store searches by cosine. A penalty is never below 0, so a subject's score is at most its cosine less half
-of the probe's penalty: whoever reaches the threshold is among those whose cosine reaches the threshold and
-that half, and whoever was not returned has no better score than the last cosine that was. So more and more
-candidates are requested until no other can be among the best: the result is exact.
+of the probe's penalty. So a subject that reaches the threshold has a cosine of at least the threshold and
+that half, and a subject that was not returned has no better score than the last cosine that was. More and
+more candidates are requested until no other can be among the best: the result is exact.
 """
 
 from __future__ import annotations
