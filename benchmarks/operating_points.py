@@ -38,6 +38,8 @@ NAME = (
     "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"
 )
 
+POPULATION = "adults, frontal or nearly so, uncovered: news photographs (LFW)"
+
 
 def rates_at_thresholds(
     embedder: ModelEmbedder,
@@ -125,6 +127,7 @@ def main() -> None:
                 embedder,
                 train,
                 name=NAME,
+                population=POPULATION,
                 cache=cache,
                 on_progress=lambda done, _: progress.update(task, completed=done),
             )

@@ -43,6 +43,7 @@ class Calibration:
         created: Time of the measurement, ISO 8601 in UTC.
         verifykit_version: Version that measured.
         cohort: Lowers the scores of look-alikes; None for bare cosines.
+        population: Of whom and of which conditions the rates are, human-readable; None if not said.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Calibration:
     created: str
     verifykit_version: str
     cohort: Cohort | None = None
+    population: str | None = None
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """Return the model's specification with this calibration in place of its own.
@@ -95,6 +97,7 @@ class Calibration:
             operating_points=self.operating_points,
             evidence=self.evidence,
             cohort=self.cohort,
+            population=self.population,
             default_fmr=self.default_fmr,
             default_attack=self.default_attack,
             provenance=dataclasses.replace(spec.provenance, calibration_data=self.origin()),
@@ -145,6 +148,8 @@ class Calibration:
                 f"{where} has format {shown(found)}, this verifykit reads 1 and {FORMAT}: install the "
                 "verifykit that wrote it, or calibrate again"
             )
+        if found == 1:
+            body.setdefault("population", None)
         try:
             return build(cls, body, "calibration")
         except ModelContractError as error:

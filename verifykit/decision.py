@@ -60,6 +60,7 @@ class DecisionRule:
         review_fmr: The rate that it represents; None without a policy.
         fpir: The false positive identification rate in a gallery; None if it was not requested.
         gallery_size: Size of that gallery; None if ``fpir`` is.
+        population: Of whom the rate is, as the calibration states it; None for a bare threshold.
     """
 
     threshold: float
@@ -70,6 +71,7 @@ class DecisionRule:
     review_fmr: float | None = None
     fpir: float | None = None
     gallery_size: int | None = None
+    population: str | None = None
 
     @classmethod
     def from_calibration(
@@ -111,7 +113,7 @@ class DecisionRule:
             _require_rate("fmr", fmr)
         point = spec.operating_point(fmr, attack, references)
         scale = spec.scale_of(point.attack, point.reference_count)
-        return cls(point.threshold, point.fmr, point.attack, scale)
+        return cls(point.threshold, point.fmr, point.attack, scale, population=spec.population)
 
     @classmethod
     def from_policy(
@@ -192,6 +194,7 @@ class DecisionRule:
             review_fmr=self.review_fmr,
             subject_id=subject_id,
             reference_count=reference_count,
+            population=self.population,
             warnings=tuple(dict.fromkeys(r for template in templates for r in template.reasons)),
             detections=tuple(t.detection for t in templates if t.detection is not None),
         )

@@ -77,6 +77,7 @@ def calibrate(
     data: Dataset | str | os.PathLike[str],
     *,
     name: str = "",
+    population: str | None = None,
     counts: Sequence[int] = REFERENCE_COUNTS,
     cohort: int = 0,
     draws: int = DRAWS,
@@ -95,6 +96,8 @@ def calibrate(
         data: As for :func:`~verifykit.evaluation.evaluate`. Listed pairs give thresholds of single references
             only.
         name: What to call the data; empty takes the folder's or file's own name.
+        population: Of whom and of which conditions the data are, such as "adults at a door, by day"; every
+            decision states it.
         counts: Numbers of references, each at least 1; those with too few subjects are left out.
         cohort: How many subjects, drawn at random, make a cohort that lowers the scores of look-alikes; they
             are left out of everything else. 0, the default, keeps the model's own cohort, if it has one.
@@ -149,6 +152,7 @@ def calibrate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         cohort=chosen,
+        population=population,
     )
 
 

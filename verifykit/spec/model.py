@@ -88,6 +88,8 @@ class ModelSpec:
         golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
         evidence: Log-likelihood ratios of scores; may be empty.
         cohort: Lowers the scores of look-alikes (docs/adr/0018); None for bare cosines.
+        population: Of whom and of which conditions the rates of the operating points are, human-readable;
+            None where nothing says so.
         digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
 
@@ -107,6 +109,7 @@ class ModelSpec:
     golden_tolerance: float = 0.999
     evidence: tuple[Evidence, ...] = ()
     cohort: Cohort | None = None
+    population: str | None = None
     digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
@@ -302,7 +305,10 @@ def _upgrade_from_2(body: dict[str, Any]) -> None:
 
 
 def _upgrade_from_3(body: dict[str, Any]) -> None:
-    """Refuse a cohort of schema 3: its thresholds were for scores divided by deviations."""
+    """Add no population; refuse a cohort, whose thresholds were for scores divided by deviations."""
+    if "population" in body:
+        raise ModelContractError("spec: population is not of schema 3")
+    body["population"] = None
     if body.get("cohort") is not None:
         raise ModelContractError(
             "spec.cohort is of schema 3, whose thresholds are for another kind of score: calibrate the model "
