@@ -147,7 +147,7 @@ def _examined(
     problems, notes = list(examined.problems), list(examined.notes)
     try:
         build_fabric(config.run, notes.append)
-        try_out(config)
+        notes.extend(try_out(config))
     except VerifyKitError as error:
         problems.append(str(error))
     return problems, notes

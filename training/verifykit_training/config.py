@@ -74,7 +74,7 @@ class CropConfig(_Section):
 
 
 class EncoderConfig(_OpenSection):
-    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file.
+    """Which network, and where its weights come from: ``imagenet``, ``none``, a run's folder or a file.
 
     Further keys are the network's options.
     """

@@ -44,8 +44,10 @@ from verifykit_training.run_folder import (
     read_outcome,
     save_checkpoint,
     save_weights,
+    trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.trained_on import BEFORE
 
 
 def train(job: TrainingJob) -> Outcome:
@@ -95,7 +97,8 @@ def _require_promising(job: TrainingJob, display: Display) -> None:
         raise TrainingError("; ".join(examined.problems))
     for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
         display.say(f"note: {note}")
-    try_out(job.config)
+    for note in try_out(job.config):
+        display.say(f"note: {note}")
 
 
 def _in_first(fabric: Fabric, work: Callable[[], None]) -> None:
@@ -143,7 +146,7 @@ class _Run:
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 
-        self.learner = Learner(fabric, config, len(self.data.subjects))
+        self.learner = Learner(fabric, config, len(self.data.subjects), is_restored=job.resume)
         self.outcome = self._resumed() if job.resume else Outcome()
         self.outcome.is_first_process = fabric.is_global_zero
         self.collapse = CollapseMonitor()
@@ -271,12 +274,24 @@ class _Run:
                 update={"augmentation": resolve_augmentation(config.augmentation)}
             )
             self.folder.write_text("config.toml", written_out.to_toml())
-            self.folder.write_subjects(data)
+            self.folder.write_subjects(data, trained_before(config.encoder.weights))
+            self._say_trained_before()
+            if self.learner.loaded_weights is not None:
+                self.folder.write_text("weights.json", self.learner.loaded_weights.to_json())
         metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
         metrics.write("resumed" if self.job.resume else "begun", self.outcome.step, counts)
         return metrics
+
+    def _say_trained_before(self) -> None:
+        known = (self.folder.read_trained_on().images or {}).get(BEFORE, frozenset())
+        seen = known.intersection(self.data.images["validation"])
+        if seen:
+            self.display.say(
+                f"note: {len(seen)} of {len(self.data.images['validation'])} validation images were trained "
+                "on by the run that the weights come from: the validation flatters"
+            )
 
     def _resumed(self) -> Outcome:
         """Everything as the checkpoint has it."""
