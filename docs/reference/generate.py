@@ -38,7 +38,7 @@ MEANING = {
     "encoder.name": "`cnn5`, `efficientnet_lite0`, `grid_resnet`, `signet`, `inception_resnet_v1`, "
     "`mobilefacenet`, `iresnet18` (or 50, 100), `resnet18` (or 34, 50, 101, 152)",
     "encoder.embedding_size": "number of values in an embedding",
-    "encoder.weights": "`imagenet`, `none` (a random start), a run's folder, or a file: `.pth`, `.safetensors`, `.onnx`",
+    "encoder.weights": "`imagenet`, `none` (a random start), a run's folder, or a file (`.pth`, `.onnx` …)",
     "encoder.color": "three channels or one",
     "data.validation_share": "share of the subjects (of their images, if few) that choose the best epoch",
     "data.test_share": "share of the subjects that only `evaluate` uses",

@@ -283,12 +283,25 @@ def require_same_config(config: Config, of_run: Config) -> None:
     # The run's folder has the preset written out, and the preset itself is the program's.
     if config.augmentation.preset != "none":
         del new["augmentation"], old["augmentation"]
-    differing = [key for key in new if new[key] != old[key]]
+    differing = _differing(new, old)
     if differing:
+        more = "; --extend gives a finished run more epochs" if "run.epochs" in differing else ""
         raise ConfigError(
             f"the configuration differs from that of the run to be resumed in {', '.join(differing)}; "
-            "resume with the config.toml in the run's folder"
+            f"resume with the config.toml in the run's folder{more}"
         )
+
+
+def _differing(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of the values that are not the same."""
+    found = []
+    for key in {**new, **old}:
+        left, right = new.get(key), old.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += _differing(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(prefix + key)
+    return found
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:

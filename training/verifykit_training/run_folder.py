@@ -57,6 +57,7 @@ class TrainingJob:
         cache: Folder of the crops; None is verifykit's own.
         triplets: A CSV of triplets, for ``sampler.name = "triplet_file"``.
         resume: Continue the run in the folder.
+        extend: So many epochs more for the finished run in the folder; 0 for none.
         stop_after: Stop with a checkpoint after this number of epochs; the schedule covers all.
         quiet: No progress on standard error.
     """
@@ -69,6 +70,12 @@ class TrainingJob:
     resume: bool = False
     stop_after: int | None = None
     quiet: bool = False
+    extend: int = 0
+
+    @property
+    def continues(self) -> bool:
+        """Whether the folder holds the run's beginning."""
+        return self.resume or self.extend > 0
 
 
 @dataclass
