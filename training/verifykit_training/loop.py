@@ -100,7 +100,8 @@ def _extended(job: TrainingJob) -> TrainingJob:
     if not outcome.ended:
         raise TrainingError(
             f"{shortened(job.run)} is not finished (epoch {outcome.epoch} of "
-            f"{folder.read_config().run.epochs} is done): continue it with --resume; --extend is for finished runs"
+            f"{folder.read_config().run.epochs} is done): continue it with --resume; "
+            "--extend is for finished runs"
         )
     total = {"epochs": outcome.epoch + job.extend}
     run = job.config.run.model_copy(update=total)

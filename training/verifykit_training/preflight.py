@@ -171,6 +171,11 @@ def try_out(config: Config) -> tuple[str, ...]:
                 f"loss {shown(section.name)}",
                 partial(_try_loss, section.name, section.options, size),
             )
+    if config.optimiser.frozen_epochs and not list(encoder.head.parameters()):
+        raise ConfigError(
+            f"encoder {shown(config.encoder.name)} has no head, so nothing would learn while it is frozen: "
+            "set optimiser.frozen_epochs = 0"
+        )
     report = encoder.loaded_weights
     return () if report is None else (report.sentence,)
 

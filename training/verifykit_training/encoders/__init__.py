@@ -28,6 +28,15 @@ from verifykit_training.encoders.network import (
     parameter_groups,
     set_backbone_frozen,
 )
+from verifykit_training.encoders.own_module import (
+    GIVEN,
+    OWN,
+    build_own,
+    find_own,
+    is_own,
+    own_options,
+    own_statistics,
+)
 from verifykit_training.encoders.resnet import build_resnet
 from verifykit_training.encoders.signet import build_signet
 from verifykit_training.encoders.weights import Published, WeightsReport, load_file_into
@@ -52,8 +61,8 @@ __all__ = [
 class _Entry:
     build: Callable[..., EmbeddingNetwork]
     scale: float
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
     published: Published = field(default_factory=Published)
 
 
@@ -97,7 +106,8 @@ def build_encoder(
     """An encoder by its name.
 
     Args:
-        name: One of :data:`ENCODERS`.
+        name: One of :data:`ENCODERS`, or the import path of a function that makes one, as
+            ``my.package:make``.
         embedding_size: D, length of an embedding.
         weights: ``"imagenet"``; the path of a run's folder, of a verifykit model (``.onnx``) that a run
             was exported to, or of a ``.pth``, ``.pt`` or ``.safetensors`` file with our names or the
@@ -150,8 +160,7 @@ def encoder_options(name: str) -> dict[str, Any]:
     Raises:
         InputError: No such encoder.
     """
-    shared = ("name", "embedding_size", "weights", "input_channels")
-    return option_types(_entry(name).build, shared)
+    return own_options(name) if is_own(name) else option_types(_entry(name).build, GIVEN)
 
 
 def input_statistics(
@@ -178,6 +187,9 @@ def input_statistics(
 
 
 def _entry(name: str) -> _Entry:
+    if is_own(name):
+        find_own(name)
+        return _Entry(build_own, *own_statistics(name), OWN)
     if name not in _ENCODERS:
         raise InputError(f"there is no encoder {shown(name)}; {hint(name, ENCODERS)}")
     return _ENCODERS[name]
