@@ -48,6 +48,7 @@ def make(*, embedding_size: int):
 
 def without_size(width: int): ...
 def not_a_module(*, embedding_size: int): return 3
+def long(*, embedding_size: int): raise RuntimeError("x" * 500)
 def fails(*, embedding_size: int): raise RuntimeError("no\\nroom")
 def wrong_rows(*, embedding_size: int): return Small(embedding_size=embedding_size + 1)
 def a_map(*, embedding_size: int): return nn.Conv2d(3, embedding_size, 3)
@@ -106,6 +107,8 @@ def test_rows_are_brought_to_unit_length_and_options_are_typed(module: str) -> N
         ("{}:without_size", r"must take embedding_size by name.*'\(width: int\)'"),
         ("{}:not_a_module", "returned int: a torch.nn.Module is required"),
         ("{}:fails", "cannot be made: no$"),
+        ("{}:long", r"cannot be made: x+\.\.\."),
+        ("a" * 500 + ":make", "cannot be imported"),
         ("{}:wrong_rows", r"returned \(4, 17\) for 4 images: \(N, 16\) is required"),
         ("{}:a_map", r"returned \(4, 16, 30, 30\)"),
         ("{}:Two", "returned tuple: one tensor"),
@@ -118,6 +121,7 @@ def test_what_cannot_be_an_encoder_is_found_before_training(
     with pytest.raises(VerifyKitError, match=message) as caught:
         try_out(small_config(encoder={"name": name.format(module)}))
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_annotations_that_cannot_be_checked_are_no_traceback(module: str) -> None:
