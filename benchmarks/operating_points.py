@@ -1,9 +1,10 @@
-"""Calibrate the face model, and measure the rates at its thresholds on other subjects.
+"""Calibrate a face model, and measure the rates at its thresholds on other subjects.
 
-``python -m benchmarks.operating_points --data PATH [--write FILE]`` makes the cohort of ``lfw_train`` and
-``aaf``, calibrates on subjects of ``lfw_train`` with corrected labels, as ``verifykit calibrate`` does, and
-then compares every pair of the subjects of ``lfw_val``.
-``--write export/verifykit_export/face_calibration.json`` renews the model's calibration.
+``python -m benchmarks.operating_points --data PATH [--model face-plus] [--write FILE]`` makes the cohort of
+``lfw_train`` and ``aaf``, calibrates on subjects of ``lfw_train`` with corrected labels, as ``verifykit
+calibrate`` does, and then compares every pair of the subjects of ``lfw_val``.
+``--write export/verifykit_export/face_calibration.json`` renews the calibration of ``face``,
+``face_plus_calibration.json`` that of ``face-plus``.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
 from verifykit.spec import Cohort
 from verifykit_export.face import build_face
+from verifykit_export.face_plus import build_face_plus
+
+BUILDERS = {"face": build_face, "face-plus": build_face_plus}
 
 NAME = (
     "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"
@@ -107,12 +111,15 @@ def main() -> None:
         "--write", type=Path, help="write the calibration file of the model builder"
     )
     parser.add_argument("--cache", type=Path, help="file that caches embeddings")
+    parser.add_argument("--model", choices=BUILDERS, default="face")
     arguments = parser.parse_args()
     console = Console(width=150)
     with tempfile.TemporaryDirectory() as folder, Progress(console=console) as progress:
         model = Path(folder) / "face.onnx"
-        build_face(model, calibrated=False)
-        embedder = ModelEmbedder(Encoder.open(model), "face", multi_face="middle", quality="warn")
+        BUILDERS[arguments.model](model, calibrated=False)
+        embedder = ModelEmbedder(
+            Encoder.open(model), arguments.model, multi_face="middle", quality="warn"
+        )
         train, val = (
             read_evaluation_data(arguments.data, name, Path(folder))
             for name in ("lfw_train", "lfw_val")

@@ -1,11 +1,12 @@
 """Read the networks that dlib writes, without dlib.
 
-An integer is a control byte, the number of bytes with the sign in bit 7, and that many bytes, least significant
-first. A floating point number is a mantissa and an exponent of that kind, a string its length and its bytes, a
-flag the digit 0 or 1, a tensor the integer 2, four sizes and raw float32.
+An integer is a control byte, the number of bytes with the sign in bit 7, and that many bytes, least
+significant first. A floating point number is a mantissa and an exponent of that kind, a string its length
+and its bytes, a flag the digit 0 or 1, a tensor the integer 2, four sizes and raw float32.
 
-The file begins with the versions of all layers, the network's output first: 2 for a layer with its details, 1 for a
-mark without any, 3 for the first layer, which follows the input. Details are then in the order of computation.
+The file begins with the versions of all layers, the network's output first: 2 for a layer with its details,
+1 for a mark without any, 3 for the first layer, which follows the input. Details are then in the order of
+computation.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ class DlibLayer:
     """One step of a network.
 
     Attributes:
-        kind: ``"keep"`` puts the current tensor on a pile, ``"exchange"`` exchanges it with the pile's top, and
-            ``"add_prev"`` adds the pile's top.
+        kind: ``"keep"`` puts the current tensor on a pile, ``"exchange"`` exchanges it with the pile's top,
+            and ``"add_prev"`` adds the pile's top.
         window: Of convolutions and pools.
         weights: (outputs, inputs, rows, columns) of ``"con"``, (inputs, outputs) of ``"fc"``, (channels,)
             factors of ``"affine"``.
@@ -113,8 +114,8 @@ def _versions(reader: _Reader) -> list[int]:
         version = reader.integer()
         if version not in (_MARK, _LAYER, _FIRST) or len(versions) == _MOST_LAYERS:
             raise ModelContractError(
-                f"dlib file: layer {len(versions)} has version {version}, known are 1, 2 and 3: take the file "
-                "of dlib's face recognition model v1"
+                f"dlib file: layer {len(versions)} has version {version}, known are 1, 2 and 3: take "
+                "the file of dlib's face recognition model v1"
             )
         versions.append(version)
     return versions[::-1]
@@ -195,8 +196,8 @@ def _expect(what: str, found: object, known: object) -> None:
 def _require_size(kind: str, parameters: NDArray[np.float32], size: int) -> None:
     if len(parameters) != size:
         raise ModelIntegrityError(
-            f"dlib file: a layer {kind} has {len(parameters)} parameters, its sizes require {size}; fetch the "
-            "file again"
+            f"dlib file: a layer {kind} has {len(parameters)} parameters, its sizes require {size}; fetch "
+            "the file again"
         )
 
 
@@ -210,8 +211,8 @@ class _Reader:
         part = self._data[self._at : self._at + count]
         if count < 0 or len(part) < count:
             raise ModelIntegrityError(
-                f"dlib file: {count} bytes are required at byte {self._at}, the file has {len(self._data)}: it "
-                "is damaged or no network of dlib; fetch it again"
+                f"dlib file: {count} bytes are required at byte {self._at}, the file has {len(self._data)}: "
+                "it is damaged or no network of dlib; fetch it again"
             )
         self._at += count
         return part
@@ -220,8 +221,8 @@ class _Reader:
         (control,) = self.bytes(1)
         if not 1 <= control & 0x0F <= 8 or control & 0x70:
             raise ModelIntegrityError(
-                f"dlib file: byte {self._at - 1} is {control}, which begins no integer: the file is damaged or "
-                "no network of dlib; fetch it again"
+                f"dlib file: byte {self._at - 1} is {control}, which begins no integer: the file is "
+                "damaged or no network of dlib; fetch it again"
             )
         value = int.from_bytes(self.bytes(control & 0x0F), "little")
         return -value if control & 0x80 else value

@@ -33,7 +33,7 @@ class _Translation:
     """Layers as nodes, with the tensor that the next one reads and its (channels, height, width)."""
 
     def __init__(self, source: DlibNetwork) -> None:
-        shape = ["batch", 3, source.height_px, source.width_px]
+        shape: list[str | int | None] = ["batch", 3, source.height_px, source.width_px]
         self._network = Network(
             [], {}, [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)], []
         )
