@@ -39,9 +39,9 @@ DLIB = WeightsSource(
 # reduced. One pixel of SFace's template is at 1.5 x + 0.25, the centres of pixels being whole numbers.
 _SCALE = 1.5
 _SFACE_SIDE_PX = 168
-_DLIB_SIDE_PX = 150
-_DLIB_TOP_PX, _DLIB_LEFT_PX = 33, 10
-_HEIGHT_PX, _WIDTH_PX = _DLIB_TOP_PX + _DLIB_SIDE_PX, _SFACE_SIDE_PX
+DLIB_SIDE_PX = 150
+DLIB_TOP_PX, DLIB_LEFT_PX = 33, 10
+_HEIGHT_PX, _WIDTH_PX = DLIB_TOP_PX + DLIB_SIDE_PX, _SFACE_SIDE_PX
 _LANDMARKS_PX = tuple(
     (round(_SCALE * x + 0.25, 4), round(_SCALE * y + 0.25, 4)) for x, y in ARCFACE_112_PX
 )
@@ -66,7 +66,7 @@ def build_face_plus(target: Path, *, calibrated: bool = True) -> None:
             ),
             Part(
                 dlib_to_onnx(read_dlib(DLIB.read()), "dlib_resnet_v1"),
-                *(_DLIB_TOP_PX, _DLIB_LEFT_PX, _DLIB_SIDE_PX, _DLIB_SIDE_PX),
+                *(DLIB_TOP_PX, DLIB_LEFT_PX, DLIB_SIDE_PX, DLIB_SIDE_PX),
             ),
         ],
         *(_HEIGHT_PX, _WIDTH_PX),
