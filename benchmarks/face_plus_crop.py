@@ -1,8 +1,8 @@
 """Compare the one crop of ``face-plus`` with a crop for each of its two encoders.
 
-``python -m benchmarks.face_plus_crop --data PATH`` embeds images of ``lfw_val`` and ``cfp``, without the people
-of ``lfw_train``, either way: from the crop that the model file states, and with SFace's own 112 px crop
-and dlib's own 150 px crop, each taken from the image. It prints error rates of cosines without a cohort.
+``python -m benchmarks.face_plus_crop --data PATH`` embeds images of ``lfw_val`` and ``cfp``, without
+people of ``lfw_train``, either way: from the crop that the model file states, and with SFace's own 112 px
+crop and dlib's own 150 px crop, each taken from the image. It prints error rates of cosines without a cohort.
 """
 
 from __future__ import annotations
