@@ -47,14 +47,16 @@ TIMED = 40
 
 
 def chosen(images: Sequence[tuple[Path, str]], known: frozenset[str]) -> list[tuple[Path, str]]:
-    """Return some images of each of the first people with several, without known people."""
+    """Return some images, spread over all, of the first people with several; known people are left out."""
     by_subject: dict[str, list[Path]] = {}
     for image, subject in images:
         if subject not in known:
             by_subject.setdefault(subject, []).append(image)
-    several = [name for name, found in sorted(by_subject.items()) if len(found) > 1]
+    several = [name for name, found in sorted(by_subject.items()) if len(found) > 1][:PEOPLE]
     return [
-        (image, name) for name in several[:PEOPLE] for image in by_subject[name][:IMAGES_A_PERSON]
+        (image, name)
+        for name in several
+        for image in by_subject[name][:: -(-len(by_subject[name]) // IMAGES_A_PERSON)]
     ]
 
 

@@ -35,21 +35,28 @@ from verifykit.scoring import penalties
 from verifykit.spec import Cohort
 from verifykit.types import Embeddings
 
-# The highest scores of a band are of one child under two numbers (data/README.md).
+# The highest scores of a band, by the model `face`, are of one child under two numbers (data/README.md).
 _NEAR_COPY = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Embedded images: unit rows (N, D), subjects (N,), and a kind each (N,), such as an age band."""
+    """Embedded images: unit rows (N, D), subjects (N,), and a kind each (N,), such as an age band.
+
+    ``looks`` are rows (N, E) of the model ``face``, by which near copies are found: a limit of cosines is
+    one model's.
+    """
 
     rows: Embeddings
     subjects: NDArray[np.str_]
     kinds: NDArray[np.str_]
+    looks: Embeddings
 
     def only(self, chosen: NDArray[np.bool_]) -> Faces:
         """Return some of them."""
-        return Faces(self.rows[chosen], self.subjects[chosen], self.kinds[chosen])
+        return Faces(
+            self.rows[chosen], self.subjects[chosen], self.kinds[chosen], self.looks[chosen]
+        )
 
 
 def read_cfp(data: Path) -> list[LabelledImage]:
@@ -63,14 +70,23 @@ def read_cfp(data: Path) -> list[LabelledImage]:
         ]
 
 
-def embed(embedder: ModelEmbedder, images: Sequence[LabelledImage], cache: EmbeddingCache) -> Faces:
+def embed(
+    embedder: ModelEmbedder,
+    images: Sequence[LabelledImage],
+    cache: EmbeddingCache,
+    looks_of: ModelEmbedder,
+) -> Faces:
     """Embed images; those without a face are left out."""
     found = embed_images(embedder, images, cache=cache)
-    kept = [n for n, row in enumerate(found.row_of) if row >= 0]
+    seen = embed_images(looks_of, images, cache=cache)
+    kept = [
+        n for n, rows in enumerate(zip(found.row_of, seen.row_of, strict=True)) if min(rows) >= 0
+    ]
     return Faces(
         found.rows[found.row_of[kept]],
         np.array([images[n].subject for n in kept]),
         np.array([images[n].groups.get("band", "") for n in kept]),
+        seen.rows[seen.row_of[kept]],
     )
 
 
@@ -85,7 +101,7 @@ class Scores:
 
     @classmethod
     def of(cls, one: Faces, other: Faces | None, cohort: Cohort | None) -> Scores:
-        """Score them less their penalties; cosines of near copies between subjects are left out."""
+        """Score them less their penalties; near copies under two numbers are left out."""
         two = one if other is None else other
         cosines = one.rows.astype(np.float64) @ two.rows.astype(np.float64).T
         scores = cosines - penalties(cohort, one.rows)[:, None] / 2
@@ -95,7 +111,7 @@ class Scores:
         mated = mine[:, None] == theirs[None]
         chosen = np.ones(scores.shape, bool) if other else np.triu(np.ones(scores.shape, bool), 1)
         if other is None and len(names) == len(one.subjects):
-            chosen &= cosines < _NEAR_COPY
+            chosen &= one.looks @ one.looks.T < _NEAR_COPY
         rows, columns = np.nonzero(chosen)
         ends = np.stack([mine[rows], theirs[columns]], axis=1)
         return cls(scores[chosen], ends, mated[chosen], len(names))
@@ -177,7 +193,10 @@ def main() -> None:
     parser.add_argument("--model", choices=("face", "face-plus"), default="face")
     arguments = parser.parse_args()
     name = arguments.model
-    embedder = ModelEmbedder(Encoder.open(load(name)), name, multi_face="middle", quality="warn")
+    embedder, face = (
+        ModelEmbedder(Encoder.open(load(each)), each, multi_face="middle", quality="warn")
+        for each in (name, "face")
+    )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         cache = stack.enter_context(EmbeddingCache(arguments.cache or folder / "cache.sqlite"))
@@ -193,7 +212,10 @@ def main() -> None:
             "cfp": read_cfp(arguments.data),
             "ages": read_ages(arguments.data),
         }
-        sets = {name: embed(embedder, images[name], cache) for name in track(images, "embedding")}
+        sets = {
+            key: embed(embedder, images[key], cache, face if key == "ages" else embedder)
+            for key in track(images, "embedding")
+        }
     table = Table(title=f"{name} at the threshold of FMR {arguments.fmr:g} on lfw_train")
     for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %"):
         table.add_column(column, justify="left" if column in ("set", "cohort") else "right")
