@@ -91,7 +91,7 @@ def measure(
         embedders,
         data,
         cache=cache,
-        measurement=Measurement(fmrs=FMRS, worst=12),
+        measurement=Measurement(fmrs=FMRS, hardest_pairs=12),
         on_progress=on_progress,
     )
 
