@@ -161,7 +161,14 @@ def evaluate(
         Part, typer.Option(help="held_out: subjects that were neither trained nor validated on.")
     ] = "held_out",
     pairs: Annotated[
-        Path | None, typer.Option(help="A CSV probe,reference,mated: accuracy as LFW reports it.")
+        Path | None,
+        typer.Option(
+            help="LFW's pairs.txt, insightface's .bin or a CSV probe,reference,mated: accuracy over folds."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the names of --pairs are relative to; default: the file's."),
     ] = None,
     classify: Annotated[
         bool, typer.Option("--classify", help="Linear classifier and nearest neighbours.")
@@ -186,6 +193,7 @@ def evaluate(
         evaluate_pairs,
         load_encoder,
         pair_scores,
+        read_pairs,
         records_of,
         verification_rates,
     )
@@ -197,8 +205,23 @@ def evaluate(
     encoder, parsed = load_encoder(folder, untrained=untrained)
     found: dict[str, Any] = {}
     if pairs is not None:
-        accuracy, scores = evaluate_pairs(encoder, parsed, pairs, cache)
+        listed = read_pairs(pairs, images)
+        with _progress("cropping", len(listed.images)) as progress:
+            accuracy, scores = evaluate_pairs(
+                encoder,
+                parsed,
+                listed,
+                cache,
+                trained=folder.read_trained_on(),
+                progress=progress,
+            )
         found["pairs"] = asdict(accuracy)
+        if accuracy.trained_images:
+            typer.echo(
+                f"{accuracy.trained_images} of {accuracy.images} images were in the run's training or "
+                "validation data: these rates flatter it.",
+                err=True,
+            )
     else:
         records = records_of(
             folder, default_data(data), part, cache, say=lambda text: typer.echo(text, err=True)
@@ -298,8 +321,13 @@ def _print_table(title: str, values: dict[str, Any]) -> None:
     table = Table("", "", title=title, show_header=False)
     for name, value in values.items():
         if name.endswith("fnmr"):
-            for fmr, fnmr, threshold in value:
-                table.add_row(f"{name} at FMR {fmr:g}", f"{fnmr:.2%} (threshold {threshold:.3f})")
+            for fmr, fnmr, threshold, *interval in value:
+                between = " to ".join(f"{end:.2%}" for end in interval)
+                text = f"{fnmr:.2%}{between and f' ({between})'} (threshold {threshold:.3f})"
+                table.add_row(f"{name} at FMR {fmr:g}", text)
+        elif isinstance(value, tuple):
+            cells = (f"{each:.2%}" if isinstance(each, float) else str(each) for each in value)
+            table.add_row(name, ", ".join(cells))
         elif isinstance(value, float):
             table.add_row(name, f"{value:.2%}")
         elif value is not None:
