@@ -191,11 +191,10 @@ def evaluate(
     from verifykit_training.evaluation import (
         embed_records,
         evaluate_pairs,
+        evaluate_verification,
         load_encoder,
-        pair_scores,
         read_pairs,
         records_of,
-        verification_rates,
     )
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import draw_det, draw_scores
@@ -228,10 +227,8 @@ def evaluate(
         )
         with _progress("cropping", len(records)) as progress:
             rows, kept, refused = embed_records(encoder, parsed, records, cache, progress=progress)
-        found["verification"] = asdict(verification_rates(rows, kept, len(refused)))
-        if report is not None:
-            forged = [record.is_forgery for record in kept]
-            scores = pair_scores(rows, [record.subject for record in kept], forged)
+        rates, scores = evaluate_verification(rows, kept, len(refused))
+        found["verification"] = asdict(rates)
         if classify:
             found["classification"] = asdict(
                 classify_embeddings(rows, kept, k=k, subjects=subjects)

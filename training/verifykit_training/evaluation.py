@@ -24,14 +24,12 @@ from verifykit.evaluation.one_to_one import measure_attack, supported
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
-    every_pair,
     listed_scores,
     read_data,
     score_comparisons,
 )
 from verifykit.evaluation.results import AttackResult
-from verifykit.evaluation.tiles import PairCounts
-from verifykit.metrics import EqualErrorRate, equal_error_rate
+from verifykit.evaluation.tiles import PairCounts, ScoreBins
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, as_data_error, read_records
@@ -46,33 +44,6 @@ Part: TypeAlias = Literal["held_out", "train", "validation", "test", "all"]
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
 _FOLDS = 10
 _NAMED = 5
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Cosine similarities of pairs of images, each pair once.
-
-    Attributes:
-        mated: (M,) float32, two genuine images of one subject.
-        non_mated: (N,) float32, genuine images of two subjects (random forgeries).
-        skilled: (S,) float32, a genuine image and an imitation of that subject; empty without any.
-    """
-
-    mated: NDArray[np.float32]
-    non_mated: NDArray[np.float32]
-    skilled: NDArray[np.float32]
-
-    def equal_error_rate(self, *, skilled: bool = False) -> EqualErrorRate:
-        """Return the EER against random, or against skilled forgeries."""
-        return equal_error_rate(self.mated, self.skilled if skilled else self.non_mated)
-
-
-def pair_scores(
-    embeddings: NDArray[np.float32], subjects: Sequence[str], forgeries: Sequence[bool]
-) -> Scores:
-    """Score every pair of images; two imitations, and one with another subject, are not a pair."""
-    found = every_pair(embeddings, subjects, forgeries)
-    return Scores(found.mated.scores, found.random.scores, found.skilled.scores)
 
 
 @torch.inference_mode()
@@ -197,6 +168,13 @@ def verification_rates(
     embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
 ) -> Verification:
     """Return the error rates over all pairs; `refused` images gave no crop."""
+    return evaluate_verification(embeddings, records, refused)[0]
+
+
+def evaluate_verification(
+    embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
+) -> tuple[Verification, ScoreBins]:
+    """Return the error rates over all pairs, and the counts of their scores, to draw."""
     pairs = pair_counts(embeddings, records)
     for kind in ("mated", "random"):
         if not pairs.size(kind):
@@ -205,7 +183,7 @@ def verification_rates(
                 "error rate: give two images of one subject, and two subjects"
             )
     has_skilled = bool(pairs.size("skilled"))
-    return Verification(
+    rates = Verification(
         images=len(records),
         subjects=len({record.subject for record in records}),
         refused=refused,
@@ -217,15 +195,7 @@ def verification_rates(
         fnmr=_table(pairs, "random"),
         skilled_fnmr=_table(pairs, "skilled") if has_skilled else (),
     )
-
-
-def evaluate_verification(
-    embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
-) -> tuple[Verification, Scores]:
-    """Return the error rates over all pairs, and scores to draw (of very many pairs a sample)."""
-    subjects = [record.subject for record in records]
-    rates = verification_rates(embeddings, records, refused)
-    return rates, pair_scores(embeddings, subjects, [record.is_forgery for record in records])
+    return rates, pairs
 
 
 def _table(pairs: PairCounts, kind: str) -> tuple[tuple[float, float, float], ...]:
@@ -287,8 +257,8 @@ def evaluate_pairs(
     *,
     trained: TrainedOn | None = None,
     progress: Callable[[int], None] | None = None,
-) -> tuple[PairAccuracy, Scores]:
-    """Return accuracy and error rates on listed pairs (`read_pairs`), and their scores.
+) -> tuple[PairAccuracy, ScoreBins]:
+    """Return accuracy and error rates on listed pairs (`read_pairs`), and counts of their scores.
 
     Folds are those that the data state. Without them fold i of ten takes every tenth mated and every
     tenth non-mated pair from the i-th. Images of insightface's files are crops already, and used whole.
@@ -333,7 +303,8 @@ def evaluate_pairs(
             for requested, threshold, _, fnmr in (vars(row).values() for row in measured.rates)
         ),
     )
-    return result, Scores(scored.mated.scores, scored.random.scores, scored.skilled.scores)
+    kinds = {"mated": scored.mated, "random": scored.random, "skilled": scored.skilled}
+    return result, ScoreBins.of({kind: pairs.scores for kind, pairs in kinds.items()})
 
 
 def _measured(data: Dataset, scored: ScoredComparisons) -> AttackResult:
