@@ -1,4 +1,4 @@
-"""Batches in two passes and recomputed activations: the gradients of the whole batch, and what is not equal."""
+"""Batches in two passes and recomputed activations: the gradients of the whole batch, and what differs."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_batch_norm_sees_micro_batches_and_counts_each_once() -> None:
     _assert_equal(found, expected)
     for name, value in norms[1].state_dict().items():
         torch.testing.assert_close(norms[0].state_dict()[name], value)
-    assert int(norms[0].num_batches_tracked) == 5
+    assert int(norms[0].state_dict()["num_batches_tracked"]) == 5
     # Not those of the whole batch, which are normalised together.
     whole = _at_once(_network(nn.BatchNorm2d(8)), loss)
     assert any(not torch.allclose(a, b, rtol=1e-3) for a, b in zip(found, whole, strict=True))
@@ -114,12 +114,10 @@ def test_batch_norm_sees_micro_batches_and_counts_each_once() -> None:
 
 def test_dropout_draws_the_same_in_both_passes() -> None:
     network, loss = _network(nn.Dropout(0.5)), _loss("supervised_contrastive")
-    _assert_equal(_in_two_passes(network, loss), _at_once(network, loss, parts=5))
+    expected = _at_once(network, loss, parts=5)
     after = torch.rand(3)
-    torch.manual_seed(3)
-    for part in _batch()[0].tensor_split(5):
-        network(part)
-    torch.testing.assert_close(after, torch.rand(3))  # the generator goes on as after one pass
+    _assert_equal(_in_two_passes(network, loss), expected)
+    assert torch.equal(after, torch.rand(3))  # the generator goes on as after one pass
 
 
 def _sizes(name: str) -> dict[str, Any]:
@@ -184,7 +182,7 @@ def test_held_norms_are_as_before() -> None:
     assert all(torch.equal(value, before[key]) for key, value in norm.state_dict().items())
     assert norm.momentum == 0.1
     norm(torch.randn(5, 3))
-    assert int(norm.num_batches_tracked) == 1
+    assert int(norm.state_dict()["num_batches_tracked"]) == 1
 
 
 def test_the_memory_is_a_queue_and_its_loss_a_plain_loop() -> None:
@@ -211,7 +209,7 @@ def test_the_memory_is_a_queue_and_its_loss_a_plain_loop() -> None:
                     continue
                 if label == whose and not other_fake:
                     total = total + 1 - cosine
-                elif float(cosine) > 0.2:
+                elif float(cosine.detach()) > 0.2:
                     total = total + cosine
         torch.testing.assert_close(loss, total / 4)
         (gradient,) = torch.autograd.grad(loss, rows, retain_graph=True)
