@@ -203,6 +203,29 @@ def test_a_verification_file_of_insightface(
     assert "holds the name 'builtins.print', which is not loaded" in " ".join(err.split())
 
 
+def test_seeds_have_folders_and_a_summary(command: Command, config: Path, tmp_path: Path) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 4), tmp_path / "cache"
+    shared = [config, "--data", data, "--cache", cache, "--quiet", "--run", "runs/swept"]
+    shared += ["--set", "run.epochs=1", "--set", "run.steps_per_epoch=1"]
+    status, out, _ = command(*shared, "--seeds", "3,4")
+    assert status == 0
+    summary = json.loads(Path("runs/swept-seeds.json").read_text())
+    values = [RunFolder(Path(f"runs/swept-{seed}")).read_record().validation for seed in (3, 4)]
+    assert [RunFolder(Path(f"runs/swept-{seed}")).read_config().seed for seed in (3, 4)] == [3, 4]
+    assert summary["values"] == {"3": values[0], "4": values[1]}
+    assert summary["mean"] == pytest.approx(np.mean(values))  # type: ignore[arg-type]
+    assert summary["deviation"] == pytest.approx(np.std(values, ddof=1))  # type: ignore[arg-type]
+    assert f"eer over 2 seeds: {summary['mean']:.2%}" in out
+    for seeds, problem in (
+        ("3,4", "already holds a run"),
+        ("1,x", "takes whole numbers such as 0,1,2, got '1,x'"),
+        ("1,1", "names a seed twice: '1,1'"),
+    ):
+        status, _, err = command(*shared, "--seeds", seeds)
+        assert (status, problem in " ".join(err.split())) == (2, True)
+    assert not Path("runs/swept-1").exists()
+
+
 def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path) -> None:
     data = draw_folder(tmp_path / "data", 6, 2)
     status, out, _ = command("check", data, "--config", config, "--set", "sampler.p=2")

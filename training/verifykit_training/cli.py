@@ -63,6 +63,10 @@ def train(
     triplets: TripletsOption = None,
     cache: CacheOption = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Train each seed of 0,1,2 in RUN-SEED; their mean in RUN-seeds.json."),
+    ] = None,
 ) -> None:
     """Train or resume a run; at the end, write its report."""
     from verifykit_training.config import load_config
@@ -72,6 +76,18 @@ def train(
     from verifykit_training.run_folder import RunFolder, TrainingJob
 
     parsed = load_config(config, set_ or ())
+    if seeds is not None:
+        given = {
+            "--data": data,
+            "--triplets": triplets,
+            "--cache": cache,
+            "--stop-after": stop_after,
+        }
+        arguments = [str(config)] + ["--quiet"] * quiet
+        arguments += [part for name, value in given.items() if value for part in (name, str(value))]
+        arguments += [part for value in set_ or () for part in ("--set", value)]
+        _sweep(seeds, run or Path("runs") / parsed.name, arguments, resume=resume)
+        return
     folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume)
     source = default_data(data)
     outcome = train_job(
@@ -83,6 +99,23 @@ def train(
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
         typer.echo(f"{folder}: weights of epoch {outcome.best_epoch}{best}")
+
+
+def _sweep(seeds: str, base: Path, arguments: list[str], *, resume: bool) -> None:
+    from verifykit_training.sweep import parse_seeds, train_seeds
+
+    sweep, status = train_seeds(parse_seeds(seeds), base, arguments, resume=resume)
+    if sweep is None:
+        raise typer.Exit(status)
+    for seed, value in sweep.values.items():
+        typer.echo(
+            f"{base}-{seed}: {sweep.metric} {'not measured' if value is None else f'{value:.2%}'}"
+        )
+    if sweep.mean is not None and sweep.deviation is not None:
+        typer.echo(
+            f"{sweep.metric} over {len(sweep.values)} seeds: {sweep.mean:.2%}, standard deviation "
+            f"{sweep.deviation:.2%}"
+        )
 
 
 @app.command()

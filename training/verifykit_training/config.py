@@ -20,6 +20,7 @@ from typing_extensions import Self
 from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
+from verifykit_training.loggers import require_loggers
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
 from verifykit_training.options import check_options, hint
 
@@ -29,7 +30,10 @@ else:
     import tomli as tomllib
 
 # What may differ between a run and its continuation without changing a single weight.
-_FREE = {"data": {"workers"}, "run": {"log_every_steps", "save_every_steps", "tensorboard"}}
+_FREE = {
+    "data": {"workers"},
+    "run": {"log_every_steps", "save_every_steps", "tensorboard", "loggers"},
+}
 
 
 class _Section(BaseModel):
@@ -238,6 +242,12 @@ class RunConfig(_Section):
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
     tensorboard: bool = True
+    loggers: list[str] = []
+
+    @model_validator(mode="after")
+    def _known_loggers(self) -> Self:
+        require_loggers(self.loggers)
+        return self
 
     @model_validator(mode="after")
     def _no_scaled_gradients(self) -> Self:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
+from importlib.util import find_spec
 
 import torch
 from lightning_fabric import Fabric
@@ -32,6 +33,7 @@ from verifykit_training.evaluation import validate
 from verifykit_training.large_batches import TwoPasses
 from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Gathered, Learner, gather, input_of
+from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
 from verifykit_training.preflight import build_fabric, examine, try_out
 from verifykit_training.preparation import build_sampler, prepare
@@ -286,7 +288,11 @@ class _Run:
             )
             self.folder.write_text("config.toml", written_out.to_toml())
             self.folder.write_subjects(data)
-        metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
+        names = list(dict.fromkeys(config.run.loggers))
+        if config.run.tensorboard and "tensorboard" not in names and find_spec("tensorboard"):
+            names.append("tensorboard")
+        loggers = open_loggers(names, self.folder.path, config.model_dump(exclude_none=True))
+        metrics = Metrics(self.folder, steps=self.outcome.step, loggers=loggers)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
         metrics.write("resumed" if self.job.resume else "begun", self.outcome.step, counts)

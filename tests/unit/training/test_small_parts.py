@@ -191,24 +191,16 @@ def test_classifiers_tell_apart_what_is_apart() -> None:
 
 def test_metrics_after_the_checkpoint_are_dropped_and_nan_is_null(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    metrics = Metrics(run, steps=0, tensorboard=False)
+    metrics = Metrics(run, steps=0)
     for step in range(1, 6):
         metrics.write("step", step, {"loss": math.nan if step == 2 else 0.5})
     metrics.close()
     with run.metrics.open("a") as file:
         file.write('{"event": "st')
-    Metrics(run, steps=3, tensorboard=False).close()
+    Metrics(run, steps=3).close()
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
     assert run.read_metrics()[1]["loss"] is None
     assert all(json.loads(line) for line in run.metrics.read_text().splitlines())
-
-
-def test_metrics_go_to_tensorboard_if_it_is_installed(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    metrics = Metrics(RunFolder(tmp_path), steps=0, tensorboard=True)
-    metrics.write("step", 1, {"loss": 0.5})
-    metrics.close()
-    assert list((tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("score", [1.0000001, 1.0, -1.0])
