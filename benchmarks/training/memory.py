@@ -69,7 +69,7 @@ def main() -> None:
         "--precision",
         choices=["32-true", "bf16-mixed"],
         nargs="+",
-        default=["32-true", "bf16-mixed"],
+        default=["32-true"],
     )
     options = parser.parse_args()
     title = f"{options.encoder}, {options.size} px: activations kept for the backward pass"
