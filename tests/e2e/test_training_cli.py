@@ -203,6 +203,8 @@ def test_a_verification_file_of_insightface(
     assert "holds the name 'builtins.print', which is not loaded" in " ".join(err.split())
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_seeds_have_folders_and_a_summary(command: Command, config: Path, tmp_path: Path) -> None:
     data, cache = draw_folder(tmp_path / "data", 12, 4), tmp_path / "cache"
     shared = [config, "--data", data, "--cache", cache, "--quiet", "--run", "runs/swept"]
@@ -216,14 +218,25 @@ def test_seeds_have_folders_and_a_summary(command: Command, config: Path, tmp_pa
     assert summary["mean"] == pytest.approx(np.mean(values))  # type: ignore[arg-type]
     assert summary["deviation"] == pytest.approx(np.std(values, ddof=1))  # type: ignore[arg-type]
     assert f"eer over 2 seeds: {summary['mean']:.2%}" in out
-    for seeds, problem in (
-        ("3,4", "already holds a run"),
+    status, _, err = command(*shared, "--seeds", "3,4")
+    assert (status, "already holds a run" in " ".join(err.split())) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "problem"),
+    [
         ("1,x", "takes whole numbers such as 0,1,2, got '1,x'"),
+        ("", "takes whole numbers such as 0,1,2, got ''"),
         ("1,1", "names a seed twice: '1,1'"),
-    ):
-        status, _, err = command(*shared, "--seeds", seeds)
-        assert (status, problem in " ".join(err.split())) == (2, True)
-    assert not Path("runs/swept-1").exists()
+        ("1,2147483648", "a seed is at most 2147483647"),
+    ],
+)
+def test_seeds_that_are_none_are_said_before_a_run(
+    command: Command, config: Path, seeds: str, problem: str
+) -> None:
+    status, _, err = command(config, "--data", "data", "--seeds", seeds)
+    assert (status, problem in " ".join(err.split())) == (2, True)
+    assert not Path("runs").exists()
 
 
 def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path) -> None:
