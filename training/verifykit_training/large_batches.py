@@ -119,7 +119,7 @@ class TwoPasses:
         if gradient is None:
             raise ConfigError("the loss gives the embeddings no gradient")
         gradients = gradient.tensor_split(len(self._parts))
-        for number, (part, wanted, state) in enumerate(
+        for number, (part, given, state) in enumerate(
             zip(self._parts, gradients, self._states, strict=True), 1
         ):
             is_last = sync and number == len(self._parts)
@@ -130,4 +130,4 @@ class TwoPasses:
                 torch.set_rng_state(state[0])
                 for device, cuda in zip(self._devices, state[1], strict=True):
                     torch.cuda.set_rng_state(cuda, device)
-                self._fabric.backward(self._model(part), wanted)
+                self._fabric.backward(self._model(part), given)

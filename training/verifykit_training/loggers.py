@@ -3,7 +3,7 @@
 ``metrics.jsonl`` is always written; loggers get the same lines. Each writes into a folder of its own below
 the run's, and none sends anything over a network unless its own environment variable says so.
 
-To add one, write a class with the methods of `MetricsLogger` and give it a line in ``_LOGGERS``.
+To add one, write a class with the methods of `MetricsLogger` and give it a line in ``LOGGERS``.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class MlflowLogger:
 
     def __init__(self, run: Path, config: Mapping[str, Any]) -> None:
         """Begin a run, or continue that of the folder."""
-        # MLflow 3 writes to its file store only when it is told to; its telemetry is off.
+        # MLflow 3 refuses its file store without the first; the second ends its telemetry.
         os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
         client = _library("mlflow", "mlflow.tracking").MlflowClient
@@ -113,7 +113,7 @@ class WandbLogger:
         self._run.finish()
 
 
-_LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], MetricsLogger]] = {
+LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], MetricsLogger]] = {
     "tensorboard": TensorBoardLogger,
     "mlflow": MlflowLogger,
     "wandb": WandbLogger,
@@ -123,8 +123,8 @@ _LOGGERS: dict[str, Callable[[Path, Mapping[str, Any]], MetricsLogger]] = {
 def require_loggers(names: list[str]) -> None:
     """Raise InputError for a logger that does not exist."""
     for name in names:
-        if name not in _LOGGERS:
-            raise InputError(f"there is no logger {shown(name)}; {hint(name, _LOGGERS)}")
+        if name not in LOGGERS:
+            raise InputError(f"there is no logger {shown(name)}; {hint(name, LOGGERS)}")
 
 
 def open_loggers(names: list[str], run: Path, config: Mapping[str, Any]) -> list[MetricsLogger]:
@@ -134,7 +134,7 @@ def open_loggers(names: list[str], run: Path, config: Mapping[str, Any]) -> list
 
 def _opened(name: str, run: Path, config: Mapping[str, Any]) -> MetricsLogger:
     try:
-        return _LOGGERS[name](run, config)
+        return LOGGERS[name](run, config)
     except TrainingError:
         raise
     except Exception as error:  # each program raises its own

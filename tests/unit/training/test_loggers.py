@@ -34,7 +34,7 @@ class Recording:
 def test_a_logger_gets_the_numbers_of_every_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(loggers._LOGGERS, "recording", Recording)
+    monkeypatch.setitem(loggers.LOGGERS, "recording", Recording)
     (found,) = open_loggers(["recording"], tmp_path, CONFIG)
     assert isinstance(found, Recording)
     assert (found.run, found.config["loss"]["name"]) == (tmp_path, "batch_all")
