@@ -57,6 +57,9 @@ def train(
     ] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in the folder.")] = False,
+    extend: Annotated[
+        int, typer.Option(min=0, help="Train the finished run in the folder for more epochs.")
+    ] = 0,
     stop_after: Annotated[
         int | None, typer.Option(min=1, help="Stop with a checkpoint after this number of epochs.")
     ] = None,
@@ -82,16 +85,19 @@ def train(
             "--triplets": triplets,
             "--cache": cache,
             "--stop-after": stop_after,
+            "--extend": extend,
         }
         arguments = [str(config)] + ["--quiet"] * quiet
         arguments += [part for name, value in given.items() if value for part in (name, str(value))]
         arguments += [part for value in set_ or () for part in ("--set", value)]
         _sweep(seeds, run or Path("runs") / parsed.name, arguments, resume=resume)
         return
-    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume)
+    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume or extend > 0)
     source = default_data(data)
     outcome = train_job(
-        TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
+        TrainingJob(
+            parsed, source, folder, cache, triplets, resume, stop_after, quiet, extend=extend
+        )
     )
     if outcome.stopped_by == signal.SIGINT:
         raise typer.Exit(130)
@@ -180,7 +186,7 @@ def _examined(
     problems, notes = list(examined.problems), list(examined.notes)
     try:
         build_fabric(config.run, notes.append)
-        try_out(config)
+        notes.extend(try_out(config))
     except VerifyKitError as error:
         problems.append(str(error))
     return problems, notes
