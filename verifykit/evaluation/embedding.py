@@ -32,9 +32,8 @@ from verifykit.errors import AcquisitionError, ImageError, InputError, shortened
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
-from verifykit.spec import Cohort, ModelSpec, OperatingPoint
 from verifykit.modalities.plain import crop_plain
-from verifykit.spec import ModelSpec, OperatingPoint, PlainCrop
+from verifykit.spec import Cohort, ModelSpec, OperatingPoint, PlainCrop
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
 
