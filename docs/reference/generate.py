@@ -66,6 +66,10 @@ MEANING = {
     "loss.name": "see [losses](losses.md); further keys are the loss's options",
     "softmax_stage.epochs": "epochs with a margin softmax before the loss; 0 disables it",
     "softmax_stage.name": "`cosface` or `arcface`; further keys are `margin` and `scale`",
+    "memory.size": "embeddings of earlier batches that are kept; 0 keeps none",
+    "memory.start_step": "steps before the memory begins",
+    "memory.weight": "weight of the loss against the memory",
+    "memory.margin": "cosine above which a pair of two subjects counts",
     "optimiser.name": "the optimiser",
     "optimiser.rate": "learning rate of the last layer, and of the rest unless `backbone_rate` is set",
     "optimiser.backbone_rate": "learning rate of the other layers; unset is `rate`",
@@ -84,6 +88,8 @@ MEANING = {
     "run.epochs": "maximum number of epochs; 0 records given weights as a run",
     "run.steps_per_epoch": "steps in an epoch; 0 uses the sampler's number",
     "run.accumulate": "batches whose gradients are accumulated before a step",
+    "run.micro_batch": "images of a pass: the batch goes through the network twice, in such parts; 0 is once",
+    "run.recompute_activations": "compute activations of blocks again in the backward pass, to save memory",
     "run.precision": "numeric precision",
     "run.ema_decay": "decay of the running average of the weights, which is saved; 0 disables it",
     "run.batch_size": "images in a batch of validation and evaluation",
@@ -94,6 +100,7 @@ MEANING = {
     "run.devices": "processes on each machine",
     "run.nodes": "number of machines",
     "run.tensorboard": "also write TensorBoard files, if it is installed",
+    "run.loggers": "also write to `tensorboard`, `mlflow`, `wandb`; each must be installed",
 }
 
 

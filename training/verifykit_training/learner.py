@@ -13,6 +13,7 @@ from torch.optim.swa_utils import AveragedModel
 from verifykit.spec import InputSpec
 from verifykit_training.batches import Batch
 from verifykit_training.config import Config
+from verifykit_training.cross_batch_memory import CrossBatchMemory
 from verifykit_training.encoders import (
     EmbeddingNetwork,
     WeightsReport,
@@ -21,6 +22,7 @@ from verifykit_training.encoders import (
     parameter_groups,
     set_backbone_frozen,
 )
+from verifykit_training.large_batches import require_blocks
 from verifykit_training.losses import LossOutput, build_loss
 
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
@@ -89,6 +91,15 @@ class Learner:
         self.encoder = encoder.to(fabric.device).to(memory_format=torch.channels_last)
         size = config.encoder.embedding_size
         self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
+        if config.run.recompute_activations:
+            require_blocks(config.encoder.name, encoder.backbone)  # type: ignore[arg-type]
+            self.encoder.recomputes = True  # type: ignore[assignment]
+        memory = config.memory
+        self._memory = (
+            CrossBatchMemory(memory.size, size, memory.margin).to(fabric.device)
+            if memory.size
+            else None
+        )
         stage = config.softmax_stage
         self._softmax = (
             _loss(stage.name, stage.options, classes, size).to(fabric.device)
@@ -119,11 +130,16 @@ class Learner:
             self._state = (frozen, in_softmax)
         self.model.train()
 
-    def loss(self, batch: Gathered) -> LossOutput:
-        """Return the loss in force of the global batch."""
+    def loss(self, batch: Gathered, step: int = 0) -> LossOutput:
+        """Return the loss in force of the global batch, with that against the memory once it has begun."""
         outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
-        return outcome
+        memory = self._config.memory
+        if self._memory is None or step < memory.start_step or self.rule is self._softmax:
+            return outcome
+        further = self._memory(batch.embeddings, batch.labels, batch.forgeries)
+        statistics = {**outcome.statistics, "memory_loss": further.detach()}
+        return LossOutput(outcome.loss + memory.weight * further, statistics)
 
     def take_step(self, factor: float) -> Tensor:
         """Clip, step and average; return the norm of the encoder's gradient before clipping."""
@@ -153,6 +169,7 @@ class Learner:
         parts = {"encoder": self.encoder, "loss": self._loss}
         parts |= {"softmax": self._softmax} if self._softmax is not None else {}
         parts |= {"average": self._average} if self._average is not None else {}
+        parts |= {"memory": self._memory} if self._memory is not None else {}
         return {
             "modules": {name: part.state_dict() for name, part in parts.items()},
             "optimiser": self.optimiser.state_dict(),
@@ -168,6 +185,8 @@ class Learner:
             self._softmax.load_state_dict(modules["softmax"])
         if self._average is not None:
             self._average.load_state_dict(modules["average"])
+        if self._memory is not None:
+            self._memory.load_state_dict(modules["memory"])
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
 
