@@ -38,6 +38,10 @@ from verifykit_export.face_plus import build_face_plus
 
 BUILDERS = {"face": build_face, "face-plus": build_face_plus}
 
+# The cosines of `face-plus` spread half as far as those of `face`, so that half a penalty is too little
+# (docs/adr/0019).
+FACTORS = {"face": 1.0, "face-plus": 2.0}
+
 NAME = (
     "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"
 )
@@ -86,7 +90,7 @@ def face_cohort(
         if row >= 0
     ]
     rows = np.concatenate([each.rows[each.row_of[each.row_of >= 0]] for each in found])
-    return make_cohort(rows, subjects, typical_of=found[0].rows)
+    return make_cohort(rows, subjects, typical_of=found[0].rows, factor=FACTORS[embedder.model])
 
 
 def references_table(calibration: Calibration) -> Table:

@@ -146,17 +146,18 @@ class Scores:
 
 
 def measured(
-    sets: dict[str, Faces], fmr: float, *, with_cohort: bool
+    sets: dict[str, Faces], fmr: float, *, factor: float | None
 ) -> Iterator[tuple[str, Rate, Rate | None]]:
-    """Yield the rates of each set at the threshold of ``lfw_train``."""
+    """Yield the rates of each set at the threshold of ``lfw_train``; no factor of penalties, no cohort."""
     train, ages = sets["train"], sets["ages"]
     half = np.random.default_rng(0).permutation(len(ages.rows)) < len(ages.rows) // 2
 
     def cohort_of(young: Faces) -> Cohort | None:
-        if not with_cohort:
+        if factor is None:
             return None
         rows = np.concatenate([train.rows, young.rows])
-        return make_cohort(rows, [*train.subjects, *young.subjects], typical_of=train.rows)
+        subjects = [*train.subjects, *young.subjects]
+        return make_cohort(rows, subjects, typical_of=train.rows, factor=factor)
 
     def threshold_of(cohort: Cohort | None) -> float:
         scores = Scores.of(train, None, cohort)
@@ -219,9 +220,9 @@ def main() -> None:
     table = Table(title=f"{name} at the threshold of FMR {arguments.fmr:g} on lfw_train")
     for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %"):
         table.add_column(column, justify="left" if column in ("set", "cohort") else "right")
-    plain, less = (
-        measured(sets, arguments.fmr, with_cohort=with_cohort) for with_cohort in (False, True)
-    )
+    assert embedder.spec.cohort is not None  # noqa: S101 - registered so
+    factors = None, embedder.spec.cohort.factor
+    plain, less = (measured(sets, arguments.fmr, factor=factor) for factor in factors)
     for both in zip(plain, less, strict=True):
         for arm, (name, fmr, fnmr) in zip(("no", "yes"), both, strict=True):
             cells = [f"{fmr.value:.1e}", f"{fmr.low:.1e} to {fmr.high:.1e}"]
