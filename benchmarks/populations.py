@@ -29,7 +29,7 @@ from verifykit.evaluation.cohort import make_cohort
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.results import Rate
-from verifykit.metrics import SubjectBootstrap, threshold_at_fmr
+from verifykit.metrics import SubjectBootstrap, equal_error_rate, threshold_at_fmr
 from verifykit.models import load
 from verifykit.scoring import penalties
 from verifykit.spec import Cohort
@@ -129,8 +129,8 @@ class Scores:
             self.subjects + other.subjects,
         )
 
-    def rates(self, threshold: float) -> tuple[Rate, Rate | None]:
-        """Return FMR and FNMR with their intervals over subjects; None without mated pairs."""
+    def rates(self, threshold: float) -> tuple[Rate, Rate | None, float | None]:
+        """Return FMR and FNMR with intervals over subjects, and the EER; None without mated pairs."""
         found: list[Rate | None] = []
         for kind, sign in ((~self.mated, 1), (self.mated, -1)):
             events = self.values[kind] >= threshold if sign > 0 else self.values[kind] < threshold
@@ -142,12 +142,14 @@ class Scores:
             found.append(rate_of(events, bootstrap))
         fmr, fnmr = found
         assert fmr is not None  # noqa: S101 - every set has two subjects
-        return fmr, fnmr
+        if fnmr is None:
+            return fmr, None, None
+        return fmr, fnmr, equal_error_rate(self.values[self.mated], self.values[~self.mated]).eer
 
 
 def measured(
     sets: dict[str, Faces], fmr: float, *, factor: float | None
-) -> Iterator[tuple[str, Rate, Rate | None]]:
+) -> Iterator[tuple[str, Rate, Rate | None, float | None]]:
     """Yield the rates of each set at the threshold of ``lfw_train``; no factor of penalties, no cohort."""
     train, ages = sets["train"], sets["ages"]
     half = np.random.default_rng(0).permutation(len(ages.rows)) < len(ages.rows) // 2
@@ -218,16 +220,16 @@ def main() -> None:
             for key in track(images, "embedding")
         }
     table = Table(title=f"{name} at the threshold of FMR {arguments.fmr:g} on lfw_train")
-    for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %"):
+    for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %", "EER"):
         table.add_column(column, justify="left" if column in ("set", "cohort") else "right")
     assert embedder.spec.cohort is not None  # noqa: S101 - registered so
     factors = None, embedder.spec.cohort.factor
     plain, less = (measured(sets, arguments.fmr, factor=factor) for factor in factors)
     for both in zip(plain, less, strict=True):
-        for arm, (name, fmr, fnmr) in zip(("no", "yes"), both, strict=True):
+        for arm, (name, fmr, fnmr, eer) in zip(("no", "yes"), both, strict=True):
             cells = [f"{fmr.value:.1e}", f"{fmr.low:.1e} to {fmr.high:.1e}"]
-            if fnmr is not None:
-                cells += [f"{fnmr.value:.2%}", f"{fnmr.low:.2%} to {fnmr.high:.2%}"]
+            if fnmr is not None and eer is not None:
+                cells += [f"{fnmr.value:.2%}", f"{fnmr.low:.2%} to {fnmr.high:.2%}", f"{eer:.2%}"]
             table.add_row(name if arm == "no" else "", arm, *cells)
     Console(width=110).print(table)
 
