@@ -48,6 +48,10 @@ def calibrate(
     multi_face: FaceChoiceOption = None,
     quality: DataQualityOption = None,
     name: Annotated[str, typer.Option(help="What to call the data in it.")] = "",
+    population: Annotated[
+        str | None,
+        typer.Option(help='Of whom they are, as in "adults at a door"; decisions state it.'),
+    ] = None,
     references: Annotated[
         str, typer.Option(metavar="1,2,...", help="Numbers of references to measure.")
     ] = "1,2,3,4,5,6,7,8,9,10,15,20",
@@ -55,7 +59,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
     model_out: Annotated[
@@ -95,6 +99,7 @@ def calibrate(
             embedder,
             read,
             name=name,
+            population=population,
             counts=counts,
             cohort=cohort,
             cache=kept,

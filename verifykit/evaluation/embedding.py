@@ -33,7 +33,7 @@ from verifykit.evaluation.results import Failure
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
 from verifykit.modalities.plain import crop_plain
-from verifykit.spec import ModelSpec, OperatingPoint, PlainCrop
+from verifykit.spec import Cohort, ModelSpec, OperatingPoint, PlainCrop
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
 
@@ -71,7 +71,8 @@ class Embedder(Protocol):
         multi_face: What is done with several faces.
         quality: Whether weak samples are refused.
         cache_key: Changes with everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines; may be empty.
+        operating_points: Its own thresholds; may be empty.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Embedder(Protocol):
     quality: QualityGate
     cache_key: str
     operating_points: Sequence[OperatingPoint]
+    cohort: Cohort | None
 
     def embed(self, image: bytes, /) -> NDArray[np.float32]:
         """Return the embedding of the one sample in an image.
@@ -114,8 +116,8 @@ class ModelEmbedder:
         licence: SPDX identifier.
         fusion: How scores against several references become one.
         cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
-            rate; none where scores are normalised by a cohort.
+        operating_points: Its own thresholds, one for every decade of FMR and for its default rate.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class ModelEmbedder:
         self.fusion: str = encoder.spec.fusion
         self.cache_key = _cache_key(encoder, multi_face, quality, is_aligned=is_aligned)
         self.operating_points = _shown_points(encoder.spec)
+        self.cohort = encoder.spec.cohort
 
     def crop(self, image: ImageLike, /) -> Image:
         """Return the crop of the one sample in an image.
@@ -241,9 +244,6 @@ def as_embedder(
 
 
 def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
-    if spec.cohort is not None:
-        return ()
-
     def is_shown(point: OperatingPoint) -> bool:
         power = math.log10(point.fmr)
         is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
