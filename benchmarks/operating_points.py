@@ -42,7 +42,7 @@ def rates_at_thresholds(
 ) -> list[tuple[Rate, Rate]]:
     """Return FMR and FNMR of single pairs at each threshold of the calibration."""
     scored = score_comparisons(data, embed_images(embedder, data.images, cache=cache))
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    labels = data.subject_numbers()
     mated_bootstrap, non_mated_bootstrap = (
         SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
         for kind in (scored.mated, scored.random)

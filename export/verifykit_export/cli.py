@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from verifykit._environment import escape_unprintable
 from verifykit.errors import InputError, VerifyKitError, shown
 from verifykit.spec import OperatingPoint
 
@@ -256,6 +257,7 @@ def import_(
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
+    escape_unprintable()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS:
         arguments.insert(0, "run")

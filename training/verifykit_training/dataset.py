@@ -130,7 +130,12 @@ def leaking_subjects(records: Iterable[Record]) -> list[str]:
 
 
 def _order(seed: int, subject: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{subject}")).digest()
+
+
+def name_bytes(text: str) -> bytes:
+    """Return a text with names of files in it as bytes; a name need not be UTF-8."""
+    return text.encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from verifykit_training.dataset import Record
 from verifykit_training.errors import ConfigError, TrainingError, first_line
 from verifykit_training.learner import encoder_of
 from verifykit_training.losses import MARGIN_LOSSES, build_loss
-from verifykit_training.preparation import sampler_of, subject_numbers
+from verifykit_training.preparation import build_sampler, subject_numbers
 from verifykit_training.splits import Division, divide_for
 
 _LEAST_SHOWN = 0.5
@@ -88,7 +88,7 @@ def _examine_training(
             f"{config.run.devices * config.run.nodes} processes: make it a multiple"
         )
     try:
-        found = sampler_of(config, train, subject_numbers(train), triplets)
+        found = build_sampler(config, train, subject_numbers(train), triplets)
     except VerifyKitError as error:
         problems.append(str(error))
         return

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from verifykit_training.config import Config
-from verifykit_training.dataset import Record, Split, divide
+from verifykit_training.dataset import Record, Split, divide, name_bytes
 
 _LEFT_TO_TRAIN = 2
 
@@ -74,4 +74,4 @@ def _set_aside(records: Sequence[Record], share: float, seed: int) -> set[Record
 
 
 def _order(seed: int, subject: str, record: Record) -> bytes:
-    return hashlib.sha256(f"{seed}:{subject}:{record.path.name}".encode(errors="replace")).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{subject}:{record.path.name}")).digest()

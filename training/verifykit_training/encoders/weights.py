@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from verifykit.errors import InputError, ModelIntegrityError, ModelNotFoundError, shortened
+from verifykit_training.errors import first_line
 
 _SHOWN = 8
 
@@ -41,7 +42,9 @@ def read_weights(path: str | Path) -> dict[str, Tensor]:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ModelIntegrityError(f"{shortened(path)} is not a file of weights: {error}") from error
+        raise ModelIntegrityError(
+            f"{shortened(path)} is not a file of weights: {first_line(error)}"
+        ) from error
     if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
         raise ModelIntegrityError(
             f"{shortened(path)} does not map names to tensors: a state dict is required, as torchvision "
