@@ -117,10 +117,11 @@ def _examine_validation(
         return
     genuine = Counter(record.subject for record in validation if not record.is_forgery)
     if division.is_within:
-        notes.append(
-            f"There are too few subjects for validation subjects: {len(validation)} images of the training "
-            "subjects validate instead, so that the error rate is one of known subjects."
-        )
+        few = "There are too few subjects for validation subjects: "
+        rest = "so that the error rate is one of known subjects."
+        images = f"{len(validation)} images of the training subjects validate"
+        chosen = config.data.within_subjects
+        notes.append(f"{images}, {rest}" if chosen else f"{few}{images} instead, {rest}")
     remedy = "raise data.validation_share, or set it to 0"
     if max(genuine.values(), default=0) < 2:
         problems.append(f"the validation images give no mated pair: {remedy}")

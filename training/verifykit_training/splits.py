@@ -48,7 +48,7 @@ def divide_for(config: Config, records: Sequence[Record]) -> Division:
     is_stated = any(record.split for record in records)
     needed = 1 if config.validation.metric == "skilled_eer" else 2
     enough = len({record.subject for record in parts["validation"]}) >= needed
-    if enough or is_stated or not shares.validation_share:
+    if (enough and not shares.within_subjects) or is_stated or not shares.validation_share:
         return Division(parts)
     parts = divide(records, validation_share=0.0, test_share=shares.test_share, seed=seed)
     aside = _set_aside(parts["train"], shares.validation_share, seed)
