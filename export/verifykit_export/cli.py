@@ -153,7 +153,7 @@ def _report(done: Exported) -> Iterator[str]:
         )
     yield from _points_text(points)
     if measured.known_subjects:
-        yield "operating points: none, for these subjects were trained on; every call needs threshold="
+        yield "operating points: none, for these subjects were trained on; every call needs --threshold"
     elif not points:
         yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "

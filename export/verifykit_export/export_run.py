@@ -130,18 +130,7 @@ def export_run(request: ExportRequest) -> Exported:
         )
     else:
         costs = _costs({"fp32": (float32, session)}, samples, record)
-    points = measured_points(
-        rows,
-        samples.subjects,
-        samples.forgeries,
-        request.fusion,
-        # A set of a combined manifest calls its subjects set/name.
-        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
-    )
-    if (
-        request.known_subjects
-    ):  # of people it knows; a threshold from them would hold for nobody else
-        points = MeasuredPoints((), ())
+    points = _points(request, rows, samples)
     spec = _spec(request, whole, model, rates, points)
     detector = None
     if record.detector_model is not None:
@@ -185,6 +174,19 @@ def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embe
     rows = found[: len(samples.crops)]
     fnmr, interval = bounded_fnmr(rows, samples.subjects, samples.forgeries, parity.score_gap)
     return rows, replace(parity, fnmr=fnmr, fnmr_interval=interval)
+
+
+def _points(request: ExportRequest, rows: Embeddings, samples: Samples) -> MeasuredPoints:
+    if request.known_subjects:  # thresholds from people that it knows would not hold for others
+        return MeasuredPoints((), ())
+    return measured_points(
+        rows,
+        samples.subjects,
+        samples.forgeries,
+        request.fusion,
+        # A set of a combined manifest calls its subjects set/name.
+        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
+    )
 
 
 def _rates(rows: Embeddings, samples: Samples) -> Verification:

@@ -90,7 +90,7 @@ def test_the_page_on_textbook_examples_runs(call: Call) -> None:
                 ):
                     assert _words(line) in lines, f"{line!r} is shown, printed was:\n{printed}"
     assert ran.count("verifykit-train") >= 9
-    assert ran.count("verifykit-export") == 3
+    assert ran.count("verifykit-export") == 4
 
     # The classifier names images that the network has not seen, and refuses another model's templates.
     found = vk.Classifier.load("five.npz")
