@@ -50,7 +50,7 @@ def rates_at_thresholds(
     """Return FMR and FNMR of single pairs at each threshold of the calibration."""
     embedded = embed_images(embedder, data.images, cache=cache)
     scored = score_comparisons(data, embedded, calibration.cohort)
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    labels = data.subject_numbers()
     mated_bootstrap, non_mated_bootstrap = (
         SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
         for kind in (scored.mated, scored.random)

@@ -42,6 +42,7 @@ MEANING = {
     "encoder.color": "three channels or one",
     "data.validation_share": "share of the subjects (of their images, if few) that choose the best epoch",
     "data.test_share": "share of the subjects that only `evaluate` uses",
+    "data.within_subjects": "validate on other images of the training subjects: a closed set of classes",
     "data.workers": "processes that load crops; 0 loads in the main process",
     "sampler.name": "how batches are formed",
     "sampler.p": "`pk`: subjects in a batch",

@@ -40,13 +40,14 @@ class Measured:
         precision: Of the file.
         opset: Its operator set.
         parity: How far the file is from the network.
-        rates: Its error rates on subjects that it was not trained on.
+        rates: Its error rates on subjects that it was not trained on, unless ``known_subjects``.
         float32_eer: The EER in float32, in [0, 1].
         points: Its operating points for each attack and number of references, with their FNMR.
         costs: Float32 first, then the file's own precision if it is another.
         swapped_cosine: Between the golden image's embeddings with red and blue in order and swapped;
             None for grey.
         file_bytes: Size of the file.
+        known_subjects: The rates are of further images of the training subjects.
     """
 
     precision: Precision
@@ -58,11 +59,19 @@ class Measured:
     costs: tuple[Cost, ...]
     swapped_cosine: float | None
     file_bytes: int
+    known_subjects: bool = False
 
     @property
     def ignores_color(self) -> bool:
         """Whether a swapped channel order would go unnoticed at load."""
         return self.swapped_cosine is not None and self.swapped_cosine >= SWAPPED_COSINE
+
+
+def whose(known_subjects: bool) -> str:
+    """Return of which subjects the rates are."""
+    return (
+        "that were trained on with other images" if known_subjects else "that were not trained on"
+    )
 
 
 INT8_NOTE = (
@@ -136,8 +145,9 @@ def _protocol(measured: Measured) -> list[str]:
         "## How it was measured",
         "",
         (
-            f"- every pair of {rates.images} images of {rates.subjects} subjects that were not trained on; "
-            "validation subjects, by which the weights were chosen, may be among them"
+            f"- every pair of {rates.images} images of {rates.subjects} subjects "
+            f"{whose(measured.known_subjects)}; validation images, by which the weights were chosen, may be "
+            "among them"
         ),
         (
             f"- {rates.mated} mated and {rates.non_mated} non-mated pairs, {rates.skilled} with skilled "

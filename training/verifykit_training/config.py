@@ -94,10 +94,13 @@ class DataConfig(_Section):
     """How subjects are split, unless the data's own ``split`` column says so, and how it is read.
 
     ``validation_share`` chooses the best checkpoint, ``test_share`` is looked at by ``evaluate`` only.
+    ``within_subjects``: a share of each training subject's images validates, for a closed set of classes;
+    with too few subjects that is so anyway.
     """
 
     validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     test_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    within_subjects: bool = False
     workers: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")

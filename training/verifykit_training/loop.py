@@ -160,7 +160,9 @@ class _Run:
         # One process crops, the others then find the crops done.
         with fabric.rank_zero_first(), display.cropping() as progress:
             self.data = prepare(config, job.data, input_of(config), job.cache, progress=progress)
-        sampler = build_sampler(config, self.data.train, job.triplets)
+        sampler = build_sampler(
+            config, self.data.train.records, self.data.train.labels, job.triplets
+        )
         self.steps = config.run.steps_per_epoch or max(1, len(sampler) // config.run.accumulate)
         self.plan = BatchPlan(
             sampler,

@@ -25,7 +25,7 @@ from verifykit_training.errors import ConfigError, TrainingError, first_line
 from verifykit_training.large_batches import require_blocks
 from verifykit_training.learner import encoder_of
 from verifykit_training.losses import MARGIN_LOSSES, build_loss
-from verifykit_training.preparation import sampler_of, subject_numbers
+from verifykit_training.preparation import build_sampler, subject_numbers
 from verifykit_training.splits import Division, divide_for
 
 _T = TypeVar("_T")
@@ -91,7 +91,7 @@ def _examine_training(
             f"{config.run.devices * config.run.nodes} processes: make it a multiple"
         )
     try:
-        found = sampler_of(config, train, subject_numbers(train), triplets)
+        found = build_sampler(config, train, subject_numbers(train), triplets)
     except VerifyKitError as error:
         problems.append(str(error))
         return
@@ -120,10 +120,11 @@ def _examine_validation(
         return
     genuine = Counter(record.subject for record in validation if not record.is_forgery)
     if division.is_within:
-        notes.append(
-            f"There are too few subjects for validation subjects: {len(validation)} images of the training "
-            "subjects validate instead, so that the error rate is one of known subjects."
-        )
+        few = "There are too few subjects for validation subjects: "
+        rest = "so that the error rate is one of known subjects."
+        images = f"{len(validation)} images of the training subjects validate"
+        chosen = config.data.within_subjects
+        notes.append(f"{images}, {rest}" if chosen else f"{few}{images} instead, {rest}")
     remedy = "raise data.validation_share, or set it to 0"
     if max(genuine.values(), default=0) < 2:
         problems.append(f"the validation images give no mated pair: {remedy}")

@@ -167,8 +167,8 @@ def read_outcome(path: Path, state: dict[str, Any]) -> Outcome:
         return Outcome(**state["outcome"])
     except TypeError as error:
         raise TrainingError(
-            f"{shortened(path)} is of another version of verifykit ({error}): continue the run with that "
-            "version"
+            f"{shortened(path)} is of another version of verifykit ({first_line(error)}): continue "
+            "the run with that version"
         ) from error
 
 
@@ -195,7 +195,7 @@ def load_weights(path: Path, encoder: nn.Module) -> None:
         encoder.load_state_dict(load_file(path), strict=True)
     except Exception as error:  # safetensors and torch have no common one
         raise TrainingError(
-            f"{shortened(path)} does not fit the encoder, or is damaged: {error}"
+            f"{shortened(path)} does not fit the encoder, or is damaged: {first_line(error)}"
         ) from error
 
 
@@ -467,7 +467,7 @@ def _stated_subjects(weights: Path) -> str | None:
         with safe_open(weights, "pt") as file:
             return (file.metadata() or {}).get(_SUBJECTS_DIGEST)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{shortened(weights)} is damaged: {error}") from error
+        raise TrainingError(f"{shortened(weights)} is damaged: {first_line(error)}") from error
 
 
 def _finite(value: Any) -> Any:
