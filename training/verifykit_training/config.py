@@ -21,6 +21,7 @@ from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
+from verifykit_training.losses.distillation import distillation_options
 from verifykit_training.options import check_options, hint
 
 if sys.version_info >= (3, 11):
@@ -175,6 +176,24 @@ class SoftmaxStageConfig(_OpenSection):
         return self
 
 
+class DistillationConfig(_OpenSection):
+    """A teacher's embeddings as a second thing to learn; further keys are options of the loss.
+
+    ``teacher`` is the folder of a finished run, a verifykit model by name or path, or
+    ``package.module:name``, a torch module or a function that returns one. ``name`` is ``cosine`` (embeddings of one length),
+    ``projected`` (through a learnt linear map) or ``relational`` (the scores of all pairs of a batch).
+    The loss is ``weight`` times this one plus ``metric_weight`` times that of ``loss``; with
+    ``metric_weight = 0`` the subjects' labels teach nothing.
+    """
+
+    option_types = staticmethod(distillation_options)
+
+    teacher: str = Field(min_length=1)
+    name: str = "relational"
+    weight: float = Field(default=1.0, gt=0.0)
+    metric_weight: float = Field(default=1.0, ge=0.0)
+
+
 class OptimiserConfig(_Section):
     """Rates for head and backbone, clipping, and how long the backbone stays frozen."""
 
@@ -241,6 +260,7 @@ class Config(_Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig
     softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
+    distillation: DistillationConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -259,6 +279,11 @@ class Config(_Section):
             raise ValueError(
                 "augmentation.hand.mirror makes other subjects of the subjects, and a margin softmax has "
                 "one class for each: set mirror = 0, or take a loss that compares within the batch"
+            )
+        if hand.mirror and self.distillation is not None:
+            raise ValueError(
+                "augmentation.hand.mirror makes other subjects of the subjects, and the teacher of "
+                "distillation sees them as they are: set mirror = 0"
             )
         return self
 

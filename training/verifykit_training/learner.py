@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -20,6 +21,7 @@ from verifykit_training.encoders import (
     set_backbone_frozen,
 )
 from verifykit_training.losses import LossOutput, build_loss
+from verifykit_training.losses.distillation import Distillation
 
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
@@ -71,8 +73,13 @@ class Learner:
         rule: The loss in force; also set there.
     """
 
-    def __init__(self, fabric: Fabric, config: Config, classes: int) -> None:
-        """Build everything; in every process from the same random start."""
+    def __init__(
+        self, fabric: Fabric, config: Config, classes: int, targets: Tensor | None = None
+    ) -> None:
+        """Build everything; in every process from the same random start.
+
+        ``targets`` are a teacher's embeddings of the training images, if the configuration has a teacher.
+        """
         self._fabric, self._config = fabric, config
         torch.manual_seed(config.seed)
         encoder: nn.Module = encoder_of(config)
@@ -88,6 +95,15 @@ class Learner:
             if stage.epochs
             else None
         )
+        self._distillation = None
+        if config.distillation is not None and targets is not None:
+            self._targets = targets.to(fabric.device)
+            self._distillation = Distillation(
+                config.distillation.name,
+                embedding_size=size,
+                teacher_size=targets.shape[1],
+                **config.distillation.options,
+            ).to(fabric.device)
         optimiser = fabric.setup_optimizers(self._build_optimiser())
         assert isinstance(optimiser, _FabricOptimizer)  # noqa: S101 - one in, one out
         self.optimiser = optimiser
@@ -113,10 +129,17 @@ class Learner:
         self.model.train()
 
     def loss(self, batch: Gathered) -> LossOutput:
-        """Return the loss in force of the global batch."""
+        """Return the loss in force of the global batch, with that to the teacher if there is one."""
         outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
-        return outcome
+        section = self._config.distillation
+        if self._distillation is None or section is None:
+            return outcome
+        taught = self._distillation(batch.embeddings, self._targets[batch.rows])
+        loss = section.weight * taught
+        if section.metric_weight:
+            loss = loss + section.metric_weight * outcome.loss
+        return LossOutput(loss, {**outcome.statistics, "distillation": taught.detach()})
 
     def take_step(self, factor: float) -> Tensor:
         """Clip, step and average; return the norm of the encoder's gradient before clipping."""
@@ -124,7 +147,7 @@ class Learner:
             group["lr"] = group["peak"] * factor
         if self._fabric.world_size > 1:
             # Every process computed them from the same rows; kept equal to the last bit.
-            for parameter in self.rule.parameters():
+            for parameter in self._trained_beside():
                 if parameter.grad is not None:
                     mean = self._fabric.all_reduce(parameter.grad)
                     parameter.grad.copy_(mean)  # type: ignore[arg-type]
@@ -146,6 +169,7 @@ class Learner:
         parts = {"encoder": self.encoder, "loss": self._loss}
         parts |= {"softmax": self._softmax} if self._softmax is not None else {}
         parts |= {"average": self._average} if self._average is not None else {}
+        parts |= {"distillation": self._distillation} if self._distillation is not None else {}
         return {
             "modules": {name: part.state_dict() for name, part in parts.items()},
             "optimiser": self.optimiser.state_dict(),
@@ -161,15 +185,23 @@ class Learner:
             self._softmax.load_state_dict(modules["softmax"])
         if self._average is not None:
             self._average.load_state_dict(modules["average"])
+        if self._distillation is not None:
+            self._distillation.load_state_dict(modules["distillation"])
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _trained_beside(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters in force that are not the encoder's."""
+        yield from self.rule.parameters()
+        if self._distillation is not None:
+            yield from self._distillation.parameters()
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         config = self._config.optimiser
         parts = {name: (part, config.rate) for name, part in parameter_groups(self.encoder).items()}
         if config.backbone_rate is not None:
             parts["backbone"] = (parts["backbone"][0], config.backbone_rate)
-        losses = [part for part in (self._loss, self._softmax) if part is not None]
+        losses = [p for p in (self._loss, self._softmax, self._distillation) if p is not None]
         parts["loss"] = ([p for part in losses for p in part.parameters()], config.rate)
         groups = []
         for parameters, rate in parts.values():

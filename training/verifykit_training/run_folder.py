@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -31,6 +31,9 @@ from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
 from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
+
+if TYPE_CHECKING:  # it imports this module
+    from verifykit_training.teachers.base import Teacher
 
 CHECKPOINT_SCHEMA = 2
 """2: the digest of the data is one of image contents; 1: of names. Schema 1 has no number."""
@@ -52,6 +55,7 @@ class TrainingJob:
         resume: Continue the run in the folder.
         stop_after: Stop with a checkpoint after this number of epochs; the schedule covers all.
         quiet: No progress on standard error.
+        teacher: From Python, in place of the one that ``distillation.teacher`` names.
     """
 
     config: Config
@@ -62,6 +66,7 @@ class TrainingJob:
     resume: bool = False
     stop_after: int | None = None
     quiet: bool = False
+    teacher: Teacher | nn.Module | None = None
 
 
 @dataclass
@@ -186,6 +191,27 @@ def load_weights(path: Path, encoder: nn.Module) -> None:
 
 
 @dataclass(frozen=True)
+class TeacherRecord:
+    """What a student's model card says about the teacher.
+
+    Attributes:
+        name: Of the model, run or module.
+        digest: Of its weights and input, in hexadecimal.
+        modality: What it compares.
+        embedding_size: Length of its embedding.
+        licence: SPDX identifier of its weights.
+        training_data: The sets it was trained on, and their terms.
+    """
+
+    name: str
+    digest: str
+    modality: str
+    embedding_size: int
+    licence: str
+    training_data: str
+
+
+@dataclass(frozen=True)
 class EncoderRecord:
     """What a trained encoder contributes to the specification of its model file.
 
@@ -206,6 +232,7 @@ class EncoderRecord:
         metric: The validation metric by which it was chosen.
         validation: That metric's value; None without validation.
         subjects_sha256: Digest of ``subjects.json``; None in runs of earlier versions.
+        teacher: Whose embeddings it learnt; None without distillation.
     """
 
     name: str
@@ -224,6 +251,7 @@ class EncoderRecord:
     metric: str
     validation: float | None
     subjects_sha256: str | None = None
+    teacher: TeacherRecord | None = None
 
 
 class RunFolder:
@@ -326,6 +354,7 @@ class RunFolder:
             ) from error
         if isinstance(body, dict):
             body.setdefault(_SUBJECTS_DIGEST, None)
+            body.setdefault("teacher", None)
         return build(EncoderRecord, body, "spec.json")
 
     def read_config(self) -> Config:
@@ -409,7 +438,12 @@ class Metrics:
 
 
 def encoder_record(
-    config: Config, data: Prepared, epoch: int, validation: float | None, subjects_sha256: str
+    config: Config,
+    data: Prepared,
+    epoch: int,
+    validation: float | None,
+    subjects_sha256: str,
+    teacher: TeacherRecord | None = None,
 ) -> EncoderRecord:
     """What a run knows about its result."""
     return EncoderRecord(
@@ -429,6 +463,7 @@ def encoder_record(
         metric=config.validation.metric,
         validation=validation,
         subjects_sha256=subjects_sha256,
+        teacher=teacher,
     )
 
 
