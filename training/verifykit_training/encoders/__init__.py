@@ -14,6 +14,8 @@ from verifykit_training.encoders.cnn5 import build_cnn5
 from verifykit_training.encoders.combined import VIEWS, JoinedEncoders, MirroredViews
 from verifykit_training.encoders.efficientnet_lite import build_efficientnet_lite0
 from verifykit_training.encoders.grid_resnet import build_grid_resnet
+from verifykit_training.encoders.iresnet import BLOCKS, build_iresnet
+from verifykit_training.encoders.mobilefacenet import build_mobilefacenet
 from verifykit_training.encoders.network import (
     EmbeddingNetwork,
     parameter_groups,
@@ -59,7 +61,9 @@ _ENCODERS = {
     "cnn5": _Entry(build_cnn5, *_CENTRED),
     "efficientnet_lite0": _Entry(build_efficientnet_lite0, *_LITE),
     "grid_resnet": _Entry(build_grid_resnet, *_UNIT),
+    "mobilefacenet": _Entry(build_mobilefacenet, *_CENTRED),
     "signet": _Entry(build_signet, *_UNIT),
+    **{name: _Entry(build_iresnet, *_CENTRED) for name in BLOCKS},
     **{f"resnet{depth}": _Entry(build_resnet, *_TORCHVISION) for depth in (18, 34, 50, 101, 152)},
 }
 
@@ -84,7 +88,7 @@ def build_encoder(
             out.
         input_channels: 3, or 1 for grey; encoders without pretrained weights take any number.
         **options: The encoder's own: ``tanh`` of ``cnn5``, ``dropout`` and ``batch_norm_momentum`` of
-            ``efficientnet_lite0``.
+            ``efficientnet_lite0``, ``dropout`` of the ``iresnet``.
 
     Returns:
         A module from (N, C, H, W) float32, prepared as :func:`input_statistics` says, to (N, D) float32
