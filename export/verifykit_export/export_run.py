@@ -17,7 +17,7 @@ from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
 from verifykit.types import Embeddings
 from verifykit_export.errors import ExportError
-from verifykit_export.model_card import Cost, Measured, card_path, render_measured
+from verifykit_export.model_card import Cost, Measured, card_path, render_measured, teacher_text
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
     BATCH,
@@ -144,7 +144,7 @@ def export_run(request: ExportRequest) -> Exported:
         swapped_cosine=swapped_cosine(model, record.input),
         file_bytes=request.target.stat().st_size,
     )
-    text = render_card(spec) + render_measured(record, measured)
+    text = render_card(spec) + render_measured(record, measured, whole.teachers)
     atomic_write(card, text)
     return Exported(request.target, card, spec, measured, samples.notes)
 
@@ -228,6 +228,7 @@ def _spec(
             training_data=(
                 f"{record.training_data}; {record.trained_images} images of "
                 f"{record.trained_subjects} subjects"
+                + "".join(f"; distilled from {teacher_text(each)}" for each in whole.teachers)
             ),
             calibration_data=(
                 f"{rates.images} images of {rates.subjects} subjects that were not trained on, every "

@@ -180,10 +180,10 @@ class DistillationConfig(_OpenSection):
     """A teacher's embeddings as a second thing to learn; further keys are options of the loss.
 
     ``teacher`` is the folder of a finished run, a verifykit model by name or path, or
-    ``package.module:name``, a torch module or a function that returns one. ``name`` is ``cosine`` (embeddings of one length),
-    ``projected`` (through a learnt linear map) or ``relational`` (the scores of all pairs of a batch).
-    The loss is ``weight`` times this one plus ``metric_weight`` times that of ``loss``; with
-    ``metric_weight = 0`` the subjects' labels teach nothing.
+    ``package.module:name``, a torch module or a function that returns one. ``name`` is ``cosine``
+    (embeddings of one length), ``projected`` (through a learnt linear map) or ``relational`` (the scores
+    of all pairs of a batch). The loss is ``weight`` times this one plus ``metric_weight`` times that of
+    ``loss``; with ``metric_weight = 0`` the subjects' labels teach nothing.
     """
 
     option_types = staticmethod(distillation_options)
