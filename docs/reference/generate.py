@@ -35,10 +35,10 @@ MEANING = {
     "crop.width_px": "width of the network's input",
     "crop.fit": "`plain` only: `stretch` the image to the size, or `cover` the size and cut off the rest",
     "crop.detector": "`five_point` only: the face model whose detector is used, a name or a path",
-    "encoder.name": "`cnn5`, `efficientnet_lite0`, `grid_resnet`, `signet`, `mobilefacenet`, `iresnet18` "
-    "(or 50, 100), `resnet18` (or 34, 50, 101, 152)",
+    "encoder.name": "`cnn5`, `efficientnet_lite0`, `grid_resnet`, `signet`, `inception_resnet_v1`, "
+    "`mobilefacenet`, `iresnet18` (or 50, 100), `resnet18` (or 34, 50, 101, 152)",
     "encoder.embedding_size": "number of values in an embedding",
-    "encoder.weights": "`imagenet`, `none` (a random start) or the path of a `.pth` or `.safetensors` file",
+    "encoder.weights": "`imagenet`, `none` (a random start), a run's folder, or a file (`.pth`, `.onnx` …)",
     "encoder.color": "three channels or one",
     "data.validation_share": "share of the subjects (of their images, if few) that choose the best epoch",
     "data.test_share": "share of the subjects that only `evaluate` uses",

@@ -75,7 +75,7 @@ class CropConfig(_Section):
 
 
 class EncoderConfig(_OpenSection):
-    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file.
+    """Which network, and where its weights come from: ``imagenet``, ``none``, a run's folder or a file.
 
     Further keys are the network's options.
     """
@@ -194,6 +194,15 @@ class DistillationConfig(_OpenSection):
     metric_weight: float = Field(default=1.0, ge=0.0)
 
 
+class QuantisationConfig(_Section):
+    """Fine-tune for an int8 export: weights and activations are rounded in every forward pass, as it does.
+
+    For a run that begins with trained weights (``encoder.weights = "runs/..."``). Batch norms stand still.
+    """
+
+    precision: Literal["int8"] = "int8"
+
+
 class OptimiserConfig(_Section):
     """Rates for head and backbone, clipping, and how long the backbone stays frozen."""
 
@@ -261,6 +270,7 @@ class Config(_Section):
     loss: LossConfig
     softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
     distillation: DistillationConfig | None = None
+    quantisation: QuantisationConfig | None = None
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -288,6 +298,27 @@ class Config(_Section):
         return self
 
     @model_validator(mode="after")
+    def _rounds_what_it_can(self) -> Self:
+        if self.quantisation is None:
+            return self
+        if self.run.precision != "32-true":
+            raise ValueError(
+                f'quantisation rounds float32, and run.precision is "{self.run.precision}": set it to '
+                '"32-true"'
+            )
+        if self.run.devices * self.run.nodes > 1:
+            raise ValueError(
+                "quantisation measures the ranges of activations in one process: set run.devices and "
+                "run.nodes to 1"
+            )
+        if self.encoder.weights in ("none", "imagenet"):
+            raise ValueError(
+                "quantisation fine-tunes a trained encoder, and encoder.weights is "
+                f'"{self.encoder.weights}": train without the section first, then give the run\'s folder'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _triplets_for_triplets(self) -> Self:
         if self.loss.name == "triplet" and self.sampler.name == "pk":
             raise ValueError(
@@ -308,12 +339,25 @@ def require_same_config(config: Config, of_run: Config) -> None:
     # The run's folder has the preset written out, and the preset itself is the program's.
     if config.augmentation.preset != "none":
         del new["augmentation"], old["augmentation"]
-    differing = [key for key in new if new[key] != old[key]]
+    differing = _differing(new, old)
     if differing:
+        more = "; --extend gives a finished run more epochs" if "run.epochs" in differing else ""
         raise ConfigError(
             f"the configuration differs from that of the run to be resumed in {', '.join(differing)}; "
-            "resume with the config.toml in the run's folder"
+            f"resume with the config.toml in the run's folder{more}"
         )
+
+
+def _differing(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of the values that are not the same."""
+    found = []
+    for key in {**new, **old}:
+        left, right = new.get(key), old.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += _differing(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(prefix + key)
+    return found
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -15,6 +16,8 @@ from verifykit.spec import InputSpec
 from verifykit_training.batches import Batch
 from verifykit_training.config import Config
 from verifykit_training.encoders import (
+    EmbeddingNetwork,
+    WeightsReport,
     build_encoder,
     input_statistics,
     parameter_groups,
@@ -22,6 +25,7 @@ from verifykit_training.encoders import (
 )
 from verifykit_training.losses import LossOutput, build_loss
 from verifykit_training.losses.distillation import Distillation
+from verifykit_training.quantisation import FakeQuantisation, hold_norms
 
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
@@ -71,22 +75,36 @@ class Learner:
         optimiser: Groups carry ``peak``, the rate that the schedule scales.
         model: The network as Fabric wraps it; set by :meth:`enter_epoch`.
         rule: The loss in force; also set there.
+        loaded_weights: What became of every tensor of ``encoder.weights``.
     """
 
     def __init__(
-        self, fabric: Fabric, config: Config, classes: int, targets: Tensor | None = None
+        self,
+        fabric: Fabric,
+        config: Config,
+        classes: int,
+        targets: Tensor | None = None,
+        *,
+        is_restored: bool = False,
     ) -> None:
-        """Build everything; in every process from the same random start.
+        """Build everything, in every process from the same start; one that is restored needs no weights.
 
         ``targets`` are a teacher's embeddings of the training images, if the configuration has a teacher.
         """
         self._fabric, self._config = fabric, config
         torch.manual_seed(config.seed)
-        encoder: nn.Module = encoder_of(config)
+        network = encoder_of(config, weights="none" if is_restored else None)
+        self.loaded_weights: WeightsReport | None = network.loaded_weights
+        encoder: nn.Module = network
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
         # Channels last: on two cores a step took two thirds of the time, on GPUs it suits the tensor cores.
         self.encoder = encoder.to(fabric.device).to(memory_format=torch.channels_last)
+        self._quantisation = None
+        if config.quantisation is not None:
+            crop, channels = config.crop, 1 if config.encoder.color == "grey" else 3
+            image = (channels, crop.height_px, crop.width_px)
+            self._quantisation = FakeQuantisation(self.encoder, image)
         size = config.encoder.embedding_size
         self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
         stage = config.softmax_stage
@@ -127,6 +145,23 @@ class Learner:
             self.rule = self._softmax if in_softmax and self._softmax else self._loss
             self._state = (frozen, in_softmax)
         self.model.train()
+        if self._quantisation is not None:
+            hold_norms(self.encoder)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embeddings of a batch, with its graph; rounded if the run fine-tunes for int8."""
+        with self.rounded(observe=True):
+            rows: Tensor = self.model(images)
+        return rows
+
+    @contextmanager
+    def rounded(self, *, observe: bool = False) -> Iterator[None]:
+        """Round forward passes as the export will, if the run fine-tunes for int8."""
+        if self._quantisation is None:
+            yield
+            return
+        with self._quantisation.applied(observe=observe):
+            yield
 
     def loss(self, batch: Gathered) -> LossOutput:
         """Return the loss in force of the global batch, with that to the teacher if there is one."""
@@ -170,6 +205,7 @@ class Learner:
         parts |= {"softmax": self._softmax} if self._softmax is not None else {}
         parts |= {"average": self._average} if self._average is not None else {}
         parts |= {"distillation": self._distillation} if self._distillation is not None else {}
+        parts |= {"quantisation": self._quantisation} if self._quantisation is not None else {}
         return {
             "modules": {name: part.state_dict() for name, part in parts.items()},
             "optimiser": self.optimiser.state_dict(),
@@ -187,6 +223,8 @@ class Learner:
             self._average.load_state_dict(modules["average"])
         if self._distillation is not None:
             self._distillation.load_state_dict(modules["distillation"])
+        if self._quantisation is not None:
+            self._quantisation.load_state_dict(modules["quantisation"])
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
 
@@ -218,13 +256,13 @@ class Learner:
         return torch.optim.AdamW(groups)
 
 
-def encoder_of(config: Config) -> nn.Module:
-    """Build the encoder that a configuration names."""
+def encoder_of(config: Config, *, weights: str | None = None) -> EmbeddingNetwork:
+    """Build the encoder that a configuration names, with its weights or others."""
     encoder = config.encoder
     return build_encoder(
         encoder.name,
         embedding_size=encoder.embedding_size,
-        weights=encoder.weights,
+        weights=encoder.weights if weights is None else weights,
         input_channels=1 if encoder.color == "grey" else 3,
         **encoder.options,
     )

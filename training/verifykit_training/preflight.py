@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -28,6 +29,7 @@ from verifykit_training.preparation import sampler_of, subject_numbers
 from verifykit_training.splits import Division, divide_for
 from verifykit_training.teachers import Teacher, open_teacher, require_teachable
 
+_T = TypeVar("_T")
 _LEAST_SHOWN = 0.5
 _TRIED_LABELS = (0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0)
 
@@ -141,8 +143,11 @@ def _examine_validation(
         )
 
 
-def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> None:
+def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> tuple[str, ...]:
     """Build crop, augmentation, network, losses and teacher, and use each once, on the CPU.
+
+    Returns:
+        What is worth saying about the weights, a sentence each.
 
     Raises:
         VerifyKitError: One of them cannot be built, for example without its weights, or does not work
@@ -157,9 +162,13 @@ def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> None:
         _tried("augmentation", lambda: Augmentation(config.augmentation)([crop, crop], 0, [0, 1]))
         channels = 1 if config.encoder.color == "grey" else 3
         images = torch.rand(4, channels, height, width)
+        encoder = _tried(
+            f"encoder {shown(config.encoder.name)}",
+            lambda: encoder_of(config),
+        )
         _tried(
             f"encoder {shown(config.encoder.name)} at {height}x{width} px",
-            lambda: encoder_of(config).train()(images),
+            lambda: encoder.train()(images),
         )
         stage = config.softmax_stage
         for section in (config.loss, *([stage] if stage.epochs else [])):
@@ -173,6 +182,13 @@ def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> None:
             raise ConfigError(
                 "a teacher was given, and the configuration has no section distillation"
             )
+    if config.optimiser.frozen_epochs and not list(encoder.head.parameters()):
+        raise ConfigError(
+            f"encoder {shown(config.encoder.name)} has no head, so nothing would learn while it is frozen: "
+            "set optimiser.frozen_epochs = 0"
+        )
+    report = encoder.loaded_weights
+    return () if report is None else (report.sentence,)
 
 
 def _try_teacher(config: Config, given: Teacher | nn.Module | None) -> None:
@@ -200,9 +216,9 @@ def _try_loss(name: str, options: dict[str, object], size: int) -> None:
     found.backward()
 
 
-def _tried(what: str, work: Callable[[], object]) -> None:
+def _tried(what: str, work: Callable[[], _T]) -> _T:
     try:
-        work()
+        return work()
     except VerifyKitError as error:
         if what.split()[0] in str(error):
             raise

@@ -19,6 +19,8 @@ PUBLISHED = {
     "iresnet50": (512, 43.6e6, 0.001),
     "iresnet100": (512, 65.2e6, 0.001),
     "mobilefacenet": (128, 0.99e6, 0.015),
+    # facenet-pytorch 2.6.0: InceptionResnetV1(pretrained=None), counted once.
+    "inception_resnet_v1": (512, 23_482_624, 0.0),
 }
 
 
@@ -49,6 +51,9 @@ def test_it_has_the_published_number_of_parameters(named: tuple[str, EmbeddingNe
 
 def test_it_embeds_112_px_and_refuses_other_sizes(named: tuple[str, EmbeddingNetwork]) -> None:
     name, network = named
+    if name == "inception_resnet_v1":
+        assert network(torch.randn(1, 3, 160, 160)).shape == (1, 512)
+        return
     with torch.no_grad():
         rows = network(torch.randn(2, 3, 112, 112))
         assert rows.shape == (2, PUBLISHED[name][0])
@@ -91,8 +96,32 @@ def test_an_iresnet_has_arcfaces_tensors() -> None:
     assert len(own) == in_blocks + 2 + 3 * norm + 2  # conv1, prelu; bn1, bn2, features; fc
 
 
+def test_an_inception_resnet_has_facenet_pytorchs_tensors() -> None:
+    network = build_encoder("inception_resnet_v1", weights="none", embedding_size=512)
+    own = {k.split(".", 1)[1]: tuple(v.shape) for k, v in network.state_dict().items()}
+    # As printed by facenet-pytorch 2.6.0, from every part of the network.
+    for key, shape in {
+        "conv2d_1a.conv.weight": (32, 3, 3, 3),
+        "conv2d_4b.bn.running_var": (256,),
+        "repeat_1.4.branch2.2.conv.weight": (32, 32, 3, 3),
+        "repeat_1.0.conv2d.weight": (256, 96, 1, 1),
+        "repeat_1.0.conv2d.bias": (256,),
+        "mixed_6a.branch1.2.conv.weight": (256, 192, 3, 3),
+        "repeat_2.9.branch1.1.conv.weight": (128, 128, 1, 7),
+        "repeat_2.9.branch1.2.conv.weight": (128, 128, 7, 1),
+        "mixed_7a.branch2.2.conv.weight": (256, 256, 3, 3),
+        "repeat_3.4.branch1.1.conv.weight": (192, 192, 1, 3),
+        "block8.conv2d.weight": (1792, 384, 1, 1),
+        "last_linear.weight": (512, 1792),
+        "last_bn.running_mean": (512,),
+    }.items():
+        assert own[key] == shape, key
+    assert len(own) == 714
+    assert "last_linear.bias" not in own
+
+
 @pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs onnxruntime")
-@pytest.mark.parametrize("name", ["mobilefacenet", "iresnet18"])
+@pytest.mark.parametrize("name", ["mobilefacenet", "iresnet18", "inception_resnet_v1"])
 def test_it_is_exported_as_it_is(name: str) -> None:
     from verifykit_export.parity import (
         LIMIT,
@@ -105,8 +134,11 @@ def test_it_is_exported_as_it_is(name: str) -> None:
 
     torch.manual_seed(0)
     network = varied(build_encoder(name, embedding_size=64, weights="none"))
-    spec = InputSpec(112, 112, "rgb", *input_statistics(name))
-    crops = list(np.random.default_rng(0).integers(0, 256, (9, 112, 112, 3), dtype=np.uint8))
+    size_px = 160 if name == "inception_resnet_v1" else 112
+    spec = InputSpec(size_px, size_px, "rgb", *input_statistics(name))
+    crops = list(
+        np.random.default_rng(0).integers(0, 256, (9, size_px, size_px, 3), dtype=np.uint8)
+    )
     model = to_onnx(network, spec, 64)
     found = embed_with_onnx(open_session(model), spec, crops)
     assert cosine_gap(embed_with_torch(network, spec, crops), found) <= LIMIT

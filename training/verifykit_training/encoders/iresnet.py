@@ -9,10 +9,12 @@ from torch import Tensor, nn
 
 from verifykit_training.encoders.mobilefacenet import require_size
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_own_weights
+from verifykit_training.encoders.weights import Published, require_no_imagenet
 
 BLOCKS = {"iresnet18": (2, 2, 2, 2), "iresnet50": (3, 4, 14, 3), "iresnet100": (3, 13, 30, 3)}
 """Residual blocks of each stage."""
+
+PUBLISHED = Published(head=(("fc.", "fc."), ("features.", "features.")))
 
 _WIDTHS = (64, 128, 256, 512)
 _PLACES = 7 * 7
@@ -91,8 +93,7 @@ def build_iresnet(
     Args:
         name: Which.
         embedding_size: D; 512 in ArcFace's files.
-        weights: ``"none"``, or the path of a file with the backbone's own keys; no ImageNet weights
-            exist.
+        weights: ``"none"``; no ImageNet weights exist.
         input_channels: C.
         dropout: On the features, while training, in [0, 1).
 
@@ -100,12 +101,11 @@ def build_iresnet(
         The network, for 112x112 px.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: ImageNet weights were requested.
     """
     backbone = IResNet(BLOCKS[name], input_channels, dropout)
     _start(backbone)
-    load_own_weights(backbone, weights, name=name)
+    require_no_imagenet(name, weights)
     return EmbeddingNetwork(backbone, _Head(_WIDTHS[-1] * _PLACES, embedding_size))
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from verifykit.errors import InputError
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_own_weights
+from verifykit_training.encoders.weights import require_no_imagenet
 
 # Expansion, output channels, repeats, stride of the first.
 _STAGES = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
@@ -101,19 +101,17 @@ def build_mobilefacenet(
     Args:
         name: ``"mobilefacenet"``.
         embedding_size: D; 128 in the paper.
-        weights: ``"none"``, or the path of a file with the backbone's own keys; no ImageNet weights
-            exist.
+        weights: ``"none"``; no ImageNet weights exist.
         input_channels: C.
 
     Returns:
         The network, for 112x112 px.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: ImageNet weights were requested.
     """
     backbone = MobileFaceNet(input_channels)
-    load_own_weights(backbone, weights, name=name)
+    require_no_imagenet(name, weights)
     head = nn.Sequential(
         nn.Linear(_FEATURES, embedding_size, bias=False), nn.BatchNorm1d(embedding_size)
     )

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
-import sys
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from verifykit.encoder import Encoder
-from verifykit.errors import shortened, shown
+from verifykit.errors import shown
 from verifykit.models import load, registered
 from verifykit.spec import InputSpec
 from verifykit_training.config import Config
 from verifykit_training.errors import ConfigError, TrainingError, first_line
+from verifykit_training.import_path import import_named
 from verifykit_training.losses.distillation import Distillation
 from verifykit_training.run_folder import TeacherRecord
 from verifykit_training.teachers.base import Teacher
@@ -107,20 +106,15 @@ def _of_module(module: nn.Module, config: Config, name: str, device: torch.devic
 
 def _imported(name: str, config: Config, device: torch.device | str) -> Teacher:
     """Import ``package.module:name``, a module or what makes one; the working folder is on the path."""
-    where, _, attribute = name.partition(":")
-    here = str(Path.cwd())
-    if not {"", here}.intersection(sys.path):
-        sys.path.insert(0, here)
+    found = import_named("distillation.teacher", name)
     try:
-        found = getattr(importlib.import_module(where), attribute)
         made = found if isinstance(found, (nn.Module, Teacher)) else found()
     except Exception as error:  # another's code raises anything
         raise TrainingError(
-            f"distillation.teacher: {shortened(name)} cannot be imported or made: "
-            f"{type(error).__name__}: {first_line(error)}"
+            f"distillation.teacher {shown(name)} cannot be made: {type(error).__name__}: {first_line(error)}"
         ) from error
     if not isinstance(made, (nn.Module, Teacher)):
         raise TrainingError(
-            f"distillation.teacher: {shortened(name)} gives {type(made).__name__}, not a torch.nn.Module"
+            f"distillation.teacher {shown(name)} gives {type(made).__name__}, not a torch.nn.Module"
         )
     return made if isinstance(made, Teacher) else _of_module(made, config, name, device)

@@ -30,6 +30,7 @@ from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError
 from verifykit_training.preparation import Prepared
 from verifykit_training.teachers.base import Teacher
+from verifykit_training.trained_on import BEFORE, as_before
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,9 +118,9 @@ def embed_targets(
 
 def seen_by_teacher(teacher: Teacher, data: Prepared) -> list[str]:
     """Return a sentence if the teacher was trained on images that the student is validated or tested on."""
-    if teacher.trained_on is None or teacher.trained_on.images is None:
+    if teacher.trained_on is None:
         return []
-    trained = teacher.trained_on.images.get("train", frozenset())
+    trained = (as_before(teacher.trained_on).images or {}).get(BEFORE, frozenset())
     seen = {part: len(trained.intersection(data.images[part])) for part in ("validation", "test")}
     counts = " and ".join(f"{count} {part}" for part, count in seen.items() if count)
     if not counts:
