@@ -38,10 +38,13 @@ def variant(config: Config, name: str) -> Config:
     return config.model_copy(update=changes | ({"distillation": None} if name == "alone" else {}))
 
 
-def train_student(config: Config, listed: Path, folder: Path, cache: Path) -> RunFolder:
-    """Train, or continue, or leave a finished run as it is."""
+def train_student(
+    config: Config, listed: Path, folder: Path, cache: Path, epochs: int
+) -> RunFolder:
+    """Train, or continue, or leave a finished run as it is; 0 epochs are all."""
     run = RunFolder(folder)
-    train(TrainingJob(config, listed, folder, cache, resume=run.last.exists()))
+    done = run.last.exists()
+    train(TrainingJob(config, listed, folder, cache, resume=done, stop_after=epochs or None))
     return run
 
 
@@ -111,6 +114,9 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("runs/distillation"))
     parser.add_argument("--cache", type=Path, help="folder of the crops; default: runs' own")
     parser.add_argument("--only", choices=VARIANTS, help="train this student, and measure nothing")
+    parser.add_argument(
+        "--stop-after", type=int, default=0, help="stop both after so many of the epochs"
+    )
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -122,7 +128,9 @@ def main() -> None:
     console.print(f"{images} training images; teacher {config.distillation.teacher}")  # type: ignore[union-attr]
     names = [arguments.only] if arguments.only else list(VARIANTS)
     runs = {
-        name: train_student(variant(config, name), listed, arguments.runs / name, cache)
+        name: train_student(
+            variant(config, name), listed, arguments.runs / name, cache, arguments.stop_after
+        )
         for name in names
     }
     if arguments.only:

@@ -1,10 +1,10 @@
 """Fake quantisation: train with the rounding that an int8 export will have.
 
 The scheme is that of ``verifykit-export --precision int8``: weights of convolutions and linear layers
-symmetric in [-127, 127] with a scale for each output channel; what enters a convolution, a linear layer, an
-addition or a PReLU, and what leaves a ReLU or a linear layer, in 256 steps of one scale. Batch norms are
-folded by the export, which changes the scale of a channel of weights and not their rounding, so here they
-only stand still.
+symmetric in [-127, 127] with a scale for each output channel; what enters and what leaves a convolution, a
+linear layer or an addition, in 256 steps of one scale. A ReLU that follows is part of the layer before it.
+Batch norms that follow are folded by the export, which changes the scale of a channel of weights and not
+their rounding, so here they only stand still.
 
 Gradients pass through the rounding as if it were not there (straight-through: Bengio, Léonard and
 Courville, arXiv 1308.3432; for whole networks Jacob et al., CVPR 2018).
@@ -36,6 +36,7 @@ _RECTIFIERS = (
 )
 _WEIGHTED = (functional.conv2d, torch.conv2d, functional.linear)
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_INSPECTIONS = (Tensor.dim, Tensor.size, Tensor.numel, Tensor.is_floating_point, Tensor.type)
 _ADDITIONS = (torch.add, Tensor.add, Tensor.add_)
 
 
@@ -111,7 +112,11 @@ def hold_norms(network: nn.Module) -> None:
 
 
 class _Rounding(TorchFunctionMode):
-    """Calls of torch functions, in the order of a forward pass, with rounded values."""
+    """Calls of torch functions, in the order of a forward pass, with rounded values.
+
+    What a convolution or linear layer gives is rounded when it is first used: a batch norm that follows is
+    folded into it, and a ReLU that follows takes its place.
+    """
 
     def __init__(
         self, quantisation: FakeQuantisation, *, observe: bool = False, counts_only: bool = False
@@ -119,6 +124,9 @@ class _Rounding(TorchFunctionMode):
         super().__init__()
         self.place = 0
         self._quantisation, self._observe, self._counts_only = quantisation, observe, counts_only
+        # By identity; the tensors are held, so that no other takes their place.
+        self._pending: dict[int, Tensor] = {}
+        self._rounded: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
         self,
@@ -129,26 +137,52 @@ class _Rounding(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if func in _WEIGHTED and len(args) >= 2:
-            entering, weight, *others = args
-            weight = weight if self._counts_only else rounded_weight(weight)
-            found = func(self._round(entering), weight, *others, **kwargs)
-            return self._round(found) if func is functional.linear else found
+            weight = args[1] if self._counts_only else rounded_weight(args[1])
+            return self._leaving(func(self._round(args[0]), weight, *args[2:], **kwargs))
+        if func is functional.batch_norm and id(args[0]) in self._pending:
+            return self._leaving(func(*args, **kwargs))
         if func in _RECTIFIERS:
-            return self._round(func(*args, **kwargs))
+            return self._round(self._fresh(func(*args, **kwargs)))
         if func is functional.prelu:
             return func(self._round(args[0]), *args[1:], **kwargs)
         if func in _ADDITIONS and _adds_maps(args):
             found = torch.add(*map(self._round, args), **kwargs)
-            return args[0].copy_(found) if func is Tensor.add_ else found
-        return func(*args, **kwargs)
+            return self._leaving(args[0].copy_(found) if func is Tensor.add_ else found)
+        if func in _INSPECTIONS or getattr(func, "__name__", "") == "__get__":
+            return func(*args, **kwargs)
+        return func(*map(self._used, args), **kwargs)
+
+    def _leaving(self, values: Tensor) -> Tensor:
+        self._pending[id(self._fresh(values))] = values
+        return values
+
+    def _fresh(self, values: Tensor) -> Tensor:
+        """Forget what a tensor was before an operation in place."""
+        self._pending.pop(id(values), None)
+        self._rounded.pop(id(values), None)
+        return values
+
+    def _used(self, value: Any) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(self._used, value)) if type(value) in (list, tuple) else value
+        return self._round(value) if id(value) in self._pending else value
 
     def _round(self, values: Tensor) -> Tensor:
+        """Return a tensor rounded, and the same again for the same tensor, or for what was rounded."""
+        if id(values) in self._rounded:
+            return self._rounded[id(values)][1]
         count = len(self._quantisation.ranges)
-        place = self.place % count if count else self.place
+        found = values
+        if not self._counts_only:
+            found = self._quantisation.rounded(self.place, values, observe=self._observe)
+        self._rounded[id(values)] = values, found
+        self._rounded[id(found)] = found, found
         self.place += 1
-        if self._counts_only:
-            return values
-        return self._quantisation.rounded(place, values, observe=self._observe)
+        if self.place == count:  # the end of a forward pass
+            self.place = 0
+            self._pending.clear()
+            self._rounded.clear()
+        return found
 
 
 def _adds_maps(args: tuple[Any, ...]) -> bool:
