@@ -70,7 +70,11 @@ def eer_with_interval(
     for kind, happened in ((False, np.greater_equal), (True, np.less)):
         chosen = used & (pairs.mated == kind)
         bootstrap = SubjectBootstrap(
-            places[0][chosen], places[1][chosen], subjects=len(names), resamples=500
+            places[0][chosen],
+            places[1][chosen],
+            subjects=len(names),
+            resamples=500,
+            groups=200,  # of people, where there are more: a table of all would take minutes
         )
         draws.append(np.stack([bootstrap.rates(happened(found[chosen], t)) for t in thresholds]))
     low, high = eer_interval(draws[0], draws[1])

@@ -53,7 +53,9 @@ def test_activations_are_rounded_in_the_steps_of_the_int8_file(name: str) -> Non
     with torch.no_grad(), quantisation.applied(observe=True):
         encoder(torch.from_numpy(to_tensor(crops, SPEC)))
     low, high = quantisation.ranges.double().numpy().T
-    ours, theirs = (high - low) / 255, np.array(_scales(model))
+    # A new resnet's branches begin at zero, which has no step; onnxruntime writes 1.
+    ours, theirs = ((high - low) / 255)[high > low], np.array(_scales(model))
+    theirs = theirs[theirs != 1.0]
     # The file's ranges were measured without rounding, which moves those of later layers a little.
     for one, others in ((ours, theirs), (theirs, ours)):
         nearest = np.abs(one[:, None] / others[None] - 1.0).min(axis=1)
