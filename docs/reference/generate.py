@@ -86,7 +86,7 @@ MEANING = {
     "validation.metric": "metric that chooses the best epoch",
     "validation.every_epochs": "epochs between validations",
     "validation.patience": "validations without improvement after which the run stops; 0 disables it",
-    "run.epochs": "maximum number of epochs",
+    "run.epochs": "maximum number of epochs; 0 records given weights as a run",
     "run.steps_per_epoch": "steps in an epoch; 0 uses the sampler's number",
     "run.accumulate": "batches whose gradients are accumulated before a step",
     "run.precision": "numeric precision",

@@ -87,7 +87,7 @@ def train(
     if outcome.ended and outcome.is_first_process:
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
-        typer.echo(f"{folder}: weights of epoch {outcome.best_epoch}{best}")
+        typer.echo(f"{shortened(folder)}: weights of epoch {outcome.best_epoch}{best}")
 
 
 @app.command()

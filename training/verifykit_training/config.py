@@ -237,9 +237,12 @@ class ValidationConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Length, precision, averaging of weights, hardware."""
+    """Length, precision, averaging of weights, hardware.
 
-    epochs: int = Field(ge=1)
+    ``epochs = 0`` trains nothing: the weights that were given are measured and recorded as a run.
+    """
+
+    epochs: int = Field(ge=0)
     steps_per_epoch: int = Field(default=0, ge=0)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
@@ -325,6 +328,15 @@ class Config(_Section):
                 'loss "triplet" takes triplets, and sampler "pk" makes none: set sampler.name to '
                 '"balanced_triplets" or "triplet_file", or loss.name to "batch_all", "batch_hard" or '
                 '"semi_hard"'
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _weights_without_training(self) -> Self:
+        if self.run.epochs == 0 and self.encoder.weights in ("none", "imagenet"):
+            raise ValueError(
+                "run.epochs = 0 records weights that were trained elsewhere: give encoder.weights, a file or "
+                f"the folder of a run, not {shown(self.encoder.weights)}"
             )
         return self
 

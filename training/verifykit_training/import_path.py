@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit_training.errors import first_line
 
 
@@ -26,6 +26,6 @@ def import_named(what: str, name: str) -> Any:
             found = getattr(found, part)
     except Exception as error:  # whatever the module raises
         raise InputError(
-            f"{what} {shown(name)} cannot be imported from {shown(here)}: {first_line(error)}"
+            f"{what} {shown(name)} cannot be imported from {shown(here)}: {shortened(first_line(error))}"
         ) from error
     return found

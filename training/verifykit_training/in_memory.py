@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 from verifykit._files import atomic_write
-from verifykit.errors import VerifyKitError, shown
+from verifykit.errors import VerifyKitError, shortened, shown
 from verifykit.image import load_image
 from verifykit.types import Image
 from verifykit_training.errors import DataError, first_line
@@ -111,7 +111,8 @@ def _item(dataset: Any, number: int) -> Any:
         return dataset[number]
     except Exception as error:  # whatever the dataset raises
         raise DataError(
-            f"item {number} of the dataset cannot be read: {type(error).__name__}: {first_line(error)}"
+            f"item {number} of the dataset cannot be read: {type(error).__name__}: "
+            f"{shortened(first_line(error))}"
         ) from error
 
 

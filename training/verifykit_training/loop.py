@@ -215,6 +215,10 @@ class _Run:
         self.display.begin(self.data, self.steps * epochs, outcome.step)
         if self.job.extend:
             self._save()  # or a run that is stopped now would count as finished
+        if epochs == 0 and not outcome.ended:
+            self._validate()
+            outcome.ended = True
+            self._save()
         with stop_signals() as stop:
             while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
                 if not self._epoch(stop):

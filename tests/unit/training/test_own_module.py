@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from verifykit_training.errors import ConfigError
 from verifykit_training.evaluation import load_encoder
 from verifykit_training.loop import train
 from verifykit_training.preflight import try_out
+from verifykit_training.reporting import summarise
 from verifykit_training.run_folder import RunFolder, TrainingJob
 
 SOURCE = """
@@ -46,6 +48,7 @@ def make(*, embedding_size: int):
 
 def without_size(width: int): ...
 def not_a_module(*, embedding_size: int): return 3
+def long(*, embedding_size: int): raise RuntimeError("x" * 500)
 def fails(*, embedding_size: int): raise RuntimeError("no\\nroom")
 def wrong_rows(*, embedding_size: int): return Small(embedding_size=embedding_size + 1)
 def a_map(*, embedding_size: int): return nn.Conv2d(3, embedding_size, 3)
@@ -104,6 +107,8 @@ def test_rows_are_brought_to_unit_length_and_options_are_typed(module: str) -> N
         ("{}:without_size", r"must take embedding_size by name.*'\(width: int\)'"),
         ("{}:not_a_module", "returned int: a torch.nn.Module is required"),
         ("{}:fails", "cannot be made: no$"),
+        ("{}:long", r"cannot be made: x+\.\.\."),
+        ("a" * 500 + ":make", "cannot be imported"),
         ("{}:wrong_rows", r"returned \(4, 17\) for 4 images: \(N, 16\) is required"),
         ("{}:a_map", r"returned \(4, 16, 30, 30\)"),
         ("{}:Two", "returned tuple: one tensor"),
@@ -116,6 +121,7 @@ def test_what_cannot_be_an_encoder_is_found_before_training(
     with pytest.raises(VerifyKitError, match=message) as caught:
         try_out(small_config(encoder={"name": name.format(module)}))
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
 
 
 def test_annotations_that_cannot_be_checked_are_no_traceback(module: str) -> None:
@@ -161,3 +167,24 @@ def test_it_is_trained_recorded_and_exported(module: str, tmp_path: Path) -> Non
     trained = load_encoder(folder)[0].state_dict()
     for key, value in again.state_dict().items():
         torch.testing.assert_close(value, trained[key], atol=1e-6, rtol=1e-6)
+
+
+def test_weights_of_an_own_loop_become_a_run_without_training(module: str, tmp_path: Path) -> None:
+    draw_folder(tmp_path / "people", subjects=12, images=4)
+    torch.manual_seed(5)
+    own = build_encoder(f"{module}:Small", weights="none", embedding_size=16).backbone.module
+    torch.save(own.state_dict(), "own.pth")
+    sections: dict[str, Any] = {"data": {"validation_share": 0.5}, "run": {"epochs": 0}}
+    with pytest.raises(ConfigError, match=r"run\.epochs = 0 records weights"):
+        small_config(encoder={"name": f"{module}:Small"}, **sections)
+    config = small_config(encoder={"name": f"{module}:Small", "weights": "own.pth"}, **sections)
+    job = TrainingJob(config, tmp_path / "people", tmp_path / "run", tmp_path / "crops", quiet=True)
+    outcome = train(job)
+    assert (outcome.epoch, outcome.step, outcome.ended) == (0, 0, True)
+    assert outcome.best is not None
+    assert 0.0 <= outcome.best <= 1.0
+    kept = load_encoder(RunFolder(tmp_path / "run"))[0].backbone.module.state_dict()
+    assert all(torch.equal(kept[key], value) for key, value in own.state_dict().items())
+    summarise(RunFolder(tmp_path / "run"), tmp_path / "people", tmp_path / "crops")
+    longer = train(replace(job, extend=1))
+    assert (longer.epoch, longer.ended) == (1, True)

@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 from pydantic.errors import PydanticUserError
 from torch import Tensor, nn
 
-from verifykit.errors import InputError, shown
+from verifykit.errors import InputError, shortened, shown
 from verifykit_training.encoders.network import EmbeddingNetwork
 from verifykit_training.encoders.weights import Published, require_no_imagenet
 from verifykit_training.errors import first_line
@@ -55,7 +55,9 @@ def _require_signature(name: str, make: Callable[..., Any]) -> None:
     try:
         parameters = inspect.signature(make).parameters.values()
     except (TypeError, ValueError) as error:
-        raise InputError(f"encoder {shown(name)} has no signature to check: {error}") from error
+        raise InputError(
+            f"encoder {shown(name)} has no signature to check: {shortened(str(error))}"
+        ) from error
     positional = [p.name for p in parameters if p.kind is p.POSITIONAL_ONLY]
     names = {p.name for p in parameters} - set(positional)
     if positional or _REQUIRED not in names:
@@ -72,7 +74,7 @@ def own_options(name: str) -> dict[str, Any]:
         types = option_types(make, GIVEN)
     except Exception as error:  # an annotation may name anything
         raise InputError(
-            f"encoder {shown(name)}: its annotations cannot be read: {first_line(error)}"
+            f"encoder {shown(name)}: its annotations cannot be read: {shortened(first_line(error))}"
         ) from error
     variadic = {
         p.name
@@ -151,7 +153,9 @@ def build_own(
     except InputError:
         raise
     except Exception as error:  # whatever the function raises
-        raise InputError(f"encoder {shown(name)} cannot be made: {first_line(error)}") from error
+        raise InputError(
+            f"encoder {shown(name)} cannot be made: {shortened(first_line(error))}"
+        ) from error
     if not isinstance(module, nn.Module):
         raise InputError(
             f"encoder {shown(name)} returned {type(module).__name__}: a torch.nn.Module is required"
