@@ -17,6 +17,7 @@ if not find_spec("lightning_fabric"):
 
 import torch
 
+import verifykit_training
 from tests.unit.export.commands import command
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit import models
@@ -134,6 +135,26 @@ def test_a_module_from_python_teaches_and_gets_no_gradient(workspace: Path, tmp_
     rest = [line["loss"] - 2.0 * line["distillation"] for line in lines]
     assert rest[0] > 0.01
     assert min(rest) > -1e-6
+
+
+def test_the_python_entry_takes_a_module(workspace: Path, tmp_path: Path) -> None:
+    config = _job(
+        workspace,
+        tmp_path,
+        distillation={"teacher": "colours"},
+        run={"epochs": 1, "steps_per_epoch": 2},
+    ).config
+    done = verifykit_training.train(
+        workspace / "people",
+        config,
+        run=tmp_path / "run",
+        cache=workspace / "crops",
+        quiet=True,
+        teacher=Colours(),
+    )
+    record = RunFolder(done.folder).read_record()
+    assert record.teacher is not None
+    assert record.teacher.name == "colours"
 
 
 def test_a_resumed_student_ends_at_the_same_weights(workspace: Path, tmp_path: Path) -> None:
