@@ -71,6 +71,10 @@ MEANING = {
     "distillation.weight": "factor of the distance to the teacher",
     "distillation.metric_weight": "factor of `[loss]`; 0 learns from the teacher alone",
     "quantisation.precision": "the precision whose rounding is trained with",
+    "memory.size": "embeddings of earlier batches that are kept; 0 keeps none",
+    "memory.start_step": "steps before the memory begins",
+    "memory.weight": "weight of the loss against the memory",
+    "memory.margin": "cosine above which a pair of two subjects counts",
     "optimiser.name": "the optimiser",
     "optimiser.rate": "learning rate of the last layer, and of the rest unless `backbone_rate` is set",
     "optimiser.backbone_rate": "learning rate of the other layers; unset is `rate`",
@@ -89,6 +93,8 @@ MEANING = {
     "run.epochs": "maximum number of epochs; 0 records given weights as a run",
     "run.steps_per_epoch": "steps in an epoch; 0 uses the sampler's number",
     "run.accumulate": "batches whose gradients are accumulated before a step",
+    "run.micro_batch": "images of a pass: the batch goes through the network twice, in such parts; 0 is once",
+    "run.recompute_activations": "compute activations of blocks again in the backward pass, to save memory",
     "run.precision": "numeric precision",
     "run.ema_decay": "decay of the running average of the weights, which is saved; 0 disables it",
     "run.batch_size": "images in a batch of validation and evaluation",
@@ -99,6 +105,7 @@ MEANING = {
     "run.devices": "processes on each machine",
     "run.nodes": "number of machines",
     "run.tensorboard": "also write TensorBoard files, if it is installed",
+    "run.loggers": "also write to `tensorboard`, `mlflow`, `wandb`; each must be installed",
 }
 
 

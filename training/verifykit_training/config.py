@@ -20,6 +20,7 @@ from typing_extensions import Self
 from verifykit.errors import InputError, shortened, shortened_path, shown
 from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
+from verifykit_training.loggers import require_loggers
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
 from verifykit_training.losses.distillation import distillation_options
 from verifykit_training.options import check_options, hint
@@ -30,7 +31,10 @@ else:
     import tomli as tomllib
 
 # What may differ between a run and its continuation without changing a single weight.
-_FREE = {"data": {"workers"}, "run": {"log_every_steps", "save_every_steps", "tensorboard"}}
+_FREE = {
+    "data": {"workers"},
+    "run": {"log_every_steps", "save_every_steps", "tensorboard", "loggers"},
+}
 
 
 class _Section(BaseModel):
@@ -203,6 +207,18 @@ class QuantisationConfig(_Section):
     precision: Literal["int8"] = "int8"
 
 
+class MemoryConfig(_Section):
+    """Cross-batch memory: embeddings of earlier batches as further pairs, by a contrastive loss.
+
+    Wang et al., CVPR 2020. It begins after ``start_step`` steps and after the softmax stage.
+    """
+
+    size: int = Field(default=0, ge=0, le=1 << 24)
+    start_step: int = Field(default=1000, ge=0)
+    weight: float = Field(default=1.0, gt=0.0)
+    margin: float = Field(default=0.5, ge=-1.0, le=1.0)
+
+
 class OptimiserConfig(_Section):
     """Rates for head and backbone, clipping, and how long the backbone stays frozen."""
 
@@ -245,6 +261,8 @@ class RunConfig(_Section):
     epochs: int = Field(ge=0)
     steps_per_epoch: int = Field(default=0, ge=0)
     accumulate: int = Field(default=1, ge=1)
+    micro_batch: int = Field(default=0, ge=0)
+    recompute_activations: bool = False
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=64, ge=1)
@@ -255,6 +273,20 @@ class RunConfig(_Section):
     devices: int = Field(default=1, ge=1)
     nodes: int = Field(default=1, ge=1)
     tensorboard: bool = True
+    loggers: list[str] = []
+
+    @model_validator(mode="after")
+    def _known_loggers(self) -> Self:
+        require_loggers(self.loggers)
+        return self
+
+    @model_validator(mode="after")
+    def _no_scaled_gradients(self) -> Self:
+        if self.micro_batch and self.precision == "16-mixed":
+            raise ValueError(
+                "micro_batch does not work with the scaled gradients of 16-mixed: use precision = bf16-mixed"
+            )
+        return self
 
 
 class Config(_Section):
@@ -274,6 +306,7 @@ class Config(_Section):
     softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
     distillation: DistillationConfig | None = None
     quantisation: QuantisationConfig | None = None
+    memory: MemoryConfig = MemoryConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     validation: ValidationConfig = ValidationConfig()
@@ -298,6 +331,11 @@ class Config(_Section):
                 "augmentation.hand.mirror makes other subjects of the subjects, and the teacher of "
                 "distillation sees them as they are: set mirror = 0"
             )
+        if hand.mirror and self.memory.size:
+            raise ValueError(
+                "augmentation.hand.mirror makes other subjects of the subjects, which memory would take for "
+                "the same: set mirror = 0 or memory.size = 0"
+            )
         return self
 
     @model_validator(mode="after")
@@ -313,6 +351,11 @@ class Config(_Section):
             raise ValueError(
                 "quantisation measures the ranges of activations in one process: set run.devices and "
                 "run.nodes to 1"
+            )
+        if self.run.micro_batch or self.run.recompute_activations:
+            raise ValueError(
+                "quantisation rounds a batch in one pass: set run.micro_batch = 0 and "
+                "run.recompute_activations = false"
             )
         if self.encoder.weights in ("none", "imagenet"):
             raise ValueError(

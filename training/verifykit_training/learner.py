@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from verifykit.spec import InputSpec
 from verifykit_training.batches import Batch
 from verifykit_training.config import Config
+from verifykit_training.cross_batch_memory import CrossBatchMemory
 from verifykit_training.encoders import (
     EmbeddingNetwork,
     WeightsReport,
@@ -23,6 +24,7 @@ from verifykit_training.encoders import (
     parameter_groups,
     set_backbone_frozen,
 )
+from verifykit_training.large_batches import require_blocks
 from verifykit_training.losses import LossOutput, build_loss
 from verifykit_training.losses.distillation import Distillation
 from verifykit_training.quantisation import FakeQuantisation, hold_norms
@@ -107,6 +109,15 @@ class Learner:
             self._quantisation = FakeQuantisation(self.encoder, image)
         size = config.encoder.embedding_size
         self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
+        if config.run.recompute_activations:
+            require_blocks(config.encoder.name, encoder.backbone)  # type: ignore[arg-type]
+            self.encoder.recomputes = True  # type: ignore[assignment]
+        memory = config.memory
+        self._memory = (
+            CrossBatchMemory(memory.size, size, memory.margin).to(fabric.device)
+            if memory.size
+            else None
+        )
         stage = config.softmax_stage
         self._softmax = (
             _loss(stage.name, stage.options, classes, size).to(fabric.device)
@@ -163,10 +174,19 @@ class Learner:
         with self._quantisation.applied(observe=observe):
             yield
 
-    def loss(self, batch: Gathered) -> LossOutput:
-        """Return the loss in force of the global batch, with that to the teacher if there is one."""
+    def loss(self, batch: Gathered, step: int = 0) -> LossOutput:
+        """Return the loss in force of the global batch, with those to the teacher and against the memory."""
         outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
+        memory = self._config.memory
+        if (
+            self._memory is not None
+            and step >= memory.start_step
+            and self.rule is not self._softmax
+        ):
+            further = self._memory(batch.embeddings, batch.labels, batch.forgeries)
+            statistics = {**outcome.statistics, "memory_loss": further.detach()}
+            outcome = LossOutput(outcome.loss + memory.weight * further, statistics)
         section = self._config.distillation
         if self._distillation is None or section is None:
             return outcome
@@ -206,6 +226,7 @@ class Learner:
         parts |= {"average": self._average} if self._average is not None else {}
         parts |= {"distillation": self._distillation} if self._distillation is not None else {}
         parts |= {"quantisation": self._quantisation} if self._quantisation is not None else {}
+        parts |= {"memory": self._memory} if self._memory is not None else {}
         return {
             "modules": {name: part.state_dict() for name, part in parts.items()},
             "optimiser": self.optimiser.state_dict(),
@@ -225,6 +246,8 @@ class Learner:
             self._distillation.load_state_dict(modules["distillation"])
         if self._quantisation is not None:
             self._quantisation.load_state_dict(modules["quantisation"])
+        if self._memory is not None:
+            self._memory.load_state_dict(modules["memory"])
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
 

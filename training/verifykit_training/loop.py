@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
+from importlib.util import find_spec
 
 import torch
 from lightning_fabric import Fabric
@@ -29,8 +30,11 @@ from verifykit_training.config import Config, require_same_config
 from verifykit_training.dataset import read_training_data, to_records
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.evaluation import validate
+from verifykit_training.large_batches import TwoPasses
 from verifykit_training.layout import nested_sentences
-from verifykit_training.learner import Learner, gather, input_of
+from verifykit_training.learner import Gathered, Learner, gather, input_of
+from verifykit_training.loggers import open_loggers
+from verifykit_training.losses import LossOutput
 from verifykit_training.preflight import build_fabric, examine, try_out
 from verifykit_training.preparation import build_sampler, default_cache, prepare
 from verifykit_training.reporting import Display
@@ -260,12 +264,7 @@ class _Run:
         sums: dict[str, float] = {}
         for part in range(accumulate):
             batch = fabric.to_device(next(batches))
-            with fabric.no_backward_sync(learner.model, enabled=part + 1 < accumulate):
-                images = batch.images.contiguous(memory_format=torch.channels_last)
-                whole = gather(fabric, learner.embed(images), batch)
-                output = learner.loss(whole)
-                self._require_finite(output.loss, "loss", whole.rows)
-                fabric.backward(output.loss / accumulate)
+            whole, output = self._backward(batch, sync=part + 1 == accumulate)
             spread, begins = self.collapse.update(whole.embeddings)
             if begins:
                 self._say_collapse(spread)
@@ -282,6 +281,23 @@ class _Run:
         if self.config.run.precision != "16-mixed":
             self._require_finite(norm, "gradient's norm", whole.rows)
         return {**sums, "gradient_norm": float(norm), "rate_factor": factor}
+
+    def _backward(self, batch: Batch, *, sync: bool) -> tuple[Gathered, LossOutput]:
+        """Add the gradients of one global batch: in one pass, or in two by micro-batches."""
+        fabric, learner, run = self.fabric, self.learner, self.config.run
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        passes = None
+        if run.micro_batch:
+            passes = TwoPasses(fabric, learner.model, images, run.micro_batch)
+        with fabric.no_backward_sync(learner.model, enabled=not sync or passes is not None):
+            embeddings = passes.embeddings if passes else learner.embed(images)
+            whole = gather(fabric, embeddings, batch)
+            output = learner.loss(whole, self.outcome.step)
+            self._require_finite(output.loss, "loss", whole.rows)
+            fabric.backward(output.loss / run.accumulate)
+        if passes:
+            passes.backward(sync=sync)
+        return whole, output
 
     def _validate(self) -> None:
         """The metric on held-out subjects; keep the best weights, and see whether it is enough."""
@@ -348,7 +364,11 @@ class _Run:
             self._say_trained_before()
             if self.learner.loaded_weights is not None:
                 self.folder.write_text("weights.json", self.learner.loaded_weights.to_json())
-        metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
+        names = list(dict.fromkeys(config.run.loggers))
+        if config.run.tensorboard and "tensorboard" not in names and find_spec("tensorboard"):
+            names.append("tensorboard")
+        loggers = open_loggers(names, self.folder.path, config.model_dump(exclude_none=True))
+        metrics = Metrics(self.folder, steps=self.outcome.step, loggers=loggers)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
         event = "extended" if self.job.extend else "resumed" if self.job.resume else "begun"

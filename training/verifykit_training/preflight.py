@@ -23,6 +23,7 @@ from verifykit_training.config import Config, RunConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import Record
 from verifykit_training.errors import ConfigError, TrainingError, first_line
+from verifykit_training.large_batches import require_blocks
 from verifykit_training.learner import encoder_of
 from verifykit_training.losses import MARGIN_LOSSES, build_loss
 from verifykit_training.preparation import sampler_of, subject_numbers
@@ -170,6 +171,8 @@ def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> tuple
             f"encoder {shown(config.encoder.name)} at {height}x{width} px",
             lambda: encoder.train()(images),
         )
+        if config.run.recompute_activations:
+            require_blocks(config.encoder.name, encoder_of(config).backbone)
         stage = config.softmax_stage
         for section in (config.loss, *([stage] if stage.epochs else [])):
             _tried(

@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +28,7 @@ from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
+from verifykit_training.loggers import MetricsLogger
 from verifykit_training.preparation import Prepared
 from verifykit_training.trained_on import (
     BEFORE,
@@ -427,30 +427,31 @@ class RunFolder:
 
 
 class Metrics:
-    """Metrics as JSON lines, and to TensorBoard if it is installed."""
+    """Metrics as JSON lines, and to the loggers."""
 
-    def __init__(self, run: RunFolder, *, steps: int, tensorboard: bool) -> None:
+    def __init__(
+        self, run: RunFolder, *, steps: int, loggers: Sequence[MetricsLogger] = ()
+    ) -> None:
         """Begin, or continue after ``steps`` steps: later lines, of a run that was killed, are dropped."""
         kept = [line for line in run.read_metrics() if line.get("step", 0) <= steps]
         run.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         self._file = run.metrics.open("a", encoding="utf-8")
-        self._board = _tensorboard(run.path / "tensorboard") if tensorboard else None
+        self._loggers = loggers
 
     def write(self, event: str, step: int, values: Mapping[str, Any]) -> None:
         """Write one line."""
         clean = {key: _finite(value) for key, value in values.items()}
         self._file.write(json.dumps({"event": event, "step": step, **clean}) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for key, value in clean.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(f"{event}/{key}", value, step)
+        numbers = {key: value for key, value in clean.items() if isinstance(value, (int, float))}
+        for logger in self._loggers:
+            logger.write(event, step, numbers)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and the loggers."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def encoder_record(
@@ -506,13 +507,3 @@ def _stated_subjects(weights: Path) -> str | None:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tensorboard(folder: Path) -> Any:
-    # Its C++ parts print a page of notices on import otherwise.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

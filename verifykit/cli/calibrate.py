@@ -87,7 +87,9 @@ def calibrate(
     read = evaluation.read_data(data, images=images)
     face, gate = choices(read.kind, multi_face, quality)
     encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
-    embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+    embedder = evaluation.ModelEmbedder(
+        encoder, model, multi_face=face, quality=gate, is_aligned=read.is_aligned
+    )
     with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
         found = evaluation.calibrate(
             embedder,

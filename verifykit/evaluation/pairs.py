@@ -34,9 +34,11 @@ def read_data(
     """Read what to evaluate on.
 
     A folder has a folder of images for each subject. A file that ends in ``.txt`` is a list in the
-    format of LFW's ``pairs.txt``. Any other file is a CSV (or Parquet) table whose header says what it
-    lists: ``path,subject[,label]`` images, ``probe,reference,mated[,probe_subject,reference_subject]
-    [,attack][,fold]`` pairs; further columns are kept as groups.
+    format of LFW's ``pairs.txt``; one that ends in ``.bin`` is a verification file of insightface, whose
+    images are unpacked into verifykit's cache folder. Any other file is a CSV (or Parquet) table whose
+    header says what it lists: ``path,subject[,label]`` images,
+    ``probe,reference,mated[,probe_subject,reference_subject][,attack][,fold]`` pairs; further
+    columns are kept as groups.
 
     Args:
         source: The folder or the file.
