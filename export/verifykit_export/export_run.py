@@ -18,7 +18,14 @@ from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
 from verifykit.types import Embeddings
 from verifykit_export.errors import ExportError
-from verifykit_export.model_card import Cost, Measured, card_path, render_measured, whose
+from verifykit_export.model_card import (
+    Cost,
+    Measured,
+    card_path,
+    render_measured,
+    teacher_text,
+    whose,
+)
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
     BATCH,
@@ -149,7 +156,7 @@ def export_run(request: ExportRequest) -> Exported:
         file_bytes=request.target.stat().st_size,
         known_subjects=request.known_subjects,
     )
-    text = render_card(spec) + render_measured(record, measured)
+    text = render_card(spec) + render_measured(record, measured, whole.teachers)
     atomic_write(card, text)
     return Exported(request.target, card, spec, measured, samples.notes)
 
@@ -254,6 +261,7 @@ def _spec(
             training_data=(
                 f"{record.training_data}; {record.trained_images} images of "
                 f"{record.trained_subjects} subjects"
+                + "".join(f"; distilled from {teacher_text(each)}" for each in whole.teachers)
             ),
             calibration_data=(
                 f"{rates.images} images of {rates.subjects} subjects {whose(request.known_subjects)}, "

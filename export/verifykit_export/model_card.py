@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from verifykit_export.modelfile import SWAPPED_COSINE
 from verifykit_export.parity import LIMIT, Parity
 from verifykit_export.precision import Precision
 from verifykit_training.evaluation import Verification
-from verifykit_training.run_folder import EncoderRecord
+from verifykit_training.run_folder import EncoderRecord, TeacherRecord
 
 
 @dataclass(frozen=True)
@@ -119,15 +120,25 @@ def fnmr_text(fnmr: float, interval: tuple[float, float]) -> str:
     return f"FNMR at FMR 0.01 {fnmr:.2%}; {low:.2%} to {high:.2%} {within}"
 
 
-def render_measured(record: EncoderRecord, measured: Measured) -> str:
+def teacher_text(teacher: TeacherRecord) -> str:
+    """Return what a model says about a teacher: its terms are those of what it has passed on."""
+    return (
+        f"{teacher.name} (digest {teacher.digest[:12]}, {teacher.embedding_size} values, licence "
+        f"{teacher.licence}), trained on: {teacher.training_data}"
+    )
+
+
+def render_measured(
+    record: EncoderRecord, measured: Measured, teachers: Sequence[TeacherRecord] = ()
+) -> str:
     """Markdown to follow :func:`verifykit.models.render_card`."""
-    sections = [_training(record), _protocol(measured), _rates(measured)]
+    sections = [_training(record, teachers), _protocol(measured), _rates(measured)]
     sections += [_references(measured)] if measured.points else []
     sections += [_costs(measured)]
     return "".join("\n" + "\n".join(lines) + "\n" for lines in sections)
 
 
-def _training(record: EncoderRecord) -> list[str]:
+def _training(record: EncoderRecord, teachers: Sequence[TeacherRecord]) -> list[str]:
     chosen = (
         "" if record.validation is None else f"; chosen by {record.metric} {record.validation:.2%}"
     )
@@ -136,6 +147,7 @@ def _training(record: EncoderRecord) -> list[str]:
         "",
         f"- encoder: {record.encoder}, weights of epoch {record.epoch}{chosen}",
         f"- {record.trained_images} images of {record.trained_subjects} subjects",
+        *(f"- distilled from {teacher_text(each)}" for each in teachers),
     ]
 
 

@@ -36,13 +36,14 @@ from verifykit_training.learner import Gathered, Learner, gather, input_of
 from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
 from verifykit_training.preflight import build_fabric, examine, try_out
-from verifykit_training.preparation import build_sampler, prepare
+from verifykit_training.preparation import build_sampler, default_cache, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
     CHECKPOINT_SCHEMA,
     Metrics,
     Outcome,
     RunFolder,
+    TeacherRecord,
     TrainingJob,
     encoder_record,
     read_outcome,
@@ -51,6 +52,12 @@ from verifykit_training.run_folder import (
     trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.teachers import (
+    embed_targets,
+    open_teacher,
+    require_teachable,
+    seen_by_teacher,
+)
 from verifykit_training.trained_on import BEFORE
 
 
@@ -126,7 +133,7 @@ def _require_promising(job: TrainingJob, display: Display) -> None:
         raise TrainingError("; ".join(examined.problems))
     for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
         display.say(f"note: {note}")
-    for note in try_out(job.config):
+    for note in try_out(job.config, job.teacher):
         display.say(f"note: {note}")
 
 
@@ -177,7 +184,10 @@ class _Run:
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 
-        self.learner = Learner(fabric, config, len(self.data.subjects), is_restored=job.continues)
+        self.teacher: TeacherRecord | None = None
+        targets = self._taught() if config.distillation is not None else None
+        classes = len(self.data.subjects)
+        self.learner = Learner(fabric, config, classes, targets, is_restored=job.continues)
         self.outcome = self._resumed() if job.continues else Outcome()
         if job.extend:
             self.outcome.ended, self.outcome.without_gain = False, 0
@@ -187,6 +197,24 @@ class _Run:
         if fabric.is_global_zero:
             self.metrics = self._begun()
         fabric.barrier()
+
+    def _taught(self) -> Tensor:
+        """Return the teacher's embeddings of the training images; the teacher is let go."""
+        teacher = open_teacher(self.config, self.job.teacher, device=self.fabric.device)
+        require_teachable(self.config, teacher)
+        self.teacher, records = teacher.record, self.data.train.records
+        cache = self.job.cache or default_cache()
+        # One process computes, the others then find the embeddings done.
+        with self.fabric.rank_zero_first(), self.display.teaching(len(records)) as progress:
+            targets = embed_targets(teacher, records, cache, progress=progress)
+        for sentence in seen_by_teacher(teacher, self.data):
+            self.display.say(f"note: {sentence}")
+        if missing := sum(targets.missing.values()):
+            self.display.say(
+                f"note: the teacher has no embedding of {missing} of {len(records)} images "
+                f"({', '.join(targets.missing)}); they are trained on without it"
+            )
+        return torch.from_numpy(targets.rows)
 
     def go(self) -> Outcome:
         outcome, epochs = self.outcome, self.config.run.epochs
@@ -264,7 +292,7 @@ class _Run:
         if run.micro_batch:
             passes = TwoPasses(fabric, learner.model, images, run.micro_batch)
         with fabric.no_backward_sync(learner.model, enabled=not sync or passes is not None):
-            embeddings = passes.embeddings if passes else learner.model(images)
+            embeddings = passes.embeddings if passes else learner.embed(images)
             whole = gather(fabric, embeddings, batch)
             output = learner.loss(whole, self.outcome.step)
             self._require_finite(output.loss, "loss", whole.rows)
@@ -306,7 +334,14 @@ class _Run:
             subjects, outcome = self.folder.subjects_sha256(), self.outcome
             save_weights(self.folder.weights, self.learner.evaluated, subjects)
             self.folder.write_record(
-                encoder_record(self.config, self.data, outcome.best_epoch, outcome.best, subjects)
+                encoder_record(
+                    self.config,
+                    self.data,
+                    outcome.best_epoch,
+                    outcome.best,
+                    subjects,
+                    self.teacher,
+                )
             )
 
     def _save(self) -> None:
@@ -314,6 +349,7 @@ class _Run:
             outcome = asdict(self.outcome)
             del outcome["stopped_by"]
             state = {"outcome": outcome, "data": self.data.digest}
+            state |= {"teacher": self.teacher.digest} if self.teacher is not None else {}
             save_checkpoint(self.folder.last, {**state, "learner": self.learner.state()})
         self.fabric.barrier()
 
@@ -361,6 +397,11 @@ class _Run:
             )
         if by_content:
             self.folder.require_subjects(self.data)
+        if self.teacher is not None and state.get("teacher") != self.teacher.digest:
+            raise TrainingError(
+                f"{shortened(self.folder.path)}: the teacher {shortened(self.teacher.name)} is not the one "
+                "that the run began with: restore it, or train again in another folder"
+            )
         if path != self.folder.last:
             self.display.say(
                 f"note: {shortened(self.folder.last)} is damaged; the run continues from {shortened(path)}"

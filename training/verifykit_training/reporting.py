@@ -207,6 +207,15 @@ class Display:
         finally:
             self._progress.remove_task(task)
 
+    @contextmanager
+    def teaching(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Count images while the teacher embeds them."""
+        task = self._progress.add_task("embedding by the teacher", total=total)
+        try:
+            yield lambda done: self._progress.update(task, completed=done)
+        finally:
+            self._progress.remove_task(task)
+
     def begin(self, data: Prepared, steps: int, done: int) -> None:
         """Print what is trained on, and start the progress bar."""
         if data.validation is None:
