@@ -202,7 +202,7 @@ class Learner:
             group["lr"] = group["peak"] * factor
         if self._fabric.world_size > 1:
             # Every process computed them from the same rows; kept equal to the last bit.
-            for parameter in self._trained_beside():
+            for parameter in self._trained_with_it():
                 if parameter.grad is not None:
                     mean = self._fabric.all_reduce(parameter.grad)
                     parameter.grad.copy_(mean)  # type: ignore[arg-type]
@@ -251,7 +251,7 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
 
-    def _trained_beside(self) -> Iterator[nn.Parameter]:
+    def _trained_with_it(self) -> Iterator[nn.Parameter]:
         """Yield the parameters in force that are not the encoder's."""
         yield from self.rule.parameters()
         if self._distillation is not None:

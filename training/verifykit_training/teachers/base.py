@@ -12,7 +12,7 @@ from verifykit_training.trained_on import TrainedOn
 
 @dataclass(frozen=True, eq=False)
 class Teacher:
-    """A network that is asked for embeddings and never changed.
+    """A network that gives embeddings and is never changed.
 
     Attributes:
         record: Its name, digest and terms, for the student's model card.

@@ -23,7 +23,7 @@ from verifykit.datasets import FaceChoice, LabelledImage
 from verifykit.errors import shortened
 from verifykit.evaluation.embedding import EmbeddingCache, embed_images
 from verifykit.extraction import SampleOptions
-from verifykit.spec import OperatingPoint
+from verifykit.spec import Cohort, OperatingPoint
 from verifykit.spec.strict_json import canonical, plain
 from verifykit.types import QualityGate
 from verifykit_training.dataset import Record
@@ -53,6 +53,7 @@ class _TeacherEmbedder:
     quality: QualityGate = "warn"
     fusion = "mean"
     operating_points: Sequence[OperatingPoint] = ()
+    cohort: Cohort | None = None  # a student learns embeddings, not scores
 
     def __init__(self, teacher: Teacher) -> None:
         record = teacher.record
