@@ -66,11 +66,14 @@ def keep_matplotlib_here() -> None:
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
-def import_problem(error: ImportError, missing: str) -> str:
-    """Return ``missing`` if a package is not there; if it is there and broken, what failed."""
+def import_problem(error: ImportError, missing: str, package: str = "a package") -> str:
+    """Return ``missing`` if a package is not there; if it is there and broken, what failed.
+
+    ``package`` is named where the error, as of a library that the loader misses, names none.
+    """
     if isinstance(error, ModuleNotFoundError):
         return missing
     return (
-        f"{error.name or 'a package'} is installed and cannot be imported ({type(error).__name__}: {error}): "
+        f"{error.name or package} is installed and cannot be imported ({type(error).__name__}: {error}): "
         "repair or reinstall it"
     )

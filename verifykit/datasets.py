@@ -305,10 +305,18 @@ class FolderImages:
                 self.linked = self.linked or prefix + name
             elif is_folder:
                 yield from self._walk(path, f"{prefix}{name}/")
-            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122
+            elif os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES and not _is_special(path):  # noqa: PTH122
                 yield prefix + name
             else:
                 self._left_out.add(_other_kind(path), prefix + name)
+
+
+def _is_special(path: str) -> bool:
+    """Return whether this is a named pipe, a socket or a device: a pipe would wait for a writer for ever."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - a million
+    except OSError:  # an image that cannot be read
+        return False
 
 
 def _other_kind(path: str) -> str:

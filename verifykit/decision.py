@@ -218,6 +218,10 @@ class DecisionRule:
 def _require_number(name: str, value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputError(f"{name} must be a number, got {shown(value)}")
+    try:
+        float(value)
+    except OverflowError as error:  # an integer or a fraction beyond every float
+        raise InputError(f"{name} must be a number, got one that is too large") from error
 
 
 def _require_rate(name: str, value: object) -> None:

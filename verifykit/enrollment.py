@@ -205,7 +205,7 @@ def checked_keep_crops(keep_crops: bool, gallery: Gallery) -> bool:
     """
     if keep_crops and not (isinstance(gallery, SupportsCrops) and gallery.encrypted):
         raise GalleryError(
-            "keep_crops: crops are images of people, and are kept in an encrypted gallery only: give key= "
+            "keep_crops: crops are images of people, and are kept in an encrypted gallery only: give its key "
             "(--key-file), after `verifykit gallery encrypt` for a file that exists"
         )
     return keep_crops

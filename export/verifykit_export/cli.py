@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from verifykit.errors import InputError, VerifyKitError, shown
+from verifykit.errors import InputError, VerifyKitError, shortened, shown
 from verifykit.spec import OperatingPoint
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def _report(done: Exported) -> Iterator[str]:
     if not points:
         yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
-            "even FMR 0.1 takes; every call needs threshold="
+            "even FMR 0.1 takes; every call needs --threshold"
         )
     if measured.ignores_color:
         yield (
@@ -155,7 +155,7 @@ def _report(done: Exported) -> Iterator[str]:
     if points and done.spec.default_fmr is None:
         yield (
             "no default false match rate (none is as low as 0.01, or 0.05 against skilled forgeries): "
-            "every call needs fmr= or threshold="
+            "every call needs --fmr or --threshold"
         )
 
 
@@ -245,13 +245,14 @@ def import_(
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
     typer.echo(
-        f"{done.path}: {done.spec.embedding_size} values an image; 1 - cosine to the foreign file at most "
+        f"{shortened(done.path)}: {done.spec.embedding_size} values an image; 1 - cosine to the "
+        "foreign file at most "
         f"{done.parity.gap:.1e} on {done.real_images} real and "
         f"{done.parity.images - done.real_images} drawn crops, batches {done.parity.batch_gap:.1e}"
     )
     for note in done.notes:
         typer.echo(f"note: {note}")
-    typer.echo("operating points: none, nothing was measured; every call needs threshold=")
+    typer.echo("operating points: none, nothing was measured; every call needs --threshold")
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
+from onnx import numpy_helper
 
 from verifykit._files import atomic_write
 from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
@@ -32,6 +33,8 @@ from verifykit_export.parity import (
 from verifykit_export.precision import Precision, to_float16, to_int8
 from verifykit_export.samples import Samples, read_samples
 from verifykit_export.torch_export import TORCH_OPSET, Composition, compose, to_onnx
+from verifykit_training.encoders import EmbeddingNetwork
+from verifykit_training.encoders.weights_in_model import training_entry
 from verifykit_training.evaluation import Verification, verification_rates
 from verifykit_training.run_folder import EncoderRecord
 
@@ -132,7 +135,7 @@ def export_run(request: ExportRequest) -> Exported:
     if record.detector_model is not None:
         data = load(record.detector_model).detector
         detector = onnx.load_model_from_string(data) if data is not None else None
-    write_model(request.target, model, spec, detector)
+    write_model(request.target, model, spec, detector, training=_training(whole, float32))
     measured = Measured(
         precision=request.precision,
         opset=request.opset,
@@ -147,6 +150,14 @@ def export_run(request: ExportRequest) -> Exported:
     text = render_card(spec) + render_measured(record, measured)
     atomic_write(card, text)
     return Exported(request.target, card, spec, measured, samples.notes)
+
+
+def _training(whole: Composition, float32: onnx.ModelProto) -> str | None:
+    """Return what a run that begins with the file needs besides; None for several networks in one."""
+    if not isinstance(whole.encoder, EmbeddingNetwork):
+        return None
+    constants = {item.name: numpy_helper.to_array(item) for item in float32.graph.initializer}
+    return training_entry(whole.record.encoder, whole.encoder.state_dict(), constants)
 
 
 def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from verifykit.errors import shown
+from verifykit.errors import shortened, shown
 from verifykit.spec import OperatingPoint
 from verifykit_export.errors import ExportError
 from verifykit_export.modelfile import SWAPPED_COSINE
@@ -85,11 +85,13 @@ def card_path(target: Path, name: str) -> Path:
         raise ExportError(f"there is no folder {shown(str(target.parent))} to write to: make it")
     card = target.with_suffix(".md")
     if card == target:
-        raise ExportError(f"{target} is the name of its card: give the model file the suffix .onnx")
+        raise ExportError(
+            f"{shortened(target)} is the name of its card: give the model file the suffix .onnx"
+        )
     if card.exists() and not _is_card(card, name):
         raise ExportError(
-            f"{card} exists and is not the card of a model {shown(name)}: give {target.name} another name, "
-            f"or move {card.name}"
+            f"{shortened(card)} exists and is not the card of a model {shown(name)}: give the model file "
+            "another name, or move that file"
         )
     return card
 

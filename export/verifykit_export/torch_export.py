@@ -143,7 +143,9 @@ def compose(path: Path, others: Sequence[Path] = (), *, mirrored: bool = False) 
         _require_company(runs[0], records[0], run, record)
         if mirrored:
             _require_mirrors(config, record)
-    whole = loaded[0][0] if len(loaded) == 1 else JoinedEncoders([each for each, _ in loaded])
+    whole: nn.Module = (
+        loaded[0][0] if len(loaded) == 1 else JoinedEncoders([each for each, _ in loaded])
+    )
     size = sum(record.embedding_size for record in records)
     if mirrored:
         whole, size = MirroredViews(whole), VIEWS * size

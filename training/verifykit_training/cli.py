@@ -57,6 +57,9 @@ def train(
     ] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in the folder.")] = False,
+    extend: Annotated[
+        int, typer.Option(min=0, help="Train the finished run in the folder for more epochs.")
+    ] = 0,
     stop_after: Annotated[
         int | None, typer.Option(min=1, help="Stop with a checkpoint after this number of epochs.")
     ] = None,
@@ -72,17 +75,19 @@ def train(
     from verifykit_training.run_folder import RunFolder, TrainingJob
 
     parsed = load_config(config, set_ or ())
-    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume)
+    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume or extend > 0)
     source = default_data(data)
     outcome = train_job(
-        TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
+        TrainingJob(
+            parsed, source, folder, cache, triplets, resume, stop_after, quiet, extend=extend
+        )
     )
     if outcome.stopped_by == signal.SIGINT:
         raise typer.Exit(130)
     if outcome.ended and outcome.is_first_process:
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
-        typer.echo(f"{folder}: weights of epoch {outcome.best_epoch}{best}")
+        typer.echo(f"{shortened(folder)}: weights of epoch {outcome.best_epoch}{best}")
 
 
 @app.command()
@@ -147,7 +152,7 @@ def _examined(
     problems, notes = list(examined.problems), list(examined.notes)
     try:
         build_fabric(config.run, notes.append)
-        try_out(config)
+        notes.extend(try_out(config))
     except VerifyKitError as error:
         problems.append(str(error))
     return problems, notes

@@ -74,7 +74,7 @@ class CropConfig(_Section):
 
 
 class EncoderConfig(_OpenSection):
-    """Which network, and where its weights come from: ``imagenet``, ``none`` or a file.
+    """Which network, and where its weights come from: ``imagenet``, ``none``, a run's folder or a file.
 
     Further keys are the network's options.
     """
@@ -209,9 +209,12 @@ class ValidationConfig(_Section):
 
 
 class RunConfig(_Section):
-    """Length, precision, averaging of weights, hardware."""
+    """Length, precision, averaging of weights, hardware.
 
-    epochs: int = Field(ge=1)
+    ``epochs = 0`` trains nothing: the weights that were given are measured and recorded as a run.
+    """
+
+    epochs: int = Field(ge=0)
     steps_per_epoch: int = Field(default=0, ge=0)
     accumulate: int = Field(default=1, ge=1)
     precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
@@ -272,6 +275,15 @@ class Config(_Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _weights_without_training(self) -> Self:
+        if self.run.epochs == 0 and self.encoder.weights in ("none", "imagenet"):
+            raise ValueError(
+                "run.epochs = 0 records weights that were trained elsewhere: give encoder.weights, a file or "
+                f"the folder of a run, not {shown(self.encoder.weights)}"
+            )
+        return self
+
     def to_toml(self) -> str:
         """The configuration as resolved: every key written out, except those that are unset."""
         return tomli_w.dumps(self.model_dump(exclude_none=True))
@@ -283,12 +295,25 @@ def require_same_config(config: Config, of_run: Config) -> None:
     # The run's folder has the preset written out, and the preset itself is the program's.
     if config.augmentation.preset != "none":
         del new["augmentation"], old["augmentation"]
-    differing = [key for key in new if new[key] != old[key]]
+    differing = _differing(new, old)
     if differing:
+        more = "; --extend gives a finished run more epochs" if "run.epochs" in differing else ""
         raise ConfigError(
             f"the configuration differs from that of the run to be resumed in {', '.join(differing)}; "
-            "resume with the config.toml in the run's folder"
+            f"resume with the config.toml in the run's folder{more}"
         )
+
+
+def _differing(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Return the dotted names of the values that are not the same."""
+    found = []
+    for key in {**new, **old}:
+        left, right = new.get(key), old.get(key)
+        if isinstance(left, Mapping) and isinstance(right, Mapping):
+            found += _differing(left, right, f"{prefix}{key}.")
+        elif left != right:
+            found.append(prefix + key)
+    return found
 
 
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:

@@ -26,6 +26,7 @@ from verifykit.metrics import EqualErrorRate, equal_error_rate
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, as_data_error, read_records
+from verifykit_training.encoders import EmbeddingNetwork
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
 from verifykit_training.preparation import crop_records, digests_for
@@ -86,14 +87,13 @@ def embed(
     return np.concatenate(parts)
 
 
-def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[nn.Module, Config]:
+def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[EmbeddingNetwork, Config]:
     """Return a run's network in eval mode (or as it was before its first step), and its configuration."""
     config = run.read_config()
     torch.manual_seed(config.seed)
     if untrained:
         return encoder_of(config).eval(), config
-    section = config.encoder.model_copy(update={"weights": "none"})
-    encoder = encoder_of(config.model_copy(update={"encoder": section}))
+    encoder = encoder_of(config, weights="none")
     load_weights(run.weights, encoder)
     return encoder.eval(), config
 

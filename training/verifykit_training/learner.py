@@ -14,6 +14,8 @@ from verifykit.spec import InputSpec
 from verifykit_training.batches import Batch
 from verifykit_training.config import Config
 from verifykit_training.encoders import (
+    EmbeddingNetwork,
+    WeightsReport,
     build_encoder,
     input_statistics,
     parameter_groups,
@@ -69,13 +71,18 @@ class Learner:
         optimiser: Groups carry ``peak``, the rate that the schedule scales.
         model: The network as Fabric wraps it; set by :meth:`enter_epoch`.
         rule: The loss in force; also set there.
+        loaded_weights: What became of every tensor of ``encoder.weights``.
     """
 
-    def __init__(self, fabric: Fabric, config: Config, classes: int) -> None:
-        """Build everything; in every process from the same random start."""
+    def __init__(
+        self, fabric: Fabric, config: Config, classes: int, *, is_restored: bool = False
+    ) -> None:
+        """Build everything, in every process from the same start; one that is restored needs no weights."""
         self._fabric, self._config = fabric, config
         torch.manual_seed(config.seed)
-        encoder: nn.Module = encoder_of(config)
+        network = encoder_of(config, weights="none" if is_restored else None)
+        self.loaded_weights: WeightsReport | None = network.loaded_weights
+        encoder: nn.Module = network
         if fabric.world_size > 1 and fabric.device.type == "cuda":
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
         # Channels last: on two cores a step took two thirds of the time, on GPUs it suits the tensor cores.
@@ -186,13 +193,13 @@ class Learner:
         return torch.optim.AdamW(groups)
 
 
-def encoder_of(config: Config) -> nn.Module:
-    """Build the encoder that a configuration names."""
+def encoder_of(config: Config, *, weights: str | None = None) -> EmbeddingNetwork:
+    """Build the encoder that a configuration names, with its weights or others."""
     encoder = config.encoder
     return build_encoder(
         encoder.name,
         embedding_size=encoder.embedding_size,
-        weights=encoder.weights,
+        weights=encoder.weights if weights is None else weights,
         input_channels=1 if encoder.color == "grey" else 3,
         **encoder.options,
     )

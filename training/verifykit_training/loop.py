@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 from lightning_fabric import Fabric
@@ -25,7 +25,7 @@ from verifykit.errors import VerifyKitError, shortened
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
-from verifykit_training.config import require_same_config
+from verifykit_training.config import Config, require_same_config
 from verifykit_training.dataset import read_training_data, to_records
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.evaluation import validate
@@ -44,16 +44,20 @@ from verifykit_training.run_folder import (
     read_outcome,
     save_checkpoint,
     save_weights,
+    trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.trained_on import BEFORE
 
 
 def train(job: TrainingJob) -> Outcome:
     """Train as a configuration says, until its last epoch, no more gain, or a signal to stop.
 
     SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` continues from there.
+    ``extend`` gives a finished run more epochs.
     """
     # Fabric warns in every process; the first one's are enough.
+    job = _extended(job) if job.extend else job
     fabric = build_fabric(job.config.run, _to_stderr if not job.quiet else lambda _: None)
     outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
     assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
@@ -66,12 +70,13 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
 
         def begin() -> None:
             """Do what one process does for all, and what may end the run before its first step."""
-            if not job.resume:
+            if not job.continues:
                 folder.require_unused()
                 _require_promising(job, display)
             else:
-                require_same_config(job.config, folder.read_config())
-            stack.enter_context(folder.held(resume=job.resume))
+                of_run = folder.read_config()
+                require_same_config(job.config, _with_epochs(of_run, job) if job.extend else of_run)
+            stack.enter_context(folder.held(resume=job.continues))
 
         _in_first(fabric, begin)
         run = _Run(fabric, job, display)
@@ -87,6 +92,28 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
                 run.metrics.close()
 
 
+def _extended(job: TrainingJob) -> TrainingJob:
+    """Return the job with the epochs of the finished run and the additional ones."""
+    folder = RunFolder(job.run)
+    state, path = folder.load_last()
+    outcome = read_outcome(path, state)
+    if not outcome.ended:
+        raise TrainingError(
+            f"{shortened(job.run)} is not finished (epoch {outcome.epoch} of "
+            f"{folder.read_config().run.epochs} is done): continue it with --resume; "
+            "--extend is for finished runs"
+        )
+    total = {"epochs": outcome.epoch + job.extend}
+    run = job.config.run.model_copy(update=total)
+    return replace(job, config=job.config.model_copy(update={"run": run}))
+
+
+def _with_epochs(of_run: Config, job: TrainingJob) -> Config:
+    """Return a run's configuration with the number of epochs of a job."""
+    run = of_run.run.model_copy(update={"epochs": job.config.run.epochs})
+    return of_run.model_copy(update={"run": run})
+
+
 def _require_promising(job: TrainingJob, display: Display) -> None:
     """Raise TrainingError for what would fail after the first epoch, or teach nothing."""
     found = read_training_data(job.data)
@@ -95,7 +122,8 @@ def _require_promising(job: TrainingJob, display: Display) -> None:
         raise TrainingError("; ".join(examined.problems))
     for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
         display.say(f"note: {note}")
-    try_out(job.config)
+    for note in try_out(job.config):
+        display.say(f"note: {note}")
 
 
 def _in_first(fabric: Fabric, work: Callable[[], None]) -> None:
@@ -143,8 +171,10 @@ class _Run:
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 
-        self.learner = Learner(fabric, config, len(self.data.subjects))
-        self.outcome = self._resumed() if job.resume else Outcome()
+        self.learner = Learner(fabric, config, len(self.data.subjects), is_restored=job.continues)
+        self.outcome = self._resumed() if job.continues else Outcome()
+        if job.extend:
+            self.outcome.ended, self.outcome.without_gain = False, 0
         self.outcome.is_first_process = fabric.is_global_zero
         self.collapse = CollapseMonitor()
         self.metrics: Metrics | None = None
@@ -155,6 +185,12 @@ class _Run:
     def go(self) -> Outcome:
         outcome, epochs = self.outcome, self.config.run.epochs
         self.display.begin(self.data, self.steps * epochs, outcome.step)
+        if self.job.extend:
+            self._save()  # or a run that is stopped now would count as finished
+        if epochs == 0 and not outcome.ended:
+            self._validate()
+            outcome.ended = True
+            self._save()
         with stop_signals() as stop:
             while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
                 if not self._epoch(stop):
@@ -266,17 +302,31 @@ class _Run:
     def _begun(self) -> Metrics:
         config, data = self.config, self.data
         if not self.job.resume:
-            self.folder.metrics.unlink(missing_ok=True)
             written_out = config.model_copy(
                 update={"augmentation": resolve_augmentation(config.augmentation)}
             )
             self.folder.write_text("config.toml", written_out.to_toml())
-            self.folder.write_subjects(data)
+        if not self.job.continues:
+            self.folder.metrics.unlink(missing_ok=True)
+            self.folder.write_subjects(data, trained_before(config.encoder.weights))
+            self._say_trained_before()
+            if self.learner.loaded_weights is not None:
+                self.folder.write_text("weights.json", self.learner.loaded_weights.to_json())
         metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
-        metrics.write("resumed" if self.job.resume else "begun", self.outcome.step, counts)
+        event = "extended" if self.job.extend else "resumed" if self.job.resume else "begun"
+        metrics.write(event, self.outcome.step, counts)
         return metrics
+
+    def _say_trained_before(self) -> None:
+        known = (self.folder.read_trained_on().images or {}).get(BEFORE, frozenset())
+        seen = known.intersection(self.data.images["validation"])
+        if seen:
+            self.display.say(
+                f"note: {len(seen)} of {len(self.data.images['validation'])} validation images were trained "
+                "on by the run that the weights come from: the validation flatters"
+            )
 
     def _resumed(self) -> Outcome:
         """Everything as the checkpoint has it."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +27,7 @@ from verifykit_training.losses import MARGIN_LOSSES, build_loss
 from verifykit_training.preparation import sampler_of, subject_numbers
 from verifykit_training.splits import Division, divide_for
 
+_T = TypeVar("_T")
 _LEAST_SHOWN = 0.5
 _TRIED_LABELS = (0, 0, 1, 0, 0, 1, 1, 1, 0, 1, 1, 0)
 
@@ -136,8 +138,11 @@ def _examine_validation(
         )
 
 
-def try_out(config: Config) -> None:
+def try_out(config: Config) -> tuple[str, ...]:
     """Build crop, augmentation, network and losses, and use each once, on the CPU.
+
+    Returns:
+        What is worth saying about the weights, a sentence each.
 
     Raises:
         VerifyKitError: One of them cannot be built, for example without its weights, or does not work
@@ -152,9 +157,13 @@ def try_out(config: Config) -> None:
         _tried("augmentation", lambda: Augmentation(config.augmentation)([crop, crop], 0, [0, 1]))
         channels = 1 if config.encoder.color == "grey" else 3
         images = torch.rand(4, channels, height, width)
+        encoder = _tried(
+            f"encoder {shown(config.encoder.name)}",
+            lambda: encoder_of(config),
+        )
         _tried(
             f"encoder {shown(config.encoder.name)} at {height}x{width} px",
-            lambda: encoder_of(config).train()(images),
+            lambda: encoder.train()(images),
         )
         stage = config.softmax_stage
         for section in (config.loss, *([stage] if stage.epochs else [])):
@@ -162,6 +171,13 @@ def try_out(config: Config) -> None:
                 f"loss {shown(section.name)}",
                 partial(_try_loss, section.name, section.options, size),
             )
+    if config.optimiser.frozen_epochs and not list(encoder.head.parameters()):
+        raise ConfigError(
+            f"encoder {shown(config.encoder.name)} has no head, so nothing would learn while it is frozen: "
+            "set optimiser.frozen_epochs = 0"
+        )
+    report = encoder.loaded_weights
+    return () if report is None else (report.sentence,)
 
 
 def _try_loss(name: str, options: dict[str, object], size: int) -> None:
@@ -175,9 +191,9 @@ def _try_loss(name: str, options: dict[str, object], size: int) -> None:
     found.backward()
 
 
-def _tried(what: str, work: Callable[[], object]) -> None:
+def _tried(what: str, work: Callable[[], _T]) -> _T:
     try:
-        work()
+        return work()
     except VerifyKitError as error:
         if what.split()[0] in str(error):
             raise

@@ -30,7 +30,14 @@ from verifykit_training.config import Config, load_config
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
 from verifykit_training.preparation import Prepared
-from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
+from verifykit_training.trained_on import (
+    BEFORE,
+    TrainedOn,
+    as_before,
+    from_json,
+    require_bound,
+    to_json,
+)
 
 CHECKPOINT_SCHEMA = 2
 """2: the digest of the data is one of image contents; 1: of names. Schema 1 has no number."""
@@ -50,6 +57,7 @@ class TrainingJob:
         cache: Folder of the crops; None is verifykit's own.
         triplets: A CSV of triplets, for ``sampler.name = "triplet_file"``.
         resume: Continue the run in the folder.
+        extend: So many epochs more for the finished run in the folder; 0 for none.
         stop_after: Stop with a checkpoint after this number of epochs; the schedule covers all.
         quiet: No progress on standard error.
     """
@@ -62,6 +70,12 @@ class TrainingJob:
     resume: bool = False
     stop_after: int | None = None
     quiet: bool = False
+    extend: int = 0
+
+    @property
+    def continues(self) -> bool:
+        """Whether the folder holds the run's beginning."""
+        return self.resume or self.extend > 0
 
 
 @dataclass
@@ -332,13 +346,15 @@ class RunFolder:
         """Read ``config.toml``."""
         return load_config(self.path / "config.toml")
 
-    def write_subjects(self, data: Prepared) -> None:
+    def write_subjects(self, data: Prepared, before: TrainedOn | None = None) -> None:
         """Write ``subjects.json``."""
-        self.write_text("subjects.json", to_json(data.splits, data.images))
+        self.write_text("subjects.json", to_json(data.splits, data.images, before))
 
     def require_subjects(self, data: Prepared) -> None:
         """Raise TrainingError unless ``subjects.json`` is what a run on these data wrote."""
-        if self.subjects_sha256() != _sha256(to_json(data.splits, data.images).encode()):
+        found = self.read_trained_on()
+        past = found if BEFORE in found.subjects else None
+        if self.subjects_sha256() != _sha256(to_json(data.splits, data.images, past).encode()):
             raise TrainingError(
                 f"{shortened(self.subjects)} is not what these data give: it was changed, or images of the "
                 "test subjects were added, removed or replaced"
@@ -430,6 +446,15 @@ def encoder_record(
         validation=validation,
         subjects_sha256=subjects_sha256,
     )
+
+
+def trained_before(weights: str) -> TrainedOn | None:
+    """Return what the run was trained on whose folder, or a file in it, gives the first weights."""
+    path = Path(weights)
+    for folder in (path, *path.parents[:2]):
+        if (folder / "subjects.json").is_file() and (folder / "config.toml").is_file():
+            return as_before(RunFolder(folder).read_trained_on())
+    return None
 
 
 def _sha256(data: bytes) -> str:

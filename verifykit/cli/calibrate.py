@@ -72,9 +72,11 @@ def calibrate(
     """Measure thresholds on your own images, for the model to decide by.
 
     Every false match rate from 0.1 down to three over the number of comparisons of different subjects. Status
-    0 when it is done, 3 if images or videos among the data were not looked at: the summary names them.
+    0 when it is done, 3 if images, videos, pages or frames among the data were not looked at: the summary
+    names them.
     """
     from verifykit import evaluation
+    from verifykit.evaluation.embedding import with_further_frames
 
     counts = _numbers(references)
     for target in (out, model_out):
@@ -96,6 +98,7 @@ def calibrate(
             cache=kept,
             on_progress=on_progress,
         )
+    read = with_further_frames(read)
     atomic_write(out, found.to_json().encode())
     if model_out is not None:
         file = load(model)
@@ -156,7 +159,7 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         if counts:
             lines.append(f"and for {', '.join(map(str, counts))} references")
     default = (
-        "none: every call needs fmr= or threshold="
+        "none: every call needs --fmr or --threshold"
         if found.default_fmr is None
         else f"FMR {found.default_fmr:g} ({found.default_attack})"
     )

@@ -14,8 +14,9 @@ import os
 import sqlite3
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar, Union, get_args
@@ -25,12 +26,12 @@ from numpy.typing import NDArray
 
 from verifykit import __version__, _sqlite
 from verifykit._environment import cache_folder
-from verifykit.datasets import FaceChoice, LabelledImage
+from verifykit.datasets import Dataset, FaceChoice, LabelledImage, LeftOut
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.evaluation.results import Failure
-from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_BYTES, MAX_PIXELS
+from verifykit.extraction import FURTHER_FRAMES, SampleOptions
+from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
 from verifykit.spec import ModelSpec, OperatingPoint
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
@@ -272,12 +273,14 @@ class Embedded:
         reasons: Index of each image without an embedding to the reason.
         file_digests: (N,) SHA-256 of each image's file in hexadecimal; ``"missing"`` or
             ``"unreadable"`` where there is nothing to digest.
+        further_frames: Indices of the images whose files hold pages or frames that were not looked at.
     """
 
     rows: NDArray[np.float32]
     row_of: NDArray[np.int64]
     reasons: Mapping[int, str]
     file_digests: tuple[str, ...]
+    further_frames: tuple[int, ...] = ()
 
 
 def embed_images(
@@ -296,12 +299,15 @@ def embed_images(
     row_of = np.full(len(images), -1, dtype=np.int64)
     rows: list[NDArray[np.float32]] = []
     reasons: dict[int, str] = {}
+    further: list[int] = []
     if on_progress:
         on_progress(0, len(images))
     with _Memory(embedder, cache) as memory:
         for number, image in enumerate(images):
             data = _read(image.path)
             digests.append(data if isinstance(data, str) else hashlib.sha256(data).hexdigest())
+            if isinstance(data, bytes) and file_has_further_frames(data):
+                further.append(number)
             outcome = data if isinstance(data, str) else memory.outcome(data, digests[-1])
             if isinstance(outcome, str):
                 reasons[number] = outcome
@@ -311,7 +317,27 @@ def embed_images(
             if on_progress:
                 on_progress(number + 1, len(images))
     stacked = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-    return Embedded(stacked, row_of, reasons, tuple(digests))
+    return Embedded(stacked, row_of, reasons, tuple(digests), tuple(further))
+
+
+def with_further_frames(data: Dataset, embedded: Embedded | None = None) -> Dataset:
+    """Return the data with the pages and frames that are not looked at among what is left out.
+
+    Without what the images gave, each file is read for it.
+    """
+    if embedded is None:
+        read = ((number, _read(image.path)) for number, image in enumerate(data.images))
+        further = tuple(
+            number
+            for number, file in read
+            if isinstance(file, bytes) and file_has_further_frames(file)
+        )
+    else:
+        further = embedded.further_frames
+    left_out = LeftOut(Counter(data.left_out), {k: list(v) for k, v in data.left_out_names.items()})
+    for number in further:
+        left_out.add(FURTHER_FRAMES, data.images[number].name)
+    return replace(data, left_out=dict(left_out.counts), left_out_names=left_out.names)
 
 
 def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failure, ...]:

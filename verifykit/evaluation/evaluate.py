@@ -22,6 +22,7 @@ from verifykit.evaluation.embedding import (
     as_embedder,
     embed_images,
     failures,
+    with_further_frames,
 )
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.hardest_pairs import hardest_pairs
@@ -107,11 +108,13 @@ def evaluate(
         )
     results: list[ModelResult] = []
     digests: tuple[str, ...] = ()
+    looked_at = data
     for embedder in embedders:
         count = None if on_progress is None else partial(on_progress, embedder.model)
         embedded = embed_images(embedder, data.images, cache=cache, on_progress=count)
         digests = embedded.file_digests
-        results.append(measure_model(embedder, data, embedded, measurement or Measurement()))
+        looked_at = with_further_frames(data, embedded)
+        results.append(measure_model(embedder, looked_at, embedded, measurement or Measurement()))
     return EvaluationReport(
         data=str(data.source),
         kind=data.kind,
@@ -123,8 +126,8 @@ def evaluate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         models=tuple(results),
-        left_out=dict(data.left_out),
-        left_out_names=dict(data.left_out_names),
+        left_out=dict(looked_at.left_out),
+        left_out_names=dict(looked_at.left_out_names),
     )
 
 

@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 import verifykit as vk
 from tests.helpers.command_results import Invoke, body
@@ -36,7 +37,7 @@ def test_a_folder_gives_thresholds_to_decide_by(sign: Invoke) -> None:
     assert "and for 3 references" in lines
     # A signature model's default is about forgeries, of which there were none.
     assert lines[-2:] == [
-        "default  none: every call needs fmr= or threshold=",
+        "default  none: every call needs --fmr or --threshold",
         "written  mine.json",
     ]
     told = body(
@@ -202,3 +203,14 @@ def test_errors_are_one_message_and_nothing_is_written(
     assert told in result.stderr
     assert body(sign(*command, "--json", status=2))["error"]["name"] == name
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["calibrate", "evaluate"])
+def test_further_frames_are_part_of_the_status(sign: Invoke, verb: str) -> None:
+    shutil.copytree("people", "pages")
+    path = next(Path("pages").rglob("*.png"))
+    with Picture.open(path) as first:
+        first.save(path, "PNG", save_all=True, append_images=[Picture.new(first.mode, first.size)])
+    said = sign(verb, "pages", "-o", "pages.out", "-m", "signature", "--json", status=3)
+    assert body(said)["left_out"] == {"further_frames": 1}
+    assert "not looked at: 1" in said.stderr

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from verifykit.errors import InputError
+from verifykit_training.encoders.weights import WeightsReport
 
 
 class EmbeddingNetwork(nn.Module):
@@ -14,6 +15,10 @@ class EmbeddingNetwork(nn.Module):
     Args:
         backbone: Maps (N, C, H, W) to features (N, F).
         head: Maps features (N, F) to (N, D).
+
+    Attributes:
+        loaded_weights: What became of every tensor of ``encoder.weights``; None for a random start and
+            ImageNet weights.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -21,6 +26,7 @@ class EmbeddingNetwork(nn.Module):
         self.backbone = backbone
         self.head = head
         self.backbone_frozen = False
+        self.loaded_weights: WeightsReport | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of a batch.
