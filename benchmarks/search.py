@@ -3,8 +3,8 @@
 ``python -m benchmarks.search [--rows 10000 100000 ...] [--dimensions 128 512] [--clusters 0 100]`` prints
 milliseconds per probe, and the ratios to the measured limit and to numpy. The limit of one probe is reading
 every float32 vector once from memory, that of a batch the bare matrix product of the batch with every vector.
-``--clusters N`` gives every vector N - 1 near neighbours, so that many rows are close to the best. Results are
-compared with those of the search without its 8-bit copy.
+``--clusters N`` gives every vector N - 1 near neighbours, so that many rows are close to the best. Results
+are compared with those of the search without its 8-bit copy.
 """
 
 from __future__ import annotations

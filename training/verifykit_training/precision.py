@@ -96,7 +96,7 @@ def _images(config: Config, device: torch.device, processes: int) -> torch.Tenso
     sampler = config.sampler
     is_pk = sampler.name == "pk"
     count = sampler.p * (sampler.k + sampler.forgeries) if is_pk else 3 * sampler.triplets
-    count = max(2, count // processes)
+    count = max(2, min(count // processes, config.run.micro_batch or count))
     channels = 1 if config.encoder.color == "grey" else 3
     images = torch.rand(count, channels, config.crop.height_px, config.crop.width_px)
     return images.to(device).contiguous(memory_format=torch.channels_last)
