@@ -259,6 +259,8 @@ class RunConfig(_Section):
     """Length, precision, averaging of weights, hardware.
 
     ``epochs = 0`` trains nothing: the weights that were given are measured and recorded as a run.
+    ``precision = "auto"`` times three steps of ``32-true`` and of ``bf16-mixed`` and takes the faster one;
+    the run records which. Name one where runs must be equal to the last bit.
     """
 
     epochs: int = Field(ge=0)
@@ -266,7 +268,7 @@ class RunConfig(_Section):
     accumulate: int = Field(default=1, ge=1)
     micro_batch: int = Field(default=0, ge=0)
     recompute_activations: bool = False
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "auto"] = "32-true"
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=64, ge=1)
     log_every_steps: int = Field(default=10, ge=1)

@@ -35,6 +35,7 @@ from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Gathered, Learner, gather, input_of
 from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
+from verifykit_training.precision import PrecisionTimes, set_precision, time_precisions
 from verifykit_training.preflight import build_fabric, examine, try_out
 from verifykit_training.preparation import build_sampler, default_cache, prepare
 from verifykit_training.reporting import Display
@@ -69,6 +70,8 @@ def train(job: TrainingJob) -> Outcome:
     """
     # Fabric warns in every process; the first one's are enough.
     job = _extended(job) if job.extend else job
+    if job.continues and job.config.run.precision == "auto":
+        job = _with_precision(job, RunFolder(job.run).read_config().run.precision)
     fabric = build_fabric(job.config.run, _to_stderr if not job.quiet else lambda _: None)
     outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
     assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
@@ -90,7 +93,10 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
             stack.enter_context(folder.held(resume=job.continues))
 
         _in_first(fabric, begin)
+        job, times = _precision_chosen(fabric, job, display)
         run = _Run(fabric, job, display)
+        if run.metrics and times:
+            run.metrics.write("precision", run.outcome.step, asdict(times))
         try:
             return run.go()
         except torch.OutOfMemoryError as error:
@@ -123,6 +129,28 @@ def _with_epochs(of_run: Config, job: TrainingJob) -> Config:
     """Return a run's configuration with the number of epochs of a job."""
     run = of_run.run.model_copy(update={"epochs": job.config.run.epochs})
     return of_run.model_copy(update={"run": run})
+
+
+def _precision_chosen(
+    fabric: Fabric, job: TrainingJob, display: Display
+) -> tuple[TrainingJob, PrecisionTimes | None]:
+    """Return the job with a precision that the first process measured, if it is to be measured."""
+    if job.config.run.precision != "auto":
+        return job, None
+    measured = None
+    if fabric.is_global_zero:
+        measured = time_precisions(job.config, fabric.device, fabric.world_size)
+    times = fabric.broadcast(measured)
+    assert isinstance(times, PrecisionTimes)  # noqa: S101 - the first process has measured
+    set_precision(fabric, times.faster)
+    display.say(times.sentence)
+    return _with_precision(job, times.faster), times
+
+
+def _with_precision(job: TrainingJob, precision: str) -> TrainingJob:
+    """Return the job in a precision that was chosen."""
+    run = job.config.run.model_copy(update={"precision": precision})
+    return replace(job, config=job.config.model_copy(update={"run": run}))
 
 
 def _require_promising(job: TrainingJob, display: Display) -> None:

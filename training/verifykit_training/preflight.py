@@ -241,7 +241,7 @@ def build_fabric(run: RunConfig, say: Callable[[str], None]) -> Fabric:
                 strategy=run.strategy,
                 devices=run.devices,
                 num_nodes=run.nodes,
-                precision=run.precision,
+                precision="32-true" if run.precision == "auto" else run.precision,
             )
     except Exception as error:  # Fabric raises whatever its parts do
         raise TrainingError(
