@@ -69,6 +69,7 @@ def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connect
         GalleryFormatError: The file is a copy without its write-ahead log, or that log is damaged.
     """
     require_file(path)
+    require_length(path)
     with translated(path), log_mark.opening():
         log_mark.require_log(path)
         try:
@@ -87,6 +88,16 @@ def require_file(path: Path) -> None:
         )
     if not path.exists():
         raise GalleryError(f"gallery {shortened(path)}: there is no such file; check the path")
+
+
+def require_length(path: Path) -> None:
+    """Raise :class:`GalleryError` for a path that SQLite cannot take, with the endings of its own files."""
+    length = len(os.fsencode(os.path.realpath(path))) + len("-journal")
+    if os.name != "nt" and length > _MOST_BYTES:
+        raise GalleryError(
+            f"gallery {shortened(path)}: its absolute path has {length - len('-journal')} bytes, and SQLite "
+            f"takes at most {_MOST_BYTES - len('-journal')}: choose a shorter path"
+        )
 
 
 def signature(path: Path) -> tuple[int, ...]:
@@ -108,6 +119,9 @@ def log_bytes(path: Path) -> int:
     except FileNotFoundError:
         return 0
 
+
+# MAX_PATHNAME of SQLite's os_unix.c.
+_MOST_BYTES = 512
 
 # A reader who began before the mark keeps it from the file. Enrolment does not wait for long readers.
 _MARK_PATIENCE_S = 1.0
