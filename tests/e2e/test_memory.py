@@ -22,6 +22,7 @@ def resident_mb() -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_two_thousand_verifications_of_random_sizes_stay_flat(
     portraits: Mapping[str, Path], tmp_path: Path
@@ -32,7 +33,7 @@ def test_two_thousand_verifications_of_random_sizes_stay_flat(
     probe = PilImage.open(portraits["person_a_2"]).convert("RGB")
     levels, matches = [], 0
     for number in range(VERIFICATIONS):
-        scale = chance.uniform(0.7, 2.0)
+        scale = chance.uniform(0.4, 1.2)
         size = (int(probe.width * scale), int(probe.height * scale * chance.uniform(0.9, 1.1)))
         matches += bool(verifier.verify("a", probe.resize(size)))
         if number % 100 == 99:

@@ -48,6 +48,10 @@ def calibrate(
     multi_face: FaceChoiceOption = None,
     quality: DataQualityOption = None,
     name: Annotated[str, typer.Option(help="What to call the data in it.")] = "",
+    population: Annotated[
+        str | None,
+        typer.Option(help='Of whom they are, as in "adults at a door"; decisions state it.'),
+    ] = None,
     references: Annotated[
         str, typer.Option(metavar="1,2,...", help="Numbers of references to measure.")
     ] = "1,2,3,4,5,6,7,8,9,10,15,20",
@@ -55,7 +59,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
     model_out: Annotated[
@@ -87,12 +91,15 @@ def calibrate(
     read = evaluation.read_data(data, images=images)
     face, gate = choices(read.kind, multi_face, quality)
     encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
-    embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+    embedder = evaluation.ModelEmbedder(
+        encoder, model, multi_face=face, quality=gate, is_aligned=read.is_aligned
+    )
     with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
         found = evaluation.calibrate(
             embedder,
             read,
             name=name,
+            population=population,
             counts=counts,
             cohort=cohort,
             cache=kept,

@@ -82,6 +82,7 @@ def evaluate(
             name,
             multi_face=face,
             quality=gate,
+            is_aligned=read.is_aligned,
         )
         for name in model or ["face"]
     ]

@@ -121,25 +121,6 @@ def test_listed_pairs(sign: Invoke) -> None:
     ]  # fmt: skip
 
 
-def test_a_cohort_of_the_data_normalises_pairs_and_no_searches(sign: Invoke) -> None:
-    sign(*COMMAND, "--references", "1", "--cohort", "2", status=0)
-    found = vk.Calibration.read("mine.json")
-    assert found.cohort is not None
-    assert found.cohort.rows.shape == (2, load("signature").spec.embedding_size)
-    assert {point.non_mated_count for point in found.operating_points} == {6 * GENUINE**2}
-    mine = ["-m", "signature", "--calibration", "mine.json", "--attack", "random_forgery"]
-    thresholds = {
-        body(sign("compare", genuine(0), genuine(n, 1), *mine, "--fmr", "0.1", "--json", status=s))[
-            "threshold"
-        ]
-        for n, s in ((0, 0), (1, 1))
-    }
-    assert len(thresholds) == 2
-    sign("enroll", "w0", genuine(0), "-g", "g.db", *mine[:4], status=0)
-    said = sign("identify", genuine(0, 1), "-g", "g.db", *mine, "--fmr", "0.1", status=2).stderr
-    assert "normalises scores by a cohort" in said
-
-
 def test_where_embeddings_are_kept(
     sign: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
