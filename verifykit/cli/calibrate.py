@@ -80,7 +80,7 @@ def calibrate(
     names them.
     """
     from verifykit import evaluation
-    from verifykit.evaluation.embedding import with_further_frames
+    from verifykit.evaluation.embedding import unread_count, with_further_frames
 
     counts = _numbers(references)
     for target in (out, model_out):
@@ -117,6 +117,7 @@ def calibrate(
         "default_fmr": found.default_fmr,
         "default_attack": found.default_attack,
         "operating_points": [asdict(point) for point in found.operating_points],
+        "failures": dict(found.failures),
         "left_out": dict(read.left_out),
         "left_out_names": dict(read.left_out_names),
     }
@@ -125,7 +126,7 @@ def calibrate(
         *left_out_sentences(read.left_out, read.left_out_names),
     ]
     emit(body, "\n".join(lines), as_json=as_json)
-    require_complete(overlooked(read.left_out))
+    require_complete(overlooked(read.left_out) + unread_count(dict(found.failures)))
 
 
 def _numbers(text: str) -> list[int]:

@@ -369,6 +369,11 @@ def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failu
     return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
 
 
+def unread_count(failures: Mapping[str, int]) -> int:
+    """Return how many images were missing or unreadable, of the failures by reason."""
+    return failures.get(MISSING, 0) + failures.get(UNREADABLE, 0)
+
+
 class _Memory:
     """What is known of files: from the cache, and from this run, of which nothing is lost."""
 
