@@ -617,7 +617,7 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     try:
         # To open a named pipe blocks until it has a writer, to read a terminal or device for ever.
         mode = os.stat(path).st_mode  # noqa: PTH116 - also for paths of bytes
-        if not stat.S_ISREG(mode):
+        if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _is_open(path))):
             raise ImageError(f"{name} is {_kind_of_file(mode)}")  # noqa: TRY301
         with open(path, "rb") as file:  # noqa: PTH123 - also for paths of bytes
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
@@ -635,6 +635,11 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
         ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
+
+
+def _is_open(path: str | bytes) -> bool:
+    """Return whether a path is one of a descriptor of this process, as a shell gives for ``<(command)``."""
+    return os.fsdecode(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin"))
 
 
 def _kind_of_file(mode: int) -> str:

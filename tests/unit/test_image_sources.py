@@ -456,6 +456,19 @@ def test_only_regular_files_are_read_by_path(tmp_path: Path) -> None:
         refused(name, "is a socket")
 
 
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_a_pipe_that_a_shell_opened_is_read() -> None:
+    """``verifykit compare <(command) reference.jpg`` gives such a path."""
+    encoded = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, encoded)
+        os.close(writing)
+        assert load_image(f"/dev/fd/{reading}").shape == (4, 4, 3)
+    finally:
+        os.close(reading)
+
+
 def test_base64_that_a_form_has_decoded_is_refused_as_such() -> None:
     text = base64.b64encode(bytes(range(62, 256)) * 9).decode()
     assert "+" in text
