@@ -154,9 +154,12 @@ class Encoder:
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[list[Template]]:
-        """Return :meth:`templates` of several images, with one run of the network."""
-        extracted = [self.extractor.samples(image, options, role=role) for image in images]
+        """Return :meth:`templates` of several images, at most ``limit`` of each, with one run of the network."""
+        extracted = [
+            self.extractor.samples(image, options, role=role, limit=limit) for image in images
+        ]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [

@@ -137,6 +137,7 @@ class SampleExtractor:
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
@@ -149,6 +150,7 @@ class SampleExtractor:
             image: A path, encoded bytes, an open binary file, a uint8 RGB array, or what :meth:`load` gave.
             options: How samples are chosen and judged; None takes the defaults.
             role: What the image is for: ``"enrollment"`` or ``"probe"``.
+            limit: Return at most this many; samples behind them are not cropped or checked.
 
         Raises:
             ImageError: The image cannot be read.
@@ -156,9 +158,9 @@ class SampleExtractor:
         """
         loaded = image if isinstance(image, LoadedImage) else self.load(image)
         if not loaded.has_further_frames:
-            return self._usable(loaded.pixels, options or SampleOptions(), role)
+            return self._usable(loaded.pixels, options or SampleOptions(), role, limit)
         try:
-            found = self._usable(loaded.pixels, options or SampleOptions(), role)
+            found = self._usable(loaded.pixels, options or SampleOptions(), role, limit)
         except AcquisitionError as error:
             raise AcquisitionError(
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
@@ -168,20 +170,24 @@ class SampleExtractor:
             ) from error
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 
-    def _usable(self, pixels: Image, options: SampleOptions, role: SampleRole) -> list[Sample]:
+    def _usable(
+        self, pixels: Image, options: SampleOptions, role: SampleRole, limit: int | None
+    ) -> list[Sample]:
         findings = self._chosen(self.modality.find(pixels, self.spec, self.detector), options)
-        samples = []
+        usable: list[Sample] = []
+        refused: list[Sample] = []
         for finding in findings[: options.max_faces]:
+            if len(usable) == limit:
+                break
             crop = self.modality.crop(pixels, self.spec, finding)
-            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
-        if options.quality == "strict":
-            usable = [sample for sample in samples if not self.refusing(sample, role)]
-            if not usable:
-                raise self._refusal(samples[0], self.refusing(samples[0], role)[0])
-            samples = usable
+            sample = self._checked(FoundSample(pixels, crop, finding, self.detector))
+            is_refused = options.quality == "strict" and bool(self.refusing(sample, role))
+            (refused if is_refused else usable).append(sample)
+        if not usable:
+            raise self._refusal(refused[0], self.refusing(refused[0], role)[0])
         if len(findings) > options.max_faces:
-            samples = [replace(each, reasons=(*each.reasons, self._more)) for each in samples]
-        return samples
+            usable = [replace(each, reasons=(*each.reasons, self._more)) for each in usable]
+        return usable
 
     def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
         """Return the findings that the options choose.

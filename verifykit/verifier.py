@@ -25,6 +25,7 @@ from verifykit.scoring import (
     cohort_statistics,
     paired_scores,
     reference_rows,
+    score_matrix,
     subject_score,
 )
 from verifykit.session import Provider
@@ -78,13 +79,15 @@ def decide_pair(
     cohort: Cohort | None = None,
 ) -> Decision:
     """Return the decision about the most alike pair of two images' samples; symmetric."""
-    pairs = [(probe, reference) for probe in probes for reference in references]
-    scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
-    best = int(np.argmax(scores))
+    scores = score_matrix(
+        [probe.embedding for probe in probes], [reference.embedding for reference in references]
+    )
+    row, column = divmod(int(np.argmax(scores)), len(references))
+    pair = probes[row], references[column]
     normal = None
     if cohort is not None:
-        normal = _normal(cohort, *(template.embedding for template in pairs[best]))
-    return rule.decide(scores[best], None, pairs[best], normal=normal)
+        normal = _normal(cohort, *(template.embedding for template in pair))
+    return rule.decide(float(scores[row, column]), None, pair, normal=normal)
 
 
 def _normal(
@@ -448,9 +451,10 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
-        )[0][0]
+        options = self.sample_options.changed(
+            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
+        return self.encoder.templates_each([image], options, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
