@@ -1,7 +1,7 @@
 """Measure images of many faces against the detection alone: ``python -m benchmarks.crowd``.
 
-Mosaics of 1 to 400 faces from the portraits of the demo, or from the images of ``--faces FOLDER``; interleaved
-rounds, medians of wall and processor time, and each step's ratio to the detection in the same run.
+Mosaics of 1 to 400 faces from the portraits of the demo, or from the images of ``--faces FOLDER``;
+interleaved rounds, medians of wall and processor time, each step's ratio to the detection in the same run.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Encoder:
         role: SampleRole = "probe",
         limit: int | None = None,
     ) -> list[list[Template]]:
-        """Return :meth:`templates` of several images, at most ``limit`` of each, with one run of the network."""
+        """Return :meth:`templates` of several images, at most ``limit`` of each, in one run."""
         extracted = [
             self.extractor.samples(image, options, role=role, limit=limit) for image in images
         ]

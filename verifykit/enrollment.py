@@ -134,7 +134,7 @@ def enroll(
             continue
         templates.append(template)
         if keep_crops:
-            crops.append(enrollment_crop(loaded.pixels, template.detection))
+            crops.append(enrollment_crop(loaded.whole().pixels, template.detection))
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:

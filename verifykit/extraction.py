@@ -15,7 +15,6 @@ from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
 from verifykit.types import (
-    Image,
     ImageLike,
     MultiFace,
     QualityGate,
@@ -126,10 +125,19 @@ class SampleExtractor:
     def load(self, image: ImageLike) -> LoadedImage:
         """Return the pixels in which samples are looked for, and whether frames were not read.
 
+        A large JPEG is decoded at a reduced scale if the modality and every check allow it.
+
         Raises:
             ImageError: The image cannot be read.
         """
-        return read_image(image, max_pixels=self.max_pixels)
+        return read_image(image, max_pixels=self.max_pixels, least_side_px=self.least_side_px)
+
+    @property
+    def least_side_px(self) -> int | None:
+        """Return the longer side that a JPEG decoded at a reduced scale keeps; None decodes it whole."""
+        if not all(check.takes_reduced for check in self.checks):
+            return None
+        return self.modality.least_side_px(self.spec)
 
     def samples(
         self,
@@ -158,9 +166,9 @@ class SampleExtractor:
         """
         loaded = image if isinstance(image, LoadedImage) else self.load(image)
         if not loaded.has_further_frames:
-            return self._usable(loaded.pixels, options or SampleOptions(), role, limit)
+            return self._usable(loaded, options or SampleOptions(), role, limit)
         try:
-            found = self._usable(loaded.pixels, options or SampleOptions(), role, limit)
+            found = self._usable(loaded, options or SampleOptions(), role, limit)
         except AcquisitionError as error:
             raise AcquisitionError(
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
@@ -171,16 +179,15 @@ class SampleExtractor:
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 
     def _usable(
-        self, pixels: Image, options: SampleOptions, role: SampleRole, limit: int | None
+        self, loaded: LoadedImage, options: SampleOptions, role: SampleRole, limit: int | None
     ) -> list[Sample]:
-        findings = self._chosen(self.modality.find(pixels, self.spec, self.detector), options)
+        loaded, findings = self._found(loaded, options)
         usable: list[Sample] = []
         refused: list[Sample] = []
         for finding in findings[: options.max_faces]:
             if len(usable) == limit:
                 break
-            crop = self.modality.crop(pixels, self.spec, finding)
-            sample = self._checked(FoundSample(pixels, crop, finding, self.detector))
+            sample = self._checked(loaded, finding)
             is_refused = options.quality == "strict" and bool(self.refusing(sample, role))
             (refused if is_refused else usable).append(sample)
         if not usable:
@@ -188,6 +195,20 @@ class SampleExtractor:
         if len(findings) > options.max_faces:
             usable = [replace(each, reasons=(*each.reasons, self._more)) for each in usable]
         return usable
+
+    def _found(
+        self, loaded: LoadedImage, options: SampleOptions
+    ) -> tuple[LoadedImage, list[Finding]]:
+        """Return the findings that the options choose, and the image at the scale that shows them."""
+        findings = self._chosen(
+            self.modality.find(loaded.pixels, self.spec, self.detector), options
+        )
+        if loaded.reduction == 1 or all(
+            self.modality.is_resolved(self.spec, finding)
+            for finding in findings[: options.max_faces]
+        ):
+            return loaded, findings
+        return self._found(loaded.whole(), options)
 
     def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
         """Return the findings that the options choose.
@@ -228,14 +249,19 @@ class SampleExtractor:
     def _more(self) -> str:
         return f"more_{self.modality.plural}"
 
-    def _checked(self, found: FoundSample) -> Sample:
+    def _checked(self, loaded: LoadedImage, finding: Finding) -> Sample:
+        crop = self.modality.crop(
+            loaded.pixels, self.spec, _between_pixels(finding, loaded.reduction)
+        )
+        found = FoundSample(loaded.pixels, crop, finding, self.detector, loaded.reduction)
         measures: dict[str, float] = {}
         reasons: list[str] = []
         for check in self.checks:
             measured = check.measure(found)
             measures |= measured
             reasons += check.judge(measured)
-        return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
+        detection = finding.detection and finding.detection.scaled(loaded.reduction)
+        return Sample(crop, detection, measures, tuple(dict.fromkeys(reasons)))
 
     def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
@@ -245,6 +271,18 @@ class SampleExtractor:
             f"limits: {limits}; take another image, or accept it with quality='warn'",
             reason=reason,
         )
+
+
+def _between_pixels(finding: Finding, reduction: int) -> Finding:
+    """Return a finding in a reduced image at the place that its crop has in the whole image.
+
+    Coordinates are those of pixels' centres, and a reduced pixel's centre is between those of its block.
+    """
+    if reduction == 1:
+        return finding
+    offset = 0.5 / reduction - 0.5
+    landmarks_px = tuple((x + offset, y + offset) for x, y in finding.landmarks_px)
+    return replace(finding, landmarks_px=landmarks_px)
 
 
 def _checked_max_pixels(max_pixels: int) -> int:

@@ -175,7 +175,7 @@ class ModelEmbedder:
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
         samples = extractor.samples(loaded, SampleOptions("all", "warn"))
-        sample = middle(samples, *loaded.pixels.shape[:2])
+        sample = middle(samples, *loaded.size_px)
         reasons = extractor.refusing(sample)
         if reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -255,6 +255,7 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         repr([(check.name, check.limits) for check in encoder.extractor.checks]),
         __version__,
         encoder.provider,
+        encoder.extractor.least_side_px,
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import numpy as np
+
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
 from verifykit.modalities.face.covered import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.crop import crop_five_point
 from verifykit.modalities.face.detector import FaceDetector, TurnedFace
 from verifykit.modalities.face.quality import FaceQuality, QualityLimits
+from verifykit.modalities.ops import similarity_transform
 from verifykit.session import Provider
 from verifykit.spec import CropSpec, FivePointCrop
 from verifykit.types import Image
@@ -23,6 +26,9 @@ __all__ = [
     "FaceQuality",
     "QualityLimits",
 ]
+
+LEAST_SIDE_PX = 1280
+"""Longer side that a JPEG keeps at the reduced scale at which it is decoded."""
 
 
 class FaceModality(Modality):
@@ -71,6 +77,17 @@ class FaceModality(Modality):
             )
             for face in found
         ]
+
+    def least_side_px(self, spec: CropSpec) -> int:
+        """Return what the detector looks at, at least ``LEAST_SIDE_PX``."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        return max(LEAST_SIDE_PX, *spec.detector.long_sides_px)
+
+    def is_resolved(self, spec: CropSpec, finding: Finding) -> bool:
+        """Return whether a face is at least as large as the template that it is aligned to."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        matrix = similarity_transform(finding.landmarks_px, spec.landmarks_px)
+        return bool(np.hypot(*matrix[:, 0]) <= 1.0)
 
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
         """Return the aligned face."""

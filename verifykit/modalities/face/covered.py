@@ -80,6 +80,7 @@ class CoveredCheck(SampleCheck):
     """Check that nothing covers a face: no sunglasses, mask, scarf or hand."""
 
     name = "face_covered"
+    takes_reduced = True  # it looks at the crop alone
     reasons: ClassVar[Mapping[str, str]] = {
         "covered": "Show the whole face: take off sunglasses or mask, keep hands away.",
     }
