@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -25,7 +27,14 @@ import verifykit
 from tests.helpers.encoded_images import encoded
 from verifykit.enrollment import as_images
 from verifykit.errors import ImageError
-from verifykit.image import MAX_BYTES, base64_bytes, image_from_bgr, image_name, load_image
+from verifykit.image import (
+    MAX_BYTES,
+    base64_bytes,
+    image_from_bgr,
+    image_name,
+    is_pillow,
+    load_image,
+)
 from verifykit.types import Image
 
 
@@ -412,3 +421,8 @@ def test_large_and_empty_file_objects() -> None:
     with pytest.raises(ImageError, match="max_bytes"):
         load_image(Stream(bytes(1000)), max_bytes=999)  # type: ignore[arg-type]
     assert MAX_BYTES >= 10**8
+
+
+def test_pillow_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    assert not is_pillow("a.jpg")
