@@ -200,9 +200,15 @@ class SampleExtractor:
         self, loaded: LoadedImage, options: SampleOptions
     ) -> tuple[LoadedImage, list[Finding]]:
         """Return the findings that the options choose, and the image at the scale that shows them."""
-        findings = self._chosen(
-            self.modality.find(loaded.pixels, self.spec, self.detector), options
-        )
+        is_one = options.multi_face == "largest"
+        find = self.modality.find_largest if is_one else self.modality.find
+        try:
+            found = find(loaded.pixels, self.spec, self.detector)
+        except AcquisitionError:
+            if loaded.reduction == 1:
+                raise
+            return self._found(loaded.whole(), options)
+        findings = self._chosen(found, options)
         if loaded.reduction == 1 or all(
             self.modality.is_resolved(self.spec, finding)
             for finding in findings[: options.max_faces]

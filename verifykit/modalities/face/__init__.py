@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
@@ -59,24 +59,16 @@ class FaceModality(Modality):
         """Return the faces in an image, largest first, with the landmarks that turn each upright."""
         assert detector is not None  # noqa: S101 - by the extractor
         if isinstance(detector, FaceDetector):
-            found = detector.detect_turned(image)
-        else:
-            found = [TurnedFace(detection) for detection in detector.detect(image)]
-        if not found:
-            raise AcquisitionError(
-                f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
-                "small, turned away, covered or badly lit",
-                reason="no_face",
-            )
-        return [
-            Finding(
-                face.detection,
-                face.detection.landmarks_px,
-                turned_deg=face.turned_deg,
-                is_turn_sure=face.is_sure,
-            )
-            for face in found
-        ]
+            return _findings(detector.detect_turned(image), image)
+        return _findings([TurnedFace(detection) for detection in detector.detect(image)], image)
+
+    def find_largest(
+        self, image: Image, spec: CropSpec, detector: Detector | None
+    ) -> list[Finding]:
+        """Return the faces in an image as :meth:`find` does; a smaller copy may be enough."""
+        if isinstance(detector, FaceDetector):
+            return _findings(detector.detect_largest(image), image)
+        return self.find(image, spec, detector)
 
     def least_side_px(self, spec: CropSpec) -> int:
         """Return what the detector looks at, at least ``LEAST_SIDE_PX``."""
@@ -95,3 +87,22 @@ class FaceModality(Modality):
         if not len(finding.landmarks_px):
             raise ValueError("a five_point crop needs landmarks_px: run the detector first")
         return crop_five_point(image, spec, finding.landmarks_px)
+
+
+def _findings(found: Sequence[TurnedFace], image: Image) -> list[Finding]:
+    """Return faces as findings, at least one."""
+    if not found:
+        raise AcquisitionError(
+            f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
+            "small, turned away, covered or badly lit",
+            reason="no_face",
+        )
+    return [
+        Finding(
+            face.detection,
+            face.detection.landmarks_px,
+            turned_deg=face.turned_deg,
+            is_turn_sure=face.is_sure,
+        )
+        for face in found
+    ]
