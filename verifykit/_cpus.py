@@ -62,13 +62,22 @@ def _groups(root: Path) -> Iterator[Path]:
 
 def _quota_v2(folder: Path) -> float | None:
     limit, _, period = (_read(folder / "cpu.max") or "max").partition(" ")
-    return None if limit == "max" else int(limit) / int(period or 100_000)
+    return _share(limit, period or "100000")
 
 
 def _quota_v1(folder: Path) -> float | None:
     limit = _read(folder / "cpu.cfs_quota_us")
     period = _read(folder / "cpu.cfs_period_us")
-    return None if not limit or not period or int(limit) <= 0 else int(limit) / int(period)
+    return _share(limit, period) if limit and period else None
+
+
+def _share(limit: str, period: str) -> float | None:
+    """Return the processors' worth of time; None for ``max``, ``-1`` and what is no number."""
+    try:
+        share = int(limit) / int(period)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return share if share > 0 else None
 
 
 def _read(path: Path) -> str | None:

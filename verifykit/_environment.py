@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,13 @@ _TRUE = frozenset(("1", "true", "yes", "on"))
 _SET_TOO_LATE = (
     "onnxruntime" in sys.modules and os.environ.get(ORT_TELEMETRY, "").lower() not in _TRUE
 )
+
+
+def escape_unprintable() -> None:
+    """Let a command print a name that the terminal cannot show, escaped, instead of ending with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def disable_telemetry() -> None:
@@ -66,11 +74,14 @@ def keep_matplotlib_here() -> None:
             os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
 
 
-def import_problem(error: ImportError, missing: str) -> str:
-    """Return ``missing`` if a package is not there; if it is there and broken, what failed."""
+def import_problem(error: ImportError, missing: str, package: str = "a package") -> str:
+    """Return ``missing`` if a package is not there; if it is there and broken, what failed.
+
+    ``package`` is named where the error, as of a library that the loader misses, names none.
+    """
     if isinstance(error, ModuleNotFoundError):
         return missing
     return (
-        f"{error.name or 'a package'} is installed and cannot be imported ({type(error).__name__}: {error}): "
+        f"{error.name or package} is installed and cannot be imported ({type(error).__name__}: {error}): "
         "repair or reinstall it"
     )

@@ -15,7 +15,7 @@ import numpy as np
 from verifykit import modelfile
 from verifykit._cpus import available_cpus
 from verifykit.calibration import Calibration
-from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shown
+from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
@@ -248,7 +248,8 @@ def _reread(path: Path, digest: str) -> bytes:
     file = modelfile.read(path)
     if file.spec.digest != digest:
         raise ModelIntegrityError(
-            f"{path}: this is another model than the one that was opened before the fork: open it again"
+            f"{shortened(path)}: this is another model than the one that was opened before the fork: "
+            "open it again"
         )
     return file.data
 

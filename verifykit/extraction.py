@@ -237,9 +237,7 @@ class SampleExtractor:
         ]
         if not usable:
             raise AcquisitionError(
-                f"the {self.modality.noun} is not upright: rotate the image, probably by "
-                f"{findings[0].turned_deg:.0f} degrees counter-clockwise; turned='upright' does so where it "
-                "is clear by how much",
+                f"the {self.modality.noun} is not upright: {_turned_advice(findings[0])}",
                 reason="turned",
             )
         return usable
@@ -289,6 +287,15 @@ def _between_pixels(finding: Finding, reduction: int) -> Finding:
     offset = 0.5 / reduction - 0.5
     landmarks_px = tuple((x + offset, y + offset) for x, y in finding.landmarks_px)
     return replace(finding, landmarks_px=landmarks_px)
+
+
+def _turned_advice(finding: Finding) -> str:
+    if not finding.is_turn_sure:
+        return "it is not clear by how much it is turned; rotate the image until it stands upright"
+    return (
+        f"rotate the image by {finding.turned_deg:.0f} degrees counter-clockwise, or pass turned='upright', "
+        "which does so"
+    )
 
 
 def _checked_max_pixels(max_pixels: int) -> int:

@@ -106,7 +106,7 @@ def decode(
             if opened is None:
                 raise ImageError(  # noqa: TRY301
                     f"{name} is not an image, or has an unsupported format; it begins with "
-                    f"{shown(data[:12])}: convert it to JPEG or PNG"
+                    f"{shown(data[:12])}: {_advice_for(data)}"
                 )
             with opened:
                 _require_complete(data, opened.format, name)
@@ -139,6 +139,15 @@ def decode(
         ) from error
 
 
+def _advice_for(data: bytes) -> str:
+    if _BASE64_BYTES.match(data):
+        return "it looks like base64: decode it first, or pass it as a data URL"
+    return "convert it to JPEG or PNG"
+
+
+_BASE64_BYTES = re.compile(rb"\s*[A-Za-z0-9+/_-]{60}")
+
+
 def has_further_frames(opened: PilImage.Image) -> bool:
     """Return whether pages or frames follow the first; smaller copies of it do not count."""
     try:
@@ -163,6 +172,18 @@ def _has_further_pages(opened: PilImage.Image) -> bool:
         if not int(getattr(opened, "tag_v2", {}).get(_TIFF_SUBFILE, 0)) & 1:
             return True
     return True
+
+
+def file_has_further_frames(data: bytes) -> bool:
+    """Return whether the file's bytes hold pages or frames behind the first; nothing is decoded."""
+    if data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):  # whose plugin decodes when it opens
+        return False
+    try:
+        with _pillow_is_quiet():
+            opened = open_file(data, "it", lambda _height, _width: None)
+            return opened is not None and has_further_frames(opened)
+    except Exception:  # noqa: BLE001 - decoding says what is wrong
+        return False
 
 
 def _reduce(opened: PilImage.Image, least_side_px: int | None) -> int:
@@ -190,7 +211,8 @@ def _from_pil(image: PilImage.Image, max_pixels: int, least_side_px: int | None)
             if reduced is not None:
                 return reduced
             image.load()
-            return LoadedImage(_oriented(_to_rgb(image, name), _orientation(image)))
+            pixels = _oriented(_to_rgb(image, name), _orientation(image))
+            return LoadedImage(pixels, _is_first_of_several(image))
     except ImageError:
         raise
     except Exception as error:
@@ -232,6 +254,15 @@ def _reduced_pil(image: PilImage.Image, name: str, least_side_px: int | None) ->
             size_px=image.size if orientation >= 5 else image.size[::-1],
             decode_whole=partial(_from_pil, image, image.width * image.height, None),
         )
+
+
+def _is_first_of_several(image: PilImage.Image) -> bool:
+    """Return whether frames follow in an image's file; a frame that the caller chose is what it is."""
+    if image.format is None or image.tell():
+        return False
+    if image.format == "TIFF":  # to seek would undo what the caller did to the pixels
+        return bool(getattr(getattr(image, "tag_v2", None), "next", 0))
+    return has_further_frames(image)
 
 
 def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
@@ -381,7 +412,7 @@ MAX_BYTES = 100_000_000
 """File size beyond which an image is refused before it is read."""
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
-_DATA_URL = re.compile(r"data:[^,]{0,256},", re.IGNORECASE)
+_DATA_URL = re.compile(r"\s{0,16}data:[^,]{0,256},", re.IGNORECASE)
 
 
 def load_image(
@@ -544,18 +575,29 @@ def _describe(image: object) -> str:
 
 def _read(image: object, name: str, max_bytes: int) -> bytes:
     if isinstance(image, (bytes, bytearray, memoryview)):
-        _require_size(len(image), name, max_bytes)
-        return bytes(image)
+        return _encoded(bytes(image), name, max_bytes)
     if isinstance(image, str) and _DATA_URL.match(image):
-        try:
-            data = encoded_image(image, max_bytes)
-        except ValueError as error:
-            raise ImageError(f"{name} cannot be read: {error}") from error
-        _require_size(len(data), name, max_bytes)
-        return data
+        return _read_data_url(image, name, max_bytes)
     if isinstance(image, (str, os.PathLike)):
         return _read_path(os.fspath(image), name, max_bytes)
     raise ImageError(_other_object(image))
+
+
+def _encoded(data: bytes, name: str, max_bytes: int) -> bytes:
+    """Return the bytes of an image file, which may be within a data URL."""
+    if _DATA_URL.match(data[:300].decode("latin-1")):
+        return _read_data_url(data.decode("latin-1"), name, max_bytes)
+    _require_size(len(data), name, max_bytes)
+    return data
+
+
+def _read_data_url(url: str, name: str, max_bytes: int) -> bytes:
+    try:
+        data = encoded_image(url, max_bytes)
+    except ValueError as error:
+        raise ImageError(f"{name} cannot be read: {error}") from error
+    _require_size(len(data), name, max_bytes)
+    return data
 
 
 def _other_object(image: object) -> str:
@@ -594,7 +636,7 @@ def _from_file(
         )
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    return decode(data, name, max_pixels, least_side_px)
+    return decode(_encoded(data, name, max_bytes), name, max_pixels, least_side_px)
 
 
 def _begins_image(data: bytes, max_pixels: int) -> bool:
@@ -633,6 +675,8 @@ def _read_file(file: Any, name: str, max_bytes: int) -> bytes:
             part = file.read(max_bytes + 1 - size)
         except UnicodeDecodeError as error:
             raise is_text from error
+        except io.UnsupportedOperation as error:
+            raise ImageError(f"{name} is not open for reading: open it with mode 'rb'") from error
         except (OSError, ValueError) as error:
             raise ImageError(f"{name} cannot be read: {shortened(str(error))}") from error
         if inspect.isawaitable(part):
@@ -684,7 +728,7 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
 def _maybe_base64(path: str | bytes) -> str:
     if len(path) <= _MOST_PATH:
         return ""
-    return "; an image in base64 is passed as bytes, or as a data URL (data:image/jpeg;base64,...)"
+    return "; an image in base64 is passed decoded, or as a data URL (data:image/jpeg;base64,...)"
 
 
 # Longer texts are hardly ever paths.
@@ -741,7 +785,7 @@ def _dtype_advice(array: NDArray[Any]) -> str:
             f"{unsound}the range of its values is not known; scale them to 0..255, round, and "
             "convert with .astype(numpy.uint8)"
         )
-    if array.dtype == np.uint16:
+    if array.dtype.kind == "u" and array.dtype.itemsize == 2:  # in either byte order
         return "for values in 0..65535 pass (array // 257).astype(numpy.uint8)"
     if array.dtype.kind == "b":
         return "pass array.astype(numpy.uint8) * 255"

@@ -196,7 +196,7 @@ def _onnxruntime() -> Any:
             "onnxruntime is not installed; install one of: pip install 'verifykit-sdk[cpu]', "
             "'verifykit-sdk[gpu]' (CUDA) or 'verifykit-sdk[openvino]', never two of them"
         )
-        raise ProviderError(_environment.import_problem(error, missing)) from error
+        raise ProviderError(_environment.import_problem(error, missing, "onnxruntime")) from error
     if not hasattr(onnxruntime, "InferenceSession"):
         raise ProviderError(
             "onnxruntime is installed but broken, as happens when two of its packages overwrite each "

@@ -107,6 +107,34 @@ def test_a_video_without_a_count_is_read_to_its_end_and_says_so(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize("kept", [1.0, 0.5, 0.02])
+def test_a_video_that_ends_before_its_duration_says_so(tmp_path: Path, kept: float) -> None:
+    mkv = tmp_path / "film.mkv"
+    writer = cv2.VideoWriter(str(mkv), cv2.VideoWriter.fourcc(*"MJPG"), 2.0, (640, 480))
+    if not writer.isOpened():
+        pytest.skip("this OpenCV does not write Matroska")
+    for number in range(40):
+        noise = np.random.default_rng(number).integers(0, 256, (480, 640, 3), np.uint8)
+        writer.write(noise)
+    writer.release()
+    data = mkv.read_bytes()
+    mkv.write_bytes(data[: int(len(data) * kept)])
+    found = identify_batch(small_verifier(), mkv, tmp_path / "out.jsonl")
+    assert found.overlooked == 40 - found.images == found.left_out.get("lost_frames", 0)
+    assert (found.overlooked > 0) == (kept < 1)
+
+
+def test_a_video_without_a_frame_is_not_looked_at(tmp_path: Path) -> None:
+    source = film(tmp_path / "film.avi", 12, tuple(range(12)))
+    data = bytearray(source.read_bytes())
+    data[48:52] = data[140:144] = bytes(4)
+    del data[data.rindex(b"idx1") :]
+    source.write_bytes(data)
+    found = identify_batch(small_verifier(), source, tmp_path / "out.jsonl")
+    assert (found.images, found.overlooked) == (0, 1)
+    assert found.left_out_names == {"lost_frames": ["no frame can be decoded"]}
+
+
 def phone_folder(folder: Path) -> Path:
     """Write one image in the ways of phones, browsers and Windows."""
     folder.mkdir()

@@ -22,7 +22,10 @@ from tests.helpers import fake_encoder
 from verifykit import evaluation
 from verifykit.cli.app import app
 from verifykit.errors import shortened, shown
+from verifykit.gallery import new_key_file
+from verifykit.server.auth import KeyStore
 from verifykit.server.observability import configure_logging
+from verifykit.server.state import ServerState
 
 CHECKOUT = Path(__file__).parents[2]
 LONG = "".join(f"{number:05d}." for number in range(17_000))
@@ -88,6 +91,16 @@ ATTEMPTS: dict[str, Attempt] = {
     "gallery on a server": lambda v, text, _: vk.Verifier(
         v.encoder, f"postgresql://127.0.0.1:1/{text}?verifykit_gallery={text}"
     ),
+    "host of a gallery": lambda v, text, _: vk.Verifier(
+        v.encoder,
+        f"postgresql://{text.replace('.', 'x')}/a",  # one label, which is no host name
+    ),
+    "scheme of a gallery": lambda v, text, _: vk.Verifier(
+        v.encoder, f"a{text.replace('.', 'x')}://b"
+    ),
+    "key file to be made": lambda _, text, at: new_key_file(at / text),
+    "scopes of a key": lambda _, text, at: KeyStore(ServerState(at / "s")).create("a", [text]),
+    "rate": lambda v, text, _: v.verify("a", IMAGE, fmr=int(text.replace(".", "")[:4000])),  # type: ignore[arg-type]
     "key's file": lambda v, text, at: vk.Verifier(v.encoder, at / "k.db", key=text),
     "key's variable": lambda v, text, at: vk.Verifier(v.encoder, at / "k.db", key=f"env:{text}"),
     "calibration": lambda v, text, _: vk.Verifier(v.encoder, calibration=text),
@@ -131,7 +144,7 @@ def verifier() -> vk.Verifier:
         for kind in ATTEMPTS
         for text in (LONG, ID)
         # These are made.
-        if text is LONG or kind not in ("gallery", "audit log")
+        if text is LONG or kind not in ("gallery", "audit log", "key file to be made")
     ],
 )
 def test_errors_of_the_library(
@@ -141,7 +154,7 @@ def test_errors_of_the_library(
     with pytest.raises((vk.VerifyKitError, OSError)) as caught:
         ATTEMPTS[kind](verifier, text, tmp_path)
     assert_short(str(caught.value))
-    if kind != "gallery on a server":  # whose cause is libpq's
+    if kind not in ("gallery on a server", "host of a gallery"):  # whose cause is libpq's
         assert_short("".join(traceback.format_exception(caught.value)))
     assert isinstance(caught.value, vk.VerifyKitError) or kind.startswith("batch's output")
 
@@ -277,6 +290,31 @@ def test_commands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             assert result.exit_code == 2, (arguments[:2], result.output[:300])
             assert_short(result.output.replace("\n", "").replace("\u2502", ""))
             assert_short(result.stdout + result.stderr)
+
+
+def test_what_commands_have_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long paths and ids that exist, in the lines that say what was done with them."""
+    folder = tmp_path / LONG[:200] / LONG[200:400]
+    folder.mkdir(parents=True)
+    monkeypatch.chdir(folder)
+    verifier = vk.Verifier(fake_encoder.encoder(), tmp_path / "g.db")
+    for subject_id in ("a", ID):
+        verifier.enroll(subject_id, IMAGE)
+    verifier.gallery.close()
+    gallery, long = str(tmp_path / "g.db"), str(folder)
+    runner = CliRunner()
+    for arguments in (
+        ["gallery", "new-key", f"{long}/k"],
+        ["gallery", "export", gallery, f"{long}/e.jsonl"],
+        ["gallery", "show", gallery, ID, "--export", f"{long}/s.json"],
+        ["gallery", "remove", gallery, ID],
+        ["gallery", "accept-copy", gallery],
+    ):
+        for again in (False, True):
+            result = runner.invoke(app, arguments)
+            assert again or result.exit_code == 0, result.output
+            assert_short(result.output)
+            assert again is False or result.exit_code == 0 or "=True" not in result.output
 
 
 def test_overrides_of_a_training(tmp_path: Path) -> None:

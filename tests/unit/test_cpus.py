@@ -30,7 +30,11 @@ def write(root: Path, name: str, text: str) -> None:
         ("0::/pod/box", {"pod/box/cpu.max": "max 100000", "pod/cpu.max": "300000 100000"}, 3.0),
         ("0::/pod/box", {"pod/box/cpu.max": "100000 50000", "pod/cpu.max": "800000 100000"}, 2.0),
         ("0::/not/in/the/container", {"cpu.max": "200000 100000"}, 2.0),
+        ("0::/", {"cpu.max": "many 100000"}, None),
+        ("0::/", {"cpu.max": "100000 0"}, None),
+        ("0::/", {"cpu.max": ""}, None),
         (V1, {}, None),
+        (V1, {"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "0"}, None),
         (V1, {"cpu/cpu.cfs_quota_us": "-1", "cpu/cpu.cfs_period_us": "100000"}, None),
         (V1, {"cpu/cpu.cfs_quota_us": "250000", "cpu/cpu.cfs_period_us": "100000"}, 2.5),
         (

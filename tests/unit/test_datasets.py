@@ -112,6 +112,12 @@ def test_names_are_few_short_and_printable() -> None:
     assert (found.counts, found.names) == ({"video": 9}, {"video": many[:5]})
 
 
+def test_a_pipe_with_the_suffix_of_an_image_is_left_out(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "gone.jpg").symlink_to("nowhere")
+    assert list(FolderImages(tmp_path)) == ["gone.jpg"]
+
+
 def test_a_pipe_between_the_images_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     walk = FolderImages(tmp_path)

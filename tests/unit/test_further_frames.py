@@ -16,7 +16,7 @@ from tests.helpers.model_specs import plain_spec
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.extraction import FURTHER_FRAMES, SampleExtractor
-from verifykit.image import load_image, read_image
+from verifykit.image import file_has_further_frames, load_image, read_image
 from verifykit.modalities import SampleCheck
 
 RED, GREEN = (255, 0, 0), (0, 255, 0)
@@ -65,6 +65,23 @@ def test_a_damaged_second_page_is_mentioned_and_the_first_is_read() -> None:
     loaded = read_image(broken)
     assert loaded.has_further_frames
     assert tuple(loaded.pixels[0, 0]) == RED
+
+
+@pytest.mark.parametrize("file_format", ["TIFF", "GIF", "WEBP", "PNG", "MPO"])
+def test_a_pillow_image_and_bytes_say_so_without_decoding(file_format: str) -> None:
+    several, one = frames(file_format), frames("JPEG" if file_format == "MPO" else file_format, 1)
+    assert file_has_further_frames(several)
+    assert not file_has_further_frames(one)
+    assert not file_has_further_frames(several[:20] + b"no image")
+    with Picture.open(io.BytesIO(several)) as opened, Picture.open(io.BytesIO(one)) as single:
+        opened.load()
+        opened.putpixel((0, 0), opened.getpixel((7, 7)))  # kept, as nothing seeks
+        before = opened.tobytes()
+        assert read_image(opened).has_further_frames
+        assert opened.tobytes() == before
+        assert not read_image(single).has_further_frames
+        opened.seek(1)
+        assert not read_image(opened).has_further_frames  # the caller chose this one
 
 
 def extractor(**changes: Any) -> SampleExtractor:

@@ -426,3 +426,21 @@ def test_large_and_empty_file_objects() -> None:
 def test_pillow_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
     assert not is_pillow("a.jpg")
+
+
+def test_data_urls_with_space_before_them_and_as_bytes(
+    portrait: PilImage.Image, upright: Image
+) -> None:
+    text = base64.b64encode(encoded(portrait, "PNG")).decode()
+    for url in (f" data:image/png;base64,{text}", f"\n data:;base64,{text}"):
+        np.testing.assert_array_equal(load_image(url), upright)
+        np.testing.assert_array_equal(load_image(url.encode()), upright)
+        np.testing.assert_array_equal(load_image(io.BytesIO(url.encode())), upright)
+        assert image_name(url, 2) == "image 2"
+    refused(text.encode(), "looks like base64", "decode it first")
+    refused(b"data:image/png," + text.encode(), "begins with data:image/jpeg;base64,")
+
+
+def test_a_file_open_for_writing_only(tmp_path: Path) -> None:
+    with (tmp_path / "a.png").open("wb") as file:
+        refused(file, "not open for reading", "mode 'rb'")

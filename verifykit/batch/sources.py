@@ -22,6 +22,7 @@ _COUNTED = frozenset({".avi", ".m4v", ".mov", ".mp4"})
 """Videos whose header has the number of frames; of others it is estimated from the duration."""
 
 _GIVEN_UP = 1000  # frames in a row that cannot be decoded: what follows is not read
+_SILENT_END_S = 0.5  # sound may go on for so long behind the last frame
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +170,7 @@ class _Video(_Described):
     def __init__(self, path: Path, every: int) -> None:
         super().__init__({"path": str(path.resolve()), "every": every})
         self._path, self._every = path, every
+        self._times: tuple[float | None, float, float] = None, 0.0, 0.0
 
     def count(self) -> int:
         frames = self._frame_count()
@@ -210,6 +212,8 @@ class _Video(_Described):
             )
             yield from self._problems(lost, where)
             self._note_rest(range(lost[-1] + 1, stated))
+        elif not is_exact or not stated:
+            self._note_early_end()
 
     def _problems(self, numbers: list[int], where: str) -> Iterator[SourceImage]:
         for number in numbers:
@@ -226,21 +230,44 @@ class _Video(_Described):
             }
             self.left_out_names = {"lost_frames": ["frame {} to frame {}".format(*numbers)]}
 
+    def _note_early_end(self) -> None:
+        """Count what a video without a number of frames lacks of the duration that its header states."""
+        end_s, stated_s, rate = self._times
+        if end_s is None:
+            self.left_out = {"lost_frames": max(1, -(-round(stated_s * rate) // self._every))}
+            self.left_out_names = {"lost_frames": ["no frame can be decoded"]}
+        elif stated_s - end_s > max(_SILENT_END_S, 2 / rate if rate else 0):
+            missing = max(1, round((stated_s - end_s) * rate))
+            self.left_out = {"lost_frames": -(-missing // self._every)}
+            self.left_out_names = {
+                "lost_frames": [
+                    f"from {end_s:.1f} s to {stated_s:.1f} s (a number by the duration)"
+                ]
+            }
+
     def _frames(self, stated: int) -> Iterator[tuple[int, Any]]:
         """Yield each frame in order, None for one that cannot be decoded.
 
         It ends at the first of those past the stated number, or after `_GIVEN_UP` of them in a row.
         """
+        import cv2
+
         capture = self._open()
         try:
             number = failed = 0
+            rate = max(0.0, capture.get(cv2.CAP_PROP_FPS))
+            end_s, stated_s = None, stated / rate if rate else 0.0
             while failed < _GIVEN_UP and (number < stated or not failed or not stated):
                 frame: Any = capture.grab() or None
                 if frame and number % self._every == 0:
                     frame = capture.retrieve()[1]
                 failed = failed + 1 if frame is None else 0
+                if not failed:
+                    began_s = capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+                    end_s = began_s + 1 / rate if rate else stated_s
                 yield number, frame
                 number += 1
+            self._times = end_s, stated_s, rate
         finally:
             capture.release()
 

@@ -6,6 +6,7 @@ Also a progress bar on standard error, if that is a terminal.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -41,11 +42,14 @@ def require_complete(overlooked: int) -> None:
 
 
 @contextmanager
-def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
+def outcome(
+    *, as_json: bool, debug: bool, options: Mapping[str, str] | None = None
+) -> Iterator[None]:
     """Run a command's body: turn any error into one message and an exit status, without a traceback.
 
     With ``as_json`` it also prints ``{"error": ...}`` on standard output, which thus always has an object;
-    with ``debug`` the traceback precedes the message.
+    with ``debug`` the traceback precedes the message. ``options`` gives the option of each keyword that a
+    message of the library may advise.
 
     Raises:
         typer.Exit: With the status.
@@ -62,19 +66,38 @@ def outcome(*, as_json: bool, debug: bool) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001
         if debug:
             traceback.print_exc()
-        _report(error, as_json=as_json)
+        _report(error, options or {}, as_json=as_json)
         raise typer.Exit(ERROR) from None
 
 
-def _report(error: Exception, *, as_json: bool) -> None:
+def _report(error: Exception, options: Mapping[str, str], *, as_json: bool) -> None:
     name, reason = type(error).__name__, getattr(error, "reason", None)
     code = f" ({reason})" if isinstance(error, AcquisitionError) else ""
-    typer.echo(f"verifykit: {name}{code}: {_message(error)}", err=True)
-    body = {"name": name, "reason": reason if code else None, "message": _message(error)}
+    message = _message(error)
+    if isinstance(error, VerifyKitError):
+        message = as_options(message, options)
+    typer.echo(f"verifykit: {name}{code}: {message}", err=True)
+    body = {"name": name, "reason": reason if code else None, "message": message}
     if as_json:
         # No second error if the first one was a closed pipe or a full disk.
         with suppress(OSError):
             typer.echo(json.dumps({"error": body}))
+
+
+# A keyword with its value or values; not within a quoted or longer text, which is an input.
+_KEYWORD = re.compile(r"(?<![\w'\"/.=-])([a-z_]+)=('\w*'(?: or '\w*')*|[\w.+-]*)")
+
+
+def as_options(message: str, options: Mapping[str, str]) -> str:
+    """Return a message of the library with ``quality='warn'`` written as ``--quality warn``."""
+
+    def written(found: re.Match[str]) -> str:
+        if found[1] not in options:
+            return found[0]
+        value = "" if found[2] in {"True", "False"} else found[2].replace("'", "")
+        return f"{options[found[1]]} {value}".rstrip()
+
+    return _KEYWORD.sub(written, message)
 
 
 def _message(error: Exception) -> str:

@@ -48,6 +48,10 @@ def calibrate(
     multi_face: FaceChoiceOption = None,
     quality: DataQualityOption = None,
     name: Annotated[str, typer.Option(help="What to call the data in it.")] = "",
+    population: Annotated[
+        str | None,
+        typer.Option(help='Of whom they are, as in "adults at a door"; decisions state it.'),
+    ] = None,
     references: Annotated[
         str, typer.Option(metavar="1,2,...", help="Numbers of references to measure.")
     ] = "1,2,3,4,5,6,7,8,9,10,15,20",
@@ -55,7 +59,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
     model_out: Annotated[
@@ -72,9 +76,11 @@ def calibrate(
     """Measure thresholds on your own images, for the model to decide by.
 
     Every false match rate from 0.1 down to three over the number of comparisons of different subjects. Status
-    0 when it is done, 3 if images or videos among the data were not looked at: the summary names them.
+    0 when it is done, 3 if images, videos, pages or frames among the data were not looked at: the summary
+    names them.
     """
     from verifykit import evaluation
+    from verifykit.evaluation.embedding import with_further_frames
 
     counts = _numbers(references)
     for target in (out, model_out):
@@ -85,17 +91,21 @@ def calibrate(
     read = evaluation.read_data(data, images=images)
     face, gate = choices(read.kind, multi_face, quality)
     encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
-    embedder = evaluation.ModelEmbedder(encoder, model, multi_face=face, quality=gate)
+    embedder = evaluation.ModelEmbedder(
+        encoder, model, multi_face=face, quality=gate, is_aligned=read.is_aligned
+    )
     with opened_cache(cache, off=no_cache) as kept, progress("embedding") as on_progress:
         found = evaluation.calibrate(
             embedder,
             read,
             name=name,
+            population=population,
             counts=counts,
             cohort=cohort,
             cache=kept,
             on_progress=on_progress,
         )
+    read = with_further_frames(read)
     atomic_write(out, found.to_json().encode())
     if model_out is not None:
         file = load(model)
@@ -156,7 +166,7 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         if counts:
             lines.append(f"and for {', '.join(map(str, counts))} references")
     default = (
-        "none: every call needs fmr= or threshold="
+        "none: every call needs --fmr or --threshold"
         if found.default_fmr is None
         else f"FMR {found.default_fmr:g} ({found.default_attack})"
     )

@@ -64,7 +64,7 @@ def evaluate(
     """Measure how often models are wrong on your own images, and write a report.
 
     Embeds each image once; what gives no template is counted by reason. Status 0 when it is done, 3 if
-    images or videos among the data were not looked at: the summary names them.
+    images, videos, pages or frames among the data were not looked at: the summary names them.
     """
     from verifykit import evaluation
     from verifykit.evaluation.report import require_report_libraries
@@ -81,6 +81,7 @@ def evaluate(
             name,
             multi_face=face,
             quality=gate,
+            is_aligned=read.is_aligned,
         )
         for name in model or ["face"]
     ]
@@ -99,7 +100,7 @@ def evaluate(
         _text(report, written),
         as_json=as_json,
     )
-    require_complete(overlooked(read.left_out))
+    require_complete(overlooked(report.left_out))
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

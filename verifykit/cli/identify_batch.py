@@ -29,7 +29,7 @@ from verifykit.cli.options import (
 from verifykit.cli.render import columns, counted
 from verifykit.datasets import left_out_sentences, shown_names
 from verifykit.decision import DecisionOptions
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
 
@@ -137,7 +137,7 @@ def _summary_text(summary: batch.BatchSummary, out: Path) -> str:
         lines.append(f"not usable, {code}: {shown_names(names, summary.errors[code])}")
     lines += left_out_sentences(summary.left_out, summary.left_out_names)
     lines += summary.notes
-    return "\n".join([*lines, f"written to {out}"])
+    return "\n".join([*lines, f"written to {shortened(out)}"])
 
 
 def _gallery_lines(summary: batch.BatchSummary) -> list[str]:

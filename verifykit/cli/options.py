@@ -165,9 +165,12 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
             for each in fields
         ]
 
+    options = {each.name: _option_of(each) for each in parameters if _option_of(each)}
+
     @functools.wraps(function)
     def run(**values: Any) -> None:
-        with outcome(as_json=values.get("as_json", False), debug=values.pop("debug")):
+        debug = values.pop("debug")
+        with outcome(as_json=values.get("as_json", False), debug=debug, options=options):
             for name, (kind, fields) in objects.items():
                 flat = {each.name: values.pop(each.name) for each in fields}
                 values[name] = build_options(kind, flat, _option_name)
@@ -183,6 +186,16 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {each.name: each.annotation for each in parameters}
     return run
+
+
+def _option_of(parameter: inspect.Parameter) -> str:
+    """Return the option that a parameter is given by; empty for an argument."""
+    for each in getattr(parameter.annotation, "__metadata__", ()):
+        # Typer takes the first name of an annotation for the default until it builds the command.
+        for name in (getattr(each, "default", None), *(getattr(each, "param_decls", None) or ())):
+            if isinstance(name, str) and name.startswith("--"):
+                return name
+    return ""
 
 
 def _option_name(name: str) -> str:
@@ -222,7 +235,7 @@ DataArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="A folder for each subject, a CSV of images or pairs, or LFW's pairs.txt.",
+        help="A folder for each subject, a CSV of images or pairs, LFW's pairs.txt, or insightface's .bin.",
     ),
 ]
 ImagesOption = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -19,6 +20,7 @@ from verifykit.cli.options import (
     KeepCropsOption,
     KeyFileOption,
     ProvidersOption,
+    SampleChoice,
     ThreadsOption,
     command,
     gallery_key,
@@ -212,7 +214,7 @@ def serve(
     ] = None,
     decision: Annotated[DecisionOptions, Fields(("fmr",))] = DecisionOptions(),
     calibration: CalibrationOption = None,
-    sample: Annotated[SampleOptions, Fields(("multi_face", "quality"))] = SampleOptions(),
+    sample: SampleChoice = SampleOptions(),
     providers: ProvidersOption = "auto",
     threads: ThreadsOption = None,
     workers: Annotated[
@@ -309,8 +311,7 @@ def serve(
         port=port,
         state=state,
         audit=audit,
-        multi_face=sample.multi_face,
-        quality=sample.quality,
+        **dataclasses.asdict(sample),
         providers=providers,
         threads=threads,
         workers=workers,

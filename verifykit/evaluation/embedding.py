@@ -14,8 +14,9 @@ import os
 import sqlite3
 import stat
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TypeAlias, TypeVar, Union, get_args
@@ -23,15 +24,16 @@ from typing import Protocol, TypeAlias, TypeVar, Union, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit import __version__, _sqlite
+from verifykit import __version__, _sqlite, modalities
 from verifykit._environment import cache_folder
-from verifykit.datasets import FaceChoice, LabelledImage
+from verifykit.datasets import Dataset, FaceChoice, LabelledImage, LeftOut
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.evaluation.results import Failure
-from verifykit.extraction import SampleOptions
-from verifykit.image import MAX_BYTES, MAX_PIXELS
-from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.extraction import FURTHER_FRAMES, SampleOptions
+from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
+from verifykit.modalities.plain import crop_plain
+from verifykit.spec import Cohort, ModelSpec, OperatingPoint, PlainCrop
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
 
@@ -69,7 +71,8 @@ class Embedder(Protocol):
         multi_face: What is done with several faces.
         quality: Whether weak samples are refused.
         cache_key: Changes with everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines; may be empty.
+        operating_points: Its own thresholds; may be empty.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     model: str
@@ -82,6 +85,7 @@ class Embedder(Protocol):
     quality: QualityGate
     cache_key: str
     operating_points: Sequence[OperatingPoint]
+    cohort: Cohort | None
 
     def embed(self, image: bytes, /) -> NDArray[np.float32]:
         """Return the embedding of the one sample in an image.
@@ -112,8 +116,8 @@ class ModelEmbedder:
         licence: SPDX identifier.
         fusion: How scores against several references become one.
         cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
-            rate; none where scores are normalised by a cohort.
+        operating_points: Its own thresholds, one for every decade of FMR and for its default rate.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     def __init__(
@@ -123,6 +127,7 @@ class ModelEmbedder:
         *,
         multi_face: FaceChoice = "error",
         quality: QualityGate = "strict",
+        is_aligned: bool = False,
     ) -> None:
         """Take a model and what to do with its images.
 
@@ -131,16 +136,25 @@ class ModelEmbedder:
             model: The model as it was requested: a registered name or a path.
             multi_face: What to do with several faces.
             quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
+            is_aligned: The images are crops already, as in insightface's verification files: each is used
+                whole, resized if necessary, without a detector and without quality.
 
         Raises:
-            InputError: Unknown ``multi_face`` or ``quality``.
+            InputError: Unknown ``multi_face`` or ``quality``, or ``is_aligned`` for a modality that takes no
+                crops.
         """
         if multi_face not in get_args(FaceChoice):
             raise InputError(
                 f"multi_face must be one of {get_args(FaceChoice)}, got {shown(multi_face)}"
             )
         SampleOptions(quality=quality)
+        if is_aligned and not modalities.of_crop(encoder.spec.crop).takes_crops:
+            raise InputError(
+                f"model {shown(model)} crops images itself ({encoder.spec.crop.kind}), so crops cannot be "
+                "given to it: use whole images"
+            )
         self._encoder = encoder
+        self._is_aligned = is_aligned
         self.model = model
         self.multi_face = multi_face
         self.quality = quality
@@ -150,8 +164,9 @@ class ModelEmbedder:
         self.modality: str = encoder.spec.modality
         self.licence = encoder.spec.licence
         self.fusion: str = encoder.spec.fusion
-        self.cache_key = _cache_key(encoder, multi_face, quality)
+        self.cache_key = _cache_key(encoder, multi_face, quality, is_aligned=is_aligned)
         self.operating_points = _shown_points(encoder.spec)
+        self.cohort = encoder.spec.cohort
 
     def crop(self, image: ImageLike, /) -> Image:
         """Return the crop of the one sample in an image.
@@ -171,6 +186,11 @@ class ModelEmbedder:
         """
         extractor = self._encoder.extractor
         loaded = extractor.load(image)
+        if self._is_aligned:
+            size = self.spec.crop
+            return crop_plain(
+                loaded.whole().pixels, PlainCrop(size.height_px, size.width_px, "stretch")
+            )
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
@@ -210,23 +230,22 @@ ModelLike: TypeAlias = Union[str, "os.PathLike[str]", Encoder]
 AnyEmbedder = TypeVar("AnyEmbedder")
 
 
-def as_embedder(model: ModelLike | AnyEmbedder) -> ModelEmbedder | AnyEmbedder:
+def as_embedder(
+    model: ModelLike | AnyEmbedder, *, is_aligned: bool = False
+) -> ModelEmbedder | AnyEmbedder:
     """Return an embedder as it is, and for a model one with the default options.
 
     Raises:
         ModelError, ProviderError: The model cannot be opened.
     """
     if isinstance(model, Encoder):
-        return ModelEmbedder(model, model.spec.name)
+        return ModelEmbedder(model, model.spec.name, is_aligned=is_aligned)
     if isinstance(model, (str, os.PathLike)):
-        return ModelEmbedder(open_encoder(model), os.fspath(model))
+        return ModelEmbedder(open_encoder(model), os.fspath(model), is_aligned=is_aligned)
     return model
 
 
 def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
-    if spec.cohort is not None:
-        return ()
-
     def is_shown(point: OperatingPoint) -> bool:
         power = math.log10(point.fmr)
         is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
@@ -247,7 +266,9 @@ def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
     return min(samples, key=off_centre)
 
 
-def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -> str:
+def _cache_key(
+    encoder: Encoder, multi_face: FaceChoice, quality: QualityGate, *, is_aligned: bool
+) -> str:
     depends_on = [
         encoder.spec.digest,
         multi_face,
@@ -259,6 +280,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
+    if is_aligned:
+        depends_on.append("aligned")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
@@ -273,12 +296,14 @@ class Embedded:
         reasons: Index of each image without an embedding to the reason.
         file_digests: (N,) SHA-256 of each image's file in hexadecimal; ``"missing"`` or
             ``"unreadable"`` where there is nothing to digest.
+        further_frames: Indices of the images whose files hold pages or frames that were not looked at.
     """
 
     rows: NDArray[np.float32]
     row_of: NDArray[np.int64]
     reasons: Mapping[int, str]
     file_digests: tuple[str, ...]
+    further_frames: tuple[int, ...] = ()
 
 
 def embed_images(
@@ -297,12 +322,15 @@ def embed_images(
     row_of = np.full(len(images), -1, dtype=np.int64)
     rows: list[NDArray[np.float32]] = []
     reasons: dict[int, str] = {}
+    further: list[int] = []
     if on_progress:
         on_progress(0, len(images))
     with _Memory(embedder, cache) as memory:
         for number, image in enumerate(images):
             data = _read(image.path)
             digests.append(data if isinstance(data, str) else hashlib.sha256(data).hexdigest())
+            if isinstance(data, bytes) and file_has_further_frames(data):
+                further.append(number)
             outcome = data if isinstance(data, str) else memory.outcome(data, digests[-1])
             if isinstance(outcome, str):
                 reasons[number] = outcome
@@ -312,7 +340,27 @@ def embed_images(
             if on_progress:
                 on_progress(number + 1, len(images))
     stacked = np.stack(rows) if rows else np.zeros((0, 0), dtype=np.float32)
-    return Embedded(stacked, row_of, reasons, tuple(digests))
+    return Embedded(stacked, row_of, reasons, tuple(digests), tuple(further))
+
+
+def with_further_frames(data: Dataset, embedded: Embedded | None = None) -> Dataset:
+    """Return the data with the pages and frames that are not looked at among what is left out.
+
+    Without what the images gave, each file is read for it.
+    """
+    if embedded is None:
+        read = ((number, _read(image.path)) for number, image in enumerate(data.images))
+        further = tuple(
+            number
+            for number, file in read
+            if isinstance(file, bytes) and file_has_further_frames(file)
+        )
+    else:
+        further = embedded.further_frames
+    left_out = LeftOut(Counter(data.left_out), {k: list(v) for k, v in data.left_out_names.items()})
+    for number in further:
+        left_out.add(FURTHER_FRAMES, data.images[number].name)
+    return replace(data, left_out=dict(left_out.counts), left_out_names=left_out.names)
 
 
 def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failure, ...]:

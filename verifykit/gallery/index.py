@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -193,6 +194,18 @@ class IndexView:
                 for probe, *chosen in zip(tile, *parts, strict=True)
             ]
         return results
+
+    @cached_property
+    def _slot_of(self) -> dict[str, int]:
+        return {subject_id: slot for slot, subject_id in enumerate(self.ids) if subject_id}
+
+    def rows_of(self, subject_id: str) -> _Rows | None:
+        """Return the rows of a subject, (R, D); None for an unknown one."""
+        slot = self._slot_of.get(subject_id)
+        if slot is None:
+            return None
+        parts = [rows[slots == slot] for rows, slots in zip(self.chunks, self.slots, strict=True)]
+        return np.concatenate(parts) if parts else None
 
     def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[list[_Shortlist]]:
         """For each worker a shortlist a probe.

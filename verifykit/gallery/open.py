@@ -11,7 +11,14 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, Union
 from urllib.parse import urlsplit
 
-from verifykit.errors import GalleryError, GalleryKeyError, InputError, TemplateMismatchError, shown
+from verifykit.errors import (
+    GalleryError,
+    GalleryKeyError,
+    InputError,
+    TemplateMismatchError,
+    shortened,
+    shown,
+)
 from verifykit.gallery.base import (
     Gallery,
     GalleryIdentity,
@@ -102,7 +109,8 @@ def _store(location: str) -> _Store:
     if scheme not in points:
         known = ", ".join(f"{name}://" for name in sorted({*_STORES, *points}))
         raise InputError(
-            f"gallery {scheme}://...: no gallery store is registered for this scheme: give the path of a "
+            f"gallery {shortened(scheme)}://...: no gallery store is registered for this scheme: give "
+            "the path of a "
             f"file or one of {known}, or install a package with an entry point {shown(scheme)} in the group "
             f"{shown(ENTRY_POINTS)}"
         )
@@ -110,7 +118,8 @@ def _store(location: str) -> _Store:
         opener: GalleryOpener = points[scheme].load()
     except (ImportError, AttributeError) as error:
         raise GalleryError(
-            f"gallery {scheme}://...: the entry point {shown(points[scheme].value)} cannot be loaded: {error}"
+            f"gallery {shortened(scheme)}://...: the entry point {shown(points[scheme].value)} cannot "
+            f"be loaded: {shortened(error)}"
         ) from error
     return _Store(opener, _without_password, partial(_fusion_by_opening, opener))
 

@@ -43,13 +43,13 @@ def checked_subject_id(value: object) -> str:
 
     Raises:
         InputError: Not a string, empty, too long, ``.`` or ``..``, white space at an end or other than
-            U+0020, or an invisible or control character; the message names its code point.
+            U+0020, an invisible or control character, or a noncharacter; the message names its code point.
     """
     if not isinstance(value, str):
         raise InputError(f"a subject id is a string, got {type(value).__name__}")
     if not value.strip():
         raise InputError(f"a subject id must not be empty, got {shown(value[:64])}")
-    subject_id = unicodedata.normalize("NFC", value)
+    subject_id = unicodedata.normalize("NFC", str(value))
     if subject_id in (".", ".."):
         raise InputError(
             f"subject id {shown(subject_id)} (U+002E) names a folder in paths and URLs: choose another"
@@ -82,6 +82,8 @@ def _problem(text: str, position: int) -> str | None:
             return "a space other than U+0020"
     if _INVISIBLE.match(character):
         return "an invisible character"
+    if "\ufdd0" <= character <= "\ufdef" or ord(character) & 0xFFFE == 0xFFFE:
+        return "what is no character in Unicode"
     return _CATEGORIES.get(category)
 
 

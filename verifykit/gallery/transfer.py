@@ -172,7 +172,7 @@ def export_gallery(
     """
     place = Path(path)
     if place.exists() and not overwrite:
-        raise InputError(f"{shortened(place)} exists: choose another path, or overwrite=True")
+        raise InputError(f"{shortened(place)} exists: choose another path, or pass overwrite=True")
     try:
         with atomic_file(place, mode=0o600) as part, part.open("wb") as file:
             report = _write(gallery, file)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from verifykit._environment import cache_folder
-from verifykit.errors import ModelIntegrityError, ModelNotFoundError, shown
+from verifykit.errors import ModelIntegrityError, ModelNotFoundError, shortened, shown
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.cache import BUILDERS, cached_path, load_built, rebuild
 from verifykit.models.card import render_card
@@ -164,5 +164,5 @@ def _shipped(entry: RegistryEntry) -> ModelFile:
 
 def _agreeing(entry: RegistryEntry, model: ModelFile) -> ModelFile:
     if problem := entry.disagreement(model.spec):
-        raise ModelIntegrityError(f"{model.path} is not the registered model: {problem}")
+        raise ModelIntegrityError(f"{shortened(model.path)} is not the registered model: {problem}")
     return model

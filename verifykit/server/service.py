@@ -182,8 +182,7 @@ def _open_model(
         open_gallery(location, encoder.spec, key=key),
         keep_crops=settings.keep_crops,
         fmr=fmr,
-        multi_face=settings.multi_face,
-        quality=settings.quality,
+        **settings.sample_values,
     )
     name = model if model in registered() else encoder.spec.name
     return ServedModel(

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field, fields
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 from verifykit._cpus import available_cpus
 from verifykit.audit.log import log_path
@@ -16,7 +17,7 @@ from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
 from verifykit.server.state import state_path
 from verifykit.session import Provider
-from verifykit.types import MultiFace, QualityGate
+from verifykit.types import MultiFace, QualityGate, TurnedChoice
 
 SIGNATURES = "signature"
 """The model and the modality of ``signatures``."""
@@ -44,6 +45,8 @@ class ServerSettings:
         audit: The audit log; None is ``<gallery>.audit.jsonl``.
         multi_face: What to do with several faces, unless a request says otherwise.
         quality: Whether a quality reason refuses or warns, unless a request says otherwise.
+        turned: Whether a turned face is turned upright or refused, unless a request says otherwise.
+        max_faces: Number of faces of one image that are used, the largest, unless a request says otherwise.
         providers: Where the networks run.
         threads: Threads of one network run; None is each worker's share of the cores, at least one.
         workers: Number of requests that are processed at the same time; None is two for each core.
@@ -85,6 +88,8 @@ class ServerSettings:
     audit: str | None = None
     multi_face: MultiFace = "error"
     quality: QualityGate = "strict"
+    turned: TurnedChoice = "upright"
+    max_faces: int = 64
     providers: Provider = "auto"
     threads: int | None = None
     workers: int | None = None
@@ -105,7 +110,7 @@ class ServerSettings:
     shutdown_timeout_s: float = 60.0
 
     def __post_init__(self) -> None:
-        SampleOptions(self.multi_face, self.quality)
+        SampleOptions(**self.sample_values)
         for model, location in self.galleries:
             if not location:
                 raise InputError("gallery is empty: give a file or a postgresql:// URL")
@@ -158,6 +163,11 @@ class ServerSettings:
     def galleries(self) -> tuple[tuple[str, str], ...]:
         """Pairs of a model and its gallery, the default first, without that of ``signatures``."""
         return ((self.model, self.gallery), *self.models)
+
+    @property
+    def sample_values(self) -> dict[str, Any]:
+        """The fields of :class:`~verifykit.extraction.SampleOptions`, for requests that do not give them."""
+        return {each.name: getattr(self, each.name) for each in fields(SampleOptions)}
 
     @property
     def state_path(self) -> Path:

@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from verifykit.errors import InputError, shortened
+from verifykit.errors import InputError, shortened, shown
 from verifykit.server.app import create_app
 from verifykit.server.errors import ProblemError
 from verifykit.server.observability import Metrics, configure_logging
@@ -143,7 +143,7 @@ def _require_usable_tls(settings: ServerSettings) -> None:
         )
     except OSError as error:
         raise InputError(
-            f"certificate {settings.tls_cert} with key {settings.tls_key} cannot be used: "
+            f"certificate {shown(settings.tls_cert)} with key {shown(settings.tls_key)} cannot be used: "
             f"{error.strerror or error}; give a certificate in PEM and its own key, without a password"
         ) from error
 
@@ -157,9 +157,10 @@ def _bound(host: str, port: int) -> socket.socket:
         listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG)
         # Head and body of a response are two writes, and the second would wait for the client's ACK: 40 ms.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter for what is no host name
         raise InputError(
-            f"cannot listen at {shortened(host)} port {port}: {error.strerror or error}; choose another "
+            f"cannot listen at {shortened(host)} port {port}: "
+            f"{getattr(error, 'strerror', None) or error}; choose another "
             "--host or --port"
         ) from error
     return listener

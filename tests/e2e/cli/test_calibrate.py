@@ -8,6 +8,7 @@ from itertools import combinations
 from pathlib import Path
 
 import pytest
+from PIL import Image as Picture
 
 import verifykit as vk
 from tests.helpers.command_results import Invoke, body
@@ -36,7 +37,7 @@ def test_a_folder_gives_thresholds_to_decide_by(sign: Invoke) -> None:
     assert "and for 3 references" in lines
     # A signature model's default is about forgeries, of which there were none.
     assert lines[-2:] == [
-        "default  none: every call needs fmr= or threshold=",
+        "default  none: every call needs --fmr or --threshold",
         "written  mine.json",
     ]
     told = body(
@@ -120,25 +121,6 @@ def test_listed_pairs(sign: Invoke) -> None:
     ]  # fmt: skip
 
 
-def test_a_cohort_of_the_data_normalises_pairs_and_no_searches(sign: Invoke) -> None:
-    sign(*COMMAND, "--references", "1", "--cohort", "2", status=0)
-    found = vk.Calibration.read("mine.json")
-    assert found.cohort is not None
-    assert found.cohort.rows.shape == (2, load("signature").spec.embedding_size)
-    assert {point.non_mated_count for point in found.operating_points} == {6 * GENUINE**2}
-    mine = ["-m", "signature", "--calibration", "mine.json", "--attack", "random_forgery"]
-    thresholds = {
-        body(sign("compare", genuine(0), genuine(n, 1), *mine, "--fmr", "0.1", "--json", status=s))[
-            "threshold"
-        ]
-        for n, s in ((0, 0), (1, 1))
-    }
-    assert len(thresholds) == 2
-    sign("enroll", "w0", genuine(0), "-g", "g.db", *mine[:4], status=0)
-    said = sign("identify", genuine(0, 1), "-g", "g.db", *mine, "--fmr", "0.1", status=2).stderr
-    assert "normalises scores by a cohort" in said
-
-
 def test_where_embeddings_are_kept(
     sign: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -202,3 +184,14 @@ def test_errors_are_one_message_and_nothing_is_written(
     assert told in result.stderr
     assert body(sign(*command, "--json", status=2))["error"]["name"] == name
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize("verb", ["calibrate", "evaluate"])
+def test_further_frames_are_part_of_the_status(sign: Invoke, verb: str) -> None:
+    shutil.copytree("people", "pages")
+    path = next(Path("pages").rglob("*.png"))
+    with Picture.open(path) as first:
+        first.save(path, "PNG", save_all=True, append_images=[Picture.new(first.mode, first.size)])
+    said = sign(verb, "pages", "-o", "pages.out", "-m", "signature", "--json", status=3)
+    assert body(said)["left_out"] == {"further_frames": 1}
+    assert "not looked at: 1" in said.stderr

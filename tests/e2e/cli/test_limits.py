@@ -175,7 +175,10 @@ def test_every_command_refuses_the_calibration_of_another_model(calibrated: Invo
     [
         (["--accept-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
         (["--review-fmr", "0.02"], "--accept-fmr and --review-fmr go together"),
-        (["--accept-fmr", "0.1", "--review-fmr", "0.02"], "review_fmr=0.02 is below accept_fmr"),
+        (
+            ["--accept-fmr", "0.1", "--review-fmr", "0.02"],
+            "--review-fmr 0.02 is below --accept-fmr",
+        ),
         (
             ["--accept-fmr", "0", "--review-fmr", "0.1"],
             "accept_fmr must be a rate in (0, 1), got 0",

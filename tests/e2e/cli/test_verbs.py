@@ -66,7 +66,7 @@ def test_a_bare_threshold_of_zero_is_applied(invoke: Invoke) -> None:
         (
             ["biden.jpg", "biden.jpg", "--attack", "random_forgery", "--threshold", ".4"],
             "InputError",
-            "attack=random_forgery and threshold=0.4: give one of them",
+            "--attack random_forgery and --threshold 0.4: give one of them",
         ),
         (["biden.jpg", "biden.jpg", "--providers", "cuda"], "ProviderError", "verifykit-sdk[gpu]"),
         (["biden.jpg", "biden.jpg", "--save", "x.pdf"], "InputError", "x.pdf"),

@@ -1,4 +1,4 @@
-"""Rates as text."""
+"""Rates as text, and options in messages."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from verifykit.cli._run import as_options
 from verifykit.cli.render import counted, interval_text, share_text
 
 
@@ -46,3 +47,20 @@ def test_an_interval_and_a_count() -> None:
     assert interval_text(0.005, 0.019) == "[0.50, 1.9] %"
     assert interval_text(0.0, 1.0) == "[0.00, 100.0] %"
     assert [counted(n, "pair") for n in (0, 1, 2)] == ["0 pairs", "1 pair", "2 pairs"]
+
+
+@pytest.mark.parametrize(
+    ("message", "written"),
+    [
+        ("pass overwrite=True", "pass --overwrite"),
+        ("accept it with quality='warn'", "accept it with --quality warn"),
+        ("pass multi_face='largest' or 'all'", "pass --multi-face largest or all"),
+        ("fmr=0.001: give threshold=, or", "--fmr 0.001: give --threshold, or"),
+        ("subject 'quality=warn' in a/quality=x", "subject 'quality=warn' in a/quality=x"),
+        ("size=3 is no option", "size=3 is no option"),
+    ],
+)
+def test_keywords_of_the_library_are_written_as_options(message: str, written: str) -> None:
+    names = ("overwrite", "quality", "multi_face", "fmr", "threshold")
+    options = {name: "--" + name.replace("_", "-") for name in names}
+    assert as_options(message, options) == written

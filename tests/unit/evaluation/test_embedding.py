@@ -11,13 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image as Picture
 
 from tests.helpers.privileges import allow_all_users, without_privileges
 from tests.unit.evaluation.made import NO_FACE, ShadeEmbedder, draw
-from verifykit.datasets import LabelledImage
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.errors import InputError, ProviderError
 from verifykit.evaluation import embedding
-from verifykit.evaluation.embedding import Embedded, EmbeddingCache, embed_images, failures
+from verifykit.evaluation.embedding import (
+    Embedded,
+    EmbeddingCache,
+    embed_images,
+    failures,
+    with_further_frames,
+)
 from verifykit.evaluation.results import Failure
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -51,6 +58,21 @@ def test_rows_reasons_and_digests(tmp_path: Path) -> None:
     digests = [*map(_sha256, images[:3]), "missing", _sha256(other), "missing", "unreadable"]
     assert found.file_digests == tuple(digests)
     assert calls == [(number, 7) for number in range(8)]
+
+
+def test_further_frames_are_counted_and_named_also_from_the_cache(tmp_path: Path) -> None:
+    images = draw(tmp_path, [200, 30])
+    with Picture.open(images[1].path) as first:
+        first.save(images[1].path, "PNG", save_all=True, append_images=[first.convert("L")])
+    data = Dataset(tmp_path, "images", tuple(images), None, left_out={"further_frames": 1})
+    with EmbeddingCache(tmp_path / "cache.sqlite") as cache:
+        for _ in range(2):
+            found = embed_images(ShadeEmbedder(), images, cache=cache)
+            assert found.further_frames == (1,)
+            looked_at = with_further_frames(data, found)
+            assert looked_at == with_further_frames(data)
+            assert looked_at.left_out == {"further_frames": 2}
+            assert looked_at.left_out_names == {"further_frames": [images[1].name]}
 
 
 def test_no_image_gives_an_embedding(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 
+from verifykit.cli.serve import app as serve
 from verifykit.errors import InputError
+from verifykit.extraction import SampleOptions
 from verifykit.server.settings import ServerSettings
 
 URL = "postgresql://db/staff"
@@ -59,6 +63,8 @@ def test_a_gallery_on_a_server_has_nothing_beside_it() -> None:
         ({"body_timeout_s": float("nan")}, "body_timeout_s"),
         ({"quality": "lax"}, "quality"),
         ({"multi_face": "some"}, "multi_face"),
+        ({"turned": "off"}, "turned"),
+        ({"max_faces": 0}, "max_faces"),
         ({"tls_cert": __file__}, "go together"),
         ({"tls_cert": "none.pem", "tls_key": __file__}, "no file 'none.pem'"),
         ({"calibration": "none.json"}, "no file 'none.json'"),
@@ -96,3 +102,13 @@ def test_workers_and_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
         settings = ServerSettings("staff.db", workers=workers)
         assert (settings.worker_count, settings.thread_count) == wanted
     assert ServerSettings("staff.db", threads=3).thread_count == 3
+
+
+def test_the_operator_sets_every_option_of_samples() -> None:
+    given = {"multi_face": "all", "quality": "warn", "turned": "error", "max_faces": 3}
+    settings = ServerSettings("staff.db", **given)  # type: ignore[arg-type]
+    assert settings.sample_values == given
+    assert ServerSettings("staff.db").sample_values == dataclasses.asdict(SampleOptions())
+    command = typer.main.get_command(serve)
+    options = {name for each in command.params for name in each.opts}
+    assert {f"--{name.replace('_', '-')}" for name in given} <= options

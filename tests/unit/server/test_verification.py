@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
+from PIL import Image as PilImage
 
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import Running, b64, files, problem
@@ -152,3 +155,17 @@ def test_the_rate_of_the_settings_is_the_usual_one(
         assert found.client.post("/v1/compare", files=sent).json()["fmr"] == 0.01
         answer = found.client.post("/v1/identify", files=files(image=pictures["person_a_1"]))
         assert answer.json()["faces"][0]["fmr"] == 0.01
+
+
+def test_the_operator_refuses_turned_faces_and_a_request_may_turn_them(
+    own_service: OwnService, pictures: Mapping[str, bytes]
+) -> None:
+    file = io.BytesIO()
+    opened = PilImage.open(io.BytesIO(pictures["person_a_1"]))
+    opened.transpose(PilImage.Transpose.ROTATE_180).save(file, "PNG")
+    sent = {"probe": file.getvalue(), "reference": pictures["person_a_2"]}
+    with own_service(turned="error") as service:
+        refused = service.client.post("/v1/compare", files=sent)
+        assert (refused.status_code, refused.json()["code"]) == (422, "turned")
+        turned = service.client.post("/v1/compare?turned=upright", files=sent)
+        assert turned.json()["match"] is True

@@ -23,7 +23,7 @@ from verifykit.cli.options import (
     gallery_key,
 )
 from verifykit.cli.render import counted
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shortened
 from verifykit.gallery import (
     OnExisting,
     SupportsCheck,
@@ -96,7 +96,11 @@ def remove(
     with existing(gallery, key_file, read_only=False) as opened:
         count = opened.remove(subject_id)
         body = {"subject_id": subject_id, "removed_templates": count}
-        emit(body, f"removed {subject_id}: {counted(count, 'template')} erased", as_json=as_json)
+        emit(
+            body,
+            f"removed {shortened(subject_id)}: {counted(count, 'template')} erased",
+            as_json=as_json,
+        )
 
 
 @app.command("export")
@@ -112,13 +116,13 @@ def export(
     with existing(gallery, key_file) as opened:
         report = export_gallery(opened, file, overwrite=overwrite)
         if is_encrypted(opened):
-            typer.echo(f"warning: {file} is not encrypted, as every export", err=True)
+            typer.echo(f"warning: {shortened(file)} is not encrypted, as every export", err=True)
         body = {
             "file": str(file),
             "subject_count": report.subject_count,
             "template_count": report.template_count,
         }
-        emit(body, f"exported {_contents(report)}: {file}", as_json=as_json)
+        emit(body, f"exported {_contents(report)}: {shortened(file)}", as_json=as_json)
 
 
 @app.command("import")

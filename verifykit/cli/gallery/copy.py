@@ -12,6 +12,7 @@ from verifykit.cli.gallery.opening import existing, is_encrypted
 from verifykit.cli.gallery.opening import target as open_target
 from verifykit.cli.options import FusionOption, JsonOption, KeyFileOption, command
 from verifykit.cli.render import counted
+from verifykit.errors import shortened
 from verifykit.gallery import accept_copy, copy_gallery, shown_location, stored_fusion
 
 
@@ -46,7 +47,9 @@ def copy(
             key=to_key_file,
         ) as made:
             if is_encrypted(opened) and to_key_file is None:
-                typer.echo(f"warning: {shown_location(target)} is not encrypted", err=True)
+                typer.echo(
+                    f"warning: {shortened(shown_location(target))} is not encrypted", err=True
+                )
             report = copy_gallery(opened, made)
             count = len(made)
         body = {
@@ -60,7 +63,7 @@ def copy(
         skipped = f", {report.skipped_count} were there" if report.skipped_count else ""
         text = (
             f"copied {counted(report.subject_count, 'subject')}, "
-            f"{counted(report.template_count, 'template')}{skipped}: {body['target']} holds "
+            f"{counted(report.template_count, 'template')}{skipped}: {shortened(body['target'])} holds "
             f"{counted(count, 'subject')}"
         )
         emit(body, text, as_json=as_json)
@@ -87,4 +90,6 @@ def accept_copy_(
     }
     said = "accepted" if accepted else "it is no copy without its log, nothing was changed"
     subjects = counted(info["subject_count"], "subject")
-    emit(body, f"{file}: {said}: {subjects}, revision {info['revision']}", as_json=as_json)
+    emit(
+        body, f"{shortened(file)}: {said}: {subjects}, revision {info['revision']}", as_json=as_json
+    )

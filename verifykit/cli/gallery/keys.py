@@ -10,7 +10,7 @@ import typer
 from verifykit.cli._run import emit, progress
 from verifykit.cli.options import JsonOption, KeyFileOption, command, gallery_key
 from verifykit.cli.render import counted
-from verifykit.errors import GalleryKeyError, InputError
+from verifykit.errors import GalleryKeyError, InputError, shortened
 from verifykit.gallery import (
     KeySource,
     RekeyReport,
@@ -34,7 +34,10 @@ def new_key(
     new_key_file(file)
     fingerprint = key_fingerprint(file)
     body = {"file": str(file), "key_fingerprint": fingerprint}
-    text = f"made key {fingerprint}: {file}\nkeep a copy elsewhere: what it encrypts is lost without it"
+    text = (
+        f"made key {fingerprint}: {shortened(file)}\n"
+        "keep a copy elsewhere: what it encrypts is lost without it"
+    )
     emit(body, text, as_json=as_json)
 
 
@@ -101,6 +104,6 @@ def _body(gallery: str, report: RekeyReport) -> dict[str, object]:
 
 def _text(gallery: str, report: RekeyReport, done: str) -> str:
     if report.already:
-        return f"{gallery} is encrypted with key {report.key_fingerprint} already"
+        return f"{shortened(gallery)} is encrypted with key {report.key_fingerprint} already"
     subjects = counted(report.subject_count, "subject")
-    return f"{done}: {gallery}, {subjects}, key {report.key_fingerprint}"
+    return f"{done}: {shortened(gallery)}, {subjects}, key {report.key_fingerprint}"

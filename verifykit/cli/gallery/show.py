@@ -88,10 +88,10 @@ def _export_text(body: Mapping[str, Any], log: Path | None) -> str:
     logged = "no audit log was looked at"
     if log is not None:
         entries = counted(body["audit_entry_count"], "audit entry", "audit entries")
-        logged = f"{entries} of {log}"
+        logged = f"{entries} of {shortened(log)}"
     return (
-        f"exported {body['subject_id']}: {counted(body['template_count'], 'template')}, "
-        f"{counted(body['crop_count'], 'kept crop')}, {logged}: {body['file']}"
+        f"exported {shortened(body['subject_id'])}: {counted(body['template_count'], 'template')}, "
+        f"{counted(body['crop_count'], 'kept crop')}, {logged}: {shortened(body['file'])}"
     )
 
 

@@ -145,7 +145,7 @@ def connect(
     """Return a connection that commits durably; its user begins and ends transactions."""
     psycopg = driver()
     usual = {"connect_timeout": "10", "application_name": "verifykit"}
-    with translated(address):
+    with translated(address), _encodable(address):
         connection: Connection = psycopg.connect(
             **{**usual, **address.parameters, "client_encoding": "UTF8"},
             autocommit=True,
@@ -167,6 +167,17 @@ def connect(
             connection.close()
             raise
     return connection
+
+
+@contextlib.contextmanager
+def _encodable(address: PostgresAddress) -> Iterator[None]:
+    """Turn what Python raises for a host that is no host name into our error."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise GalleryError(
+            f"gallery {address.shown}: its host is not a possible host name: check the URL"
+        ) from error
 
 
 def use_schema(connection: Connection, address: PostgresAddress) -> None:
@@ -198,7 +209,7 @@ def translated(address: PostgresAddress, connection: Connection | None = None) -
         where = f"gallery {address.shown}"
         if connection is not None and connection.closed:
             raise GalleryError(
-                f"{where}: the connection to {address.parameters.get('host', 'the server')} was lost "
+                f"{where}: the connection to {shortened(host) or 'the server'} was lost "
                 f"({said}): what was not acknowledged may or may not be stored; the next call connects "
                 "again"
             ) from error

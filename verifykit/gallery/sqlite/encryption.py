@@ -96,12 +96,13 @@ def new_key_file(path: str | os.PathLike[str]) -> None:
             sync(file.fileno())
     except FileExistsError as error:
         raise GalleryKeyError(
-            f"{os.fspath(path)} is there already, and what it encrypted is lost without it: choose another "
-            "path"
-        ) from error
+            f"{shortened(os.fspath(path))} is there already, and what it encrypted is lost without "
+            "it: choose "
+            "another path"
+        ) from shortened_path(error)
     except OSError as error:
         raise GalleryKeyError(
-            f"{os.fspath(path)}: the key cannot be written: {error.strerror}"
+            f"{shortened(os.fspath(path))}: the key cannot be written: {error.strerror}"
         ) from shortened_path(error)
 
 
@@ -306,7 +307,8 @@ class Keyring:
         """Return what yields the key in another process; never the key itself."""
         if isinstance(self._source, (bytes, bytearray)):
             raise GalleryKeyError(
-                f"gallery {self._path}: its key was given as bytes, which are not put into a pickle: give a "
+                f"gallery {shortened(self._path)}: its key was given as bytes, which are not put into "
+                "a pickle: give a "
                 "key file's path or 'env:NAME' (key=), or open the gallery in the other process"
             )
         source = self._source
@@ -370,7 +372,7 @@ def values_of(path: Path, meta: Mapping[str, Any], key: bytes | None) -> Values:
         )
     if key is None:
         raise GalleryKeyError(
-            f"gallery {shortened(path)}: it is encrypted (key {fingerprint}), and no key was given: key=, "
+            f"gallery {shortened(path)}: it is encrypted (key {fingerprint}), and no key was given: give "
             "--key-file FILE or the environment variable VERIFYKIT_GALLERY_KEY"
         )
     encrypting = EncryptedValues(key, salt)

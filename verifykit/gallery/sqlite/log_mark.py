@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from verifykit import _sqlite
-from verifykit.errors import GalleryFormatError
+from verifykit.errors import GalleryFormatError, shortened
 
 _NUMBERS = "SELECT key, value FROM meta WHERE key IN ('log_begun', 'log_settled')"
 _SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
@@ -87,8 +87,10 @@ def require_log(path: Path) -> None:
             if log_of(path).exists():
                 return
     raise GalleryFormatError(
-        f"gallery {path}: this is a copy of a gallery that was in use, without its write-ahead log "
-        f"({log_of(path).name}), so enrolments that were acknowledged before the copy may be missing: copy "
+        f"gallery {shortened(path)}: this is a copy of a gallery that was in use, without its "
+        "write-ahead log "
+        f"({shortened(log_of(path).name)}), so enrolments that were acknowledged before the copy may "
+        "be missing: copy "
         "the original with `verifykit gallery copy` or `export`, or when no process has it open; to use this "
         "file without what it lacks, run `verifykit gallery accept-copy`"
     )

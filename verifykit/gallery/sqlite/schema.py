@@ -198,13 +198,14 @@ def read_identity(file: sqlite3.Connection, path: Path) -> GalleryIdentity:
         ) from error
     if identity.embedding_size < 1 or not identity.spec_digest or not sound:
         raise GalleryFormatError(
-            f"gallery {shortened(path)}: its meta table is damaged: {identity}"
+            f"gallery {shortened(path)}: its meta table is damaged: {shown(identity)}"
         )
     with translated(path):
         whole = is_whole(file)
     if not whole:
         raise GalleryFormatError(
-            f"gallery {path}: its parts are of different moments, as in a copy that was made during a "
+            f"gallery {shortened(path)}: its parts are of different moments, as in a copy that was "
+            "made during a "
             "write: export the original (verifykit gallery export), or copy it when no process has it open"
         )
     return identity
