@@ -1,16 +1,14 @@
-"""Measure what smaller scales change: the detector at 320 px first, and JPEGs decoded at a reduced scale.
+"""Measure what decoding JPEGs at a reduced scale changes.
 
 ``python -m benchmarks.scales --data PATH`` takes the development pairs of LFW and the frontal pairs of CFP,
-with every image enlarged so that both apply (``--side``), and prints recall, the agreement of embeddings, EER
-and FNMR at FMR 1e-3 with 95 % intervals over subjects. ``--turned`` counts upright decisions about rotated
-images instead.
+enlarged so that it applies (``--side``), and prints recall, agreement of embeddings,
+EER and FNMR at FMR 1e-3.
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,12 +25,10 @@ from verifykit.errors import AcquisitionError
 from verifykit.extraction import SampleOptions
 from verifykit.image import load_image
 from verifykit.metrics import SubjectBootstrap, equal_error_rate, fnmr_at_fmr
-from verifykit.modalities.face import FaceDetector
 from verifykit.models import load
 from verifykit.types import Image
 
-LARGEST = SampleOptions("largest", "warn")
-ALL = SampleOptions("all", "warn", max_faces=1)  # at 640 px, the largest too
+ALL = SampleOptions("all", "warn", max_faces=1)  # whole, the largest too
 Row = NDArray[np.float32]
 
 
@@ -56,7 +52,7 @@ def enlarged(path: Path, side_px: int) -> Image:
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def ways(encoder: Encoder, side_px: int) -> dict[str, Callable[[Image], Row | None]]:
+def ways(encoder: Encoder) -> dict[str, Callable[[Image], Row | None]]:
     """Return by name how an image is embedded; None without a face."""
 
     def embedded(image: Image | bytes, options: SampleOptions) -> Row | None:
@@ -72,12 +68,9 @@ def ways(encoder: Encoder, side_px: int) -> dict[str, Callable[[Image], Row | No
         return embedded(bytes(data), options)
 
     found: dict[str, Callable[[Image], Row | None]] = {
-        "640 px": lambda image: embedded(image, ALL),
-        "320 px first": lambda image: embedded(image, LARGEST),
+        "whole": lambda image: embedded(image, ALL),
+        "reduced JPEG": lambda image: reduced(image, ALL),
     }
-    if side_px >= 2560:
-        found["reduced JPEG, 640 px"] = lambda image: reduced(image, ALL)
-        found["reduced JPEG, 320 px first"] = lambda image: reduced(image, LARGEST)
     return found
 
 
@@ -86,14 +79,14 @@ def report_rates(
 ) -> None:
     """Print the rates of every way on the pairs whose images are in ``rows``."""
     table = Table(title=name)
-    for column in ("", "no face", "cosine to 640 px: median, 1 %, least", "EER", "FNMR at 1e-3"):
+    for column in ("", "no face", "cosine to whole: median, 1 %, least", "EER", "FNMR at 1e-3"):
         table.add_column(column, justify="right", no_wrap=True)
-    base = rows["640 px"]
+    base = rows["whole"]
     subjects = sorted({path.parent.name for path in base})
     label = {subject: number for number, subject in enumerate(subjects)}
-    # As with a gallery that was enrolled at 640 px.
+    # As with a gallery that was enrolled whole.
     both = [(way, each, each) for way, each in rows.items()]
-    both += [(f"{way}, references at 640 px", each, base) for way, each in rows.items()][1:]
+    both += [(f"{way}, references at whole", each, base) for way, each in rows.items()][1:]
     for way, each, references in both:
         cosines = [
             float(base[path] @ row)  # type: ignore[operator]
@@ -121,44 +114,20 @@ def report_rates(
     console.print(table)
 
 
-def report_turned(console: Console, detector: FaceDetector, images: list[Image]) -> None:
-    """Print in how many rotations the largest face is turned upright, by both ways."""
-    for quarters in range(4):
-        counts: dict[str, Counter[str]] = {"640 px": Counter(), "320 px first": Counter()}
-        for image in images:
-            rotated = np.ascontiguousarray(np.rot90(image, quarters))
-            for way, find in zip(
-                counts, (detector.detect_turned, detector.detect_largest), strict=True
-            ):
-                faces = find(rotated)
-                right = -90 * quarters % 360
-                result = "no face" if not faces else "refused" if not faces[0].is_sure else None
-                counts[way][result or ("upright" if faces[0].turned_deg == right else "wrong")] += 1
-        console.print(90 * quarters, {way: dict(each) for way, each in counts.items()})
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.scales", description=__doc__)
     add_data_argument(parser)
-    parser.add_argument("--side", type=int, default=1000, help="longer side of the images")
+    parser.add_argument("--side", type=int, default=2600, help="longer side of the images")
     parser.add_argument("--limit", type=int, help="maximum number of pairs of each set")
-    parser.add_argument("--turned", type=int, help="count rotations of this many images instead")
     arguments = parser.parse_args()
     console = Console(width=150)
     encoder = Encoder.open(load("face"), providers="cpu", threads=1)
     sets = {"LFW, lfw_val": read_pairs(arguments.data), "CFP, FF": read_frontal(arguments.data)}
-    detector = encoder.extractor.detector
-    assert isinstance(detector, FaceDetector)  # noqa: S101 - of the face model
-    if arguments.turned:
-        paths = sorted({*sets["LFW, lfw_val"].probes})[: arguments.turned]
-        images = [enlarged(path, arguments.side) for path in paths]
-        report_turned(console, detector, images)
-        return
     for name, pairs in sets.items():
         step = max(1, len(pairs.mated) // (arguments.limit or len(pairs.mated)))
         taken = FacePairs(pairs.probes[::step], pairs.references[::step], pairs.mated[::step])
-        by_way = ways(encoder, arguments.side)
+        by_way = ways(encoder)
         rows: dict[str, dict[Path, Row | None]] = {way: {} for way in by_way}
         for path in track(sorted({*taken.probes, *taken.references}), description=name):
             image = enlarged(path, arguments.side)

@@ -15,6 +15,7 @@ from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
 from verifykit.types import (
+    Detection,
     ImageLike,
     MultiFace,
     QualityGate,
@@ -200,10 +201,8 @@ class SampleExtractor:
         self, loaded: LoadedImage, options: SampleOptions
     ) -> tuple[LoadedImage, list[Finding]]:
         """Return the findings that the options choose, and the image at the scale that shows them."""
-        is_one = options.multi_face == "largest"
-        find = self.modality.find_largest if is_one else self.modality.find
         try:
-            found = find(loaded.pixels, self.spec, self.detector)
+            found = self.modality.find(loaded.pixels, self.spec, self.detector)
         except AcquisitionError:
             if loaded.reduction == 1:
                 raise
@@ -264,7 +263,7 @@ class SampleExtractor:
             measured = check.measure(found)
             measures |= measured
             reasons += check.judge(measured)
-        detection = finding.detection and finding.detection.scaled(loaded.reduction)
+        detection = finding.detection and _scaled(finding.detection, loaded.reduction)
         return Sample(crop, detection, measures, tuple(dict.fromkeys(reasons)))
 
     def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
@@ -275,6 +274,15 @@ class SampleExtractor:
             f"limits: {limits}; take another image, or accept it with quality='warn'",
             reason=reason,
         )
+
+
+def _scaled(face: Detection, factor: int) -> Detection:
+    """Return a face in an image of ``factor`` times the pixels in each direction."""
+    if factor == 1:
+        return face
+    left, top, width, height = (factor * value for value in face.box_px)
+    landmarks_px = tuple((factor * x, factor * y) for x, y in face.landmarks_px)
+    return Detection((left, top, width, height), landmarks_px, face.score)
 
 
 def _between_pixels(finding: Finding, reduction: int) -> Finding:

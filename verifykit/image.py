@@ -195,8 +195,8 @@ def _reduce(opened: PilImage.Image, least_side_px: int | None) -> int:
         return 1
     side_px = max(opened.size)
     reduction = next((by for by in (8, 4, 2) if side_px >= by * least_side_px), 1)
-    asked = (opened.width // reduction, opened.height // reduction)
-    if reduction == 1 or min(asked) < 1 or opened.draft(None, asked) is None:
+    size = (opened.width // reduction, opened.height // reduction)
+    if reduction == 1 or min(size) < 1 or opened.draft(None, size) is None:
         return 1
     return round(side_px / max(opened.size))
 

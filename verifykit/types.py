@@ -74,14 +74,6 @@ class Detection(_Record):
     landmarks_px: tuple[tuple[float, float], ...]
     score: float
 
-    def scaled(self, factor: int) -> Detection:
-        """Return the same face in an image of ``factor`` times the pixels in each direction."""
-        if factor == 1:
-            return self
-        left, top, width, height = (factor * value for value in self.box_px)
-        landmarks_px = tuple((factor * x, factor * y) for x, y in self.landmarks_px)
-        return Detection((left, top, width, height), landmarks_px, self.score)
-
 
 @dataclass(frozen=True, eq=False)
 class Sample(_Record):

@@ -147,21 +147,6 @@ class Modality(ABC):
         """
         return [Finding()]
 
-    def find_largest(
-        self, image: Image, spec: CropSpec, detector: Detector | None
-    ) -> list[Finding]:
-        """Return what :meth:`find` does, where the largest sample alone is used; may be faster.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-            spec: The model's crop.
-            detector: What :meth:`open_detector` returned.
-
-        Raises:
-            AcquisitionError: There is none; ``reason`` is one of ``reasons``.
-        """
-        return self.find(image, spec, detector)
-
     def least_side_px(self, spec: CropSpec) -> int | None:
         """Return the longer side that a JPEG decoded at a reduced scale must keep; None decodes it whole.
 

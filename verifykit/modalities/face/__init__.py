@@ -63,14 +63,6 @@ class FaceModality(Modality):
             return _findings(detector.detect_turned(image), image)
         return _findings([TurnedFace(detection) for detection in detector.detect(image)], image)
 
-    def find_largest(
-        self, image: Image, spec: CropSpec, detector: Detector | None
-    ) -> list[Finding]:
-        """Return the faces in an image as :meth:`find` does; a smaller copy may be enough."""
-        if isinstance(detector, FaceDetector):
-            return _findings(detector.detect_largest(image), image)
-        return self.find(image, spec, detector)
-
     def least_side_px(self, spec: CropSpec) -> int:
         """Return what the detector looks at, at least ``LEAST_SIDE_PX``."""
         assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry

@@ -26,9 +26,6 @@ _MIN_GAIN = 0.01
 # Of low scores, the better one by less may be that of the wrong rotation (benchmarks.turned).
 _SURE_GAIN = 0.05
 _MIN_OVERLAP = 0.3
-# The largest face of an image is looked for in a copy of this size, and taken if it is as large there.
-_FIRST_SIDE_PX = 320
-_FIRST_FACE_PX = 64
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 
 
@@ -125,31 +122,6 @@ class FaceDetector:
             return [TurnedFace(face) for face in found]
         chosen = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
         return sorted(chosen, key=lambda face: -_area(face.detection))
-
-    def detect_largest(self, image: Image) -> list[TurnedFace]:
-        """Return faces, the largest first, where that one alone is used.
-
-        A large image is looked at with a longer side of 320 pixels first, which is enough for a large,
-        upright face; if that does not show one, as :meth:`detect_turned` does.
-
-        Args:
-            image: (H, W, 3) uint8 RGB.
-
-        Returns:
-            Each face with its rotation; coordinates are the given image's pixels.
-
-        Raises:
-            ProviderError: The provider failed.
-        """
-        scale = _FIRST_SIDE_PX / max(image.shape[:2])
-        if scale < 1.0 and self.spec.long_sides_px[0] > _FIRST_SIDE_PX:
-            found = self._run(_reduced(image, scale), *image.shape[:2])
-            found.sort(key=lambda face: -_area(face))
-            if found and found[0].score >= _UPRIGHT_SCORE:
-                side_px = scale * min(found[0].box_px[2:])
-                if side_px >= _FIRST_FACE_PX:
-                    return [TurnedFace(face) for face in found]
-        return self.detect_turned(image)
 
     def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
         """Return the faces of the first size that shows any, and the image at the sizes so far."""
