@@ -4,7 +4,7 @@ BIN := .venv/bin
 WHEEL := .cache/wheel
 VERSIONS := .cache/versions
 
-.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest cuda clean
+.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest opencv-4.12 cuda clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -90,6 +90,12 @@ oldest:
 	$(PYTHON) -m venv .cache/oldest
 	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,server,evaluate,dev]"
 	.cache/oldest/bin/python -m pytest --ignore tests/architecture
+
+# compare against OpenCV 4.12 in an environment of its own; DATA=PATH is the folder with faces/.
+opencv-4.12:
+	$(PYTHON) -m venv .cache/opencv-4.12
+	.cache/opencv-4.12/bin/python -m pip install --quiet --editable ".[cpu,face,evaluate]" onnx "opencv-python-headless==4.12.0.88"
+	.cache/opencv-4.12/bin/python -m benchmarks.face --only speed --data $(DATA)
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -19,7 +19,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
 from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load, registered
-from verifykit.scoring import subject_score
+from verifykit.scoring import score_matrix, subject_score
 from verifykit.session import Provider
 from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
@@ -65,10 +65,13 @@ def decide_pair(
     cohort: Cohort | None = None,
 ) -> Decision:
     """Return the decision about the most alike pair of two images' samples; symmetric."""
-    pairs = [(probe, reference) for probe in probes for reference in references]
-    scores = [subject_score(p.embedding, r.embedding[None], "max", cohort) for p, r in pairs]
-    best = int(np.argmax(scores))
-    return rule.decide(scores[best], None, pairs[best])
+    scores = score_matrix(
+        [probe.embedding for probe in probes],
+        [reference.embedding for reference in references],
+        cohort,
+    )
+    row, column = divmod(int(np.argmax(scores)), len(references))
+    return rule.decide(float(scores[row, column]), None, (probes[row], references[column]))
 
 
 def identify_each(
@@ -424,9 +427,10 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
-        )[0][0]
+        options = self.sample_options.changed(
+            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
+        return self.encoder.templates_each([image], options, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.

@@ -7,10 +7,12 @@ import base64
 import io
 import os
 import socket
+import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -33,6 +35,7 @@ from verifykit.image import (
     encoded_image,
     image_from_bgr,
     image_name,
+    is_pillow,
     load_image,
 )
 from verifykit.types import Image
@@ -421,6 +424,11 @@ def test_large_and_empty_file_objects() -> None:
     with pytest.raises(ImageError, match="max_bytes"):
         load_image(Stream(bytes(1000)), max_bytes=999)  # type: ignore[arg-type]
     assert MAX_BYTES >= 10**8
+
+
+def test_pillow_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    assert not is_pillow("a.jpg")
 
 
 def test_data_urls_with_space_before_them_and_as_bytes(

@@ -114,7 +114,8 @@ class CropCache:
         path.parent.mkdir(exist_ok=True)
         try:
             loaded = extractor.load(image)
-            if key := file_key(image):
+            key = file_key(image)
+            if key and loaded.reduction == 1:
                 self.digests.note(key, loaded.pixels)  # decoded once for both
             samples = extractor.samples(loaded, SampleOptions("largest", "warn"))
         except InputError as error:

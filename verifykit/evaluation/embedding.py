@@ -188,12 +188,14 @@ class ModelEmbedder:
         loaded = extractor.load(image)
         if self._is_aligned:
             size = self.spec.crop
-            return crop_plain(loaded.pixels, PlainCrop(size.height_px, size.width_px, "stretch"))
+            return crop_plain(
+                loaded.whole().pixels, PlainCrop(size.height_px, size.width_px, "stretch")
+            )
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
         samples = extractor.samples(loaded, SampleOptions("all", "warn"))
-        sample = middle(samples, *loaded.pixels.shape[:2])
+        sample = middle(samples, *loaded.size_px)
         reasons = extractor.refusing(sample)
         if reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -274,6 +276,7 @@ def _cache_key(
         repr([(check.name, check.limits) for check in encoder.extractor.checks]),
         __version__,
         encoder.provider,
+        encoder.extractor.least_side_px,
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")

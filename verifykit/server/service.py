@@ -131,10 +131,11 @@ class ServedExtractor(SampleExtractor):
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
-            return super().samples(image, options, role=role)
+            return super().samples(image, options, role=role, limit=limit)
 
 
 def open_models(
