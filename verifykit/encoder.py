@@ -16,7 +16,7 @@ from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
-from verifykit.session import Provider, Session, unit_rows
+from verifykit.session import Precision, Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
 
@@ -37,6 +37,7 @@ class Encoder:
         encode: Crops to (N, D) float32 unit rows, in batches.
         extractor: Images to crops.
         provider: Name of the provider that runs it.
+        precision: The precision that it computes in: ``"fp32"`` or ``"bf16"``.
         reopen: Opens the same model in another process; None for an encoder that cannot be pickled.
     """
 
@@ -47,6 +48,7 @@ class Encoder:
         extractor: SampleExtractor,
         provider: str = "cpu",
         reopen: Callable[[], Encoder] | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         """Assemble an encoder; :meth:`open` does it from a file."""
         self.spec = spec
@@ -54,6 +56,7 @@ class Encoder:
         self.extractor = extractor
         self.provider = provider
         self.reopen = reopen
+        self.precision: Precision = precision
 
     def __reduce__(self) -> tuple[Callable[..., Encoder], tuple[object, ...]]:
         if self.reopen is None:
@@ -70,6 +73,7 @@ class Encoder:
         *,
         providers: Provider = "auto",
         threads: int | None = None,
+        precision: Precision = "fp32",
     ) -> Encoder:
         """Open a model file and check that it reproduces its golden embedding here.
 
@@ -77,13 +81,15 @@ class Encoder:
             model: An opened model file, or the path of one.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``.
             threads: Threads within one run; None uses every core.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO, and the detector in float32.
 
         Raises:
             ModelNotFoundError: No such file.
             ModelIntegrityError: The file is damaged.
             ModelContractError: No specification, one that contradicts the network, or the golden
                 embedding is not reproduced.
-            ProviderError: The provider is missing or did not start.
+            ProviderError: The provider is missing or did not start, or the processor has no bfloat16.
+            InputError: An option is not allowed, or the provider has no such precision.
         """
         file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
         spec = file.spec
@@ -93,6 +99,7 @@ class Encoder:
             name=f"model {spec.name}",
             providers=providers,
             threads=threads,
+            precision=precision,
             reread=partial(_reread, path, spec.digest),
         )
         detector = None
@@ -106,8 +113,10 @@ class Encoder:
 
         _require_golden(spec, encode, session.provider)
         extractor = SampleExtractor(spec.crop, detector)
-        reopen = partial(Encoder.open, path, providers=providers, threads=threads)
-        return cls(spec, encode, extractor, session.provider, reopen)
+        reopen = partial(
+            Encoder.open, path, providers=providers, threads=threads, precision=precision
+        )
+        return cls(spec, encode, extractor, session.provider, reopen, precision)
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """Return the same encoder with other operating points; galleries stay valid.
@@ -119,7 +128,7 @@ class Encoder:
             calibration = Calibration.read(calibration)
         spec = calibration.apply(self.spec)
         reopen = self.reopen and partial(_reopened, self.reopen, spec.digest, calibration)
-        return Encoder(spec, self.encode, self.extractor, self.provider, reopen)
+        return Encoder(spec, self.encode, self.extractor, self.provider, reopen, self.precision)
 
     def limited(self, max_pixels: int) -> Encoder:
         """Return the same encoder for images of at most this height x width.
@@ -129,7 +138,7 @@ class Encoder:
         """
         extractor = self.extractor.limited(max_pixels)
         reopen = self.reopen and partial(_limited, self.reopen, max_pixels)
-        return Encoder(self.spec, self.encode, extractor, self.provider, reopen)
+        return Encoder(self.spec, self.encode, extractor, self.provider, reopen, self.precision)
 
     def templates(
         self,

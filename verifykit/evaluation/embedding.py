@@ -259,6 +259,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
+    if encoder.precision != "fp32":
+        depends_on.append(f"precision {encoder.precision}")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
