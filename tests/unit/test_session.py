@@ -132,6 +132,20 @@ def test_auto_takes_openvino_for_bf16_only(doubling: bytes, openvino: list[Any])
     assert available_providers() == ("cpu", "openvino")
 
 
+def test_auto_takes_openvino_for_a_network_in_int8(openvino: list[Any]) -> None:
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 1, 2, 2]) for n in "xy")
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [0.5])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["y"]),
+    ]
+    for some, provider in ((nodes, "openvino"), (nodes[1:], "cpu")):
+        graph = helper.make_graph(some, "rounded", [x], [y], [scale])
+        model = helper.make_model(graph).SerializeToString()
+        assert Session(model, name="rounded").provider == provider
+        assert Session(model, name="rounded", providers="cpu").provider == "cpu"
+
+
 @pytest.mark.parametrize(("precision", "hint"), [("fp32", "f32"), ("bf16", "bf16")])
 def test_threads_and_precision_reach_openvino(
     doubling: bytes, openvino: list[Any], precision: Any, hint: str
