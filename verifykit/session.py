@@ -47,7 +47,9 @@ _NAMES = {
 _OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
 # The same for a network with integer arithmetic: int8 is slower than float32 on the CPU provider.
 _INTEGER_ORDER = ("cuda", "openvino", "cpu")
-_INTEGERS = b"QuantizeLinear"  # an operator's name in the file; DequantizeLinear alone is of stored weights
+_INTEGERS = (
+    b"QuantizeLinear"  # an operator's name in the file; DequantizeLinear alone is of stored weights
+)
 
 _TELEMETRY_SINCE = (1, 29)
 _EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu"}
@@ -58,9 +60,9 @@ class NetworkOptions:
     """Where and how networks run.
 
     Attributes:
-        providers: ``"auto"`` takes the first of ``"cuda"`` and ``"cpu"`` that works, with ``"openvino"`` before
-            ``"cpu"`` for a network in int8, and ``"openvino"`` for ``precision="bf16"``; any other name is
-            used or refused, never replaced.
+        providers: ``"auto"`` takes the first of ``"cuda"`` and ``"cpu"`` that works, with ``"openvino"``
+            before ``"cpu"`` for a network in int8, and ``"openvino"`` for ``precision="bf16"``; any other
+            name is used or refused, never replaced.
         threads: Threads within one run; None takes every core that this process may use.
         precision: ``"fp32"``, or ``"bf16"``, in which encoders run on OpenVINO. Detectors stay in float32.
     """

@@ -76,7 +76,8 @@ def measure_covered(crop: Image) -> dict[str, float]:
         logit = intercept
         for measure, (mean, deviation, weight) in terms.items():
             deviations = (measured[measure] - mean) / deviation
-            logit += weight * float(np.clip(deviations, -_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+            # Of single numbers, Python's own functions take a tenth of the time of NumPy's.
+            logit += weight * min(max(deviations, -_MAX_DEVIATIONS), _MAX_DEVIATIONS)
         values[name] = 1.0 / (1.0 + float(np.exp(-logit)))
     return values
 
@@ -109,13 +110,13 @@ def measure_regions(crop: Image) -> dict[str, float]:
         ]
         for region, parts in _REGIONS.items()
     }
-    colors = {region: np.mean(parts, axis=0)[5:] for region, parts in means.items()}
+    colors = {region: np.mean(means[region], axis=0)[5:] for region in ("brow", "cheeks")}
     measured: dict[str, float] = {}
     for region, parts in means.items():
         sides = [_of_part(part, colors) for part in parts]
         for name in sides[0]:
             values = [side[name] for side in sides]
-            measured[f"{region} {name}"] = float(np.mean(values))
+            measured[f"{region} {name}"] = sum(values) / len(values)
             if len(values) == 2:
                 measured[f"{region} {name} sides"] = abs(values[0] - values[1])
     for name, rows in (("eyes", slice(42, 62)), ("mouth", slice(64, 104))):
