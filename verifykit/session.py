@@ -37,7 +37,7 @@ Provider: TypeAlias = Literal["auto", "cpu", "cuda", "openvino"]
 Precision: TypeAlias = Literal["fp32", "bf16"]
 
 # In the order in which "auto" tries them. In float32 OpenVINO is not faster than the CPU provider
-# (benchmarks.precision, docs/adr/0022), so that "auto" takes it for bfloat16 only.
+# (benchmarks.precision, docs/adr/0021), so that "auto" takes it for bfloat16 only.
 _NAMES = {
     "cuda": "CUDAExecutionProvider",
     "cpu": "CPUExecutionProvider",
