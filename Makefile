@@ -4,7 +4,7 @@ BIN := .venv/bin
 WHEEL := .cache/wheel
 VERSIONS := .cache/versions
 
-.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest openvino clean
+.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest cuda openvino clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -45,6 +45,13 @@ processor: .venv/developer
 processors: .venv/developer
 	$(BIN)/python tests/helpers/run_on_processor.py avx2
 	$(BIN)/python tests/helpers/run_on_processor.py sse4.1
+
+# What a GPU can run, on a bare machine with an NVIDIA driver; in an environment of its own, as onnxruntime-gpu and
+# onnxruntime overwrite each other. Never run on a GPU.
+cuda:
+	test -x .cache/venv-cuda/bin/python || $(PYTHON) -m venv .cache/venv-cuda
+	.cache/venv-cuda/bin/python -m pip install --quiet --editable ".[gpu,face,train]"
+	.cache/venv-cuda/bin/python -m benchmarks.cuda
 
 # The site, from .cache/site/index.html; a warning is an error. (mkdocs-material advertises at every start unless told not to.)
 docs: .venv/docs

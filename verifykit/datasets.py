@@ -1,4 +1,4 @@
-"""Read data sets: folders, CSV and Parquet tables, pair lists, LFW's ``pairs.txt``.
+"""Read data sets: folders, CSV and Parquet tables, pair lists, LFW's ``pairs.txt``, insightface's ``.bin``.
 
 The only reader: evaluation, batch runs, clustering and training see the same images of the same data.
 
@@ -13,6 +13,7 @@ What is left out is counted by reason, and the first are named; `left_out_senten
 from __future__ import annotations
 
 import csv
+import hashlib
 import importlib
 import io
 import os
@@ -21,16 +22,21 @@ import stat
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from verifykit._environment import import_problem
-from verifykit._files import require_possible
-from verifykit.errors import InputError, shortened, shortened_path, shown
+import numpy as np
+from numpy.typing import NDArray
 
-DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs"]
+from verifykit._environment import cache_folder, import_problem
+from verifykit._files import atomic_write, require_possible
+from verifykit.errors import InputError, shortened, shortened_path, shown
+from verifykit.insightface_bin import SUFFIX as BIN_SUFFIX
+from verifykit.insightface_bin import read_verification_file
+
+DataKind: TypeAlias = Literal["folder", "images", "pairs", "lfw_pairs", "insightface_bin"]
 
 FaceChoice: TypeAlias = Literal["error", "largest", "middle"]
 """What to do with several faces; ``"middle"`` takes the one nearest the image's centre, as LFW has it."""
@@ -153,17 +159,27 @@ class Dataset:
     left_out: Mapping[str, int] = field(default_factory=dict, hash=False)
     left_out_names: Mapping[str, Sequence[str]] = field(default_factory=dict, hash=False)
 
+    @property
+    def is_aligned(self) -> bool:
+        """Whether the images are faces that were cut out and aligned already, as insightface's are."""
+        return self.kind == "insightface_bin"
+
     @cached_property
     def subjects(self) -> tuple[str, ...]:
         """Names of all subjects, each once, sorted."""
         return tuple(sorted({image.subject for image in self.images}))
 
+    def subject_numbers(self) -> NDArray[np.int64]:
+        """Return the place in `subjects` of each image's subject."""
+        places = {name: place for place, name in enumerate(self.subjects)}
+        return np.array([places[image.subject] for image in self.images], np.int64)
+
 
 def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
     """Read labelled data of any kind; `images` is the folder that the paths of a file are relative to.
 
-    A file that ends in ``.txt`` is a list in the format of LFW's ``pairs.txt``; any other file is a table
-    whose header says what it lists.
+    A file that ends in ``.txt`` is a list in the format of LFW's ``pairs.txt``, one that ends in ``.bin`` a
+    verification file of insightface; any other file is a table whose header says what it lists.
     """
     if stat.S_ISDIR(_mode(source)):
         if images is not None:
@@ -172,6 +188,8 @@ def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
                 f"({shown(str(images))}) goes with a CSV file or a pairs.txt"
             )
         return _read_folder(source)
+    if source.suffix.lower() == BIN_SUFFIX:
+        return _read_bin(source, images)
     root = source.parent if images is None else images
     if not root.is_dir():
         raise InputError(
@@ -229,7 +247,7 @@ def left_out_sentences(
 
 def shown_names(first: Sequence[str], count: int) -> str:
     """Return the first of `count` names as they can be printed."""
-    return ", ".join(map(_printable, first)) + (", ..." if count > len(first) else "")
+    return ", ".join(map(printable_name, first)) + (", ..." if count > len(first) else "")
 
 
 def overlooked(left_out: Mapping[str, int]) -> int:
@@ -237,9 +255,10 @@ def overlooked(left_out: Mapping[str, int]) -> int:
     return sum(count for reason, count in left_out.items() if reason in _OVERLOOKED)
 
 
-def _printable(name: str) -> str:
-    shown = name if len(name) <= 80 else f"{name[:38]}...{name[-38:]}"
-    return shown if shown.isprintable() else ascii(shown)
+def printable_name(name: str) -> str:
+    """Return a name as it can be printed, of at most 80 characters."""
+    text = name if name.isprintable() else ascii(name)
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-38:]}"
 
 
 def _mode(source: Path) -> int:
@@ -603,6 +622,21 @@ def _difference(earlier: LabelledImage, later: LabelledImage) -> str:
 # Lists of pairs
 
 
+def connected(count: int, joined: Iterable[tuple[int, int]]) -> list[int]:
+    """Return for each of `count` numbers one that represents all that pairs connect with it."""
+    above = list(range(count))
+
+    def top(number: int) -> int:
+        while above[number] != number:
+            above[number] = above[above[number]]  # halves the path for the next one
+            number = above[number]
+        return number
+
+    for one, other in joined:
+        above[top(one)] = top(other)
+    return [top(number) for number in range(count)]
+
+
 @dataclass(frozen=True)
 class _PairRow:
     """A pair with its row, and the subjects that the row states, if any."""
@@ -684,21 +718,16 @@ class _PairList:
     def connected_subjects(self, forgeries: set[int]) -> list[str]:
         """Return the subject of each image: what mated pairs connect, and whom a forgery imitates."""
         names = list(self.index)
-        above = list(range(len(names)))
-
-        def top(number: int) -> int:
-            while above[number] != number:
-                above[number] = above[above[number]]  # halves the path for the next one
-                number = above[number]
-            return number
-
-        for each in self.pairs:
-            if each.pair.mated or each.pair.is_skilled:
-                above[top(each.pair.probe)] = top(each.pair.reference)
+        joined = [
+            (each.pair.probe, each.pair.reference)
+            for each in self.pairs
+            if each.pair.mated or each.pair.is_skilled
+        ]
+        tops = connected(len(names), joined)
         first: dict[int, str] = {}
         for number in sorted(set(range(len(names))) - forgeries, key=lambda n: names[n]):
-            first.setdefault(top(number), names[number])
-        return [first[top(number)] for number in range(len(names))]
+            first.setdefault(tops[number], names[number])
+        return [first[tops[number]] for number in range(len(names))]
 
     def require_agreement(self, subjects: list[str], *, stated: bool) -> None:
         """Raise an error where the subjects of a pair contradict what its row says."""
@@ -862,6 +891,51 @@ def _lfw_files(folder: Path) -> dict[str, str]:
         return {}
     found.sort(key=lambda path: (_LFW_SUFFIXES.index(path.suffix.lower()), path.name), reverse=True)
     return {path.stem: path.name for path in found}
+
+
+# Verification files of insightface
+
+_BIN_FOLDS = 10
+
+
+def _read_bin(source: Path, images: Path | None) -> Dataset:
+    """Read a verification file of insightface; fold i of ten is the i-th tenth of its pairs.
+
+    Its images, each once, are unpacked into the cache folder, named by their content, for their owner only.
+    The file names no subjects: they are those that mated pairs join.
+    """
+    if images is not None:
+        raise InputError(
+            f"{shown(str(source))} contains its images: give no folder of images with it"
+        )
+    contents, same = read_verification_file(source)
+    folder = cache_folder() / "verification"
+    places: dict[str, int] = {}
+    found: list[LabelledImage] = []
+    ends = []
+    for number, content in enumerate(contents):
+        digest = hashlib.sha256(content).hexdigest()
+        if digest not in places:
+            places[digest] = len(found)
+            path = folder / digest[:2] / digest[2:32]
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.is_file() or path.stat().st_size != len(content):
+                atomic_write(path, content, mode=0o600, durable=False)
+            found.append(LabelledImage(path, f"{source.stem}/{number:05d}", ""))
+        ends.append(places[digest])
+    # As sklearn's KFold without shuffling, which insightface uses: the first folds have one pair more.
+    size, more = divmod(len(same), _BIN_FOLDS)
+    folds = [n + 1 for n in range(_BIN_FOLDS) for _ in range(size + (n < more))]
+    pairs = tuple(
+        ListedPair(ends[2 * n], ends[2 * n + 1], mated, fold if size else None)
+        for n, (mated, fold) in enumerate(zip(same, folds, strict=True))
+    )
+    joined = [(pair.probe, pair.reference) for pair in pairs if pair.mated]
+    tops = connected(len(found), joined)
+    labelled = tuple(
+        replace(image, subject=found[top].name) for image, top in zip(found, tops, strict=True)
+    )
+    return Dataset(source, "insightface_bin", labelled, pairs, has_subjects=False)
 
 
 def optional_library(name: str, needed_for: str) -> Any:

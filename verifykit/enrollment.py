@@ -25,9 +25,13 @@ from verifykit.gallery import (
     SupportsTransfer,
     checked_entry,
     checked_subject_id,
+    searcher,
 )
 from verifykit.gallery.base import require_one_spelling
+from verifykit.gallery.penalised import Search
 from verifykit.image import image_name, is_pillow
+from verifykit.scoring import scores_of
+from verifykit.spec import Cohort
 from verifykit.types import (
     Detection,
     EnrollmentReport,
@@ -142,8 +146,9 @@ def enroll(
 
     stored = _stored(gallery, subject_id)
     if threshold is not None:
-        warnings += _disagreements(templates, stored, accepted, threshold)
-        warnings += _look_alikes(gallery, subject_id, templates, threshold)
+        cohort = encoder.spec.cohort
+        warnings += _disagreements(templates, stored, accepted, threshold, cohort)
+        warnings += _look_alikes(searcher(gallery, encoder.spec), subject_id, templates, threshold)
     _add(gallery, subject_id, templates, metadata, on_existing, crops)
     # Another thread may have removed the subject since: that is not an error of this enrollment.
     count = len(_stored(gallery, subject_id))
@@ -216,12 +221,12 @@ def _disagreements(
     stored: Sequence[Template],
     names: Sequence[str],
     threshold: float,
+    cohort: Cohort | None,
 ) -> list[str]:
     embeddings = np.stack([template.embedding for template in (*templates, *stored)])
-    scores = embeddings[: len(templates)] @ embeddings.T
     warnings = []
     for index, name in enumerate(names):
-        others = np.delete(scores[index], index)
+        others = scores_of(embeddings[index], np.delete(embeddings, index, axis=0), cohort)
         if others.size and float(others.max()) < threshold:
             warnings.append(
                 f"{name} does not look like the subject's other images: best score "
@@ -231,11 +236,11 @@ def _disagreements(
 
 
 def _look_alikes(
-    gallery: Gallery, subject_id: str, templates: Sequence[Template], threshold: float
+    search: Search, subject_id: str, templates: Sequence[Template], threshold: float
 ) -> list[str]:
     probes = np.stack([template.embedding for template in templates])
     best: dict[str, float] = {}
-    for candidates in gallery.search(probes, limit=2, threshold=threshold):
+    for candidates in search(probes, 2, threshold):
         for candidate in candidates:
             if candidate.subject_id != subject_id:
                 score = max(candidate.score, best.get(candidate.subject_id, -1.0))

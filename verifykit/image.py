@@ -448,6 +448,8 @@ def base64_bytes(text: str) -> bytes:
 
 
 _BASE64 = str.maketrans("-_", "+/", " \t\r\n\f\v")
+# Line breaks that became spaces are at equal distances, and one at least follows 64 characters.
+_SPACE_FOR_PLUS = re.compile(r"(?<!\S)[^\s]{1,55} (?=\S)")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
@@ -466,6 +468,11 @@ def encoded_image(text: str, max_bytes: int = MAX_BYTES) -> bytes:
             text = unquote(text)
     if len(text) // 4 * 3 > 2 * max_bytes:  # lines and padding have no bytes
         raise ValueError(f"it is larger than {max_bytes} bytes: scale the image down")
+    if _SPACE_FOR_PLUS.search(text):
+        raise ValueError(
+            "it has single spaces within base64, as a + becomes in a form: encode the text with "
+            "encodeURIComponent, or send it as JSON"
+        )
     return base64_bytes(text)
 
 
@@ -608,11 +615,10 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     if isinstance(path, str) and _URL.match(path):
         raise ImageError(f"{name} is a URL, and URLs are not fetched: download the image first")
     try:
-        # `open` would block on a named pipe without a writer.
-        if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - also for paths of bytes
-            raise ImageError(  # noqa: TRY301
-                f"{name} is a directory: pass the image files in it one by one"
-            )
+        # To open a named pipe blocks until it has a writer, to read a terminal or device for ever.
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also for paths of bytes
+        if not stat.S_ISREG(mode):
+            raise ImageError(f"{name} is {_kind_of_file(mode)}")  # noqa: TRY301
         with open(path, "rb") as file:  # noqa: PTH123 - also for paths of bytes
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             data = file.read(max_bytes + 1)
@@ -629,6 +635,15 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
         ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
+
+
+def _kind_of_file(mode: int) -> str:
+    """Return what a path that is no regular file is, and what to do."""
+    if stat.S_ISDIR(mode):
+        return "a directory: pass the image files in it one by one"
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    return f"{kind}, not a regular file: open it, and pass the open file or its bytes"
 
 
 def _maybe_base64(path: str | bytes) -> str:

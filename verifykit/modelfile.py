@@ -3,7 +3,10 @@
 A protobuf message may be continued by appending fields, so what follows the encoder's own bytes is still
 one valid ONNX model to every reader::
 
-    encoder graph ‖ verifykit.detector (base64) ‖ verifykit.spec (JSON) ‖ verifykit.sha256
+    encoder graph ‖ verifykit.detector (base64) ‖ verifykit.training (JSON) ‖ verifykit.spec (JSON)
+    ‖ verifykit.sha256
+
+The detector and what a further training needs are not in every file.
 
 The last entry has a fixed length and holds the SHA-256 of all bytes before it, so that a flipped byte
 anywhere is found without an ONNX parser.
@@ -31,6 +34,7 @@ from verifykit.spec import ModelSpec
 
 SPEC_KEY = "verifykit.spec"
 DETECTOR_KEY = "verifykit.detector"
+TRAINING_KEY = "verifykit.training"
 CHECKSUM_KEY = "verifykit.sha256"
 
 _GRAPH_FIELD = 7  # ModelProto.graph, onnx.proto
@@ -73,7 +77,7 @@ def with_spec(file: ModelFile, spec: ModelSpec) -> bytes:
             f"{file.spec.digest[:12]}: only what is not part of the digest can be exchanged"
         )
     bare = file.data[: -len(metadata_entry(CHECKSUM_KEY, "0" * 64))]
-    old = metadata_entry(SPEC_KEY, _metadata(file.data)[SPEC_KEY])
+    old = metadata_entry(SPEC_KEY, metadata(file.data)[SPEC_KEY])
     return append_checksum(bare.removesuffix(old) + metadata_entry(SPEC_KEY, spec.to_json()))
 
 
@@ -88,16 +92,16 @@ def read(path: str | os.PathLike[str]) -> ModelFile:
             "(verifykit models list) or the path of a verifykit model file"
         ) from shortened_path(error)
     _check(path, data)
-    metadata = _metadata(data)
-    if SPEC_KEY not in metadata:
+    entries = metadata(data)
+    if SPEC_KEY not in entries:
         raise ModelContractError(
             f"{shortened(path)}: the model has a checksum but no {SPEC_KEY}; export it again"
         )
-    spec = ModelSpec.from_json(metadata[SPEC_KEY])
+    spec = ModelSpec.from_json(entries[SPEC_KEY])
     detector = None
     if spec.crop.detector_spec is not None:
         try:
-            detector = base64.b64decode(metadata[DETECTOR_KEY], validate=True)
+            detector = base64.b64decode(entries[DETECTOR_KEY], validate=True)
         except (KeyError, binascii.Error) as error:
             raise ModelContractError(
                 f"{shortened(path)}: the crop needs a detector, but {DETECTOR_KEY} is missing or not base64; "
@@ -132,7 +136,8 @@ def _check(path: Path, data: bytes) -> None:
     raise damaged
 
 
-def _metadata(data: bytes) -> dict[str, str]:
+def metadata(data: bytes) -> dict[str, str]:
+    """The entries of ``metadata_props`` by key."""
     entries = [
         {field.number: field.value for field in read_fields(field.value)}
         for field in read_fields(data)

@@ -205,7 +205,44 @@ class Session:
             return self._session
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+# One MatMulInteger of ONNX opset 10, uint8 by int8 to int32: ModelProto as bytes, so that the
+# runtime needs no package `onnx`. `tests/unit/test_session.py` reads it with that package.
+INTEGER_PRODUCT = (
+    b'\x08\x05:>\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01g'
+    b"Z\t\n\x01a\x12\x04\n\x02\x08\x02Z\t\n\x01b\x12\x04\n\x02\x08\x03b\t\n\x01y\x12\x04\n\x02\x08\x06"
+    b"B\x04\n\x00\x10\n"
+)
+
+
+class IntegerProduct:
+    """The product of two matrices of 8-bit integers on one thread; safe to share, and after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._opened_here()
+        _sessions.add(self)
+
+    def run(self, left: NDArray[np.uint8], right: NDArray[np.int8]) -> NDArray[np.int32]:
+        """Return (N, D) by each of (B, D, R), as (B, N, R)."""
+        session = self._session or self._opened_here()
+        product: NDArray[np.int32] = session.run(None, {"a": left, "b": right})[0]
+        return product
+
+    def forget(self) -> None:
+        """See :meth:`Session.forget`."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session, self._lock = None, threading.Lock()
+
+    def _opened_here(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = _load(INTEGER_PRODUCT, "the integer product", "cpu", 1)
+            return self._session
+
+
+_sessions: weakref.WeakSet[Session | IntegerProduct] = weakref.WeakSet()
 
 
 def _forget_inherited() -> None:
@@ -306,7 +343,13 @@ def _open(
     raise ProviderError(f"{name}: no provider works: {'; '.join(refusals) or 'none is built in'}")
 
 
-def _load(model: bytes, name: str, provider: str, threads: int | None, precision: Precision) -> Any:
+def _load(
+    model: bytes,
+    name: str,
+    provider: str,
+    threads: int | None,
+    precision: Precision = "fp32",
+) -> Any:
     ort = _onnxruntime()
     _warn_of_telemetry()
     options = ort.SessionOptions()

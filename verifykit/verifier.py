@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
@@ -17,16 +16,10 @@ from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
-from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
+from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
 from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load, registered
-from verifykit.scoring import (
-    PairNormalisation,
-    cohort_statistics,
-    paired_scores,
-    reference_rows,
-    subject_score,
-)
+from verifykit.scoring import subject_score
 from verifykit.session import Precision, Provider
 from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
@@ -55,19 +48,13 @@ def decide_subject(
     ``rule`` is that of the subject's number of references.
     """
     rows = np.stack([reference.embedding for reference in subject.templates])
-    scores = [subject_score(probe.embedding, rows, fusion) for probe in probes]
+    scores = [subject_score(probe.embedding, rows, fusion, cohort) for probe in probes]
     best = int(np.argmax(scores))
-    normal = None
-    if cohort is not None:
-        fused = reference_rows(rows, fusion)
-        nearest = int(np.argmax(paired_scores(probes[best].embedding, fused)))
-        normal = _normal(cohort, probes[best].embedding, fused[nearest])
     return rule.decide(
         scores[best],
         subject.subject_id,
         [probes[best]],
         reference_count=len(rows),
-        normal=normal,
     )
 
 
@@ -79,20 +66,9 @@ def decide_pair(
 ) -> Decision:
     """Return the decision about the most alike pair of two images' samples; symmetric."""
     pairs = [(probe, reference) for probe in probes for reference in references]
-    scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
+    scores = [subject_score(p.embedding, r.embedding[None], "max", cohort) for p, r in pairs]
     best = int(np.argmax(scores))
-    normal = None
-    if cohort is not None:
-        normal = _normal(cohort, *(template.embedding for template in pairs[best]))
-    return rule.decide(scores[best], None, pairs[best], normal=normal)
-
-
-def _normal(
-    cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]
-) -> PairNormalisation:
-    return PairNormalisation.of(
-        *(cohort_statistics(cohort, row[None]) for row in (probe, reference))
-    )
+    return rule.decide(scores[best], None, pairs[best])
 
 
 def identify_each(
@@ -114,7 +90,7 @@ def identify_each(
     checked_question(limit, rule.threshold)
     probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
-    found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
+    found = searcher(gallery, encoder.spec)(embeddings, limit, rule.threshold)
     thresholds: dict[str, Any] = {**rule.search_values(), "gallery_size": rule.gallery_size}
     return [
         Identification(
@@ -211,7 +187,7 @@ class Verifier:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
-            threshold: A bare cosine threshold in [-1, 1] instead of a rate.
+            threshold: A bare score threshold in [-1, 1] instead of a rate.
             attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
@@ -327,7 +303,7 @@ class Verifier:
             subject_id: The claimed subject.
             image: The probe.
             fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
@@ -372,7 +348,7 @@ class Verifier:
             probe: One image.
             reference: The other; the score does not depend on their order.
             fmr: False match rate for this call, in (0, 1).
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
@@ -419,7 +395,7 @@ class Verifier:
             image: The probe.
             limit: Maximum number of candidates for each face, at least 1.
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.

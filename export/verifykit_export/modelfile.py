@@ -15,7 +15,13 @@ from onnx import helper, numpy_helper
 from verifykit._files import atomic_write
 from verifykit.errors import ModelContractError, shown
 from verifykit.modalities import golden_image, to_tensor
-from verifykit.modelfile import DETECTOR_KEY, SPEC_KEY, append_checksum, metadata_entry
+from verifykit.modelfile import (
+    DETECTOR_KEY,
+    SPEC_KEY,
+    TRAINING_KEY,
+    append_checksum,
+    metadata_entry,
+)
 from verifykit.session import Session, unit_rows
 from verifykit.spec import InputSpec, ModelSpec
 from verifykit.types import Embeddings, Image
@@ -78,7 +84,12 @@ def _tensor(tensor: onnx.TensorProto) -> list[Any]:
 
 
 def write_model(
-    path: Path, encoder: onnx.ModelProto, spec: ModelSpec, detector: onnx.ModelProto | None = None
+    path: Path,
+    encoder: onnx.ModelProto,
+    spec: ModelSpec,
+    detector: onnx.ModelProto | None = None,
+    *,
+    training: str | None = None,
 ) -> None:
     """Write a model file, whole or not at all.
 
@@ -90,6 +101,7 @@ def write_model(
         encoder: The network, all of its weights inside.
         spec: What the file says about itself.
         detector: The detector's network, for a five-point crop.
+        training: From ``training_entry``: what the network does not hold and training needs.
 
     Raises:
         ModelContractError: The specification names other weights than those given, or a detector is
@@ -107,6 +119,8 @@ def write_model(
     if detector is not None and stated is not None:
         _agree("detector", weights_digest(detector), stated.weights_sha256)
         data += metadata_entry(DETECTOR_KEY, base64.b64encode(_serialised(detector)).decode())
+    if training is not None:
+        data += metadata_entry(TRAINING_KEY, training)
     atomic_write(path, append_checksum(data + metadata_entry(SPEC_KEY, spec.to_json())))
 
 

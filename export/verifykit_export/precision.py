@@ -24,7 +24,12 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 # Rows to unit length: a sum of squares overflows float16, and loses what the cosine is made of.
 _NORMALISATION = ("ReduceL2", "Clip", "Expand", "Div")
 _PRODUCTS = ("Conv", "Gemm", "MatMul")
-_QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool", "MaxPool")
+# ReLU and ReLU6 among them: what they cut away would take most of the 256 steps of the layer before.
+_RECTIFIERS = ("Relu", "Clip")
+_QUANTISED = (
+    *("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool", "MaxPool"),
+    *_RECTIFIERS,
+)
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:

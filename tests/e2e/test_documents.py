@@ -45,6 +45,7 @@ RUN_BY = {
     "how-to/models.md": _HOW_TO,
     "how-to/offline-installation.md": "test_docs.py::test_a_how_to_page_runs",
     "how-to/process-models.md": "test_process_models.py::test_a_server_with_two_workers_answers_and_ends",
+    "how-to/own-loop.md": "test_own_loop_docs.py::test_the_page_on_an_own_loop_runs",
     "how-to/postgresql.md": "test_postgres_docs.py::test_the_page_on_postgresql_runs",
     "how-to/serve.md": "test_serve_docs.py::test_the_page_on_serving_runs",
     "how-to/multiple-faces-and-quality.md": "test_docs.py::test_a_how_to_page_runs",

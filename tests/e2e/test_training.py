@@ -136,6 +136,33 @@ def test_four_epochs_are_two_and_two(job: TrainingJob, tmp_path: Path) -> None:
     assert steps == list(range(1, 13))
 
 
+LARGE: dict[str, Any] = {
+    **EVERYTHING,
+    "memory": {"size": 20, "start_step": 4},
+    "run": {**EVERYTHING["run"], "micro_batch": 4, "recompute_activations": True},
+}
+
+
+def test_large_batches_resume_and_average_too(job: TrainingJob, tmp_path: Path) -> None:
+    whole = _with(job, **LARGE)
+    train(whole)
+    halves = replace(whole, run=tmp_path / "halves")
+    train(replace(halves, stop_after=2))
+    train(replace(halves, resume=True))
+    _assert_same(whole, halves)
+    for key, value in _weights(whole).items():
+        assert torch.equal(value, _weights(halves)[key])
+    steps = _metrics(whole, "step")
+    # After step 4, and the softmax stage is the first three.
+    assert [step["step"] for step in steps if "memory_loss" in step] == list(range(5, 13))
+    state = torch.load(RunFolder(halves.run).last, weights_only=True)["learner"]["modules"]
+    assert int(state["memory"]["seen"]) == 8 * 2 * 9
+    norms = [value for key, value in state["encoder"].items() if "num_batches" in key]
+    assert norms
+    # The backbone was frozen for the first epoch of 3 steps; 3 micro-batches of each of 2 batches.
+    assert {int(value) for value in norms} == {9 * 2 * 3}
+
+
 def test_a_run_killed_in_an_epoch_goes_on_from_its_last_checkpoint(
     job: TrainingJob, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,7 +276,9 @@ def test_accumulated_batches_make_the_gradient_of_their_mean(job: TrainingJob) -
     from verifykit_training.preparation import build_sampler, prepare
 
     data = prepare(job.config, job.data, input_of(job.config), job.cache)
-    plan = BatchPlan(build_sampler(job.config, data.train, None), batches=3, seed=0)
+    plan = BatchPlan(
+        build_sampler(job.config, data.train.records, data.train.labels, None), batches=3, seed=0
+    )
     torch.manual_seed(0)
     encoder = build_encoder("cnn5", embedding_size=16, weights="none").train()
     encoder.to(memory_format=torch.channels_last)  # as the loop has it

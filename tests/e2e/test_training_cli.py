@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -115,6 +116,127 @@ def test_accuracy_on_given_pairs(command: Command, config: Path, tmp_path: Path)
     assert "line 25: mated is '2', and not one of 1, true, yes, 0, false, no" in " ".join(
         err.split()
     )
+
+
+def _lfw_lines(folds: int, missing: str = "") -> list[str]:
+    """Two mated and two non-mated pairs in each fold; image 1 of person ``missing`` is named 1234."""
+    lines = [f"{folds}\t2" if folds > 1 else "40"]
+    count = 2 if folds > 1 else 40
+    for fold in range(folds):
+        people = [(fold + n) % 12 for n in range(count)]
+        lines += [f"s{p:02}\t{1234 if f's{p:02}' == missing else 1}\t2" for p in people]
+        lines += [f"s{p:02}\t3\ts{(p + 5) % 12:02}\t4" for p in people]
+    return lines
+
+
+def test_lfw_lists_with_missing_images(command: Command, config: Path, tmp_path: Path) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 6), tmp_path / "cache"
+    command(config, "--data", data, "--cache", cache, "--quiet", "--set", "run.epochs=1")
+    for person in data.iterdir():
+        for image in person.iterdir():
+            image.rename(person / f"{person.name}_{int(image.stem) + 1:04}.png")
+    pairs = tmp_path / "pairs.txt"
+    options = ["evaluate", "runs/drawn-0", "--pairs", pairs, "--images", data, "--cache", cache]
+
+    pairs.write_text("\n".join(_lfw_lines(10, missing="s03")))
+    status, out, err = command(*options, "--json")
+    found = json.loads(out)["pairs"]
+    assert status == 0
+    # Person 3 is in a mated pair of folds 3 and 4.
+    assert (found["pairs"], found["refused"], found["missing_images"]) == (40, 2, 1)
+    assert found["unusable"] == ["s03/s03_1234.jpg: the file is missing"]
+    assert len(found["accuracies"]) == 10
+    assert found["accuracy"] == pytest.approx(np.mean(found["accuracies"]))
+    low, high = found["eer_interval"]
+    assert low <= found["eer"] <= high
+    assert [row[0] for row in found["fnmr"]] == []  # 20 non-mated pairs are fewer than 3 / 0.1
+    seen = found["trained_images"]
+    assert seen > 0
+    assert (
+        f"{seen} of {found['images']} images were in the run's training or validation data" in err
+    )
+
+    # The form of pairsDevTest.txt: one fold, so ten are made.
+    pairs.write_text("\n".join(_lfw_lines(1)))
+    found = json.loads(command(*options, "--json")[1])["pairs"]
+    assert (found["pairs"], found["refused"], len(found["accuracies"])) == (80, 0, 10)
+    ((fmr, fnmr, threshold, low, high),) = found["fnmr"]
+    assert fmr == 0.1
+    assert 0.0 <= low <= fnmr <= high <= 1.0
+    assert -1.0 <= threshold <= 1.0
+    table = command(*options)[1]
+    assert f"{found['accuracy']:.2%}" in table
+    assert "fnmr at FMR 0.1" in table
+
+    status, _, err = command(*options[:3], pairs, "--images", tmp_path / "empty")
+    assert (status, "is not a folder" in " ".join(err.split())) == (2, True)
+
+
+def test_a_verification_file_of_insightface(
+    command: Command, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path / "home"))
+    data, cache = draw_folder(tmp_path / "data", 12, 6), tmp_path / "cache"
+    command(config, "--data", data, "--cache", cache, "--quiet", "--set", "run.epochs=1")
+    lines = ["probe,reference,mated,fold"]
+    images, same = [], []
+    for n in range(40):
+        one, other = n // 2 % 12, (n // 2 + n % 2 * 5) % 12
+        ends = [f"data/s{one:02}/{n % 3}.png", f"data/s{other:02}/{3 + n % 3}.png"]
+        lines.append(f"{ends[0]},{ends[1]},{int(one == other)},{n // 4 + 1}")
+        images += [(tmp_path / end).read_bytes() for end in ends]
+        same.append(one == other)
+    (tmp_path / "pairs.csv").write_text("\n".join(lines))
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((images, same)))
+    found = [
+        json.loads(
+            command("evaluate", "runs/drawn-0", "--pairs", file, "--cache", cache, "--json")[1]
+        )["pairs"]
+        for file in ("pairs.csv", "lfw.bin")
+    ]
+    for each in found:  # subjects have other names, so that others are drawn
+        del each["eer_interval"], each["fnmr"]
+    assert found[0] == found[1]
+    (tmp_path / "lfw.bin").write_bytes(pickle.dumps((images, [print])))
+    status, _, err = command("evaluate", "runs/drawn-0", "--pairs", "lfw.bin")
+    assert status == 2
+    assert "holds the name 'builtins.print', which is not loaded" in " ".join(err.split())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_seeds_have_folders_and_a_summary(command: Command, config: Path, tmp_path: Path) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 4), tmp_path / "cache"
+    shared = [config, "--data", data, "--cache", cache, "--quiet", "--run", "runs/swept"]
+    shared += ["--set", "run.epochs=1", "--set", "run.steps_per_epoch=1"]
+    status, out, _ = command(*shared, "--seeds", "3,4")
+    assert status == 0
+    summary = json.loads(Path("runs/swept-seeds.json").read_text())
+    values = [RunFolder(Path(f"runs/swept-{seed}")).read_record().validation for seed in (3, 4)]
+    assert [RunFolder(Path(f"runs/swept-{seed}")).read_config().seed for seed in (3, 4)] == [3, 4]
+    assert summary["values"] == {"3": values[0], "4": values[1]}
+    assert summary["mean"] == pytest.approx(np.mean(values))  # type: ignore[arg-type]
+    assert summary["deviation"] == pytest.approx(np.std(values, ddof=1))  # type: ignore[arg-type]
+    assert f"eer over 2 seeds: {summary['mean']:.2%}" in out
+    status, _, err = command(*shared, "--seeds", "3,4")
+    assert (status, "already holds a run" in " ".join(err.split())) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("seeds", "problem"),
+    [
+        ("1,x", "takes whole numbers such as 0,1,2, got '1,x'"),
+        ("", "takes whole numbers such as 0,1,2, got ''"),
+        ("1,1", "names a seed twice: '1,1'"),
+        ("1,2147483648", "a seed is at most 2147483647"),
+    ],
+)
+def test_seeds_that_are_none_are_said_before_a_run(
+    command: Command, config: Path, seeds: str, problem: str
+) -> None:
+    status, _, err = command(config, "--data", "data", "--seeds", seeds)
+    assert (status, problem in " ".join(err.split())) == (2, True)
+    assert not Path("runs").exists()
 
 
 def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path) -> None:

@@ -50,7 +50,10 @@ def _program(job: TrainingJob, *arguments: str, script: str = "-m verifykit_trai
 
 
 @pytest.mark.slow
-def test_two_processes_are_one_with_the_same_batch(job: TrainingJob, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sections", [{}, {"micro_batch": 2}])
+def test_two_processes_are_one_with_the_same_batch(
+    job: TrainingJob, tmp_path: Path, sections: dict[str, Any]
+) -> None:
     # Losses, gradients and weights; by SGD, so that a wrong factor shows.
     config = small_config(
         encoder={"name": "norm_free"},
@@ -58,7 +61,8 @@ def test_two_processes_are_one_with_the_same_batch(job: TrainingJob, tmp_path: P
         loss={"name": "batch_hard"},
         softmax_stage={"epochs": 1},
         optimiser={"name": "sgd", "rate": 0.5, "momentum": 0.5},
-        run={"epochs": 2, "accumulate": 2, "steps_per_epoch": 3},
+        memory={"size": 20, "start_step": 2} if sections else {},
+        run={"epochs": 2, "accumulate": 2, "steps_per_epoch": 3, **sections},
     )
     jobs = [replace(job, config=config, run=tmp_path / name) for name in ("one", "two")]
     one, two = jobs

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
+import socket
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
@@ -25,7 +27,14 @@ import verifykit
 from tests.helpers.encoded_images import encoded
 from verifykit.enrollment import as_images
 from verifykit.errors import ImageError
-from verifykit.image import MAX_BYTES, base64_bytes, image_from_bgr, image_name, load_image
+from verifykit.image import (
+    MAX_BYTES,
+    base64_bytes,
+    encoded_image,
+    image_from_bgr,
+    image_name,
+    load_image,
+)
 from verifykit.types import Image
 
 
@@ -430,3 +439,29 @@ def test_data_urls_with_space_before_them_and_as_bytes(
 def test_a_file_open_for_writing_only(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         refused(file, "not open for reading", "mode 'rb'")
+
+
+def test_only_regular_files_are_read_by_path(tmp_path: Path) -> None:
+    """A named pipe would block until it has a writer, a device may have no end."""
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(pipe)
+    for path in (pipe, str(pipe), link):
+        refused(path, "is a named pipe", "open it")
+    refused("/dev/zero", "is a device")
+    name = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(name))
+        refused(name, "is a socket")
+
+
+def test_base64_that_a_form_has_decoded_is_refused_as_such() -> None:
+    text = base64.b64encode(bytes(range(62, 256)) * 9).decode()
+    assert "+" in text
+    refused(f"data:image/png;base64,{text.replace('+', ' ')}", "spaces", "encodeURIComponent")
+    with pytest.raises(ValueError, match="encodeURIComponent"):
+        encoded_image(text.replace("+", " "))
+    for width in (60, 64, 76):  # lines whose ends became spaces
+        lines = " ".join(text[at : at + width] for at in range(0, len(text), width))
+        assert encoded_image(lines) == base64.b64decode(text)

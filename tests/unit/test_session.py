@@ -14,7 +14,7 @@ from onnx import TensorProto, helper
 from verifykit import session
 from verifykit._cpus import available_cpus
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
-from verifykit.session import Session, available_providers, unit_rows
+from verifykit.session import IntegerProduct, Session, available_providers, unit_rows
 
 
 @pytest.fixture(scope="module")
@@ -330,3 +330,24 @@ def test_onnxruntime_is_imported_nowhere_else() -> None:
         if "import onnxruntime" in path.read_text("utf-8")
     ]
     assert importing == ["session.py"]
+
+
+def test_the_integer_product_is_the_model_it_is_said_to_be() -> None:
+    kinds = {"a": TensorProto.UINT8, "b": TensorProto.INT8, "y": TensorProto.INT32}
+    a, b, y = (helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
+    graph = helper.make_graph([node], "g", [a, b], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=5)
+    assert model.SerializeToString() == session.INTEGER_PRODUCT
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_the_integer_product_is_exact(count: int) -> None:
+    generator = np.random.default_rng(0)
+    left = generator.integers(0, 256, (count, 130)).astype(np.uint8)
+    right = generator.integers(-127, 128, (3, 130, 64)).astype(np.int8)
+    product = IntegerProduct()
+    expected = left.astype(np.int64) @ right.astype(np.int64)
+    assert np.array_equal(product.run(left, right), expected)
+    product.forget()
+    assert np.array_equal(product.run(left, right), expected)

@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from verifykit._environment import escape_unprintable
 from verifykit.errors import VerifyKitError, shortened
 
 if TYPE_CHECKING:  # torch, which these import, is for commands that need it
@@ -57,12 +58,19 @@ def train(
     ] = None,
     set_: SetOption = None,
     resume: Annotated[bool, typer.Option(help="Continue the run in the folder.")] = False,
+    extend: Annotated[
+        int, typer.Option(min=0, help="Train the finished run in the folder for more epochs.")
+    ] = 0,
     stop_after: Annotated[
         int | None, typer.Option(min=1, help="Stop with a checkpoint after this number of epochs.")
     ] = None,
     triplets: TripletsOption = None,
     cache: CacheOption = None,
     quiet: Annotated[bool, typer.Option(help="No progress.")] = False,
+    seeds: Annotated[
+        str | None,
+        typer.Option(help="Train each seed of 0,1,2 in RUN-SEED; their mean in RUN-seeds.json."),
+    ] = None,
 ) -> None:
     """Train or resume a run; at the end, write its report."""
     from verifykit_training.config import load_config
@@ -72,10 +80,25 @@ def train(
     from verifykit_training.run_folder import RunFolder, TrainingJob
 
     parsed = load_config(config, set_ or ())
-    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume)
+    if seeds is not None:
+        given = {
+            "--data": data,
+            "--triplets": triplets,
+            "--cache": cache,
+            "--stop-after": stop_after,
+            "--extend": extend,
+        }
+        arguments = [str(config)] + ["--quiet"] * quiet
+        arguments += [part for name, value in given.items() if value for part in (name, str(value))]
+        arguments += [part for value in set_ or () for part in ("--set", value)]
+        _sweep(seeds, run or Path("runs") / parsed.name, arguments, resume=resume)
+        return
+    folder = run or _default_folder(config, parsed.name, parsed.seed, resume=resume or extend > 0)
     source = default_data(data)
     outcome = train_job(
-        TrainingJob(parsed, source, folder, cache, triplets, resume, stop_after, quiet)
+        TrainingJob(
+            parsed, source, folder, cache, triplets, resume, stop_after, quiet, extend=extend
+        )
     )
     if outcome.stopped_by == signal.SIGINT:
         raise typer.Exit(130)
@@ -83,6 +106,23 @@ def train(
         summarise(RunFolder(folder), source, cache)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
         typer.echo(f"{shortened(folder)}: weights of epoch {outcome.best_epoch}{best}")
+
+
+def _sweep(seeds: str, base: Path, arguments: list[str], *, resume: bool) -> None:
+    from verifykit_training.sweep import parse_seeds, train_seeds
+
+    sweep, status = train_seeds(parse_seeds(seeds), base, arguments, resume=resume)
+    if sweep is None:
+        raise typer.Exit(status)
+    for seed, value in sweep.values.items():
+        typer.echo(
+            f"{base}-{seed}: {sweep.metric} {'not measured' if value is None else f'{value:.2%}'}"
+        )
+    if sweep.mean is not None and sweep.deviation is not None:
+        typer.echo(
+            f"{sweep.metric} over {len(sweep.values)} seeds: {sweep.mean:.2%}, standard deviation "
+            f"{sweep.deviation:.2%}"
+        )
 
 
 @app.command()
@@ -147,7 +187,7 @@ def _examined(
     problems, notes = list(examined.problems), list(examined.notes)
     try:
         build_fabric(config.run, notes.append)
-        try_out(config)
+        notes.extend(try_out(config))
     except VerifyKitError as error:
         problems.append(str(error))
     return problems, notes
@@ -161,7 +201,14 @@ def evaluate(
         Part, typer.Option(help="held_out: subjects that were neither trained nor validated on.")
     ] = "held_out",
     pairs: Annotated[
-        Path | None, typer.Option(help="A CSV probe,reference,mated: accuracy as LFW reports it.")
+        Path | None,
+        typer.Option(
+            help="LFW's pairs.txt, insightface's .bin or a CSV probe,reference,mated: accuracy over folds."
+        ),
+    ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder that the names of --pairs are relative to; default: the file's."),
     ] = None,
     classify: Annotated[
         bool, typer.Option("--classify", help="Linear classifier and nearest neighbours.")
@@ -184,10 +231,10 @@ def evaluate(
     from verifykit_training.evaluation import (
         embed_records,
         evaluate_pairs,
+        evaluate_verification,
         load_encoder,
-        pair_scores,
+        read_pairs,
         records_of,
-        verification_rates,
     )
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import draw_det, draw_scores
@@ -197,18 +244,31 @@ def evaluate(
     encoder, parsed = load_encoder(folder, untrained=untrained)
     found: dict[str, Any] = {}
     if pairs is not None:
-        accuracy, scores = evaluate_pairs(encoder, parsed, pairs, cache)
+        listed = read_pairs(pairs, images)
+        with _progress("cropping", len(listed.images)) as progress:
+            accuracy, scores = evaluate_pairs(
+                encoder,
+                parsed,
+                listed,
+                cache,
+                trained=folder.read_trained_on(),
+                progress=progress,
+            )
         found["pairs"] = asdict(accuracy)
+        if accuracy.trained_images:
+            typer.echo(
+                f"{accuracy.trained_images} of {accuracy.images} images were in the run's training or "
+                "validation data: these rates flatter it.",
+                err=True,
+            )
     else:
         records = records_of(
             folder, default_data(data), part, cache, say=lambda text: typer.echo(text, err=True)
         )
         with _progress("cropping", len(records)) as progress:
             rows, kept, refused = embed_records(encoder, parsed, records, cache, progress=progress)
-        found["verification"] = asdict(verification_rates(rows, kept, len(refused)))
-        if report is not None:
-            forged = [record.is_forgery for record in kept]
-            scores = pair_scores(rows, [record.subject for record in kept], forged)
+        rates, scores = evaluate_verification(rows, kept, len(refused))
+        found["verification"] = asdict(rates)
         if classify:
             found["classification"] = asdict(
                 classify_embeddings(rows, kept, k=k, subjects=subjects)
@@ -227,6 +287,7 @@ def evaluate(
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
+    escape_unprintable()
     # A warning of a library is for users too, and the path of its source is not.
     warnings.showwarning = _show_warning
     try:
@@ -241,7 +302,9 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(f"error: {message}", style="red", highlight=False, markup=False)
+    Console(stderr=True).print(
+        f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
     sys.exit(2)
 
 
@@ -289,17 +352,24 @@ def _print_check(found: dict[str, Any], problems: list[str]) -> None:
         label = name.replace("_", " ")
         console.print(f"{label}: {value if is_count else len(value)}", markup=False)
         for item in [] if is_count else value[:5]:
-            text = item if isinstance(item, str) else "  ".join(map(str, item))
-            console.print(f"    {text}", markup=False)
-    console.print("\n".join(problems) if problems else "nothing prevents training")
+            parts = [item] if isinstance(item, str) else map(str, item)
+            text = "  ".join(map(shortened, parts))
+            console.print(f"    {text}", markup=False, soft_wrap=True)
+    text = "\n".join(problems) if problems else "nothing prevents training"
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _print_table(title: str, values: dict[str, Any]) -> None:
     table = Table("", "", title=title, show_header=False)
     for name, value in values.items():
         if name.endswith("fnmr"):
-            for fmr, fnmr, threshold in value:
-                table.add_row(f"{name} at FMR {fmr:g}", f"{fnmr:.2%} (threshold {threshold:.3f})")
+            for fmr, fnmr, threshold, *interval in value:
+                between = " to ".join(f"{end:.2%}" for end in interval)
+                text = f"{fnmr:.2%}{between and f' ({between})'} (threshold {threshold:.3f})"
+                table.add_row(f"{name} at FMR {fmr:g}", text)
+        elif isinstance(value, tuple):
+            cells = (f"{each:.2%}" if isinstance(each, float) else str(each) for each in value)
+            table.add_row(name, ", ".join(cells))
         elif isinstance(value, float):
             table.add_row(name, f"{value:.2%}")
         elif value is not None:

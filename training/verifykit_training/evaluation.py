@@ -16,53 +16,35 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from verifykit.datasets import Dataset
 from verifykit.errors import shortened, shown
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
-from verifykit.evaluation.one_to_one import supported
-from verifykit.evaluation.pairs import every_pair, listed_scores, read_data, score_comparisons
-from verifykit.evaluation.tiles import PairCounts
-from verifykit.metrics import EqualErrorRate, equal_error_rate
+from verifykit.evaluation.one_to_one import measure_attack, supported
+from verifykit.evaluation.pairs import (
+    Comparisons,
+    ScoredComparisons,
+    listed_scores,
+    read_data,
+    score_comparisons,
+)
+from verifykit.evaluation.results import AttackResult
+from verifykit.evaluation.tiles import PairCounts, ScoreBins
 from verifykit_training.batches import CropDataset, Plan, build_loader
 from verifykit_training.config import Config
 from verifykit_training.dataset import Record, as_data_error, read_records
+from verifykit_training.encoders import EmbeddingNetwork
 from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
 from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import RunFolder, load_weights
-from verifykit_training.trained_on import of_split, separate
+from verifykit_training.trained_on import TrainedOn, of_split, separate
 
 Part: TypeAlias = Literal["held_out", "train", "validation", "test", "all"]
 
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
 _FOLDS = 10
-
-
-@dataclass(frozen=True, eq=False)
-class Scores:
-    """Cosine similarities of pairs of images, each pair once.
-
-    Attributes:
-        mated: (M,) float32, two genuine images of one subject.
-        non_mated: (N,) float32, genuine images of two subjects (random forgeries).
-        skilled: (S,) float32, a genuine image and an imitation of that subject; empty without any.
-    """
-
-    mated: NDArray[np.float32]
-    non_mated: NDArray[np.float32]
-    skilled: NDArray[np.float32]
-
-    def equal_error_rate(self, *, skilled: bool = False) -> EqualErrorRate:
-        """Return the EER against random, or against skilled forgeries."""
-        return equal_error_rate(self.mated, self.skilled if skilled else self.non_mated)
-
-
-def pair_scores(
-    embeddings: NDArray[np.float32], subjects: Sequence[str], forgeries: Sequence[bool]
-) -> Scores:
-    """Score every pair of images; two imitations, and one with another subject, are not a pair."""
-    found = every_pair(embeddings, subjects, forgeries)
-    return Scores(found.mated.scores, found.random.scores, found.skilled.scores)
+_NAMED = 5
 
 
 @torch.inference_mode()
@@ -86,14 +68,13 @@ def embed(
     return np.concatenate(parts)
 
 
-def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[nn.Module, Config]:
+def load_encoder(run: RunFolder, *, untrained: bool = False) -> tuple[EmbeddingNetwork, Config]:
     """Return a run's network in eval mode (or as it was before its first step), and its configuration."""
     config = run.read_config()
     torch.manual_seed(config.seed)
     if untrained:
         return encoder_of(config).eval(), config
-    section = config.encoder.model_copy(update={"weights": "none"})
-    encoder = encoder_of(config.model_copy(update={"encoder": section}))
+    encoder = encoder_of(config, weights="none")
     load_weights(run.weights, encoder)
     return encoder.eval(), config
 
@@ -187,6 +168,13 @@ def verification_rates(
     embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
 ) -> Verification:
     """Return the error rates over all pairs; `refused` images gave no crop."""
+    return evaluate_verification(embeddings, records, refused)[0]
+
+
+def evaluate_verification(
+    embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
+) -> tuple[Verification, ScoreBins]:
+    """Return the error rates over all pairs, and the counts of their scores, to draw."""
     pairs = pair_counts(embeddings, records)
     for kind in ("mated", "random"):
         if not pairs.size(kind):
@@ -195,7 +183,7 @@ def verification_rates(
                 "error rate: give two images of one subject, and two subjects"
             )
     has_skilled = bool(pairs.size("skilled"))
-    return Verification(
+    rates = Verification(
         images=len(records),
         subjects=len({record.subject for record in records}),
         refused=refused,
@@ -207,15 +195,7 @@ def verification_rates(
         fnmr=_table(pairs, "random"),
         skilled_fnmr=_table(pairs, "skilled") if has_skilled else (),
     )
-
-
-def evaluate_verification(
-    embeddings: NDArray[np.float32], records: Sequence[Record], refused: int = 0
-) -> tuple[Verification, Scores]:
-    """Return the error rates over all pairs, and scores to draw (of very many pairs a sample)."""
-    subjects = [record.subject for record in records]
-    rates = verification_rates(embeddings, records, refused)
-    return rates, pair_scores(embeddings, subjects, [record.is_forgery for record in records])
+    return rates, pairs
 
 
 def _table(pairs: PairCounts, kind: str) -> tuple[tuple[float, float, float], ...]:
@@ -225,54 +205,125 @@ def _table(pairs: PairCounts, kind: str) -> tuple[tuple[float, float, float], ..
 
 @dataclass(frozen=True)
 class PairAccuracy:
-    """Accuracy on given pairs, as LFW is reported.
+    """Accuracy and error rates on given pairs, as LFW is reported.
 
     Attributes:
         pairs: Pairs that were decided.
         refused: Pairs among them with an image that gave no crop: decided as non-matches.
+        images: Images of the pairs.
+        missing_images: Images whose file is missing.
+        unusable: The first images that gave no crop, each with the reason.
+        trained_images: Images that the run was trained or validated on, by content; None in runs of earlier
+            versions.
         accuracy: Mean over the folds, each at the threshold that is best on the others, in [0, 1].
         standard_error: Of the mean: the sample standard deviation over the folds by the root of their number.
+        accuracies: Accuracy in each fold.
         eer: Equal error rate over all pairs with a score.
+        eer_interval: Its 95 % interval over subjects.
+        fnmr: FNMR at each FMR with at least 3 / FMR non-mated pairs, as (FMR, FNMR, threshold, and the
+            ends of the FNMR's 95 % interval over subjects).
     """
 
     pairs: int
     refused: int
+    images: int
+    missing_images: int
+    unusable: tuple[str, ...]
+    trained_images: int | None
     accuracy: float
     standard_error: float
+    accuracies: tuple[float, ...]
     eer: float
+    eer_interval: tuple[float, float]
+    fnmr: tuple[tuple[float, float, float, float, float], ...]
+
+
+def read_pairs(pairs: Path, images: Path | None = None) -> Dataset:
+    """Read LFW's ``pairs.txt``, insightface's ``.bin`` or a CSV of pairs; else raise `DataError`."""
+    with as_data_error():
+        data = read_data(pairs, images=images)
+    if data.pairs is None:
+        raise DataError(
+            f"{shortened(pairs)} lists no pairs: give a CSV probe,reference,mated, a pairs.txt or a .bin"
+        )
+    return data
 
 
 def evaluate_pairs(
-    encoder: nn.Module, config: Config, pairs: Path, cache: Path | None = None
-) -> tuple[PairAccuracy, Scores]:
-    """Return the accuracy on the pairs of a CSV ``probe,reference,mated`` or of LFW's ``pairs.txt``.
+    encoder: nn.Module,
+    config: Config,
+    data: Dataset,
+    cache: Path | None = None,
+    *,
+    trained: TrainedOn | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[PairAccuracy, ScoreBins]:
+    """Return accuracy and error rates on listed pairs (`read_pairs`), and counts of their scores.
 
-    Folds are those that the file states. Without them fold i of ten takes every tenth mated and every
-    tenth non-mated pair from the i-th.
+    Folds are those that the data state. Without them fold i of ten takes every tenth mated and every
+    tenth non-mated pair from the i-th. Images of insightface's files are crops already, and used whole.
     """
-    with as_data_error():
-        data = read_data(pairs)
-    if data.pairs is None:
-        raise DataError(
-            f"{shortened(pairs)} lists no pairs: give a CSV probe,reference,mated or a pairs.txt"
-        )
+    if data.is_aligned:
+        crop = config.crop.model_copy(update={"kind": "plain", "fit": "stretch"})
+        config = config.model_copy(update={"crop": crop})
     records = [Record(image.path, image.subject, image.is_forgery) for image in data.images]
-    rows, kept, _ = embed_records(encoder, config, records, cache)
+    rows, kept, refused = embed_records(encoder, config, records, cache, progress=progress)
     places = {record.path: row for row, record in enumerate(kept)}
     row_of = np.array([places.get(record.path, -1) for record in records])
     scored = score_comparisons(data, Embedded(rows, row_of, {}, ()))
-    mated = np.array([pair.mated for pair in data.pairs])
-    folds = [pair.fold for pair in data.pairs if pair.fold is not None]
-    if len(folds) < len(mated):
-        folds = _ten_folds(pairs, mated)
+    listed = data.pairs or ()
+    mated = np.array([pair.mated for pair in listed])
+    folds = [pair.fold for pair in listed if pair.fold is not None]
+    if len(folds) < len(mated) or len(set(folds)) < 2:
+        folds = _ten_folds(data.source, mated)
     accuracy = fold_accuracy(listed_scores(data, scored), mated.tolist(), folds)
-    found = Scores(scored.mated.scores, scored.random.scores, scored.skilled.scores)
-    others = np.concatenate([found.non_mated, found.skilled])
-    eer = equal_error_rate(found.mated, others).eer
+    measured = _measured(data, scored)
+    seen = None
+    if trained is not None and trained.images is not None:
+        known = frozenset().union(*(trained.images.get(p, ()) for p in ("train", "validation")))
+        seen = sum(digest in known for digest in digests_for(trained, kept, cache).values())
     result = PairAccuracy(
-        len(mated), accuracy.failed_pairs, accuracy.mean, accuracy.standard_error, eer
+        pairs=len(mated),
+        refused=accuracy.failed_pairs,
+        images=len(records),
+        missing_images=sum(not record.path.exists() for record in records),
+        unusable=tuple(
+            f"{shortened(image.name)}: {refused[image.path]}"
+            for image in data.images
+            if image.path in refused
+        )[:_NAMED],
+        trained_images=seen,
+        accuracy=accuracy.mean,
+        standard_error=accuracy.standard_error,
+        accuracies=accuracy.accuracies,
+        eer=measured.eer.value,
+        eer_interval=(measured.eer.low, measured.eer.high),
+        fnmr=tuple(
+            (requested, fnmr.value, threshold, fnmr.low, fnmr.high)
+            for requested, threshold, _, fnmr in (vars(row).values() for row in measured.rates)
+        ),
     )
-    return result, found
+    kinds = {"mated": scored.mated, "random": scored.random, "skilled": scored.skilled}
+    return result, ScoreBins.of({kind: pairs.scores for kind, pairs in kinds.items()})
+
+
+def _measured(data: Dataset, scored: ScoredComparisons) -> AttackResult:
+    """Return the runtime's error rates of listed pairs; all that are not mated count as one kind."""
+    kinds = scored.random, scored.skilled
+    others = Comparisons(
+        *(
+            np.concatenate([getattr(k, part) for k in kinds])
+            for part in ("probe", "reference", "scores")
+        )
+    )
+    for what, kind in (("mated", scored.mated), ("non-mated", others)):
+        if not kind.scores.size:
+            raise DataError(
+                f"{shortened(data.source)}: no {what} pair has two images that gave a crop; the images are "
+                "missing, or show no face that is found: check --images"
+            )
+    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    return measure_attack("random_forgery", scored.mated, others, labels, fmrs=FMRS)
 
 
 def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
@@ -286,7 +337,8 @@ def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
 
 def validate(learner: Learner, dataset: CropDataset, config: Config) -> dict[str, float]:
     """Return ``eer`` (and ``skilled_eer``) of the weights that would be kept now, and counts of pairs."""
-    embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
+    with learner.rounded():
+        embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
     pairs = pair_counts(embeddings, dataset.records)
     counts = {
         "mated": float(pairs.size("mated")),

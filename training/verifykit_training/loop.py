@@ -13,7 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from importlib.util import find_spec
 
 import torch
 from lightning_fabric import Fabric
@@ -25,35 +26,52 @@ from verifykit.errors import VerifyKitError, shortened
 from verifykit_training.augmentation import resolve_augmentation
 from verifykit_training.batches import Batch, BatchPlan, build_loader, derived_seed
 from verifykit_training.collapse import CollapseMonitor, require_finite
-from verifykit_training.config import require_same_config
+from verifykit_training.config import Config, require_same_config
 from verifykit_training.dataset import read_training_data, to_records
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.evaluation import validate
+from verifykit_training.large_batches import TwoPasses
 from verifykit_training.layout import nested_sentences
-from verifykit_training.learner import Learner, gather, input_of
+from verifykit_training.learner import Gathered, Learner, gather, input_of
+from verifykit_training.loggers import open_loggers
+from verifykit_training.losses import LossOutput
+from verifykit_training.precision import PrecisionTimes, set_precision, time_precisions
 from verifykit_training.preflight import build_fabric, examine, try_out
-from verifykit_training.preparation import build_sampler, prepare
+from verifykit_training.preparation import build_sampler, default_cache, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
     CHECKPOINT_SCHEMA,
     Metrics,
     Outcome,
     RunFolder,
+    TeacherRecord,
     TrainingJob,
     encoder_record,
     read_outcome,
     save_checkpoint,
     save_weights,
+    trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.teachers import (
+    embed_targets,
+    open_teacher,
+    require_teachable,
+    seen_by_teacher,
+)
+from verifykit_training.trained_on import BEFORE
 
 
 def train(job: TrainingJob) -> Outcome:
     """Train as a configuration says, until its last epoch, no more gain, or a signal to stop.
 
     SIGINT and SIGTERM stop after the step under way, with a checkpoint; ``resume`` continues from there.
+    ``extend`` gives a finished run more epochs.
     """
     # Fabric warns in every process; the first one's are enough.
+    job = _extended(job) if job.extend else job
+    if job.continues and job.config.run.precision == "auto":
+        job = _with_precision(job, RunFolder(job.run).read_config().run.precision)
     fabric = build_fabric(job.config.run, _to_stderr if not job.quiet else lambda _: None)
     outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
     assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
@@ -66,15 +84,19 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
 
         def begin() -> None:
             """Do what one process does for all, and what may end the run before its first step."""
-            if not job.resume:
+            if not job.continues:
                 folder.require_unused()
                 _require_promising(job, display)
             else:
-                require_same_config(job.config, folder.read_config())
-            stack.enter_context(folder.held(resume=job.resume))
+                of_run = folder.read_config()
+                require_same_config(job.config, _with_epochs(of_run, job) if job.extend else of_run)
+            stack.enter_context(folder.held(resume=job.continues))
 
         _in_first(fabric, begin)
+        job, times = _precision_chosen(fabric, job, display)
         run = _Run(fabric, job, display)
+        if run.metrics and times:
+            run.metrics.write("precision", run.outcome.step, asdict(times))
         try:
             return run.go()
         except torch.OutOfMemoryError as error:
@@ -87,6 +109,50 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
                 run.metrics.close()
 
 
+def _extended(job: TrainingJob) -> TrainingJob:
+    """Return the job with the epochs of the finished run and the additional ones."""
+    folder = RunFolder(job.run)
+    state, path = folder.load_last()
+    outcome = read_outcome(path, state)
+    if not outcome.ended:
+        raise TrainingError(
+            f"{shortened(job.run)} is not finished (epoch {outcome.epoch} of "
+            f"{folder.read_config().run.epochs} is done): continue it with --resume; "
+            "--extend is for finished runs"
+        )
+    total = {"epochs": outcome.epoch + job.extend}
+    run = job.config.run.model_copy(update=total)
+    return replace(job, config=job.config.model_copy(update={"run": run}))
+
+
+def _with_epochs(of_run: Config, job: TrainingJob) -> Config:
+    """Return a run's configuration with the number of epochs of a job."""
+    run = of_run.run.model_copy(update={"epochs": job.config.run.epochs})
+    return of_run.model_copy(update={"run": run})
+
+
+def _precision_chosen(
+    fabric: Fabric, job: TrainingJob, display: Display
+) -> tuple[TrainingJob, PrecisionTimes | None]:
+    """Return the job with a precision that the first process measured, if it is to be measured."""
+    if job.config.run.precision != "auto":
+        return job, None
+    measured = None
+    if fabric.is_global_zero:
+        measured = time_precisions(job.config, fabric.device, fabric.world_size)
+    times = fabric.broadcast(measured)
+    assert isinstance(times, PrecisionTimes)  # noqa: S101 - the first process has measured
+    set_precision(fabric, times.faster)
+    display.say(times.sentence)
+    return _with_precision(job, times.faster), times
+
+
+def _with_precision(job: TrainingJob, precision: str) -> TrainingJob:
+    """Return the job in a precision that was chosen."""
+    run = job.config.run.model_copy(update={"precision": precision})
+    return replace(job, config=job.config.model_copy(update={"run": run}))
+
+
 def _require_promising(job: TrainingJob, display: Display) -> None:
     """Raise TrainingError for what would fail after the first epoch, or teach nothing."""
     found = read_training_data(job.data)
@@ -95,7 +161,8 @@ def _require_promising(job: TrainingJob, display: Display) -> None:
         raise TrainingError("; ".join(examined.problems))
     for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
         display.say(f"note: {note}")
-    try_out(job.config)
+    for note in try_out(job.config, job.teacher):
+        display.say(f"note: {note}")
 
 
 def _in_first(fabric: Fabric, work: Callable[[], None]) -> None:
@@ -128,7 +195,9 @@ class _Run:
         # One process crops, the others then find the crops done.
         with fabric.rank_zero_first(), display.cropping() as progress:
             self.data = prepare(config, job.data, input_of(config), job.cache, progress=progress)
-        sampler = build_sampler(config, self.data.train, job.triplets)
+        sampler = build_sampler(
+            config, self.data.train.records, self.data.train.labels, job.triplets
+        )
         self.steps = config.run.steps_per_epoch or max(1, len(sampler) // config.run.accumulate)
         self.plan = BatchPlan(
             sampler,
@@ -143,8 +212,13 @@ class _Run:
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 
-        self.learner = Learner(fabric, config, len(self.data.subjects))
-        self.outcome = self._resumed() if job.resume else Outcome()
+        self.teacher: TeacherRecord | None = None
+        targets = self._taught() if config.distillation is not None else None
+        classes = len(self.data.subjects)
+        self.learner = Learner(fabric, config, classes, targets, is_restored=job.continues)
+        self.outcome = self._resumed() if job.continues else Outcome()
+        if job.extend:
+            self.outcome.ended, self.outcome.without_gain = False, 0
         self.outcome.is_first_process = fabric.is_global_zero
         self.collapse = CollapseMonitor()
         self.metrics: Metrics | None = None
@@ -152,9 +226,33 @@ class _Run:
             self.metrics = self._begun()
         fabric.barrier()
 
+    def _taught(self) -> Tensor:
+        """Return the teacher's embeddings of the training images; the teacher is let go."""
+        teacher = open_teacher(self.config, self.job.teacher, device=self.fabric.device)
+        require_teachable(self.config, teacher)
+        self.teacher, records = teacher.record, self.data.train.records
+        cache = self.job.cache or default_cache()
+        # One process computes, the others then find the embeddings done.
+        with self.fabric.rank_zero_first(), self.display.teaching(len(records)) as progress:
+            targets = embed_targets(teacher, records, cache, progress=progress)
+        for sentence in seen_by_teacher(teacher, self.data):
+            self.display.say(f"note: {sentence}")
+        if missing := sum(targets.missing.values()):
+            self.display.say(
+                f"note: the teacher has no embedding of {missing} of {len(records)} images "
+                f"({', '.join(targets.missing)}); they are trained on without it"
+            )
+        return torch.from_numpy(targets.rows)
+
     def go(self) -> Outcome:
         outcome, epochs = self.outcome, self.config.run.epochs
         self.display.begin(self.data, self.steps * epochs, outcome.step)
+        if self.job.extend:
+            self._save()  # or a run that is stopped now would count as finished
+        if epochs == 0 and not outcome.ended:
+            self._validate()
+            outcome.ended = True
+            self._save()
         with stop_signals() as stop:
             while outcome.epoch < min(epochs, self.job.stop_after or epochs) and not outcome.ended:
                 if not self._epoch(stop):
@@ -196,12 +294,7 @@ class _Run:
         sums: dict[str, float] = {}
         for part in range(accumulate):
             batch = fabric.to_device(next(batches))
-            with fabric.no_backward_sync(learner.model, enabled=part + 1 < accumulate):
-                images = batch.images.contiguous(memory_format=torch.channels_last)
-                whole = gather(fabric, learner.model(images), batch)
-                output = learner.loss(whole)
-                self._require_finite(output.loss, "loss", whole.rows)
-                fabric.backward(output.loss / accumulate)
+            whole, output = self._backward(batch, sync=part + 1 == accumulate)
             spread, begins = self.collapse.update(whole.embeddings)
             if begins:
                 self._say_collapse(spread)
@@ -218,6 +311,23 @@ class _Run:
         if self.config.run.precision != "16-mixed":
             self._require_finite(norm, "gradient's norm", whole.rows)
         return {**sums, "gradient_norm": float(norm), "rate_factor": factor}
+
+    def _backward(self, batch: Batch, *, sync: bool) -> tuple[Gathered, LossOutput]:
+        """Add the gradients of one global batch: in one pass, or in two by micro-batches."""
+        fabric, learner, run = self.fabric, self.learner, self.config.run
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        passes = None
+        if run.micro_batch:
+            passes = TwoPasses(fabric, learner.model, images, run.micro_batch)
+        with fabric.no_backward_sync(learner.model, enabled=not sync or passes is not None):
+            embeddings = passes.embeddings if passes else learner.embed(images)
+            whole = gather(fabric, embeddings, batch)
+            output = learner.loss(whole, self.outcome.step)
+            self._require_finite(output.loss, "loss", whole.rows)
+            fabric.backward(output.loss / run.accumulate)
+        if passes:
+            passes.backward(sync=sync)
+        return whole, output
 
     def _validate(self) -> None:
         """The metric on held-out subjects; keep the best weights, and see whether it is enough."""
@@ -252,7 +362,14 @@ class _Run:
             subjects, outcome = self.folder.subjects_sha256(), self.outcome
             save_weights(self.folder.weights, self.learner.evaluated, subjects)
             self.folder.write_record(
-                encoder_record(self.config, self.data, outcome.best_epoch, outcome.best, subjects)
+                encoder_record(
+                    self.config,
+                    self.data,
+                    outcome.best_epoch,
+                    outcome.best,
+                    subjects,
+                    self.teacher,
+                )
             )
 
     def _save(self) -> None:
@@ -260,23 +377,42 @@ class _Run:
             outcome = asdict(self.outcome)
             del outcome["stopped_by"]
             state = {"outcome": outcome, "data": self.data.digest}
+            state |= {"teacher": self.teacher.digest} if self.teacher is not None else {}
             save_checkpoint(self.folder.last, {**state, "learner": self.learner.state()})
         self.fabric.barrier()
 
     def _begun(self) -> Metrics:
         config, data = self.config, self.data
         if not self.job.resume:
-            self.folder.metrics.unlink(missing_ok=True)
             written_out = config.model_copy(
                 update={"augmentation": resolve_augmentation(config.augmentation)}
             )
             self.folder.write_text("config.toml", written_out.to_toml())
-            self.folder.write_subjects(data)
-        metrics = Metrics(self.folder, steps=self.outcome.step, tensorboard=config.run.tensorboard)
+        if not self.job.continues:
+            self.folder.metrics.unlink(missing_ok=True)
+            self.folder.write_subjects(data, trained_before(config.encoder.weights))
+            self._say_trained_before()
+            if self.learner.loaded_weights is not None:
+                self.folder.write_text("weights.json", self.learner.loaded_weights.to_json())
+        names = list(dict.fromkeys(config.run.loggers))
+        if config.run.tensorboard and "tensorboard" not in names and find_spec("tensorboard"):
+            names.append("tensorboard")
+        loggers = open_loggers(names, self.folder.path, config.model_dump(exclude_none=True))
+        metrics = Metrics(self.folder, steps=self.outcome.step, loggers=loggers)
         refused = {str(path): reason for path, reason in data.refused.items()}
         counts = {"images": len(data.train), "subjects": len(data.subjects), "refused": refused}
-        metrics.write("resumed" if self.job.resume else "begun", self.outcome.step, counts)
+        event = "extended" if self.job.extend else "resumed" if self.job.resume else "begun"
+        metrics.write(event, self.outcome.step, counts)
         return metrics
+
+    def _say_trained_before(self) -> None:
+        known = (self.folder.read_trained_on().images or {}).get(BEFORE, frozenset())
+        seen = known.intersection(self.data.images["validation"])
+        if seen:
+            self.display.say(
+                f"note: {len(seen)} of {len(self.data.images['validation'])} validation images were trained "
+                "on by the run that the weights come from: the validation flatters"
+            )
 
     def _resumed(self) -> Outcome:
         """Everything as the checkpoint has it."""
@@ -289,6 +425,11 @@ class _Run:
             )
         if by_content:
             self.folder.require_subjects(self.data)
+        if self.teacher is not None and state.get("teacher") != self.teacher.digest:
+            raise TrainingError(
+                f"{shortened(self.folder.path)}: the teacher {shortened(self.teacher.name)} is not the one "
+                "that the run began with: restore it, or train again in another folder"
+            )
         if path != self.folder.last:
             self.display.say(
                 f"note: {shortened(self.folder.last)} is damaged; the run continues from {shortened(path)}"

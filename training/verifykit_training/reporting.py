@@ -26,9 +26,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from verifykit.metrics import det_curve
+from verifykit.datasets import printable_name
+from verifykit.evaluation.tiles import ScoreBins
 from verifykit_training.dataset import Split, read_records
-from verifykit_training.evaluation import Scores, embed_records, evaluate_verification, load_encoder
+from verifykit_training.evaluation import embed_records, evaluate_verification, load_encoder
 from verifykit_training.preparation import Prepared
 from verifykit_training.run_folder import RunFolder
 from verifykit_training.splits import divide_for
@@ -70,42 +71,46 @@ def draw_curves(path: Path, lines: Sequence[dict[str, Any]]) -> None:
     figure.savefig(path)
 
 
-def draw_scores(path: Path, scores: Scores, people: str) -> None:
+def draw_scores(path: Path, scores: ScoreBins, people: str) -> None:
     """Plot histograms of the scores, each of area 1."""
     figure, (axis,) = _figure(1, f"scores of pairs, {people}")
-    kinds = (
-        (scores.mated, "mated", _MATED),
-        (scores.non_mated, "non-mated", _NON_MATED),
-        (scores.skilled, "skilled forgery", _SKILLED),
-    )
-    every = [values for values, _, _ in kinds if values.size]
-    low, high = min(v.min() for v in every), max(1.0, *(float(v.max()) for v in every))
     # The scores of a collapsed network are one number.
-    bins = np.linspace(min(float(low), high - 1e-3), high, 80).tolist()
-    for values, name, colour in kinds:
-        if values.size:
-            label = f"{name} ({values.size})"
-            axis.hist(values, bins, density=True, alpha=0.55, color=colour, label=label)
+    edges = np.linspace(min(scores.lowest(), 1.0 - 1e-3), 1.0, 80)
+    for kind, name, colour in (
+        ("mated", "mated", _MATED),
+        ("random", "non-mated", _NON_MATED),
+        ("skilled", "skilled forgery", _SKILLED),
+    ):
+        if scores.size(kind):
+            axis.hist(
+                edges[:-1],
+                edges.tolist(),
+                weights=scores.histogram(kind, edges),
+                density=True,
+                alpha=0.55,
+                color=colour,
+                label=f"{name} ({scores.size(kind)})",
+            )
     axis.set_xlabel("score (cosine)")
     axis.set_ylabel("density")
     axis.legend(loc="upper left")  # the best place takes seconds to find
     figure.savefig(path)
 
 
-def draw_det(path: Path, curves: Sequence[tuple[str, Scores]], people: str) -> None:
+def draw_det(path: Path, curves: Sequence[tuple[str, ScoreBins]], people: str) -> None:
     """Plot FNMR over FMR on normal deviates (Martin et al., "The DET curve", Eurospeech 1997)."""
     from scipy.stats import norm
 
     figure, (axis,) = _figure(1, f"detection error trade-off, {people}", width=5.5)
     low = _TICKS[0]
     for name, scores in curves:
-        for values, kind in ((scores.non_mated, ""), (scores.skilled, ", skilled forgeries")):
-            if values.size:
-                curve = det_curve(scores.mated, values)
+        for kind, text in (("random", ""), ("skilled", ", skilled forgeries")):
+            if scores.size(kind):
+                curve = scores.det_curve(kind)
                 x, y = (
                     norm.ppf(rate.clip(low / 2, 1 - low / 2)) for rate in (curve.fmr, curve.fnmr)
                 )
-                axis.plot(x, y, label=name + kind, linewidth=1.5)
+                axis.plot(x, y, label=name + text, linewidth=1.5)
     places = norm.ppf(_TICKS)
     labels = [f"{tick:.1%}" if tick < 0.01 else f"{tick:.0%}" for tick in _TICKS]
     for setter in (axis.set_xticks, axis.set_yticks):
@@ -143,11 +148,16 @@ def draw_embeddings(
         for number, name in enumerate(names):
             of_subject = owners[rows] == name
             x, y = places[of_subject].T
-            axis.scatter(x, y, s=12, color=colours(number % 20), label=str(name))
+            axis.scatter(x, y, s=12, color=colours(number % 20), label=_as_label(str(name)))
         axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.set_xticks([])
     axis.set_yticks([])
     figure.savefig(path)
+
+
+def _as_label(name: str) -> str:
+    # A dollar sign begins mathematics, and a label with a leading underscore is left out.
+    return "\u200b" * name.startswith("_") + printable_name(name).replace("$", r"\$")
 
 
 def _figure(columns: int, title: str, width: float = 4.5) -> tuple[Figure, Sequence[Axes]]:
@@ -197,6 +207,15 @@ class Display:
         finally:
             self._progress.remove_task(task)
 
+    @contextmanager
+    def teaching(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Count images while the teacher embeds them."""
+        task = self._progress.add_task("embedding by the teacher", total=total)
+        try:
+            yield lambda done: self._progress.update(task, completed=done)
+        finally:
+            self._progress.remove_task(task)
+
     def begin(self, data: Prepared, steps: int, done: int) -> None:
         """Print what is trained on, and start the progress bar."""
         if data.validation is None:
@@ -243,7 +262,7 @@ def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
     division = divide_for(config, read_records(data))
     parts = division.parts
     part: Split = "validation" if parts["validation"] else "train"
-    curves: list[tuple[str, Scores]] = []
+    curves: list[tuple[str, ScoreBins]] = []
     figures: dict[str, object] = {"part": part}
     for name, untrained in (("before training", True), ("after training", False)):
         encoder, _ = load_encoder(run, untrained=untrained)

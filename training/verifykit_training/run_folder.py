@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -29,8 +28,19 @@ from verifykit.spec.strict_json import build, plain
 from verifykit_training.config import Config, load_config
 from verifykit_training.errors import TrainingError, first_line
 from verifykit_training.learner import input_of
+from verifykit_training.loggers import MetricsLogger
 from verifykit_training.preparation import Prepared
-from verifykit_training.trained_on import TrainedOn, from_json, require_bound, to_json
+from verifykit_training.trained_on import (
+    BEFORE,
+    TrainedOn,
+    as_before,
+    from_json,
+    require_bound,
+    to_json,
+)
+
+if TYPE_CHECKING:  # it imports this module
+    from verifykit_training.teachers.base import Teacher
 
 CHECKPOINT_SCHEMA = 2
 """2: the digest of the data is one of image contents; 1: of names. Schema 1 has no number."""
@@ -50,8 +60,10 @@ class TrainingJob:
         cache: Folder of the crops; None is verifykit's own.
         triplets: A CSV of triplets, for ``sampler.name = "triplet_file"``.
         resume: Continue the run in the folder.
+        extend: So many epochs more for the finished run in the folder; 0 for none.
         stop_after: Stop with a checkpoint after this number of epochs; the schedule covers all.
         quiet: No progress on standard error.
+        teacher: From Python, in place of the one that ``distillation.teacher`` names.
     """
 
     config: Config
@@ -62,6 +74,13 @@ class TrainingJob:
     resume: bool = False
     stop_after: int | None = None
     quiet: bool = False
+    extend: int = 0
+    teacher: Teacher | nn.Module | None = None
+
+    @property
+    def continues(self) -> bool:
+        """Whether the folder holds the run's beginning."""
+        return self.resume or self.extend > 0
 
 
 @dataclass
@@ -153,8 +172,8 @@ def read_outcome(path: Path, state: dict[str, Any]) -> Outcome:
         return Outcome(**state["outcome"])
     except TypeError as error:
         raise TrainingError(
-            f"{shortened(path)} is of another version of verifykit ({error}): continue the run with that "
-            "version"
+            f"{shortened(path)} is of another version of verifykit ({first_line(error)}): continue "
+            "the run with that version"
         ) from error
 
 
@@ -181,8 +200,29 @@ def load_weights(path: Path, encoder: nn.Module) -> None:
         encoder.load_state_dict(load_file(path), strict=True)
     except Exception as error:  # safetensors and torch have no common one
         raise TrainingError(
-            f"{shortened(path)} does not fit the encoder, or is damaged: {error}"
+            f"{shortened(path)} does not fit the encoder, or is damaged: {first_line(error)}"
         ) from error
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What a student's model card says about the teacher.
+
+    Attributes:
+        name: Of the model, run or module.
+        digest: Of its weights and input, in hexadecimal.
+        modality: What it compares.
+        embedding_size: Length of its embedding.
+        licence: SPDX identifier of its weights.
+        training_data: The sets it was trained on, and their terms.
+    """
+
+    name: str
+    digest: str
+    modality: str
+    embedding_size: int
+    licence: str
+    training_data: str
 
 
 @dataclass(frozen=True)
@@ -206,6 +246,7 @@ class EncoderRecord:
         metric: The validation metric by which it was chosen.
         validation: That metric's value; None without validation.
         subjects_sha256: Digest of ``subjects.json``; None in runs of earlier versions.
+        teacher: Whose embeddings it learnt; None without distillation.
     """
 
     name: str
@@ -224,6 +265,7 @@ class EncoderRecord:
     metric: str
     validation: float | None
     subjects_sha256: str | None = None
+    teacher: TeacherRecord | None = None
 
 
 class RunFolder:
@@ -326,19 +368,22 @@ class RunFolder:
             ) from error
         if isinstance(body, dict):
             body.setdefault(_SUBJECTS_DIGEST, None)
+            body.setdefault("teacher", None)
         return build(EncoderRecord, body, "spec.json")
 
     def read_config(self) -> Config:
         """Read ``config.toml``."""
         return load_config(self.path / "config.toml")
 
-    def write_subjects(self, data: Prepared) -> None:
+    def write_subjects(self, data: Prepared, before: TrainedOn | None = None) -> None:
         """Write ``subjects.json``."""
-        self.write_text("subjects.json", to_json(data.splits, data.images))
+        self.write_text("subjects.json", to_json(data.splits, data.images, before))
 
     def require_subjects(self, data: Prepared) -> None:
         """Raise TrainingError unless ``subjects.json`` is what a run on these data wrote."""
-        if self.subjects_sha256() != _sha256(to_json(data.splits, data.images).encode()):
+        found = self.read_trained_on()
+        past = found if BEFORE in found.subjects else None
+        if self.subjects_sha256() != _sha256(to_json(data.splits, data.images, past).encode()):
             raise TrainingError(
                 f"{shortened(self.subjects)} is not what these data give: it was changed, or images of the "
                 "test subjects were added, removed or replaced"
@@ -382,34 +427,40 @@ class RunFolder:
 
 
 class Metrics:
-    """Metrics as JSON lines, and to TensorBoard if it is installed."""
+    """Metrics as JSON lines, and to the loggers."""
 
-    def __init__(self, run: RunFolder, *, steps: int, tensorboard: bool) -> None:
+    def __init__(
+        self, run: RunFolder, *, steps: int, loggers: Sequence[MetricsLogger] = ()
+    ) -> None:
         """Begin, or continue after ``steps`` steps: later lines, of a run that was killed, are dropped."""
         kept = [line for line in run.read_metrics() if line.get("step", 0) <= steps]
         run.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
         self._file = run.metrics.open("a", encoding="utf-8")
-        self._board = _tensorboard(run.path / "tensorboard") if tensorboard else None
+        self._loggers = loggers
 
     def write(self, event: str, step: int, values: Mapping[str, Any]) -> None:
         """Write one line."""
         clean = {key: _finite(value) for key, value in values.items()}
         self._file.write(json.dumps({"event": event, "step": step, **clean}) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for key, value in clean.items():
-                if isinstance(value, (int, float)):
-                    self._board.add_scalar(f"{event}/{key}", value, step)
+        numbers = {key: value for key, value in clean.items() if isinstance(value, (int, float))}
+        for logger in self._loggers:
+            logger.write(event, step, numbers)
 
     def close(self) -> None:
-        """Close the files."""
+        """Close the files and the loggers."""
         self._file.close()
-        if self._board is not None:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def encoder_record(
-    config: Config, data: Prepared, epoch: int, validation: float | None, subjects_sha256: str
+    config: Config,
+    data: Prepared,
+    epoch: int,
+    validation: float | None,
+    subjects_sha256: str,
+    teacher: TeacherRecord | None = None,
 ) -> EncoderRecord:
     """What a run knows about its result."""
     return EncoderRecord(
@@ -429,7 +480,17 @@ def encoder_record(
         metric=config.validation.metric,
         validation=validation,
         subjects_sha256=subjects_sha256,
+        teacher=teacher,
     )
+
+
+def trained_before(weights: str) -> TrainedOn | None:
+    """Return what the run was trained on whose folder, or a file in it, gives the first weights."""
+    path = Path(weights)
+    for folder in (path, *path.parents[:2]):
+        if (folder / "subjects.json").is_file() and (folder / "config.toml").is_file():
+            return as_before(RunFolder(folder).read_trained_on())
+    return None
 
 
 def _sha256(data: bytes) -> str:
@@ -441,18 +502,8 @@ def _stated_subjects(weights: Path) -> str | None:
         with safe_open(weights, "pt") as file:
             return (file.metadata() or {}).get(_SUBJECTS_DIGEST)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{shortened(weights)} is damaged: {error}") from error
+        raise TrainingError(f"{shortened(weights)} is damaged: {first_line(error)}") from error
 
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _tensorboard(folder: Path) -> Any:
-    # Its C++ parts print a page of notices on import otherwise.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))

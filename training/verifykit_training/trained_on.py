@@ -29,9 +29,36 @@ class TrainedOn:
     images: dict[str, frozenset[str]] | None
 
 
-def to_json(subjects: dict[Split, list[str]], images: dict[Split, list[str]]) -> str:
+BEFORE = "before"
+"""Next to the splits: what the run was trained on whose weights this one began with."""
+
+
+def to_json(
+    subjects: dict[Split, list[str]],
+    images: dict[Split, list[str]],
+    before: TrainedOn | None = None,
+) -> str:
     """Return the text of ``subjects.json``."""
-    return json.dumps({**subjects, "images": images}, indent=1) + "\n"
+    names: dict[str, list[str]] = dict(subjects.items())
+    digests: dict[str, list[str]] = dict(images.items())
+    if before is not None:
+        names[BEFORE] = sorted(before.subjects.get(BEFORE, ()))
+        digests[BEFORE] = sorted((before.images or {}).get(BEFORE, ()))
+    return json.dumps({**names, "images": digests}, indent=1) + "\n"
+
+
+def as_before(trained: TrainedOn) -> TrainedOn:
+    """Return what a run was trained on, and any run before it, as the past of one that begins with it.
+
+    Names are of no use where images are known: in other data the same name is another subject.
+    """
+    parts = ("train", BEFORE)
+    names = {name for part in parts for name in trained.subjects.get(part, ())}
+    images = trained.images or {}
+    return TrainedOn(
+        {BEFORE: sorted(names) if trained.images is None else []},
+        {BEFORE: frozenset().union(*(images.get(part, frozenset()) for part in parts))},
+    )
 
 
 def from_json(text: str) -> TrainedOn:
@@ -66,7 +93,11 @@ def separate(
     digests: dict[Path, str],
     parts: Collection[str],
 ) -> Separated:
-    """Part records by whether their subject is in one of the splits, by name or by any image."""
+    """Part records by whether their subject is in one of the splits, by name or by any image.
+
+    Who an earlier run was trained on, whose weights this one began with, is in all of them.
+    """
+    parts = (*parts, BEFORE)
     names = {name for part in parts for name in trained.subjects.get(part, ())}
     if trained.images is None:
         sentence = (

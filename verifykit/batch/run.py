@@ -171,7 +171,7 @@ def identify_batch(
         source: A folder, a list, a manifest or a video: see :func:`~verifykit.batch.open_source`.
         out: The output, ``.jsonl``, ``.csv`` or ``.parquet``; continued if it is there.
         fmr: False match rate of one comparison, in (0, 1); None takes the model's default.
-        threshold: A bare cosine threshold in [-1, 1] instead.
+        threshold: A bare score threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         fpir: False positive identification rate in this gallery, in (0, 1), instead of ``fmr``.
         limit: At most so many candidates for each face.
@@ -206,7 +206,9 @@ def identify_batch(
         )
     decision = DecisionOptions(fmr, threshold, attack, fpir=fpir)
     spec = verifier.spec
-    with closing(take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion)) as gallery:
+    with closing(
+        take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion, spec.cohort)
+    ) as gallery:
         question = _question(verifier, gallery, decision, sample, limit)
         as_table = is_table(out)
         images = open_source(source, every)

@@ -67,6 +67,7 @@ def evaluate(
     images, videos, pages or frames among the data were not looked at: the summary names them.
     """
     from verifykit import evaluation
+    from verifykit.evaluation.embedding import unread_count
     from verifykit.evaluation.report import require_report_libraries
 
     require_report_libraries()
@@ -79,6 +80,7 @@ def evaluate(
             name,
             multi_face=face,
             quality=gate,
+            is_aligned=read.is_aligned,
         )
         for name in model or ["face"]
     ]
@@ -97,7 +99,8 @@ def evaluate(
         _text(report, written),
         as_json=as_json,
     )
-    require_complete(overlooked(report.left_out))
+    lost = [{each.reason: each.count for each in model.failures} for model in report.models]
+    require_complete(overlooked(report.left_out) + max(map(unread_count, lost)))
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

@@ -236,7 +236,7 @@ DataArgument = Annotated[
     Path,
     typer.Argument(
         metavar="DATA",
-        help="A folder for each subject, a CSV of images or pairs, or LFW's pairs.txt.",
+        help="A folder for each subject, a CSV of images or pairs, LFW's pairs.txt, or insightface's .bin.",
     ),
 ]
 ImagesOption = Annotated[

@@ -24,7 +24,7 @@ from typing import Protocol, TypeAlias, TypeVar, Union, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit import __version__, _sqlite
+from verifykit import __version__, _sqlite, modalities
 from verifykit._environment import cache_folder
 from verifykit.datasets import Dataset, FaceChoice, LabelledImage, LeftOut
 from verifykit.encoder import Encoder
@@ -32,7 +32,8 @@ from verifykit.errors import AcquisitionError, ImageError, InputError, shortened
 from verifykit.evaluation.results import Failure
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
-from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.modalities.plain import crop_plain
+from verifykit.spec import Cohort, ModelSpec, OperatingPoint, PlainCrop
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
 
@@ -70,7 +71,8 @@ class Embedder(Protocol):
         multi_face: What is done with several faces.
         quality: Whether weak samples are refused.
         cache_key: Changes with everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines; may be empty.
+        operating_points: Its own thresholds; may be empty.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     model: str
@@ -83,6 +85,7 @@ class Embedder(Protocol):
     quality: QualityGate
     cache_key: str
     operating_points: Sequence[OperatingPoint]
+    cohort: Cohort | None
 
     def embed(self, image: bytes, /) -> NDArray[np.float32]:
         """Return the embedding of the one sample in an image.
@@ -113,8 +116,8 @@ class ModelEmbedder:
         licence: SPDX identifier.
         fusion: How scores against several references become one.
         cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
-            rate; none where scores are normalised by a cohort.
+        operating_points: Its own thresholds, one for every decade of FMR and for its default rate.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     def __init__(
@@ -124,6 +127,7 @@ class ModelEmbedder:
         *,
         multi_face: FaceChoice = "error",
         quality: QualityGate = "strict",
+        is_aligned: bool = False,
     ) -> None:
         """Take a model and what to do with its images.
 
@@ -132,16 +136,25 @@ class ModelEmbedder:
             model: The model as it was requested: a registered name or a path.
             multi_face: What to do with several faces.
             quality: ``"strict"`` refuses a sample with a quality reason, ``"warn"`` takes it.
+            is_aligned: The images are crops already, as in insightface's verification files: each is used
+                whole, resized if necessary, without a detector and without quality.
 
         Raises:
-            InputError: Unknown ``multi_face`` or ``quality``.
+            InputError: Unknown ``multi_face`` or ``quality``, or ``is_aligned`` for a modality that takes no
+                crops.
         """
         if multi_face not in get_args(FaceChoice):
             raise InputError(
                 f"multi_face must be one of {get_args(FaceChoice)}, got {shown(multi_face)}"
             )
         SampleOptions(quality=quality)
+        if is_aligned and not modalities.of_crop(encoder.spec.crop).takes_crops:
+            raise InputError(
+                f"model {shown(model)} crops images itself ({encoder.spec.crop.kind}), so crops cannot be "
+                "given to it: use whole images"
+            )
         self._encoder = encoder
+        self._is_aligned = is_aligned
         self.model = model
         self.multi_face = multi_face
         self.quality = quality
@@ -151,8 +164,9 @@ class ModelEmbedder:
         self.modality: str = encoder.spec.modality
         self.licence = encoder.spec.licence
         self.fusion: str = encoder.spec.fusion
-        self.cache_key = _cache_key(encoder, multi_face, quality)
+        self.cache_key = _cache_key(encoder, multi_face, quality, is_aligned=is_aligned)
         self.operating_points = _shown_points(encoder.spec)
+        self.cohort = encoder.spec.cohort
 
     def crop(self, image: ImageLike, /) -> Image:
         """Return the crop of the one sample in an image.
@@ -172,6 +186,9 @@ class ModelEmbedder:
         """
         extractor = self._encoder.extractor
         loaded = extractor.load(image)
+        if self._is_aligned:
+            size = self.spec.crop
+            return crop_plain(loaded.pixels, PlainCrop(size.height_px, size.width_px, "stretch"))
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
@@ -211,23 +228,22 @@ ModelLike: TypeAlias = Union[str, "os.PathLike[str]", Encoder]
 AnyEmbedder = TypeVar("AnyEmbedder")
 
 
-def as_embedder(model: ModelLike | AnyEmbedder) -> ModelEmbedder | AnyEmbedder:
+def as_embedder(
+    model: ModelLike | AnyEmbedder, *, is_aligned: bool = False
+) -> ModelEmbedder | AnyEmbedder:
     """Return an embedder as it is, and for a model one with the default options.
 
     Raises:
         ModelError, ProviderError: The model cannot be opened.
     """
     if isinstance(model, Encoder):
-        return ModelEmbedder(model, model.spec.name)
+        return ModelEmbedder(model, model.spec.name, is_aligned=is_aligned)
     if isinstance(model, (str, os.PathLike)):
-        return ModelEmbedder(open_encoder(model), os.fspath(model))
+        return ModelEmbedder(open_encoder(model), os.fspath(model), is_aligned=is_aligned)
     return model
 
 
 def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
-    if spec.cohort is not None:
-        return ()
-
     def is_shown(point: OperatingPoint) -> bool:
         power = math.log10(point.fmr)
         is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
@@ -248,7 +264,9 @@ def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
     return min(samples, key=off_centre)
 
 
-def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -> str:
+def _cache_key(
+    encoder: Encoder, multi_face: FaceChoice, quality: QualityGate, *, is_aligned: bool
+) -> str:
     depends_on = [
         encoder.spec.digest,
         multi_face,
@@ -261,6 +279,8 @@ def _cache_key(encoder: Encoder, multi_face: FaceChoice, quality: QualityGate) -
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
     if encoder.precision != "fp32":
         depends_on.append(f"precision {encoder.precision}")
+    if is_aligned:
+        depends_on.append("aligned")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
 
 
@@ -349,6 +369,11 @@ def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failu
         names.setdefault(reason, []).append(images[number].name)
     found = (Failure(reason, len(each), tuple(each[:_EXAMPLES])) for reason, each in names.items())
     return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
+
+
+def unread_count(failures: Mapping[str, int]) -> int:
+    """Return how many images were missing or unreadable, of the failures by reason."""
+    return failures.get(MISSING, 0) + failures.get(UNREADABLE, 0)
 
 
 class _Memory:

@@ -81,8 +81,8 @@ def evaluate(
     Args:
         models: One or several: a registered name, the path of a model file, an open encoder, or an embedder
             with options of its own; all with the same ``multi_face`` and ``quality``.
-        data: A folder with a folder for each subject, a CSV of images or pairs, LFW's ``pairs.txt``, or what
-            :func:`~verifykit.evaluation.read_data` read.
+        data: A folder with a folder for each subject, a CSV of images or pairs, LFW's ``pairs.txt``, a
+            verification file of insightface (``.bin``), or what :func:`~verifykit.evaluation.read_data` read.
         cache: Embeddings of earlier runs; None computes everything.
         measurement: What to measure; None is everything.
         on_progress: Called with the model, the number of its images that are done, and of all.
@@ -97,10 +97,10 @@ def evaluate(
         ProviderError: A provider failed.
     """
     listed = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
-    embedders = [as_embedder(model) for model in listed]
+    data = as_dataset(data)
+    embedders = [as_embedder(model, is_aligned=data.is_aligned) for model in listed]
     if not embedders:
         raise InputError("there is no model to evaluate: name at least one")
-    data = as_dataset(data)
     options = sorted({(embedder.multi_face, embedder.quality) for embedder in embedders})
     if len(options) > 1:
         raise InputError(
@@ -135,8 +135,8 @@ def measure_model(
     embedder: Embedder, data: Dataset, embedded: Embedded, measurement: Measurement
 ) -> ModelResult:
     """Measure one model on the data that it embedded."""
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
-    scored = score_comparisons(data, embedded)
+    labels = data.subject_numbers()
+    scored = score_comparisons(data, embedded, embedder.cohort)
     _require_some(embedder, data, embedded, scored)
     kinds: tuple[tuple[Attack, Comparisons], ...]
     kinds = (("random_forgery", scored.random), ("skilled_forgery", scored.skilled))
@@ -159,12 +159,12 @@ def measure_model(
             f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
         )
     notes += left_out_sentences(data.left_out, data.left_out_names)
-    if data.kind == "pairs" and not data.has_subjects:
+    if not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
             "that intervals are too narrow where one subject counts as several."
         )
-    open_set = _open_set(data, embedded, labels, measurement, notes)
+    open_set = _open_set(embedder, data, embedded, labels, measurement, notes)
     subgroups = _subgroups(data, scored, labels, attacks, notes)
     failed = embedded.row_of < 0
     return ModelResult(
@@ -215,6 +215,7 @@ def _require_some(
 
 
 def _open_set(
+    embedder: Embedder,
     data: Dataset,
     embedded: Embedded,
     labels: NDArray[np.int64],
@@ -225,7 +226,10 @@ def _open_set(
         return ()
     usable = np.array([not image.is_forgery for image in data.images]) & (embedded.row_of >= 0)
     found = measure_open_set(
-        embedded.rows[embedded.row_of[usable]], labels[usable], seed=measurement.seed
+        embedded.rows[embedded.row_of[usable]],
+        labels[usable],
+        cohort=embedder.cohort,
+        seed=measurement.seed,
     )
     if not found:
         notes.append(

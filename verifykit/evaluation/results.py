@@ -285,7 +285,7 @@ class EvaluationReport:
 
     Attributes:
         data: The path that was given.
-        kind: ``"folder"``, ``"images"``, ``"pairs"`` or ``"lfw_pairs"``.
+        kind: ``"folder"``, ``"images"``, ``"pairs"``, ``"lfw_pairs"`` or ``"insightface_bin"``.
         data_digest: SHA-256 over the images' contents, subjects and comparisons.
         image_count: Images that the data name, each once.
         subject_count: Subjects.

@@ -6,8 +6,9 @@ a second pass counts value by value; so the rates are those of all scores, to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +32,66 @@ class _Values:
     counts: NDArray[np.int64]
 
 
-class PairCounts:
+class ScoreBins:
+    """Counts of scores in fine bins, by kind: enough to draw, whatever the number of scores."""
+
+    def __init__(self, bins: int = _BINS) -> None:
+        """Begin with nothing counted."""
+        self._bin_count = bins
+        self._bins = {kind: np.zeros(bins, np.int64) for kind in KINDS}
+
+    @classmethod
+    def of(cls, scores: Mapping[str, NDArray[np.float32]]) -> ScoreBins:
+        """Count scores that are at hand."""
+        found = cls()
+        for kind, values in scores.items():
+            found.add(kind, np.clip(values, -1.0, 1.0))
+        return found
+
+    def add(self, kind: str, scores: NDArray[np.float32]) -> None:
+        """Count further scores in [-1, 1] of a kind."""
+        self._bins[kind] += np.bincount(self._bin_of(scores), minlength=self._bin_count)
+
+    def size(self, kind: str) -> int:
+        """Return the number of scores of a kind."""
+        return int(self._bins[kind].sum())
+
+    def lowest(self) -> float:
+        """Return the lower edge of the lowest bin that holds a score."""
+        filled = [np.flatnonzero(counts)[:1] for counts in self._bins.values()]
+        return float(self._edges(np.concatenate(filled)).min())
+
+    def histogram(self, kind: str, edges: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return counts between ascending edges: a bin counts where its middle is."""
+        middles = self._edges(np.arange(self._bin_count) + 0.5)
+        return np.histogram(middles, edges, weights=self._bins[kind])[0].astype(np.int64)
+
+    def det_curve(self, non_mated: str) -> DetCurve:
+        """Return both rates at the lower edges of the bins that hold scores, and above all of them.
+
+        They are those of every score; between two thresholds of the exact curve some are left out.
+        """
+        mates, others = self._bins["mated"], self._bins[non_mated]
+        filled = np.flatnonzero(mates + others)
+        missed = np.append(_below(mates)[filled], mates.sum())
+        held = np.append(_below(others)[filled], others.sum())
+        return DetCurve(
+            np.append(self._edges(filled), np.inf),
+            (others.sum() - held) / others.sum(),
+            missed / mates.sum(),
+        )
+
+    def _edges(self, places: NDArray[Any]) -> NDArray[np.float64]:
+        edges: NDArray[np.float64] = places * (2.0 / self._bin_count) - 1.0
+        return edges
+
+    def _bin_of(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Return the bin of each score in [-1, 1]; a higher score is never in a lower bin."""
+        places = (scores.astype(np.float64) + 1.0) * (self._bin_count / 2)
+        return np.minimum(places.astype(np.int64), self._bin_count - 1)
+
+
+class PairCounts(ScoreBins):
     """Counts of the scores of every pair of N unit rows, by kind.
 
     ``mated`` are two genuine images of one subject, ``random`` of two, ``skilled`` a genuine image and an
@@ -48,20 +108,16 @@ class PairCounts:
         tile: int = _TILE,
     ) -> None:
         """Score every pair once; `bins` and `tile` change memory and time, and no rate."""
-        self._bin_count, self._tile = bins, tile
+        super().__init__(bins)
+        self._tile = tile
         labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
         fake = np.asarray(forged, bool)
         order = np.argsort(fake, kind="stable")
         self._rows = unit_rows(embeddings)[order]
         self._labels = labels[order]
         self._genuine = int((~fake).sum())
-        self._bins = {kind: np.zeros(bins, np.int64) for kind in KINDS}
         for kind, scores in self._tiles():
-            self._bins[kind] += np.bincount(self._bin_of(scores), minlength=bins)
-
-    def size(self, kind: str) -> int:
-        """Return the number of pairs of a kind."""
-        return int(self._bins[kind].sum())
+            self.add(kind, scores)
 
     def equal_error_rate(self, non_mated: str) -> EqualErrorRate:
         """Return the EER of mated against a kind, as `verifykit.metrics.equal_error_rate` of all scores."""
@@ -134,11 +190,6 @@ class PairCounts:
         yield "mated", scores[same & later & genuine]
         yield "random", scores[~same & later & genuine]
         yield "skilled", scores[same & ~genuine]
-
-    def _bin_of(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the bin of each score in [-1, 1]; a higher score is never in a lower bin."""
-        places = (scores.astype(np.float64) + 1.0) * (self._bin_count / 2)
-        return np.minimum(places.astype(np.int64), self._bin_count - 1)
 
 
 def _below(counts: NDArray[np.int64]) -> NDArray[np.int64]:

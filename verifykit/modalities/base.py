@@ -98,6 +98,7 @@ class Modality(ABC):
         plural: Name of several samples: ``"faces"``.
         crop_spec: The geometry that its models state.
         capture: How a sample is given.
+        takes_crops: Whether an image that is a crop already can be used whole.
         reference_count: References that an enrollment should have.
         reasons: Reason codes that finding a sample may give, each with a hint.
         checks: The checks that come with the modality, in order.
@@ -109,6 +110,7 @@ class Modality(ABC):
     plural: ClassVar[str]
     crop_spec: ClassVar[type[CropSpec]]
     capture: ClassVar[Capture] = "file"
+    takes_crops: ClassVar[bool] = False
     reference_count: ClassVar[int] = 3
     reasons: ClassVar[Mapping[str, str]] = {}
     checks: ClassVar[tuple[SampleCheck, ...]] = ()

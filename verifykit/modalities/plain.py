@@ -21,6 +21,7 @@ class PlainModality(Modality):
     plural = "images"
     crop_spec = PlainCrop
     capture: ClassVar[Capture] = "camera"
+    takes_crops: ClassVar[bool] = True
 
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
         """Return the whole image, resized."""

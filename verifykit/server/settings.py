@@ -11,7 +11,7 @@ from typing import Any
 from verifykit._cpus import available_cpus
 from verifykit.audit.log import log_path
 from verifykit.errors import InputError, shown
-from verifykit.expiry_check import MAX_SHARE
+from verifykit.expiry_check import MAX_SHARE, require_share
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
@@ -158,8 +158,7 @@ class ServerSettings:
             )
         if self.expire <= timedelta(0):
             raise InputError(f"expire must be > 0, got {self.expire}")
-        if not 0 <= self.expire_max_share <= 1:
-            raise InputError(f"expire_max_share must be in [0, 1], got {self.expire_max_share}")
+        require_share("expire_max_share", self.expire_max_share)
 
     @property
     def galleries(self) -> tuple[tuple[str, str], ...]:

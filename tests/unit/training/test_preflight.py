@@ -133,6 +133,8 @@ def test_lone_images_are_said() -> None:
     ("sections", "message"),
     [
         ({"encoder": {"weights": "nowhere.pth"}}, "no weights file nowhere.pth"),
+        ({"encoder": {"name": "mobilefacenet"}}, "takes images of 112x112 px, got 32x32"),
+        ({"encoder": {"name": "iresnet18"}}, "takes images of 112x112 px, got 32x32"),
         ({"encoder": {"weights": "imagenet"}}, "cnn5 has no ImageNet weights"),
         ({"loss": {"name": "batch_hard", "reduction": "none"}}, "one value for each term"),
         ({"loss": {"reduction": "avg"}}, "reduction is"),

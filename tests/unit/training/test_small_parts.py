@@ -13,11 +13,13 @@ import pytest
 import torch
 from torch import nn
 
+from verifykit.evaluation.tiles import ScoreBins
+from verifykit.metrics import equal_error_rate
 from verifykit_training.collapse import CollapseMonitor, require_finite
 from verifykit_training.config import ScheduleConfig
 from verifykit_training.dataset import Record
 from verifykit_training.errors import DataError, TrainingError
-from verifykit_training.evaluation import Scores, classify, pair_scores
+from verifykit_training.evaluation import classify, evaluate_verification
 from verifykit_training.learner import build_average
 from verifykit_training.loop import stop_signals
 from verifykit_training.reporting import draw_det, draw_scores
@@ -145,20 +147,29 @@ def test_pairs_are_sorted_by_kind() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(30, 6)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    labels = rng.integers(0, 5, 30).tolist()
+    labels = rng.integers(0, 5, 30).astype(str).tolist()
     forged = (rng.random(30) < 0.3).tolist()
-    expected: dict[str, list[float]] = {"mated": [], "non_mated": [], "skilled": []}
+    expected: dict[str, list[float]] = {"mated": [], "random": [], "skilled": []}
     for i in range(30):
         for j in range(i + 1, 30):
             same = labels[i] == labels[j]
             if not forged[i] and not forged[j]:
-                expected["mated" if same else "non_mated"].append(float(rows[i] @ rows[j]))
+                expected["mated" if same else "random"].append(float(rows[i] @ rows[j]))
             elif same and forged[i] != forged[j]:
                 expected["skilled"].append(float(rows[i] @ rows[j]))
-    scores = pair_scores(rows, labels, forged)
-    for name, values in expected.items():
-        np.testing.assert_allclose(np.sort(getattr(scores, name)), np.sort(values), atol=1e-6)
-    assert scores.equal_error_rate(skilled=True).eer >= 0
+    records = [Record(Path(name), name, fake) for name, fake in zip(labels, forged, strict=True)]
+    rates, scores = evaluate_verification(rows, records)
+    edges = np.linspace(-1.0, 1.0, 9)
+    for kind, values in expected.items():
+        assert scores.size(kind) == len(values)
+        assert scores.histogram(kind, edges).tolist() == np.histogram(values, edges)[0].tolist()
+    for kind, eer in (("random", rates.eer), ("skilled", rates.skilled_eer)):
+        assert eer == equal_error_rate(expected["mated"], expected[kind]).eer
+        curve = scores.det_curve(kind)
+        mated, others = (np.array(expected[each]) for each in ("mated", kind))
+        for at in range(0, len(curve.thresholds), 7):
+            assert curve.fmr[at] == (others >= curve.thresholds[at]).mean()
+            assert curve.fnmr[at] == (mated < curve.thresholds[at]).mean()
 
 
 def test_classifiers_tell_apart_what_is_apart() -> None:
@@ -180,30 +191,22 @@ def test_classifiers_tell_apart_what_is_apart() -> None:
 
 def test_metrics_after_the_checkpoint_are_dropped_and_nan_is_null(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    metrics = Metrics(run, steps=0, tensorboard=False)
+    metrics = Metrics(run, steps=0)
     for step in range(1, 6):
         metrics.write("step", step, {"loss": math.nan if step == 2 else 0.5})
     metrics.close()
     with run.metrics.open("a") as file:
         file.write('{"event": "st')
-    Metrics(run, steps=3, tensorboard=False).close()
+    Metrics(run, steps=3).close()
     assert [line["step"] for line in run.read_metrics()] == [1, 2, 3]
     assert run.read_metrics()[1]["loss"] is None
     assert all(json.loads(line) for line in run.metrics.read_text().splitlines())
 
 
-def test_metrics_go_to_tensorboard_if_it_is_installed(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    metrics = Metrics(RunFolder(tmp_path), steps=0, tensorboard=True)
-    metrics.write("step", 1, {"loss": 0.5})
-    metrics.close()
-    assert list((tmp_path / "tensorboard").iterdir())
-
-
 @pytest.mark.parametrize("score", [1.0000001, 1.0, -1.0])
 def test_the_scores_of_a_collapsed_network_are_drawn(tmp_path: Path, score: float) -> None:
     ones = np.full(50, score, np.float32)
-    scores = Scores(ones, ones, np.empty(0, np.float32))
+    scores = ScoreBins.of({"mated": ones, "random": ones})
     draw_scores(tmp_path / "scores.png", scores, "people")
     draw_det(tmp_path / "det.png", [("collapsed", scores)], "people")
     assert (tmp_path / "scores.png").stat().st_size > 1000

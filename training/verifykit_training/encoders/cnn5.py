@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_own_weights
+from verifykit_training.encoders.weights import require_no_imagenet
 
 _WIDTHS = (16, 32, 64, 128, 256)
 
@@ -18,8 +18,7 @@ def build_cnn5(
     Args:
         name: ``"cnn5"``.
         embedding_size: D.
-        weights: ``"none"``, or the path of a file with the backbone's own keys; no ImageNet weights
-            exist.
+        weights: ``"none"``; no ImageNet weights exist.
         input_channels: C.
         tanh: Whether tanh follows the linear layer, before rows are brought to unit length.
 
@@ -28,8 +27,7 @@ def build_cnn5(
         five of them leave something of 28x28 px).
 
     Raises:
-        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: ImageNet weights were requested.
     """
     channels = (input_channels, *_WIDTHS)
     blocks = [
@@ -42,6 +40,6 @@ def build_cnn5(
         for before, after in zip(channels, _WIDTHS, strict=False)
     ]
     backbone = nn.Sequential(*blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten())
-    load_own_weights(backbone, weights, name=name)
+    require_no_imagenet(name, weights)
     head: nn.Module = nn.Linear(_WIDTHS[-1], embedding_size)
     return EmbeddingNetwork(backbone, nn.Sequential(head, nn.Tanh()) if tanh else head)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from verifykit.errors import ModelNotFoundError
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_backbone, one_channel, read_weights
+from verifykit_training.encoders.weights import Published, load_state, read_weights
 
 # Repeats, kernel, stride, expansion, output channels.
 _STAGES = (
@@ -28,7 +28,6 @@ _STAGES = (
 )
 _STEM, _FEATURES = 32, 1280
 _EPSILON = 1e-3
-_FIRST = "conv_stem.weight"
 
 
 class SamePadConv2d(nn.Conv2d):
@@ -126,7 +125,7 @@ def build_efficientnet_lite0(
     Args:
         name: ``"efficientnet_lite0"``.
         embedding_size: D.
-        weights: ``"imagenet"``, ``"none"`` or the path of a file in that package's format.
+        weights: ``"imagenet"`` or ``"none"``.
         input_channels: 3, or 1 for grey.
         dropout: On the features, while training, in [0, 1).
         batch_norm_momentum: Share of the newest batch in the batch norms' statistics.
@@ -135,21 +134,20 @@ def build_efficientnet_lite0(
         The network; 224x224 px is what the ImageNet weights saw, any size from 1 px on works.
 
     Raises:
-        ModelNotFoundError: The package is not installed, or the file is not there.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: The package is not installed.
+        ModelIntegrityError: The keys or shapes of its file differ.
         InputError: A number of channels that pretrained weights cannot be made to fit.
     """
     backbone = EfficientNetLite0(input_channels, batch_norm_momentum)
-    if weights == "none":
-        _start(backbone)
-    else:
-        path = _package_file() if weights == "imagenet" else weights
-        state = {_rename(key): value for key, value in read_weights(path).items()}
-        if _FIRST in state:
-            state[_FIRST] = one_channel(state[_FIRST], input_channels)
-        load_backbone(backbone, state, source=f"{name} ({weights})", classifier="fc.")
     head = nn.Sequential(nn.Dropout(dropout), nn.Linear(_FEATURES, embedding_size))
-    return EmbeddingNetwork(backbone, head)
+    network = EmbeddingNetwork(backbone, head)
+    if weights == "imagenet":
+        read = read_weights(_package_file()).items()
+        state = {key: value for key, value in read if not key.startswith("_fc.")}
+        load_state(network, state, PUBLISHED, source=weights, name=name)
+    else:
+        _start(backbone)
+    return network
 
 
 def _package_file() -> str:
@@ -168,6 +166,9 @@ def _package_file() -> str:
 def _rename(key: str) -> str:
     """``_blocks.0._bn1.weight`` to ``blocks.0.bn1.weight``."""
     return ".".join(part.lstrip("_") for part in key.split("."))
+
+
+PUBLISHED = Published(head=(("fc.", "1."),), rename=_rename)
 
 
 def _start(backbone: nn.Module) -> None:

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from verifykit.errors import InputError
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_own_weights
+from verifykit_training.encoders.weights import require_no_imagenet
 
 
 class ResidualBlock(nn.Module):
@@ -62,8 +62,7 @@ def build_grid_resnet(
     Args:
         name: ``"grid_resnet"``.
         embedding_size: D.
-        weights: ``"none"``, or the path of a file with the backbone's own keys; no ImageNet weights
-            exist.
+        weights: ``"none"``; no ImageNet weights exist.
         input_channels: C.
         stem: Channels of the stem.
         widths: Channels of each stage.
@@ -75,8 +74,7 @@ def build_grid_resnet(
         The network; any size of 32 px or more works, the grid stretches with it.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: ImageNet weights were requested.
         InputError: Widths, blocks or grid that make no network.
     """
     if (
@@ -100,6 +98,6 @@ def build_grid_resnet(
             before = width
     rows, columns = grid
     backbone = nn.Sequential(*layers, nn.AdaptiveAvgPool2d((rows, columns)), nn.Flatten())
-    load_own_weights(backbone, weights, name=name)
+    require_no_imagenet(name, weights)
     head = nn.Sequential(nn.Dropout(dropout), nn.Linear(before * rows * columns, embedding_size))
     return EmbeddingNetwork(backbone, head)

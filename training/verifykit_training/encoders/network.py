@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from verifykit.errors import InputError
+from verifykit_training.encoders.weights import WeightsReport
+from verifykit_training.large_batches import recomputed
 
 
 class EmbeddingNetwork(nn.Module):
@@ -14,6 +17,10 @@ class EmbeddingNetwork(nn.Module):
     Args:
         backbone: Maps (N, C, H, W) to features (N, F).
         head: Maps features (N, F) to (N, D).
+
+    Attributes:
+        loaded_weights: What became of every tensor of ``encoder.weights``; None for a random start and
+            ImageNet weights.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module) -> None:
@@ -21,6 +28,8 @@ class EmbeddingNetwork(nn.Module):
         self.backbone = backbone
         self.head = head
         self.backbone_frozen = False
+        self.recomputes = False
+        self.loaded_weights: WeightsReport | None = None
 
     def forward(self, images: Tensor) -> Tensor:
         """Embeddings of a batch.
@@ -32,7 +41,12 @@ class EmbeddingNetwork(nn.Module):
             (N, D), each row of length 1 by itself: what else is in the batch plays no part in ``eval``.
             float32 even under autocast, for the losses.
         """
-        embeddings = self.head(self.backbone(images))
+        if self.recomputes and self.training and torch.is_grad_enabled():
+            with recomputed(self.backbone):
+                features = self.backbone(images)
+        else:
+            features = self.backbone(images)
+        embeddings = self.head(features)
         return functional.normalize(embeddings.float(), dim=1)
 
     def train(self, mode: bool = True) -> EmbeddingNetwork:

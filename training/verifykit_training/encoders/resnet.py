@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from verifykit.errors import ModelNotFoundError
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_backbone, one_channel, read_weights
+from verifykit_training.encoders.weights import Published, load_state
+from verifykit_training.errors import first_line
 
-_FIRST = "conv1.weight"
+PUBLISHED = Published(head=(("fc.", ""),))
 
 
 def build_resnet(
@@ -24,7 +25,7 @@ def build_resnet(
     Args:
         name: torchvision's name.
         embedding_size: D.
-        weights: ``"imagenet"``, ``"none"`` or the path of a file in torchvision's format.
+        weights: ``"imagenet"`` or ``"none"``.
         input_channels: 3, or 1 for grey.
 
     Returns:
@@ -32,7 +33,7 @@ def build_resnet(
 
     Raises:
         ModelNotFoundError: The weights cannot be had; it says which file to put where.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelIntegrityError: The keys or shapes of torchvision's file differ.
         InputError: A number of channels that pretrained weights cannot be made to fit.
     """
     # A residual branch that begins as zero: from a random start 152 layers otherwise blow up the first
@@ -42,12 +43,11 @@ def build_resnet(
     backbone.fc = nn.Identity()
     if input_channels != 3:
         backbone.conv1 = nn.Conv2d(input_channels, 64, 7, stride=2, padding=3, bias=False)
-    if weights != "none":
-        state = _imagenet(name) if weights == "imagenet" else read_weights(weights)
-        if _FIRST in state:
-            state[_FIRST] = one_channel(state[_FIRST], input_channels)
-        load_backbone(backbone, state, source=f"{name} ({weights})", classifier="fc.")
-    return EmbeddingNetwork(backbone, nn.Linear(features, embedding_size))
+    network = EmbeddingNetwork(backbone, nn.Linear(features, embedding_size))
+    if weights == "imagenet":
+        state = {key: value for key, value in _imagenet(name).items() if not key.startswith("fc.")}
+        load_state(network, state, PUBLISHED, source=weights, name=name)
+    return network
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -60,7 +60,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
         return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise ModelNotFoundError(
-            f"the ImageNet weights of {name} could not be had ({error}). On a machine with a network "
-            f"fetch {file} ({entry.url}), then put it at {folder / file}, or anywhere and set "
+            f"the ImageNet weights of {name} could not be had ({first_line(error)}). On a machine with a "
+            f"network fetch {file} ({entry.url}), then put it at {folder / file}, or anywhere and set "
             f'weights = "PATH/{file}". For a random start write weights = "none".'
         ) from error

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from verifykit_training.encoders.network import EmbeddingNetwork
-from verifykit_training.encoders.weights import load_own_weights
+from verifykit_training.encoders.weights import require_no_imagenet
 
 # Channels, kernel, stride, padding; a 3x3 max-pool of stride 2 follows where it says so.
 _LAYERS = (
@@ -30,16 +30,14 @@ def build_signet(
     Args:
         name: ``"signet"``.
         embedding_size: D.
-        weights: ``"none"``, or the path of a file with the backbone's own keys; no ImageNet weights
-            exist.
+        weights: ``"none"``; no ImageNet weights exist.
         input_channels: C.
 
     Returns:
         The network; any size of 33 px or more works.
 
     Raises:
-        ModelNotFoundError: ImageNet weights were requested, or the file does not exist.
-        ModelIntegrityError: The file's keys or shapes differ.
+        ModelNotFoundError: ImageNet weights were requested.
     """
     layers: list[nn.Module] = []
     before = input_channels
@@ -63,5 +61,5 @@ def build_signet(
         nn.BatchNorm1d(_WIDE),
         nn.ReLU(inplace=True),
     )
-    load_own_weights(backbone, weights, name=name)
+    require_no_imagenet(name, weights)
     return EmbeddingNetwork(backbone, nn.Linear(_WIDE, embedding_size))

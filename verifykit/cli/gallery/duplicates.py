@@ -19,7 +19,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import columns, counted, rate_text
 from verifykit.decision import DecisionOptions, DecisionRule, rule_for_pairs
-from verifykit.gallery import shown_location
+from verifykit.gallery import searcher, shown_location
 from verifykit.gallery.duplicates import (
     DuplicatePair,
     Enrolled,
@@ -60,7 +60,11 @@ def duplicates(
         rule = decision.search_rule(opened.spec, DecisionOptions(), len(enrolled.subject_ids))
     with progress("duplicates") as on_template:
         pairs = find_duplicates(
-            opened.gallery, rule.threshold, enrolled=enrolled, on_template=on_template
+            opened.gallery,
+            rule.threshold,
+            search=searcher(opened.gallery, opened.spec),
+            enrolled=enrolled,
+            on_template=on_template,
         )
     expected = _expected(rule, enrolled)
     body = {

@@ -34,6 +34,7 @@ class FaceModality(Modality):
     plural = "faces"
     crop_spec = FivePointCrop
     capture: ClassVar[Capture] = "camera"
+    takes_crops: ClassVar[bool] = True
     reasons: ClassVar[Mapping[str, str]] = {
         "no_face": "Look at the camera, with the whole face in the image.",
         "several_faces": "One person only: ask the others to step aside.",
