@@ -19,7 +19,7 @@ from verifykit.errors import InputError, ModelContractError, ModelIntegrityError
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
-from verifykit.session import Provider, Session, unit_rows
+from verifykit.session import Precision, Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
 
@@ -44,6 +44,7 @@ class Encoder:
         extractor: Images to crops.
         provider: Name of the provider that runs it.
         image_threads: How many images of one call are worked on at once.
+        precision: The precision that it computes in: ``"fp32"`` or ``"bf16"``.
         reopen: Opens the same model in another process; None for an encoder that cannot be pickled.
     """
 
@@ -55,6 +56,7 @@ class Encoder:
         provider: str = "cpu",
         reopen: Callable[[], Encoder] | None = None,
         image_threads: int = 1,
+        precision: Precision = "fp32",
     ) -> None:
         """Assemble an encoder; :meth:`open` does it from a file."""
         self.spec = spec
@@ -63,6 +65,7 @@ class Encoder:
         self.provider = provider
         self.reopen = reopen
         self.image_threads = image_threads
+        self.precision: Precision = precision
 
     def __reduce__(self) -> tuple[Callable[..., Encoder], tuple[object, ...]]:
         if self.reopen is None:
@@ -79,6 +82,7 @@ class Encoder:
         *,
         providers: Provider = "auto",
         threads: int | None = None,
+        precision: Precision = "fp32",
     ) -> Encoder:
         """Open a model file and check that it reproduces its golden embedding here.
 
@@ -87,13 +91,15 @@ class Encoder:
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``.
             threads: Threads within one run, and images of one call that are worked on at once; None uses
                 every core.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO, and the detector in float32.
 
         Raises:
             ModelNotFoundError: No such file.
             ModelIntegrityError: The file is damaged.
             ModelContractError: No specification, one that contradicts the network, or the golden
                 embedding is not reproduced.
-            ProviderError: The provider is missing or did not start.
+            ProviderError: The provider is missing or did not start, or the processor has no bfloat16.
+            InputError: An option is not allowed, or the provider has no such precision.
         """
         file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
         spec = file.spec
@@ -103,6 +109,7 @@ class Encoder:
             name=f"model {spec.name}",
             providers=providers,
             threads=threads,
+            precision=precision,
             reread=partial(_reread, path, spec.digest),
         )
         detector = None
@@ -116,9 +123,19 @@ class Encoder:
 
         _require_golden(spec, encode, session.provider)
         extractor = SampleExtractor(spec.crop, detector)
-        reopen = partial(Encoder.open, path, providers=providers, threads=threads)
+        reopen = partial(
+            Encoder.open, path, providers=providers, threads=threads, precision=precision
+        )
         at_once = (threads or available_cpus()) if session.provider == "cpu" else 1
-        return cls(spec, encode, extractor, session.provider, reopen, at_once)
+        return cls(
+            spec,
+            encode,
+            extractor,
+            session.provider,
+            reopen,
+            image_threads=at_once,
+            precision=precision,
+        )
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """Return the same encoder with other operating points; galleries stay valid.
@@ -130,7 +147,15 @@ class Encoder:
             calibration = Calibration.read(calibration)
         spec = calibration.apply(self.spec)
         reopen = self.reopen and partial(_reopened, self.reopen, spec.digest, calibration)
-        return Encoder(spec, self.encode, self.extractor, self.provider, reopen, self.image_threads)
+        return Encoder(
+            spec,
+            self.encode,
+            self.extractor,
+            self.provider,
+            reopen,
+            image_threads=self.image_threads,
+            precision=self.precision,
+        )
 
     def limited(self, max_pixels: int) -> Encoder:
         """Return the same encoder for images of at most this height x width.
@@ -140,7 +165,15 @@ class Encoder:
         """
         extractor = self.extractor.limited(max_pixels)
         reopen = self.reopen and partial(_limited, self.reopen, max_pixels)
-        return Encoder(self.spec, self.encode, extractor, self.provider, reopen, self.image_threads)
+        return Encoder(
+            self.spec,
+            self.encode,
+            extractor,
+            self.provider,
+            reopen,
+            image_threads=self.image_threads,
+            precision=self.precision,
+        )
 
     def templates(
         self,

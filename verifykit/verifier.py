@@ -20,7 +20,7 @@ from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
 from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load, registered
 from verifykit.scoring import score_matrix, subject_score
-from verifykit.session import Provider
+from verifykit.session import Precision, Provider
 from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
     Candidate,
@@ -115,22 +115,34 @@ def open_encoder(
     *,
     providers: Provider = "auto",
     threads: int | None = None,
+    precision: Precision = "fp32",
     max_pixels: int | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
 
     Raises:
-        InputError: Providers or threads for an encoder that is open on something else, or ``max_pixels``.
+        InputError: Providers, threads or precision for an encoder that is open on something else, or
+            ``max_pixels``.
         ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
         name = model
-        model = Encoder.open(load(name), providers=providers, threads=threads)
+        network: dict[str, Any] = {
+            "providers": providers,
+            "threads": threads,
+            "precision": precision,
+        }
+        model = Encoder.open(load(name), **network)
         if name in registered():
-            model.reopen = partial(open_encoder, name, providers=providers, threads=threads)
-    elif threads is not None or providers not in ("auto", model.provider):
+            model.reopen = partial(open_encoder, name, **network)
+    elif (
+        threads is not None
+        or providers not in ("auto", model.provider)
+        or precision not in ("fp32", model.precision)
+    ):
         raise InputError(
-            f"this encoder is open on {shown(model.provider)}: give these to Encoder.open"
+            f"this encoder is open on {shown(model.provider)} in {model.precision}: give these to "
+            "Encoder.open"
         )
     if max_pixels is not None:
         model = model.limited(max_pixels)
@@ -170,6 +182,7 @@ class Verifier:
         key: KeySource | None = None,
         keep_crops: bool = False,
         max_pixels: int | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         """Open a model and a gallery.
 
@@ -190,6 +203,7 @@ class Verifier:
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
@@ -200,7 +214,12 @@ class Verifier:
         self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
-            model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+            model,
+            calibration,
+            providers=providers,
+            threads=threads,
+            precision=precision,
+            max_pixels=max_pixels,
         )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)

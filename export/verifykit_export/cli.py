@@ -21,7 +21,7 @@ from verifykit.spec import OperatingPoint
 if TYPE_CHECKING:
     from verifykit_export.export_run import Exported
 
-_COMMANDS = ("classifier", "import", "run", "--help")
+_COMMANDS = ("classifier", "import", "quantise", "run", "--help")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The model's name.")]
@@ -294,6 +294,50 @@ def import_(
     for note in done.notes:
         typer.echo(f"note: {note}")
     typer.echo("operating points: none, nothing was measured; every call needs --threshold")
+
+
+@app.command("quantise")
+def quantise_(
+    model: Annotated[str, typer.Argument(help="A registered name, or a model file in float32.")],
+    target: Annotated[
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", help="Real images: a folder for each subject, or a CSV.")
+    ],
+    name: NameOption = None,
+    images: Annotated[
+        int, typer.Option(min=24, help="Number of crops to measure the ranges of activations on.")
+    ] = 300,
+    max_fnmr_rise: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Allowed at the lowest FMR, to 1e-4, that it supports."
+        ),
+    ] = 0.002,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model in int8 for OpenVINO, measured against the float32 model on other subjects."""
+    from verifykit_export.quantise import QuantiseRequest, measured_lines, quantise
+
+    done = quantise(QuantiseRequest(model, target, data, name, images, max_fnmr_rise))
+    if as_json:
+        found = {
+            "path": str(done.path),
+            "card": str(done.card),
+            "digest": done.spec.digest,
+            "ranged": done.ranged,
+            "median_cosine": done.median_cosine,
+            "least_cosine": done.least_cosine,
+            "float32": asdict(done.float32),
+            "int8": asdict(done.int8),
+        }
+        typer.echo(json.dumps(found, indent=1))
+        return
+    typer.echo(f"{shortened(done.path)}: {done.path.stat().st_size} bytes, int8")
+    for line in measured_lines(done):
+        typer.echo(line)
+    typer.echo("operating points: none; calibrate it: verifykit calibrate --model-out")
 
 
 def main() -> None:

@@ -280,6 +280,8 @@ def _cache_key(
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
+    if encoder.precision != "fp32":
+        depends_on.append(f"precision {encoder.precision}")
     if is_aligned:
         depends_on.append("aligned")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()

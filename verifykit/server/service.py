@@ -200,6 +200,7 @@ def _open_encoder(
         calibration,
         providers=settings.providers,
         threads=settings.thread_count,
+        precision=settings.precision,
         max_pixels=settings.max_pixels,
     )
     on_gpu = encoder.provider == "cuda"

@@ -16,7 +16,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
 from verifykit.server.state import state_path
-from verifykit.session import Provider
+from verifykit.session import Precision, Provider
 from verifykit.types import MultiFace, QualityGate, TurnedChoice
 
 SIGNATURES = "signature"
@@ -49,6 +49,7 @@ class ServerSettings:
         max_faces: Number of faces of one image that are used, the largest, unless a request says otherwise.
         providers: Where the networks run.
         threads: Threads of one network run; None is each worker's share of the cores, at least one.
+        precision: ``"bf16"`` runs the encoders in bfloat16, on OpenVINO.
         workers: Number of requests that are processed at the same time; None is two for each core.
         queue: Number of requests that may wait for a worker; more are answered 503.
         max_body_bytes: Maximum size of a request's body.
@@ -92,6 +93,7 @@ class ServerSettings:
     max_faces: int = 64
     providers: Provider = "auto"
     threads: int | None = None
+    precision: Precision = "fp32"
     workers: int | None = None
     queue: int = 64
     max_body_bytes: int = 20_000_000
