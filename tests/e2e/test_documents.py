@@ -48,6 +48,7 @@ RUN_BY = {
     "how-to/distil-an-encoder.md": _UNDERSTOOD,
     "how-to/from-keras.md": "test_textbook_docs.py::test_the_page_on_keras_runs",
     "how-to/textbook-examples.md": "test_textbook_docs.py::test_the_page_on_textbook_examples_runs",
+    "how-to/large-batches.md": _UNDERSTOOD,
     "how-to/own-loop.md": "test_own_loop_docs.py::test_the_page_on_an_own_loop_runs",
     "how-to/postgresql.md": "test_postgres_docs.py::test_the_page_on_postgresql_runs",
     "how-to/serve.md": "test_serve_docs.py::test_the_page_on_serving_runs",
