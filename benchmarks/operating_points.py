@@ -39,7 +39,7 @@ from verifykit_export.face_plus import build_face_plus
 BUILDERS = {"face": build_face, "face-plus": build_face_plus}
 
 # The cosines of `face-plus` spread half as far as those of `face`, so that half a penalty is too little
-# (docs/adr/0019).
+# (docs/adr/0022).
 FACTORS = {"face": 1.0, "face-plus": 2.0}
 
 NAME = (
@@ -58,7 +58,7 @@ def rates_at_thresholds(
     """Return FMR and FNMR of single pairs at each threshold of the calibration."""
     embedded = embed_images(embedder, data.images, cache=cache)
     scored = score_comparisons(data, embedded, calibration.cohort)
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    labels = data.subject_numbers()
     mated_bootstrap, non_mated_bootstrap = (
         SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
         for kind in (scored.mated, scored.random)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import CalibrationError, ModelContractError, shortened_path, shown
+from verifykit.errors import CalibrationError, ModelContractError, shortened, shortened_path, shown
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.spec.strict_json import build, plain
 
@@ -132,7 +132,7 @@ class Calibration:
         try:
             body: Any = json.loads(text)
         except ValueError as error:
-            raise CalibrationError(f"{where} is not JSON: {error}") from error
+            raise CalibrationError(f"{where} is not JSON: {shortened(error)}") from error
         if not isinstance(body, dict) or FORMAT_KEY not in body:
             raise CalibrationError(
                 f"{where} is not a calibration: `verifykit calibrate` writes them"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -127,18 +128,18 @@ def enroll(
     crops: list[bytes] = []
     accepted, refused, warnings = [], [], []
     failures: list[AcquisitionError | ImageError] = []
-    for index, image in enumerate(images, start=1):
-        name = image_name(image, index)
+    work = partial(_enrolled, encoder, options, keep_crops)
+    for index, result in enumerate(encoder.each_at_once(work, images), start=1):
+        name = image_name(images[index - 1], index)
         try:
-            loaded = encoder.extractor.load(image)
-            (template,) = encoder.templates(loaded, options, role="enrollment")
+            template, crop = result()
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)
             continue
         templates.append(template)
-        if keep_crops:
-            crops.append(enrollment_crop(loaded.pixels, template.detection))
+        if crop is not None:
+            crops.append(crop)
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:
@@ -153,6 +154,17 @@ def enroll(
     # Another thread may have removed the subject since: that is not an error of this enrollment.
     count = len(_stored(gallery, subject_id))
     return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
+
+
+def _enrolled(
+    encoder: Encoder, options: SampleOptions, keep_crops: bool, image: ImageLike
+) -> tuple[Template, bytes | None]:
+    """Return the template of an image, and its enrollment crop if they are kept."""
+    loaded = encoder.extractor.load(image)
+    (template,) = encoder.templates(loaded, options, role="enrollment")
+    if not keep_crops:
+        return template, None
+    return template, enrollment_crop(loaded.whole().pixels, template.detection)
 
 
 def _no_usable_image(

@@ -173,6 +173,18 @@ def subject_score(
     return float(scores_of(unit_rows(single)[0], rows, cohort).max())
 
 
+def score_matrix(
+    probes: ArrayLike, references: ArrayLike, cohort: Cohort | None = None
+) -> NDArray[np.float32]:
+    """Return the score of each probe, (P, D), against each of (R, D) references by itself, (P, R).
+
+    The scores are those of :func:`subject_score` for single references, to the last bit.
+    """
+    each = checked_embeddings(probes)
+    rows = reference_rows(checked_embeddings(references, each.shape[1]), "max")
+    return np.stack([scores_of(probe, rows, cohort) for probe in unit_rows(each)])
+
+
 def _lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the Euclidean length of each row, summed row by row."""
     lengths: NDArray[np.float64] = np.sqrt(np.square(wide).sum(axis=1))

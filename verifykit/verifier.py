@@ -19,8 +19,8 @@ from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
 from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load, registered
-from verifykit.scoring import subject_score
-from verifykit.session import Provider
+from verifykit.scoring import score_matrix, subject_score
+from verifykit.session import Precision, Provider
 from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
     Candidate,
@@ -65,10 +65,13 @@ def decide_pair(
     cohort: Cohort | None = None,
 ) -> Decision:
     """Return the decision about the most alike pair of two images' samples; symmetric."""
-    pairs = [(probe, reference) for probe in probes for reference in references]
-    scores = [subject_score(p.embedding, r.embedding[None], "max", cohort) for p, r in pairs]
-    best = int(np.argmax(scores))
-    return rule.decide(scores[best], None, pairs[best])
+    scores = score_matrix(
+        [probe.embedding for probe in probes],
+        [reference.embedding for reference in references],
+        cohort,
+    )
+    row, column = divmod(int(np.argmax(scores)), len(references))
+    return rule.decide(float(scores[row, column]), None, (probes[row], references[column]))
 
 
 def identify_each(
@@ -112,22 +115,34 @@ def open_encoder(
     *,
     providers: Provider = "auto",
     threads: int | None = None,
+    precision: Precision = "fp32",
     max_pixels: int | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
 
     Raises:
-        InputError: Providers or threads for an encoder that is open on something else, or ``max_pixels``.
+        InputError: Providers, threads or precision for an encoder that is open on something else, or
+            ``max_pixels``.
         ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
         name = model
-        model = Encoder.open(load(name), providers=providers, threads=threads)
+        network: dict[str, Any] = {
+            "providers": providers,
+            "threads": threads,
+            "precision": precision,
+        }
+        model = Encoder.open(load(name), **network)
         if name in registered():
-            model.reopen = partial(open_encoder, name, providers=providers, threads=threads)
-    elif threads is not None or providers not in ("auto", model.provider):
+            model.reopen = partial(open_encoder, name, **network)
+    elif (
+        threads is not None
+        or providers not in ("auto", model.provider)
+        or precision not in ("fp32", model.precision)
+    ):
         raise InputError(
-            f"this encoder is open on {shown(model.provider)}: give these to Encoder.open"
+            f"this encoder is open on {shown(model.provider)} in {model.precision}: give these to "
+            "Encoder.open"
         )
     if max_pixels is not None:
         model = model.limited(max_pixels)
@@ -167,6 +182,7 @@ class Verifier:
         key: KeySource | None = None,
         keep_crops: bool = False,
         max_pixels: int | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         """Open a model and a gallery.
 
@@ -187,6 +203,7 @@ class Verifier:
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
@@ -197,7 +214,12 @@ class Verifier:
         self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
-            model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+            model,
+            calibration,
+            providers=providers,
+            threads=threads,
+            precision=precision,
+            max_pixels=max_pixels,
         )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
@@ -424,9 +446,10 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
-        )[0][0]
+        options = self.sample_options.changed(
+            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
+        return self.encoder.templates_each([image], options, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.

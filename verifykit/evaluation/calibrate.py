@@ -202,7 +202,7 @@ def _measure(
             seed=seed,
         )
         return found, count_pairs(subjects, forged, populations)["random"]
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    labels = data.subject_numbers()
     scored = score_comparisons(data, embedded, cohort)
     pools = [
         Pool(kind.scores, labels[kind.probe], labels[kind.reference])

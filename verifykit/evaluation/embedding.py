@@ -188,12 +188,14 @@ class ModelEmbedder:
         loaded = extractor.load(image)
         if self._is_aligned:
             size = self.spec.crop
-            return crop_plain(loaded.pixels, PlainCrop(size.height_px, size.width_px, "stretch"))
+            return crop_plain(
+                loaded.whole().pixels, PlainCrop(size.height_px, size.width_px, "stretch")
+            )
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
         samples = extractor.samples(loaded, SampleOptions("all", "warn"))
-        sample = middle(samples, *loaded.pixels.shape[:2])
+        sample = middle(samples, *loaded.size_px)
         reasons = extractor.refusing(sample)
         if reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -274,9 +276,12 @@ def _cache_key(
         repr([(check.name, check.limits) for check in encoder.extractor.checks]),
         __version__,
         encoder.provider,
+        encoder.extractor.least_side_px,
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
+    if encoder.precision != "fp32":
+        depends_on.append(f"precision {encoder.precision}")
     if is_aligned:
         depends_on.append("aligned")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
@@ -367,6 +372,11 @@ def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failu
         names.setdefault(reason, []).append(images[number].name)
     found = (Failure(reason, len(each), tuple(each[:_EXAMPLES])) for reason, each in names.items())
     return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
+
+
+def unread_count(failures: Mapping[str, int]) -> int:
+    """Return how many images were missing or unreadable, of the failures by reason."""
+    return failures.get(MISSING, 0) + failures.get(UNREADABLE, 0)
 
 
 class _Memory:

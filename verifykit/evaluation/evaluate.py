@@ -135,7 +135,7 @@ def measure_model(
     embedder: Embedder, data: Dataset, embedded: Embedded, measurement: Measurement
 ) -> ModelResult:
     """Measure one model on the data that it embedded."""
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    labels = data.subject_numbers()
     scored = score_comparisons(data, embedded, embedder.cohort)
     _require_some(embedder, data, embedded, scored)
     kinds: tuple[tuple[Attack, Comparisons], ...]

@@ -72,10 +72,11 @@ def test_json_says_what_the_file_says_and_a_model_carries_it(sign: Invoke) -> No
     as_csv(Path("lists/all.csv"), "path,subject,label", rows)
     command = ["calibrate", "lists/all.csv", "--images", ".", "-o", "mine.json"]
     command += ["-m", "signature", "--references", "1", "--model-out", "mine.onnx", "--json"]
-    told = body(sign(*command, status=0))
+    told = body(sign(*command, status=3))
     written = json.loads(Path("mine.json").read_text())
     assert told == {
         "out": "mine.json",
+        "failures": {"missing": 1},
         **{
             name: written[name]
             for name in (
@@ -102,7 +103,7 @@ def test_json_says_what_the_file_says_and_a_model_carries_it(sign: Invoke) -> No
     calibrated = ["-m", "signature", "--calibration", "mine.json"]
     assert by_model == body(sign("compare", *pair, *calibrated, status=0))
     assert (by_model["fmr"], by_model["attack"]) == (0.05, "skilled_forgery")
-    said = sign(*command[:-1], status=0).stdout
+    said = sign(*command[:-1], status=3).stdout
     assert said.endswith("written  mine.json\nwritten  mine.onnx\n")
     assert "skilled_forgery, 1 reference: 72 non-mated comparisons" in said
     assert "default  FMR 0.05 (skilled_forgery)" in said

@@ -11,9 +11,8 @@ from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
     ModelOption,
-    ProvidersOption,
+    NetworkChoice,
     SearchDecision,
-    ThreadsOption,
     command,
     gallery_key,
     open_reader,
@@ -27,6 +26,7 @@ from verifykit.gallery.duplicates import (
     find_duplicates,
     read_enrolled,
 )
+from verifykit.session import NetworkOptions
 
 FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
 
@@ -37,8 +37,7 @@ def duplicates(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,8 +49,7 @@ def duplicates(
     opened = open_reader(
         model,
         gallery,
-        providers=providers,
-        threads=threads,
+        network=network,
         calibration=calibration,
         key=gallery_key(key_file),
     )
