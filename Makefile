@@ -88,7 +88,7 @@ versions: .venv/developer
 # The tests again, without the extras train and export, on the oldest versions that pyproject.toml allows (OpenCV 4.10 among them).
 oldest:
 	$(PYTHON) -m venv .cache/oldest
-	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,server,evaluate,dev]"
+	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face-plus,server,evaluate,dev]"
 	.cache/oldest/bin/python -m pytest --ignore tests/architecture
 
 # compare against OpenCV 4.12 in an environment of its own; DATA=PATH is the folder with faces/.
@@ -120,5 +120,5 @@ clean:
 	touch $@
 
 .venv/developer: .venv/user
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face,server,evaluate,batch,train,export,docs,fuzz,dev]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[cpu,face-plus,server,evaluate,batch,train,export,docs,fuzz,dev]"
 	touch $@

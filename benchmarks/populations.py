@@ -3,7 +3,7 @@
 ``python -m benchmarks.populations --data PATH`` sets a threshold on the people of ``lfw_train`` and measures
 the rates on sets that neither chose it nor are in the cohort: other people of LFW, ORL, CFP (frontal against
 frontal, and against profile), and the age bands of All-Age-Faces. Half of the people of ``aaf`` are in the
-cohort that the other half is measured with, and the other way round.
+cohort that the other half is measured with, and the other way round. ``--model face-plus`` measures that one.
 """
 
 from __future__ import annotations
@@ -29,27 +29,34 @@ from verifykit.evaluation.cohort import make_cohort
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.results import Rate
-from verifykit.metrics import SubjectBootstrap, threshold_at_fmr
+from verifykit.metrics import SubjectBootstrap, equal_error_rate, threshold_at_fmr
 from verifykit.models import load
 from verifykit.scoring import penalties
 from verifykit.spec import Cohort
 from verifykit.types import Embeddings
 
-# The highest scores of a band are of one child under two numbers (data/README.md).
+# The highest scores of a band, by the model `face`, are of one child under two numbers (data/README.md).
 _NEAR_COPY = 0.75
 
 
 @dataclass(frozen=True, eq=False)
 class Faces:
-    """Embedded images: unit rows (N, D), subjects (N,), and a kind each (N,), such as an age band."""
+    """Embedded images: unit rows (N, D), subjects (N,), and a kind each (N,), such as an age band.
+
+    ``looks`` are rows (N, E) of the model ``face``, by which near copies are found: a limit of cosines is
+    one model's.
+    """
 
     rows: Embeddings
     subjects: NDArray[np.str_]
     kinds: NDArray[np.str_]
+    looks: Embeddings
 
     def only(self, chosen: NDArray[np.bool_]) -> Faces:
         """Return some of them."""
-        return Faces(self.rows[chosen], self.subjects[chosen], self.kinds[chosen])
+        return Faces(
+            self.rows[chosen], self.subjects[chosen], self.kinds[chosen], self.looks[chosen]
+        )
 
 
 def read_cfp(data: Path) -> list[LabelledImage]:
@@ -63,14 +70,23 @@ def read_cfp(data: Path) -> list[LabelledImage]:
         ]
 
 
-def embed(embedder: ModelEmbedder, images: Sequence[LabelledImage], cache: EmbeddingCache) -> Faces:
+def embed(
+    embedder: ModelEmbedder,
+    images: Sequence[LabelledImage],
+    cache: EmbeddingCache,
+    looks_of: ModelEmbedder,
+) -> Faces:
     """Embed images; those without a face are left out."""
     found = embed_images(embedder, images, cache=cache)
-    kept = [n for n, row in enumerate(found.row_of) if row >= 0]
+    seen = embed_images(looks_of, images, cache=cache)
+    kept = [
+        n for n, rows in enumerate(zip(found.row_of, seen.row_of, strict=True)) if min(rows) >= 0
+    ]
     return Faces(
         found.rows[found.row_of[kept]],
         np.array([images[n].subject for n in kept]),
         np.array([images[n].groups.get("band", "") for n in kept]),
+        seen.rows[seen.row_of[kept]],
     )
 
 
@@ -85,7 +101,7 @@ class Scores:
 
     @classmethod
     def of(cls, one: Faces, other: Faces | None, cohort: Cohort | None) -> Scores:
-        """Score them less their penalties; cosines of near copies between subjects are left out."""
+        """Score them less their penalties; near copies under two numbers are left out."""
         two = one if other is None else other
         cosines = one.rows.astype(np.float64) @ two.rows.astype(np.float64).T
         scores = cosines - penalties(cohort, one.rows)[:, None] / 2
@@ -95,7 +111,7 @@ class Scores:
         mated = mine[:, None] == theirs[None]
         chosen = np.ones(scores.shape, bool) if other else np.triu(np.ones(scores.shape, bool), 1)
         if other is None and len(names) == len(one.subjects):
-            chosen &= cosines < _NEAR_COPY
+            chosen &= one.looks @ one.looks.T < _NEAR_COPY
         rows, columns = np.nonzero(chosen)
         ends = np.stack([mine[rows], theirs[columns]], axis=1)
         return cls(scores[chosen], ends, mated[chosen], len(names))
@@ -113,8 +129,8 @@ class Scores:
             self.subjects + other.subjects,
         )
 
-    def rates(self, threshold: float) -> tuple[Rate, Rate | None]:
-        """Return FMR and FNMR with their intervals over subjects; None without mated pairs."""
+    def rates(self, threshold: float) -> tuple[Rate, Rate | None, float | None]:
+        """Return FMR and FNMR with intervals over subjects, and the EER; None without mated pairs."""
         found: list[Rate | None] = []
         for kind, sign in ((~self.mated, 1), (self.mated, -1)):
             events = self.values[kind] >= threshold if sign > 0 else self.values[kind] < threshold
@@ -126,21 +142,24 @@ class Scores:
             found.append(rate_of(events, bootstrap))
         fmr, fnmr = found
         assert fmr is not None  # noqa: S101 - every set has two subjects
-        return fmr, fnmr
+        if fnmr is None:
+            return fmr, None, None
+        return fmr, fnmr, equal_error_rate(self.values[self.mated], self.values[~self.mated]).eer
 
 
 def measured(
-    sets: dict[str, Faces], fmr: float, *, with_cohort: bool
-) -> Iterator[tuple[str, Rate, Rate | None]]:
-    """Yield the rates of each set at the threshold of ``lfw_train``."""
+    sets: dict[str, Faces], fmr: float, *, factor: float | None
+) -> Iterator[tuple[str, Rate, Rate | None, float | None]]:
+    """Yield the rates of each set at the threshold of ``lfw_train``; no factor of penalties, no cohort."""
     train, ages = sets["train"], sets["ages"]
     half = np.random.default_rng(0).permutation(len(ages.rows)) < len(ages.rows) // 2
 
     def cohort_of(young: Faces) -> Cohort | None:
-        if not with_cohort:
+        if factor is None:
             return None
         rows = np.concatenate([train.rows, young.rows])
-        return make_cohort(rows, [*train.subjects, *young.subjects], typical_of=train.rows)
+        subjects = [*train.subjects, *young.subjects]
+        return make_cohort(rows, subjects, typical_of=train.rows, factor=factor)
 
     def threshold_of(cohort: Cohort | None) -> float:
         scores = Scores.of(train, None, cohort)
@@ -174,9 +193,12 @@ def main() -> None:
     add_data_argument(parser)
     parser.add_argument("--cache", type=Path, help="file that caches embeddings")
     parser.add_argument("--fmr", type=float, default=1e-4, help="the requested rate")
+    parser.add_argument("--model", choices=("face", "face-plus"), default="face")
     arguments = parser.parse_args()
-    embedder = ModelEmbedder(
-        Encoder.open(load("face")), "face", multi_face="middle", quality="warn"
+    name = arguments.model
+    embedder, face = (
+        ModelEmbedder(Encoder.open(load(each)), each, multi_face="middle", quality="warn")
+        for each in (name, "face")
     )
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -193,18 +215,21 @@ def main() -> None:
             "cfp": read_cfp(arguments.data),
             "ages": read_ages(arguments.data),
         }
-        sets = {name: embed(embedder, images[name], cache) for name in track(images, "embedding")}
-    table = Table(title=f"at the threshold of FMR {arguments.fmr:g} on lfw_train")
-    for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %"):
+        sets = {
+            key: embed(embedder, images[key], cache, face if key == "ages" else embedder)
+            for key in track(images, "embedding")
+        }
+    table = Table(title=f"{name} at the threshold of FMR {arguments.fmr:g} on lfw_train")
+    for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %", "EER"):
         table.add_column(column, justify="left" if column in ("set", "cohort") else "right")
-    plain, less = (
-        measured(sets, arguments.fmr, with_cohort=with_cohort) for with_cohort in (False, True)
-    )
+    assert embedder.spec.cohort is not None  # noqa: S101 - registered so
+    factors = None, embedder.spec.cohort.factor
+    plain, less = (measured(sets, arguments.fmr, factor=factor) for factor in factors)
     for both in zip(plain, less, strict=True):
-        for arm, (name, fmr, fnmr) in zip(("no", "yes"), both, strict=True):
+        for arm, (name, fmr, fnmr, eer) in zip(("no", "yes"), both, strict=True):
             cells = [f"{fmr.value:.1e}", f"{fmr.low:.1e} to {fmr.high:.1e}"]
-            if fnmr is not None:
-                cells += [f"{fnmr.value:.2%}", f"{fnmr.low:.2%} to {fnmr.high:.2%}"]
+            if fnmr is not None and eer is not None:
+                cells += [f"{fnmr.value:.2%}", f"{fnmr.low:.2%} to {fnmr.high:.2%}", f"{eer:.2%}"]
             table.add_row(name if arm == "no" else "", arm, *cells)
     Console(width=110).print(table)
 

@@ -202,7 +202,7 @@ def penalties(cohort: Cohort | None, rows: NDArray[np.float32]) -> NDArray[np.fl
     for n, row in enumerate(unit_rows(rows)):
         cosines = np.sort(paired_scores(row, cohort.centres))[-cohort.nearest :]
         found[n] = cosines.astype(np.float64).mean() - cohort.typical
-    return np.maximum(found, 0.0)
+    return cohort.factor * np.maximum(found, 0.0)
 
 
 def penalised(

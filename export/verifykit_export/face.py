@@ -101,7 +101,7 @@ def build_face(target: Path, *, calibrated: bool = True) -> None:
         name="face",
         modality="face",
         input=_INPUT,
-        crop=FivePointCrop(112, 112, ARCFACE_112_PX, _detector_spec(detector)),
+        crop=FivePointCrop(112, 112, ARCFACE_112_PX, detector_spec(detector)),
         embedding_size=len(golden),
         weights_sha256=weights_digest(encoder),
         golden_embedding=golden,
@@ -130,7 +130,8 @@ def build_face(target: Path, *, calibrated: bool = True) -> None:
     write_model(target, encoder, spec, detector)
 
 
-def _detector_spec(detector: onnx.ModelProto) -> DetectorSpec:
+def detector_spec(detector: onnx.ModelProto) -> DetectorSpec:
+    """Return what a face model's file states about YuNet."""
     return DetectorSpec(
         name="YuNet 2023mar",
         weights_sha256=weights_digest(detector),

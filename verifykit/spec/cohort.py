@@ -17,20 +17,23 @@ from verifykit.errors import ModelContractError
 class Cohort:
     """Mean embeddings of groups of people who are neither enrolled nor compared.
 
-    The penalty of an embedding is ``max(m - typical, 0)``, m the mean of its ``nearest`` highest cosines to
-    the centres; half of both sides' penalties is taken from the score of a comparison (docs/adr/0018).
+    The penalty of an embedding is ``factor * max(m - typical, 0)``, m the mean of its ``nearest`` highest
+    cosines to the centres; half of both sides' penalties is taken from the score of a comparison
+    (docs/adr/0018).
 
     Attributes:
         centres_base64: (C, D) little-endian float32, rows of unit length, in base64.
         embedding_size: D.
         nearest: K, the number of highest cosines that count, 1 to C.
         typical: The mean cosine up to which there is no penalty, in [-1, 1].
+        factor: By how much a penalty grows with the mean cosine, above 0 and at most 10.
     """
 
     centres_base64: str
     embedding_size: int
     nearest: int
     typical: float
+    factor: float = 1.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.nearest <= len(self.centres):
@@ -41,22 +44,25 @@ class Cohort:
             raise ModelContractError(
                 f"cohort: typical is a mean cosine in [-1, 1], got {self.typical}"
             )
+        if not 0.0 < self.factor <= 10.0:
+            raise ModelContractError(f"cohort: factor is above 0 and at most 10, got {self.factor}")
 
     @classmethod
-    def of(cls, centres: ArrayLike, nearest: int, typical: float) -> Cohort:
+    def of(cls, centres: ArrayLike, nearest: int, typical: float, factor: float = 1.0) -> Cohort:
         """Return the cohort of given centres.
 
         Args:
             centres: (C, D) float32, rows of unit length.
             nearest: K, 1 to C.
             typical: The mean cosine up to which there is no penalty, in [-1, 1].
+            factor: By how much a penalty grows with the mean cosine, above 0 and at most 10.
 
         Raises:
-            ModelContractError: ``nearest`` or ``typical`` is out of range.
+            ModelContractError: ``nearest``, ``typical`` or ``factor`` is out of range.
         """
         wide = np.ascontiguousarray(centres, dtype="<f4")
         encoded = base64.b64encode(wide.tobytes()).decode()
-        return cls(encoded, int(wide.shape[1]), nearest, typical)
+        return cls(encoded, int(wide.shape[1]), nearest, typical, factor)
 
     @cached_property
     def centres(self) -> NDArray[np.float32]:

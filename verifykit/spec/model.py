@@ -53,7 +53,7 @@ class Provenance:
 
     Attributes:
         source: Package and file of the weights, or the training run.
-        source_sha256: Checksum of that file.
+        source_sha256: Checksum of that file; of several files, of their checksums one after the other.
         training_data: The data sets it was trained on, and their terms.
         calibration_data: The data sets its operating points were measured on.
         citation: The paper or project to credit.
@@ -76,7 +76,8 @@ class ModelSpec:
         input: Values fed to the network.
         crop: Geometry from image to crop.
         embedding_size: D, the length of an embedding.
-        weights_sha256: Digest of the network's graph and weights.
+        weights_sha256: Digest of the network's graph and weights. A network may join several encoders, each
+            with a window of the crop; then the digest, and the golden embedding, cover all of them.
         golden_embedding: (D,) unit embedding of the golden image, reproduced at every load.
         licence: SPDX identifier; required.
         provenance: Where it comes from.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -213,7 +214,8 @@ def test_models_verbs(invoke: Invoke, face_model: Path) -> None:
         if m["name"] == "face"
     )
     assert (listed["present"], listed["path"]) == (True, str(face_model))
-    assert f"ready  {face_model}" in invoke("models", "list", status=0).stdout
+    listing = invoke("models", "list", status=0).stdout
+    assert re.search(rf"ready +{re.escape(str(face_model))}", listing)
     assert invoke("models", "path", "face", status=0).stdout == f"{face_model}\n"
     assert body(invoke("models", "pull", "face", "--json", status=0))["path"] == str(face_model)
     answer = body(invoke("models", "verify", face_model, "--json", status=0))

@@ -37,6 +37,15 @@ def test_its_subjects_are_left_out_and_none_is_a_centre(tmp_path: Path) -> None:
     assert other.cohort != found.cohort
 
 
+def test_the_factor_of_the_models_own_cohort_stays(tmp_path: Path, crowd: Cohort) -> None:
+    rows = paint(tmp_path, 40, 3)
+    steep = embedder(replace(SPEC, cohort=replace(crowd, factor=2.0)))
+    found = calibrate(steep, listed(tmp_path, rows), cohort=18, counts=(1,))
+    assert found.cohort is not None
+    assert found.cohort.factor == 2.0
+    assert found.cohort.centres_base64 != crowd.centres_base64
+
+
 @pytest.fixture
 def crowd() -> Cohort:
     """Return a cohort by which colours near grey are look-alikes."""
