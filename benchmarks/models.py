@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -22,7 +22,7 @@ from rich.table import Table
 
 from benchmarks.face.data import add_data_argument, read_evaluation_data
 from benchmarks.face.opencv import OpenCvFaces
-from verifykit.datasets import Dataset
+from verifykit.datasets import Dataset, FaceChoice
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import Embedder, EmbeddingCache, ModelEmbedder
@@ -31,6 +31,8 @@ from verifykit.evaluation.pairs import read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
+from verifykit.spec import OperatingPoint
+from verifykit.types import QualityGate
 from verifykit_training.config import load_config
 from verifykit_training.dataset import divide, read_records
 
@@ -47,7 +49,9 @@ class OpenCvEmbedder:
     licence = "Apache-2.0 AND MIT"
     fusion = "mean"
     cache_key = f"opencv-{cv2.__version__}-middle"
-    operating_points = ()
+    multi_face: FaceChoice = "middle"
+    quality: QualityGate = "warn"
+    operating_points: Sequence[OperatingPoint] = ()
 
     def __init__(self) -> None:
         """Open the networks with the detector thresholds of the model ``face``."""
@@ -90,7 +94,7 @@ def measure(
         embedders,
         data,
         cache=cache,
-        measurement=Measurement(fmrs=FMRS, worst=12),
+        measurement=Measurement(fmrs=FMRS, hardest_pairs=12),
         on_progress=on_progress,
     )
 

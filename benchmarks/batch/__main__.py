@@ -68,7 +68,7 @@ class Contenders:
             return run(session, tensor)
 
         verifier = vk.Verifier(Encoder.open(load("face"), threads=threads), self.verifier.gallery)
-        Session.run = record  # type: ignore[method-assign]
+        Session.run = record  # type: ignore[method-assign, assignment]
         try:
             self._identify(verifier, 1)
         finally:
