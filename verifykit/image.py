@@ -412,8 +412,9 @@ def image_from_bgr(array: NDArray[Any], *, max_pixels: int = MAX_PIXELS) -> Imag
 
 def is_pillow(image: object) -> bool:
     """Return whether an object is a Pillow image, without importing Pillow."""
-    module = sys.modules.get("PIL.Image")
-    return module is not None and isinstance(image, module.Image)
+    # Without its class while another thread is importing it.
+    kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
+    return kind is not None and isinstance(image, kind)
 
 
 def image_name(image: ImageLike, index: int) -> str:

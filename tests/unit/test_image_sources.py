@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import sys
 import tempfile
 import textwrap
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,17 @@ def test_the_name_and_number_of_pillow_images(portrait: PilImage.Image, tmp_path
     assert as_images(portrait) == [portrait]
     assert as_images([portrait, None]) == [portrait, None]  # type: ignore[list-item]
     assert as_images(None) == [None]  # type: ignore[arg-type]
+
+
+def test_a_file_loads_while_another_thread_imports_pillow(
+    portrait: PilImage.Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(portrait, "PNG")
+    expected = load_image(data)
+    started = types.ModuleType("PIL.Image")  # without its classes yet
+    monkeypatch.setitem(sys.modules, "PIL.Image", started)
+    assert (load_image(data) == expected).all()
+    assert image_name(data, 2) == "image 2"
 
 
 # ------------------------------------------------------------------ arrays
