@@ -161,6 +161,8 @@ class DegradedProbes:
     def _columns(
         self, measure: str, found: Sequence[Sample], scores: NDArray[np.float32]
     ) -> tuple[str, ...]:
+        if not found:
+            return ("-", "100.0%", *"----")
         values = [sample.quality[measure] for sample in found]
         passing = np.array([not sample.reasons for sample in found])
         failing = scores < self.threshold
