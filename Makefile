@@ -4,7 +4,7 @@ BIN := .venv/bin
 WHEEL := .cache/wheel
 VERSIONS := .cache/versions
 
-.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest clean
+.PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest opencv-4.12 cuda openvino clean
 
 demo: .venv/user
 	$(BIN)/python -m demo.faces
@@ -26,7 +26,7 @@ browser: /usr/bin/chromium .venv/developer
 	@echo "make browser drives Debian's Chromium, which is not at $@: apt-get install chromium" >&2; exit 1
 
 # `make test check` runs the suite once.
-check: lint types imports test processor docs wheel
+check: lint types imports test processor openvino docs wheel
 
 lint: .venv/developer
 	$(BIN)/ruff format --check .
@@ -46,6 +46,13 @@ processor: .venv/developer
 processors: .venv/developer
 	$(BIN)/python tests/helpers/run_on_processor.py avx2
 	$(BIN)/python tests/helpers/run_on_processor.py sse4.1
+
+# What a GPU can run, on a bare machine with an NVIDIA driver; in an environment of its own, as onnxruntime-gpu and
+# onnxruntime overwrite each other. Never run on a GPU.
+cuda:
+	test -x .cache/venv-cuda/bin/python || $(PYTHON) -m venv .cache/venv-cuda
+	.cache/venv-cuda/bin/python -m pip install --quiet --editable ".[gpu,face,train]"
+	.cache/venv-cuda/bin/python -m benchmarks.cuda
 
 # The site, from .cache/site/index.html; a warning is an error. (mkdocs-material advertises at every start unless told not to.)
 docs: .venv/docs
@@ -84,6 +91,22 @@ oldest:
 	$(PYTHON) -m venv .cache/oldest
 	.cache/oldest/bin/python -m pip install --quiet --constraint constraints-oldest.txt --editable ".[cpu,face,server,evaluate,dev]"
 	.cache/oldest/bin/python -m pytest --ignore tests/architecture
+
+# compare against OpenCV 4.12 in an environment of its own; DATA=PATH is the folder with faces/.
+opencv-4.12:
+	$(PYTHON) -m venv .cache/opencv-4.12
+	.cache/opencv-4.12/bin/python -m pip install --quiet --editable ".[cpu,face,evaluate]" onnx "opencv-python-headless==4.12.0.88"
+	.cache/opencv-4.12/bin/python -m benchmarks.face --only speed --data $(DATA)
+
+# The provider OpenVINO, whose build of ONNX Runtime replaces the usual one, in an environment of its own.
+OPENVINO := .cache/openvino
+openvino: $(OPENVINO)/ready
+	$(OPENVINO)/bin/python -m pytest tests/e2e/test_openvino.py
+
+$(OPENVINO)/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(OPENVINO)
+	$(OPENVINO)/bin/python -m pip install --quiet --constraint constraints.txt --editable ".[openvino,face]" hypothesis pytest pytest-timeout
+	touch $@
 
 clean:
 	rm -rf .venv .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -31,7 +31,7 @@ from verifykit.evaluation.pairs import read_data
 from verifykit.evaluation.report import write_report
 from verifykit.evaluation.results import EvaluationReport, ModelResult
 from verifykit.models import load
-from verifykit.spec import OperatingPoint
+from verifykit.spec import Cohort, OperatingPoint
 from verifykit.types import QualityGate
 from verifykit_training.config import load_config
 from verifykit_training.dataset import divide, read_records
@@ -52,6 +52,7 @@ class OpenCvEmbedder:
     multi_face: FaceChoice = "middle"
     quality: QualityGate = "warn"
     operating_points: Sequence[OperatingPoint] = ()
+    cohort: Cohort | None = None
 
     def __init__(self) -> None:
         """Open the networks with the detector thresholds of the model ``face``."""

@@ -1,14 +1,17 @@
 """Calibrate the face model, and measure the rates at its thresholds on other subjects.
 
-``python -m benchmarks.operating_points --data PATH [--write FILE]`` calibrates on subjects of ``lfw_train``
-with corrected labels, as ``verifykit calibrate`` does, and then compares every pair of the subjects of
-``lfw_val``. ``--write export/verifykit_export/face_calibration.json`` renews the model's calibration.
+``python -m benchmarks.operating_points --data PATH [--write FILE]`` makes the cohort of ``lfw_train`` and
+``aaf``, calibrates on subjects of ``lfw_train`` with corrected labels, as ``verifykit calibrate`` does, and
+then compares every pair of the subjects of ``lfw_val``.
+``--write export/verifykit_export/face_calibration.json`` renews the model's calibration.
 """
 
 from __future__ import annotations
 
 import argparse
 import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,22 +19,26 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from benchmarks.face.data import add_data_argument, read_evaluation_data
+from benchmarks.face.data import add_data_argument, read_ages, read_evaluation_data
 from verifykit.calibration import Calibration
-from verifykit.datasets import Dataset
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.evaluation.calibrate import calibrate
+from verifykit.evaluation.cohort import make_cohort
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.pairs import score_comparisons
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap
 from verifykit.models import calibration_digest
+from verifykit.spec import Cohort
 from verifykit_export.face import build_face
 
 NAME = (
     "LFW, the people of lfw_train, wrong labels put right; of several faces the one in the middle"
 )
+
+POPULATION = "adults, frontal or nearly so, uncovered: news photographs (LFW)"
 
 
 def rates_at_thresholds(
@@ -41,8 +48,9 @@ def rates_at_thresholds(
     cache: EmbeddingCache,
 ) -> list[tuple[Rate, Rate]]:
     """Return FMR and FNMR of single pairs at each threshold of the calibration."""
-    scored = score_comparisons(data, embed_images(embedder, data.images, cache=cache))
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
+    embedded = embed_images(embedder, data.images, cache=cache)
+    scored = score_comparisons(data, embedded, calibration.cohort)
+    labels = data.subject_numbers()
     mated_bootstrap, non_mated_bootstrap = (
         SubjectBootstrap(labels[kind.probe], labels[kind.reference], subjects=len(data.subjects))
         for kind in (scored.mated, scored.random)
@@ -57,6 +65,24 @@ def rates_at_thresholds(
         for point in calibration.operating_points
         if point.reference_count == 1
     ]
+
+
+def face_cohort(
+    embedder: ModelEmbedder,
+    adults: Dataset,
+    ages: Sequence[LabelledImage],
+    cache: EmbeddingCache | None,
+) -> Cohort:
+    """Return a cohort of both sets; typical is what three quarters of the adults do not exceed."""
+    found = [embed_images(embedder, images, cache=cache) for images in (adults.images, ages)]
+    subjects = [
+        image.subject
+        for images, embedded in zip((adults.images, ages), found, strict=True)
+        for image, row in zip(images, embedded.row_of, strict=True)
+        if row >= 0
+    ]
+    rows = np.concatenate([each.rows[each.row_of[each.row_of >= 0]] for each in found])
+    return make_cohort(rows, subjects, typical_of=found[0].rows)
 
 
 def references_table(calibration: Calibration) -> Table:
@@ -91,12 +117,17 @@ def main() -> None:
             read_evaluation_data(arguments.data, name, Path(folder))
             for name in ("lfw_train", "lfw_val")
         )
+        young = read_ages(arguments.data)
         task = progress.add_task("calibrating", total=len(train.images))
         with EmbeddingCache(arguments.cache or Path(folder) / "cache.sqlite") as cache:
+            embedder.spec = replace(
+                embedder.spec, cohort=face_cohort(embedder, train, young, cache)
+            )
             calibration = calibrate(
                 embedder,
                 train,
                 name=NAME,
+                population=POPULATION,
                 cache=cache,
                 on_progress=lambda done, _: progress.update(task, completed=done),
             )

@@ -1,8 +1,10 @@
 """Compare exact search with the limits of the machine and with other exact searches, in one run.
 
-``python -m benchmarks.search [--rows 10000 100000 ...] [--dimensions 128 512]`` prints milliseconds per
-probe, and the ratio to the measured limit. The limit of one probe is reading every vector once from memory,
-that of a batch the bare matrix product of the batch with every vector.
+``python -m benchmarks.search [--rows 10000 100000 ...] [--dimensions 128 512] [--clusters 0 100]`` prints
+milliseconds per probe, and the ratios to the measured limit and to numpy. The limit of one probe is reading
+every float32 vector once from memory, that of a batch the bare matrix product of the batch with every vector.
+``--clusters N`` gives every vector N - 1 near neighbours, so that many rows are close to the best. Results
+are compared with those of the search without its 8-bit copy.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -26,7 +29,8 @@ from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
 from verifykit._cpus import available_cpus
 from verifykit.gallery import SqliteGallery, encrypt_gallery
-from verifykit.gallery.index import ExactIndex
+from verifykit.gallery.index import ExactIndex, IndexView
+from verifykit.scoring import unit_rows
 from verifykit.spec import Fusion
 
 LIMIT = 5
@@ -36,8 +40,8 @@ OPENINGS = 5
 DIGEST = "d" * 64
 KEY = bytes(32)
 FUSIONS: tuple[Fusion, ...] = ("mean", "max")
-SEARCHES = ("ours", "ours, any score", "numpy", "faiss flat", "usearch exact")
-console = Console(width=140)
+SEARCHES = ("ours", "ours, any score", "float32 only", "numpy", "faiss flat", "usearch exact")
+console = Console(width=170)
 
 
 def stream(rows: NDArray[np.float32], pool: ThreadPoolExecutor, parts: int) -> float:
@@ -76,12 +80,43 @@ def peers(rows: NDArray[np.float32]) -> dict[str, Callable[[NDArray[np.float32]]
     return searches
 
 
-def measure(count: int, size: int, rounds: int, table: Table) -> None:
-    """Add a table row for a single probe, and one for a batch."""
+def vectors_and_probes(
+    count: int, size: int, cluster: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return random vectors, or clusters whose members have a cosine of about 0.8, with probes like them."""
     rows, probes = random_rows(count, size, 0), random_rows(BATCH, size, 1)
+    if cluster:
+        centres = random_rows(-(-count // cluster), size, 2)
+        rows = unit_rows(2.0 * np.repeat(centres, cluster, axis=0)[:count] + rows)
+        probes = unit_rows(2.0 * centres[np.arange(BATCH) % len(centres)] + probes)
+    return rows, probes
+
+
+def peer(rows: NDArray[np.float32], probes: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the best rows of each probe, as a careful user of numpy finds them."""
+    products = probes @ rows.T
+    best = np.argpartition(products, -LIMIT, axis=1)[:, -LIMIT:]
+    order = np.argsort(-np.take_along_axis(products, best, axis=1), axis=1)
+    return np.take_along_axis(best, order, axis=1)
+
+
+def require_equal(view: IndexView, probes: NDArray[np.float32]) -> None:
+    """Search with and without the 8-bit copy."""
+    bare = replace(view, coarse=())
+    for threshold in (THRESHOLD, -1.0):
+        if view.search(probes, LIMIT, threshold) != bare.search(probes, LIMIT, threshold):
+            raise SystemExit("the 8-bit copy changed a result")
+
+
+def measure(count: int, size: int, cluster: int, rounds: int, table: Table) -> None:
+    """Add a table row for a single probe, and one for a batch."""
+    rows, probes = vectors_and_probes(count, size, cluster)
     index = ExactIndex(size)
     index.append([f"{n}" for n in range(count)], rows)
     view = index.view()
+    for some in (probes[:1], probes[:16]):
+        require_equal(view, some)
+    label = f"{count:,} x {size}" + (f", {cluster} alike" if cluster else "")
     others = peers(rows)
     cores = available_cpus()
     with ThreadPoolExecutor(cores) as pool:
@@ -90,23 +125,25 @@ def measure(count: int, size: int, rounds: int, table: Table) -> None:
             "limit": lambda: stream(rows, pool, cores),
             "ours": lambda: view.search(one, LIMIT, THRESHOLD),
             "ours, any score": lambda: view.search(one, LIMIT, -1.0),
-            "numpy": lambda: np.argpartition(-(rows @ one[0]), LIMIT)[:LIMIT],
+            "float32 only": lambda: replace(view, coarse=()).search(one, LIMIT, THRESHOLD),
+            "numpy": lambda: peer(rows, one),
             **{name: (lambda search=search: search(one)) for name, search in others.items()},  # type: ignore[misc]
         }
         timings = time_interleaved(jobs, rounds)
-        add_row(table, f"{count:,} x {size}", "one probe", timings, 1, "0.7")
+        add_row(table, label, "one probe", timings, 1, "1.3")
     tile = np.empty((BATCH, 8192), np.float32)
     jobs = {
         "limit": lambda: product(rows, probes, tile),
         "ours": lambda: view.search(probes, LIMIT, THRESHOLD),
         "ours, any score": lambda: view.search(probes, LIMIT, -1.0),
-        "numpy": lambda: np.argpartition(-(probes @ rows.T), LIMIT, axis=1)[:, :LIMIT],
+        "float32 only": lambda: replace(view, coarse=()).search(probes, LIMIT, THRESHOLD),
+        "numpy": lambda: peer(rows, probes),
         **{name: (lambda search=search: search(probes)) for name, search in others.items()},  # type: ignore[misc]
     }
     if count > 1_000_000:
         del jobs["numpy"]  # its products alone would take ten gigabytes
     timings = time_interleaved(jobs, max(3, rounds // 8))
-    add_row(table, f"{count:,} x {size}", f"{BATCH} probes", timings, BATCH, "0.35")
+    add_row(table, label, f"{BATCH} probes", timings, BATCH, "0.35")
 
 
 def add_row(
@@ -115,7 +152,13 @@ def add_row(
     """Add milliseconds per probe, and the ratio to the limit."""
     ms = {name: timing.wall_ms / probes for name, timing in timings.items()}
     cells = [f"{ms[name]:.3g}" if name in ms else "" for name in ("limit", *SEARCHES)]
-    table.add_row(vectors, queries, *cells, f"{ms['limit'] / ms['ours']:.2f} (goal {goal})")
+    table.add_row(
+        vectors,
+        queries,
+        *cells,
+        f"{ms['limit'] / ms['ours']:.2f} (goal {goal})",
+        f"{ms['numpy'] / ms['ours']:.1f}" if "numpy" in ms else "",
+    )
 
 
 def measure_opening(count: int, size: int) -> None:
@@ -186,6 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.search", description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--dimensions", type=int, nargs="+", default=[128])
+    parser.add_argument(
+        "--clusters", type=int, nargs="+", default=[0, 100], help="vectors that are alike; 0: none"
+    )
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument(
         "--opening",
@@ -195,11 +241,12 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     table = Table(title="milliseconds a probe, medians of interleaved rounds")
-    for column in ("vectors", "", "limit", *SEARCHES, "limit / ours"):
+    for column in ("vectors", "", "limit", *SEARCHES, "limit / ours", "numpy / ours"):
         table.add_column(column, justify="right", no_wrap=True)
     for size in arguments.dimensions:
         for count in arguments.rows:
-            measure(count, size, arguments.rounds, table)
+            for cluster in arguments.clusters:
+                measure(count, size, cluster, arguments.rounds, table)
     console.print(table)
     if arguments.opening:
         measure_opening(arguments.opening, arguments.dimensions[0])

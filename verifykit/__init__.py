@@ -23,6 +23,7 @@ _NAMES = {
     "audit": "AuditEntry AuditLog",
     "batch": "identify_batch",
     "calibration": "Calibration",
+    "classification": "Classifier",
     "clustering": "cluster_folder",
     "decision": "Policy",
     "errors": "AcquisitionError AuditError CalibrationError ExpiryRefusedError GalleryError "

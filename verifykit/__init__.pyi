@@ -3,6 +3,7 @@ from verifykit.audit import AuditEntry as AuditEntry
 from verifykit.audit import AuditLog as AuditLog
 from verifykit.batch import identify_batch as identify_batch
 from verifykit.calibration import Calibration as Calibration
+from verifykit.classification import Classifier as Classifier
 from verifykit.clustering import cluster_folder as cluster_folder
 from verifykit.decision import Policy as Policy
 from verifykit.errors import AcquisitionError as AcquisitionError

@@ -23,6 +23,13 @@ def network_threads(threads: int | None) -> int | None:
     return available_cpus() if threads is None and available_cpus() < _affinity() else threads
 
 
+@functools.cache
+def computes_bf16(root: Path = Path("/")) -> bool:
+    """Return whether the processor multiplies bfloat16; False too on systems other than Linux."""
+    words = (_read(root / "proc/cpuinfo") or "").split()
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(words)
+
+
 def cpu_quota(root: Path = Path("/")) -> float | None:
     """Return the processors' worth of time that cgroups (v1 or v2) grant; None without a limit."""
     quotas = [

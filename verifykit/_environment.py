@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from pathlib import Path
@@ -17,6 +18,13 @@ _TRUE = frozenset(("1", "true", "yes", "on"))
 _SET_TOO_LATE = (
     "onnxruntime" in sys.modules and os.environ.get(ORT_TELEMETRY, "").lower() not in _TRUE
 )
+
+
+def escape_unprintable() -> None:
+    """Let a command print a name that the terminal cannot show, escaped, instead of ending with an error."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def disable_telemetry() -> None:

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verifykit.errors import CalibrationError, ModelContractError, shortened_path, shown
+from verifykit.errors import CalibrationError, ModelContractError, shortened, shortened_path, shown
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.spec.strict_json import build, plain
 
 FORMAT_KEY = "verifykit_calibration"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class Calibration:
         quality: Whether weak samples were refused: ``"strict"`` or ``"warn"``.
         created: Time of the measurement, ISO 8601 in UTC.
         verifykit_version: Version that measured.
-        cohort: Templates by which scores are normalised; None for bare cosines.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
+        population: Of whom and of which conditions the rates are, human-readable; None if not said.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Calibration:
     created: str
     verifykit_version: str
     cohort: Cohort | None = None
+    population: str | None = None
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """Return the model's specification with this calibration in place of its own.
@@ -95,6 +97,7 @@ class Calibration:
             operating_points=self.operating_points,
             evidence=self.evidence,
             cohort=self.cohort,
+            population=self.population,
             default_fmr=self.default_fmr,
             default_attack=self.default_attack,
             provenance=dataclasses.replace(spec.provenance, calibration_data=self.origin()),
@@ -129,17 +132,24 @@ class Calibration:
         try:
             body: Any = json.loads(text)
         except ValueError as error:
-            raise CalibrationError(f"{where} is not JSON: {error}") from error
+            raise CalibrationError(f"{where} is not JSON: {shortened(error)}") from error
         if not isinstance(body, dict) or FORMAT_KEY not in body:
             raise CalibrationError(
                 f"{where} is not a calibration: `verifykit calibrate` writes them"
             )
         found = body.pop(FORMAT_KEY)
-        if found != FORMAT:
+        if found == 1 and body.get("cohort") is not None:
             raise CalibrationError(
-                f"{where} has format {shown(found)}, this verifykit reads {FORMAT}: install the verifykit "
-                "that wrote it, or calibrate again"
+                f"{where} is of format 1 and has a cohort, whose thresholds are for another kind of score: "
+                "calibrate again (verifykit calibrate --cohort)"
             )
+        if found not in (1, FORMAT):
+            raise CalibrationError(
+                f"{where} has format {shown(found)}, this verifykit reads 1 and {FORMAT}: install the "
+                "verifykit that wrote it, or calibrate again"
+            )
+        if found == 1:
+            body.setdefault("population", None)
         try:
             return build(cls, body, "calibration")
         except ModelContractError as error:

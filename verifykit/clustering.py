@@ -19,19 +19,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.datasets import FolderImages, LeftOut, overlooked
-from verifykit.decision import (
-    DecisionOptions,
-    DecisionRule,
-    require_one_threshold,
-    rule_for_pairs,
-)
+from verifykit.decision import DecisionOptions, DecisionRule, rule_for_pairs
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError, ImageError
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.gallery import MemoryGallery
 from verifykit.gallery.duplicates import Enrolled, find_duplicates
+from verifykit.gallery.penalised import PenalisedSearch
 from verifykit.scoring import checked_embeddings
-from verifykit.spec import Attack, ModelSpec
+from verifykit.spec import Attack, Cohort, ModelSpec
 from verifykit.types import Embeddings, MultiFace, QualityGate, RefusedImage, Template, TurnedChoice
 
 OnProgress = Callable[[int, int], None]
@@ -109,7 +105,7 @@ def cluster_folder(
         folder: Where the images are stored; hidden entries are left out.
         fmr: False match rate of two faces, in (0, 1). None takes that at which less than one false pair
             is expected among all faces, or the calibration's lowest, if it does not go down so far.
-        threshold: A bare cosine threshold in [-1, 1] instead.
+        threshold: A bare score threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         multi_face: What to do with several faces in an image.
         quality: Whether a quality reason refuses or only warns.
@@ -123,8 +119,7 @@ def cluster_folder(
 
     Raises:
         InputError: ``folder`` is not a folder, or an option is not allowed.
-        CalibrationError: The model does not go down to this ``fmr`` for this attack, or scores are
-            normalised by a cohort.
+        CalibrationError: The model does not go down to this ``fmr`` for this attack.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
@@ -141,7 +136,9 @@ def cluster_folder(
     rule = _rule(encoder.spec, len(taken), decision)
     rows = [template.embedding for _, _, template in taken]
     embeddings = np.stack(rows) if rows else np.empty((0, encoder.spec.embedding_size), np.float32)
-    labels = cluster_rows(embeddings, rule.threshold, on_row=on_face).tolist()
+    labels = cluster_rows(
+        embeddings, rule.threshold, cohort=encoder.spec.cohort, on_row=on_face
+    ).tolist()
     faces = tuple(
         ClusteredFace(
             name,
@@ -201,21 +198,23 @@ def _rule(spec: ModelSpec, face_count: int, options: DecisionOptions) -> Decisio
     if fmr is None and threshold is None:
         pairs = face_count * (face_count - 1) // 2
         return rule_for_pairs(spec, pairs, attack, references=1, strict=False)
-    if threshold is None:
-        require_one_threshold(spec)
     return DecisionRule.from_calibration(spec, fmr, threshold, attack, references=1)
 
 
 def cluster_rows(
-    embeddings: ArrayLike, threshold: float, *, on_row: OnProgress | None = None
+    embeddings: ArrayLike,
+    threshold: float,
+    *,
+    cohort: Cohort | None = None,
+    on_row: OnProgress | None = None,
 ) -> NDArray[np.int64]:
     """Return (N,) the group of each of N unit rows, from 1: the largest first, then by the first row.
 
-    Rows are neighbours from a cosine of `threshold` on; within a group every row is reached from every
-    other over neighbours. The same rows in the same order give the same groups.
+    Rows are neighbours from a score of `threshold` on, with a `cohort` less their penalties; within a group
+    every row is reached from every other over neighbours. The same rows in one order give the same groups.
     """
     rows = checked_embeddings(embeddings)
-    neighbours = _neighbours(rows, threshold, on_row)
+    neighbours = _neighbours(rows, threshold, cohort, on_row)
     groups = _connected(neighbours, _whisper(neighbours))
     groups.sort(key=lambda group: (-len(group), group[0]))
     labels = np.zeros(len(rows), np.int64)
@@ -225,7 +224,7 @@ def cluster_rows(
 
 
 def _neighbours(
-    rows: Embeddings, threshold: float, on_row: OnProgress | None
+    rows: Embeddings, threshold: float, cohort: Cohort | None, on_row: OnProgress | None
 ) -> list[list[tuple[int, int]]]:
     """Return the neighbours of each row and their weights, by the exact search of a gallery."""
     if not len(rows):
@@ -236,7 +235,12 @@ def _neighbours(
         gallery.add(name, [Template(row, gallery.spec_digest)])
     enrolled = Enrolled(names, rows, np.arange(len(rows)))
     neighbours: list[list[tuple[int, int]]] = [[] for _ in names]
-    for pair in find_duplicates(gallery, threshold, enrolled=enrolled, on_template=on_row):
+    search = None
+    if cohort is not None:
+        search = PenalisedSearch(gallery.search, lambda name: rows[int(name)][None], cohort)
+    for pair in find_duplicates(
+        gallery, threshold, search=search, enrolled=enrolled, on_template=on_row
+    ):
         one, other = int(pair.subject_id), int(pair.other_id)
         weight = max(1, round(_WEIGHT * pair.score))
         neighbours[one].append((other, weight))

@@ -27,6 +27,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
 from verifykit._environment import cache_folder, import_problem
 from verifykit._files import atomic_write, require_possible
 from verifykit.errors import InputError, shortened, shortened_path, shown
@@ -166,6 +169,11 @@ class Dataset:
         """Names of all subjects, each once, sorted."""
         return tuple(sorted({image.subject for image in self.images}))
 
+    def subject_numbers(self) -> NDArray[np.int64]:
+        """Return the place in `subjects` of each image's subject."""
+        places = {name: place for place, name in enumerate(self.subjects)}
+        return np.array([places[image.subject] for image in self.images], np.int64)
+
 
 def read_dataset(source: Path, *, images: Path | None = None) -> Dataset:
     """Read labelled data of any kind; `images` is the folder that the paths of a file are relative to.
@@ -239,7 +247,7 @@ def left_out_sentences(
 
 def shown_names(first: Sequence[str], count: int) -> str:
     """Return the first of `count` names as they can be printed."""
-    return ", ".join(map(_printable, first)) + (", ..." if count > len(first) else "")
+    return ", ".join(map(printable_name, first)) + (", ..." if count > len(first) else "")
 
 
 def overlooked(left_out: Mapping[str, int]) -> int:
@@ -247,9 +255,10 @@ def overlooked(left_out: Mapping[str, int]) -> int:
     return sum(count for reason, count in left_out.items() if reason in _OVERLOOKED)
 
 
-def _printable(name: str) -> str:
-    shown = name if len(name) <= 80 else f"{name[:38]}...{name[-38:]}"
-    return shown if shown.isprintable() else ascii(shown)
+def printable_name(name: str) -> str:
+    """Return a name as it can be printed, of at most 80 characters."""
+    text = name if name.isprintable() else ascii(name)
+    return text if len(text) <= 80 else f"{text[:38]}...{text[-38:]}"
 
 
 def _mode(source: Path) -> int:

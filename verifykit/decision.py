@@ -10,7 +10,6 @@ from typing import Any, get_args
 
 from verifykit.errors import CalibrationError, InputError, shown
 from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
-from verifykit.scoring import PairNormalisation
 from verifykit.spec import Attack, ModelSpec, ScoreScale
 from verifykit.types import Decision, Outcome, Template
 
@@ -61,6 +60,7 @@ class DecisionRule:
         review_fmr: The rate that it represents; None without a policy.
         fpir: The false positive identification rate in a gallery; None if it was not requested.
         gallery_size: Size of that gallery; None if ``fpir`` is.
+        population: Of whom the rate is, as the calibration states it; None for a bare threshold.
     """
 
     threshold: float
@@ -71,6 +71,7 @@ class DecisionRule:
     review_fmr: float | None = None
     fpir: float | None = None
     gallery_size: int | None = None
+    population: str | None = None
 
     @classmethod
     def from_calibration(
@@ -105,14 +106,14 @@ class DecisionRule:
                         "has no rate, fmr= sets one"
                     )
             if not (math.isfinite(threshold) and -1.0 <= threshold <= 1.0):
-                raise InputError(f"threshold is a cosine in [-1, 1], got {threshold}")
+                raise InputError(f"threshold is a score in [-1, 1], got {threshold}")
             scale = spec.score_scale(attack, references)
             return cls(float(threshold), None, None, scale)
         if fmr is not None:
             _require_rate("fmr", fmr)
         point = spec.operating_point(fmr, attack, references)
         scale = spec.scale_of(point.attack, point.reference_count)
-        return cls(point.threshold, point.fmr, point.attack, scale)
+        return cls(point.threshold, point.fmr, point.attack, scale, population=spec.population)
 
     @classmethod
     def from_policy(
@@ -175,43 +176,27 @@ class DecisionRule:
         templates: Sequence[Template],
         *,
         reference_count: int = 1,
-        normal: PairNormalisation | None = None,
     ) -> Decision:
         """Return the decision about a score.
 
-        ``templates`` are those made for this decision, for their warnings and detections. With ``normal``
-        the score stays a cosine, and the threshold becomes the cosine that this pair needs; a bare threshold
-        is one already.
+        ``templates`` are those made for this decision, for their warnings and detections.
         """
-        rule = self
-        normalised = score
-        if normal is not None:
-            normalised = normal.apply(score)
-            if self.fmr is not None:
-                rule = self._normalised(normal)
         return Decision(
-            match=score >= rule.threshold,
+            match=score >= self.threshold,
             score=score,
-            threshold=rule.threshold,
+            threshold=self.threshold,
             fmr=self.fmr,
             attack=self.attack,
-            score_fmr=None if self.scale is None else self.scale.fmr(normalised),
-            llr=None if self.scale is None else self.scale.llr(normalised),
-            outcome=rule.outcome(score),
-            review_threshold=rule.review_threshold,
+            score_fmr=None if self.scale is None else self.scale.fmr(score),
+            llr=None if self.scale is None else self.scale.llr(score),
+            outcome=self.outcome(score),
+            review_threshold=self.review_threshold,
             review_fmr=self.review_fmr,
             subject_id=subject_id,
             reference_count=reference_count,
+            population=self.population,
             warnings=tuple(dict.fromkeys(r for template in templates for r in template.reasons)),
             detections=tuple(t.detection for t in templates if t.detection is not None),
-        )
-
-    def _normalised(self, normal: PairNormalisation) -> DecisionRule:
-        review = self.review_threshold
-        return replace(
-            self,
-            threshold=normal.undo(self.threshold),
-            review_threshold=None if review is None else normal.undo(review),
         )
 
 
@@ -236,7 +221,7 @@ class DecisionOptions:
 
     Attributes:
         fmr: A false match rate in (0, 1), or None.
-        threshold: A bare cosine threshold in [-1, 1], or None.
+        threshold: A bare score threshold in [-1, 1], or None.
         attack: The kind of non-mated comparison that the rate is about, or None.
         policy: Two rates instead of one, or None.
         fpir: A false positive identification rate in (0, 1) of a whole gallery, or None; for searches.
@@ -255,7 +240,7 @@ class DecisionOptions:
     threshold: float | None = field(
         default=None,
         metadata={
-            "help": "A bare cosine threshold instead of a rate.",
+            "help": "A bare score threshold instead of a rate.",
             "bounds": {"ge": -1, "le": 1},
         },
     )
@@ -323,15 +308,12 @@ class DecisionOptions:
 
         Raises:
             InputError: As :meth:`DecisionRule.from_calibration`.
-            CalibrationError: As :meth:`DecisionRule.from_fpir`; or scores are normalised by a cohort.
+            CalibrationError: As :meth:`DecisionRule.from_fpir`.
         """
         if self.fpir is not None:
-            require_one_threshold(spec)
             attack = defaults.attack if self.attack is None else self.attack
             return DecisionRule.from_fpir(spec, self.fpir, attack, gallery_size=gallery_size)
         options = self.over(defaults)
-        if options.threshold is None:
-            require_one_threshold(spec)
         fmr = options.fmr if options.policy is None else options.policy.accept_fmr
         return DecisionRule.from_calibration(
             spec, fmr, options.threshold, options.attack, references=None
@@ -340,15 +322,13 @@ class DecisionOptions:
     def pair_threshold(self, spec: ModelSpec, defaults: DecisionOptions) -> float | None:
         """Return the threshold of a single pair, for the warnings of an enrollment.
 
-        None where nothing is requested here and the model is not calibrated, or where scores are
-        normalised by a cohort: such a model can enroll, but cannot judge likeness.
+        None where nothing is requested here and the model is not calibrated: such a model can enroll, but
+        cannot judge likeness.
 
         Raises:
             InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
         """
         options = self.over(defaults)
-        if spec.cohort is not None and options.threshold is None:
-            return None
         try:
             return options.rule(spec).threshold
         except CalibrationError:
@@ -377,19 +357,6 @@ _EXCLUSIVE: Mapping[str, str] = {
 }
 
 
-def require_one_threshold(spec: ModelSpec) -> None:
-    """Raise for a search by rate where every pair has a threshold of its own.
-
-    Raises:
-        CalibrationError: The model normalises scores by a cohort.
-    """
-    if spec.cohort is not None:
-        raise CalibrationError(
-            "this calibration normalises scores by a cohort, each pair by its own, and a search has one "
-            "threshold for all: give threshold=, or calibrate without a cohort"
-        )
-
-
 def rule_for_pairs(
     spec: ModelSpec,
     comparison_count: int,
@@ -406,7 +373,6 @@ def rule_for_pairs(
     Raises:
         CalibrationError: The model is not calibrated down to that rate, for this attack, or at all.
     """
-    require_one_threshold(spec)
     fmr = 1.0 / (comparison_count + 1)
     if spec.default_fmr is not None and attack in (None, spec.default_attack):
         fmr = min(fmr, spec.default_fmr)

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 import numpy as np
 
 from verifykit import modelfile
+from verifykit._cpus import available_cpus
 from verifykit.calibration import Calibration
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
-from verifykit.session import Provider, Session, unit_rows
+from verifykit.session import Precision, Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
+
+_T = TypeVar("_T")
+_AnyImage = TypeVar("_AnyImage", bound="ImageLike | LoadedImage")
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one function that a test replaces."""
@@ -37,6 +43,8 @@ class Encoder:
         encode: Crops to (N, D) float32 unit rows, in batches.
         extractor: Images to crops.
         provider: Name of the provider that runs it.
+        image_threads: How many images of one call are worked on at once.
+        precision: The precision that it computes in: ``"fp32"`` or ``"bf16"``.
         reopen: Opens the same model in another process; None for an encoder that cannot be pickled.
     """
 
@@ -47,6 +55,8 @@ class Encoder:
         extractor: SampleExtractor,
         provider: str = "cpu",
         reopen: Callable[[], Encoder] | None = None,
+        image_threads: int = 1,
+        precision: Precision = "fp32",
     ) -> None:
         """Assemble an encoder; :meth:`open` does it from a file."""
         self.spec = spec
@@ -54,6 +64,8 @@ class Encoder:
         self.extractor = extractor
         self.provider = provider
         self.reopen = reopen
+        self.image_threads = image_threads
+        self.precision: Precision = precision
 
     def __reduce__(self) -> tuple[Callable[..., Encoder], tuple[object, ...]]:
         if self.reopen is None:
@@ -70,20 +82,24 @@ class Encoder:
         *,
         providers: Provider = "auto",
         threads: int | None = None,
+        precision: Precision = "fp32",
     ) -> Encoder:
         """Open a model file and check that it reproduces its golden embedding here.
 
         Args:
             model: An opened model file, or the path of one.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``.
-            threads: Threads within one run; None uses every core.
+            threads: Threads within one run, and images of one call that are worked on at once; None uses
+                every core.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO, and the detector in float32.
 
         Raises:
             ModelNotFoundError: No such file.
             ModelIntegrityError: The file is damaged.
             ModelContractError: No specification, one that contradicts the network, or the golden
                 embedding is not reproduced.
-            ProviderError: The provider is missing or did not start.
+            ProviderError: The provider is missing or did not start, or the processor has no bfloat16.
+            InputError: An option is not allowed, or the provider has no such precision.
         """
         file = model if isinstance(model, modelfile.ModelFile) else modelfile.read(model)
         spec = file.spec
@@ -93,6 +109,7 @@ class Encoder:
             name=f"model {spec.name}",
             providers=providers,
             threads=threads,
+            precision=precision,
             reread=partial(_reread, path, spec.digest),
         )
         detector = None
@@ -106,8 +123,19 @@ class Encoder:
 
         _require_golden(spec, encode, session.provider)
         extractor = SampleExtractor(spec.crop, detector)
-        reopen = partial(Encoder.open, path, providers=providers, threads=threads)
-        return cls(spec, encode, extractor, session.provider, reopen)
+        reopen = partial(
+            Encoder.open, path, providers=providers, threads=threads, precision=precision
+        )
+        at_once = (threads or available_cpus()) if session.provider == "cpu" else 1
+        return cls(
+            spec,
+            encode,
+            extractor,
+            session.provider,
+            reopen,
+            image_threads=at_once,
+            precision=precision,
+        )
 
     def calibrated(self, calibration: Calibration | str | os.PathLike[str]) -> Encoder:
         """Return the same encoder with other operating points; galleries stay valid.
@@ -119,7 +147,15 @@ class Encoder:
             calibration = Calibration.read(calibration)
         spec = calibration.apply(self.spec)
         reopen = self.reopen and partial(_reopened, self.reopen, spec.digest, calibration)
-        return Encoder(spec, self.encode, self.extractor, self.provider, reopen)
+        return Encoder(
+            spec,
+            self.encode,
+            self.extractor,
+            self.provider,
+            reopen,
+            image_threads=self.image_threads,
+            precision=self.precision,
+        )
 
     def limited(self, max_pixels: int) -> Encoder:
         """Return the same encoder for images of at most this height x width.
@@ -129,7 +165,15 @@ class Encoder:
         """
         extractor = self.extractor.limited(max_pixels)
         reopen = self.reopen and partial(_limited, self.reopen, max_pixels)
-        return Encoder(self.spec, self.encode, extractor, self.provider, reopen)
+        return Encoder(
+            self.spec,
+            self.encode,
+            extractor,
+            self.provider,
+            reopen,
+            image_threads=self.image_threads,
+            precision=self.precision,
+        )
 
     def templates(
         self,
@@ -154,9 +198,22 @@ class Encoder:
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[list[Template]]:
-        """Return :meth:`templates` of several images, with one run of the network."""
-        extracted = [self.extractor.samples(image, options, role=role) for image in images]
+        """Return :meth:`templates` of several images, at most ``limit`` of each.
+
+        The images are worked on at once, or embedded in one run of the network; an error is that of the first
+        image that has one.
+        """
+        if self._may_be_at_once(images):
+            each = self.each_at_once(
+                lambda image: self.templates_each([image], options, role=role, limit=limit)[0],
+                images,
+            )
+            return [result() for result in each]
+        extracted = [
+            self.extractor.samples(image, options, role=role, limit=limit) for image in images
+        ]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [
@@ -165,6 +222,43 @@ class Encoder:
             ]
             for samples in extracted
         ]
+
+    def each_at_once(
+        self,
+        work: Callable[[_AnyImage], _T],
+        images: Sequence[_AnyImage],
+    ) -> Iterator[Callable[[], _T]]:
+        """Yield for each image, in order, a function that returns or raises what ``work`` does with it.
+
+        The images are worked on in :attr:`image_threads` threads, those of the first in this one; one after
+        the other if an image is an open file or a Pillow image, which may not be read by several threads.
+        """
+        if not self._may_be_at_once(images):
+            for image in images:
+                yield partial(work, image)
+            return
+        with ThreadPoolExecutor(
+            min(self.image_threads, len(images)) - 1, thread_name_prefix="verifykit-image"
+        ) as pool:
+            others = [
+                pool.submit(contextvars.copy_context().run, work, image) for image in images[1:]
+            ]
+            try:
+                yield partial(work, images[0])
+                for image, other in zip(images[1:], others, strict=True):
+                    # What no thread has begun is cancelled, and done in this one.
+                    yield partial(work, image) if other.cancel() else other.result
+            finally:
+                for other in others:
+                    other.cancel()
+
+    def _may_be_at_once(self, images: Sequence[ImageLike | LoadedImage]) -> bool:
+        kinds = (str, bytes, os.PathLike, np.ndarray, LoadedImage)
+        return (
+            self.image_threads > 1
+            and len(images) > 1
+            and all(isinstance(image, kinds) for image in images)
+        )
 
 
 def _reopened(

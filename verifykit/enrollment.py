@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
@@ -25,9 +26,13 @@ from verifykit.gallery import (
     SupportsTransfer,
     checked_entry,
     checked_subject_id,
+    searcher,
 )
 from verifykit.gallery.base import require_one_spelling
+from verifykit.gallery.penalised import Search
 from verifykit.image import image_name, is_pillow
+from verifykit.scoring import scores_of
+from verifykit.spec import Cohort
 from verifykit.types import (
     Detection,
     EnrollmentReport,
@@ -123,18 +128,18 @@ def enroll(
     crops: list[bytes] = []
     accepted, refused, warnings = [], [], []
     failures: list[AcquisitionError | ImageError] = []
-    for index, image in enumerate(images, start=1):
-        name = image_name(image, index)
+    work = partial(_enrolled, encoder, options, keep_crops)
+    for index, result in enumerate(encoder.each_at_once(work, images), start=1):
+        name = image_name(images[index - 1], index)
         try:
-            loaded = encoder.extractor.load(image)
-            (template,) = encoder.templates(loaded, options, role="enrollment")
+            template, crop = result()
         except (AcquisitionError, ImageError) as error:
             refused.append(RefusedImage(name, error.reason, str(error)))
             failures.append(error)
             continue
         templates.append(template)
-        if keep_crops:
-            crops.append(enrollment_crop(loaded.pixels, template.detection))
+        if crop is not None:
+            crops.append(crop)
         accepted.append(name)
         warnings += [f"{name}: {reason}" for reason in template.reasons]
     if not templates:
@@ -142,12 +147,24 @@ def enroll(
 
     stored = _stored(gallery, subject_id)
     if threshold is not None:
-        warnings += _disagreements(templates, stored, accepted, threshold)
-        warnings += _look_alikes(gallery, subject_id, templates, threshold)
+        cohort = encoder.spec.cohort
+        warnings += _disagreements(templates, stored, accepted, threshold, cohort)
+        warnings += _look_alikes(searcher(gallery, encoder.spec), subject_id, templates, threshold)
     _add(gallery, subject_id, templates, metadata, on_existing, crops)
     # Another thread may have removed the subject since: that is not an error of this enrollment.
     count = len(_stored(gallery, subject_id))
     return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
+
+
+def _enrolled(
+    encoder: Encoder, options: SampleOptions, keep_crops: bool, image: ImageLike
+) -> tuple[Template, bytes | None]:
+    """Return the template of an image, and its enrollment crop if they are kept."""
+    loaded = encoder.extractor.load(image)
+    (template,) = encoder.templates(loaded, options, role="enrollment")
+    if not keep_crops:
+        return template, None
+    return template, enrollment_crop(loaded.whole().pixels, template.detection)
 
 
 def _no_usable_image(
@@ -216,12 +233,12 @@ def _disagreements(
     stored: Sequence[Template],
     names: Sequence[str],
     threshold: float,
+    cohort: Cohort | None,
 ) -> list[str]:
     embeddings = np.stack([template.embedding for template in (*templates, *stored)])
-    scores = embeddings[: len(templates)] @ embeddings.T
     warnings = []
     for index, name in enumerate(names):
-        others = np.delete(scores[index], index)
+        others = scores_of(embeddings[index], np.delete(embeddings, index, axis=0), cohort)
         if others.size and float(others.max()) < threshold:
             warnings.append(
                 f"{name} does not look like the subject's other images: best score "
@@ -231,11 +248,11 @@ def _disagreements(
 
 
 def _look_alikes(
-    gallery: Gallery, subject_id: str, templates: Sequence[Template], threshold: float
+    search: Search, subject_id: str, templates: Sequence[Template], threshold: float
 ) -> list[str]:
     probes = np.stack([template.embedding for template in templates])
     best: dict[str, float] = {}
-    for candidates in gallery.search(probes, limit=2, threshold=threshold):
+    for candidates in search(probes, 2, threshold):
         for candidate in candidates:
             if candidate.subject_id != subject_id:
                 score = max(candidate.score, best.get(candidate.subject_id, -1.0))

@@ -28,10 +28,14 @@ _MOST_SHOWN, _HEAD_SHOWN = 80, 24
 def shortened(value: object) -> str:
     """Return a text, or the text of a path, of at most 80 characters; its middle is left out.
 
-    Whatever comes from a caller passes through here, or through :func:`shown`, before it enters a message,
-    a report or a log: it may be the encoded image of a person.
+    What cannot be printed is escaped. Whatever comes from a caller passes through here, or through
+    :func:`shown`, before it enters a message, a report or a log: it may be the encoded image of a person.
     """
     text = str(value)
+    if (
+        not text.isprintable()
+    ):  # a line break, a terminal's control sequence, a name that is not UTF-8
+        text = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
     if len(text) <= _MOST_SHOWN:
         return text
     tail = _MOST_SHOWN - _HEAD_SHOWN - 3

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from numbers import Real
 
 from verifykit.audit import AuditLog, parse_time, tail_log
 from verifykit.errors import ExpiryRefusedError, InputError, shown
@@ -50,8 +51,7 @@ def check_expiry(
     gallery: SupportsExpiry, age: timedelta, *, audit: AuditLog | None, max_share: float
 ) -> ExpiryCheck:
     """Return who would be erased now, and why that is refused, if it is; nothing is written."""
-    if not 0 <= max_share <= 1:
-        raise InputError(f"max_share must be in [0, 1], got {max_share}")
+    require_share("max_share", max_share)
     now, created = int(time.time()), unix_time(gallery.created)
     before = int(now - age.total_seconds())
     enrolments = gallery.enrolments()
@@ -73,6 +73,12 @@ def check_expiry(
             or _share_refusal(len(due), len(enrolments), max_share, now - newest)
         )
     return ExpiryCheck(now, before, created, due, suspect, refusal)
+
+
+def require_share(name: str, value: object) -> None:
+    """Raise :class:`InputError` for what is no share."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) <= 1:
+        raise InputError(f"{name} must be in [0, 1], a number, got {shown(value)}")
 
 
 def since(enrolment: Enrolment, created: int) -> int:

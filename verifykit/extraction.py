@@ -15,7 +15,7 @@ from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
 from verifykit.spec import CropSpec
 from verifykit.types import (
-    Image,
+    Detection,
     ImageLike,
     MultiFace,
     QualityGate,
@@ -126,10 +126,19 @@ class SampleExtractor:
     def load(self, image: ImageLike) -> LoadedImage:
         """Return the pixels in which samples are looked for, and whether frames were not read.
 
+        A large JPEG is decoded at a reduced scale if the modality and every check allow it.
+
         Raises:
             ImageError: The image cannot be read.
         """
-        return read_image(image, max_pixels=self.max_pixels)
+        return read_image(image, max_pixels=self.max_pixels, least_side_px=self.least_side_px)
+
+    @property
+    def least_side_px(self) -> int | None:
+        """Return the longer side that a JPEG decoded at a reduced scale keeps; None decodes it whole."""
+        if not all(check.takes_reduced for check in self.checks):
+            return None
+        return self.modality.least_side_px(self.spec)
 
     def samples(
         self,
@@ -137,6 +146,7 @@ class SampleExtractor:
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[Sample]:
         """Return the usable samples in an image, largest first, at least one.
 
@@ -149,6 +159,7 @@ class SampleExtractor:
             image: A path, encoded bytes, an open binary file, a uint8 RGB array, or what :meth:`load` gave.
             options: How samples are chosen and judged; None takes the defaults.
             role: What the image is for: ``"enrollment"`` or ``"probe"``.
+            limit: Return at most this many; samples behind them are not cropped or checked.
 
         Raises:
             ImageError: The image cannot be read.
@@ -156,9 +167,9 @@ class SampleExtractor:
         """
         loaded = image if isinstance(image, LoadedImage) else self.load(image)
         if not loaded.has_further_frames:
-            return self._usable(loaded.pixels, options or SampleOptions(), role)
+            return self._usable(loaded, options or SampleOptions(), role, limit)
         try:
-            found = self._usable(loaded.pixels, options or SampleOptions(), role)
+            found = self._usable(loaded, options or SampleOptions(), role, limit)
         except AcquisitionError as error:
             raise AcquisitionError(
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
@@ -168,20 +179,41 @@ class SampleExtractor:
             ) from error
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 
-    def _usable(self, pixels: Image, options: SampleOptions, role: SampleRole) -> list[Sample]:
-        findings = self._chosen(self.modality.find(pixels, self.spec, self.detector), options)
-        samples = []
+    def _usable(
+        self, loaded: LoadedImage, options: SampleOptions, role: SampleRole, limit: int | None
+    ) -> list[Sample]:
+        loaded, findings = self._found(loaded, options)
+        usable: list[Sample] = []
+        refused: list[Sample] = []
         for finding in findings[: options.max_faces]:
-            crop = self.modality.crop(pixels, self.spec, finding)
-            samples.append(self._checked(FoundSample(pixels, crop, finding, self.detector)))
-        if options.quality == "strict":
-            usable = [sample for sample in samples if not self.refusing(sample, role)]
-            if not usable:
-                raise self._refusal(samples[0], self.refusing(samples[0], role)[0])
-            samples = usable
+            if len(usable) == limit:
+                break
+            sample = self._checked(loaded, finding)
+            is_refused = options.quality == "strict" and bool(self.refusing(sample, role))
+            (refused if is_refused else usable).append(sample)
+        if not usable:
+            raise self._refusal(refused[0], self.refusing(refused[0], role)[0])
         if len(findings) > options.max_faces:
-            samples = [replace(each, reasons=(*each.reasons, self._more)) for each in samples]
-        return samples
+            usable = [replace(each, reasons=(*each.reasons, self._more)) for each in usable]
+        return usable
+
+    def _found(
+        self, loaded: LoadedImage, options: SampleOptions
+    ) -> tuple[LoadedImage, list[Finding]]:
+        """Return the findings that the options choose, and the image at the scale that shows them."""
+        try:
+            found = self.modality.find(loaded.pixels, self.spec, self.detector)
+        except AcquisitionError:
+            if loaded.reduction == 1:
+                raise
+            return self._found(loaded.whole(), options)
+        findings = self._chosen(found, options)
+        if loaded.reduction == 1 or all(
+            self.modality.is_resolved(self.spec, finding)
+            for finding in findings[: options.max_faces]
+        ):
+            return loaded, findings
+        return self._found(loaded.whole(), options)
 
     def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
         """Return the findings that the options choose.
@@ -220,14 +252,19 @@ class SampleExtractor:
     def _more(self) -> str:
         return f"more_{self.modality.plural}"
 
-    def _checked(self, found: FoundSample) -> Sample:
+    def _checked(self, loaded: LoadedImage, finding: Finding) -> Sample:
+        crop = self.modality.crop(
+            loaded.pixels, self.spec, _between_pixels(finding, loaded.reduction)
+        )
+        found = FoundSample(loaded.pixels, crop, finding, self.detector, loaded.reduction)
         measures: dict[str, float] = {}
         reasons: list[str] = []
         for check in self.checks:
             measured = check.measure(found)
             measures |= measured
             reasons += check.judge(measured)
-        return Sample(found.crop, found.finding.detection, measures, tuple(dict.fromkeys(reasons)))
+        detection = finding.detection and _scaled(finding.detection, loaded.reduction)
+        return Sample(crop, detection, measures, tuple(dict.fromkeys(reasons)))
 
     def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
@@ -237,6 +274,27 @@ class SampleExtractor:
             f"limits: {limits}; take another image, or accept it with quality='warn'",
             reason=reason,
         )
+
+
+def _scaled(face: Detection, factor: int) -> Detection:
+    """Return a face in an image of ``factor`` times the pixels in each direction."""
+    if factor == 1:
+        return face
+    left, top, width, height = (factor * value for value in face.box_px)
+    landmarks_px = tuple((factor * x, factor * y) for x, y in face.landmarks_px)
+    return Detection((left, top, width, height), landmarks_px, face.score)
+
+
+def _between_pixels(finding: Finding, reduction: int) -> Finding:
+    """Return a finding in a reduced image at the place that its crop has in the whole image.
+
+    Coordinates are those of pixels' centres, and a reduced pixel's centre is between those of its block.
+    """
+    if reduction == 1:
+        return finding
+    offset = 0.5 / reduction - 0.5
+    landmarks_px = tuple((x + offset, y + offset) for x, y in finding.landmarks_px)
+    return replace(finding, landmarks_px=landmarks_px)
 
 
 def _turned_advice(finding: Finding) -> str:

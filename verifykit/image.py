@@ -16,9 +16,10 @@ import stat
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import unquote
 
@@ -38,6 +39,7 @@ _MOST_REDUCED = 100
 _MPO_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 
 _STRIP_PX = 1 << 18
+_REDUCIBLE = frozenset({"JPEG", "MPO"})
 
 _quiet_lock = threading.Lock()
 _quiet_count = 0
@@ -51,10 +53,24 @@ class LoadedImage:
     Attributes:
         pixels: (H, W, 3) uint8 RGB, C-contiguous, upright.
         has_further_frames: Whether pages or frames follow the first, which were not read.
+        reduction: Pixels of the file, in each direction, for each of ``pixels``: 1, 2, 4 or 8.
+        size_px: Height and width of the whole image, upright.
+        decode_whole: Decodes a reduced image again, at its full size; None for one that is whole.
     """
 
     pixels: Image
     has_further_frames: bool = False
+    reduction: int = 1
+    size_px: tuple[int, int] = (0, 0)
+    decode_whole: Callable[[], LoadedImage] | None = None
+
+    def __post_init__(self) -> None:
+        if self.reduction == 1:
+            object.__setattr__(self, "size_px", self.pixels.shape[:2])
+
+    def whole(self) -> LoadedImage:
+        """Return the image at its full size."""
+        return self if self.decode_whole is None else self.decode_whole()
 
 
 def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
@@ -68,8 +84,13 @@ def require_pixels(height: int, width: int, name: str, max_pixels: int) -> None:
         )
 
 
-def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
+def decode(
+    data: bytes, name: str, max_pixels: int, least_side_px: int | None = None
+) -> LoadedImage:
     """Return the first page or frame of an encoded file, upright, and whether more follow.
+
+    A JPEG whose longer side is at least twice ``least_side_px`` is decoded at a half, a quarter or an eighth
+    of its size, as long as that side keeps ``least_side_px``.
 
     Raises:
         ImageError: Not an image, of an unsupported format or pixel type, damaged, truncated or too large.
@@ -89,13 +110,20 @@ def decode(data: bytes, name: str, max_pixels: int) -> LoadedImage:
                 )
             with opened:
                 _require_complete(data, opened.format, name)
+                size_px, reduction = opened.size, _reduce(opened, least_side_px)
                 opened.load()
                 orientation = _orientation(opened)
                 # The decoder has undone that of the codestream, which goes before that of EXIF.
                 if opened.format == "JXL" and jxl_header(data)[2] != 1:
                     orientation = 1
                 pixels = _oriented(_to_rgb(opened, name), orientation)
-                return LoadedImage(pixels, has_further_frames(opened))
+                return LoadedImage(
+                    pixels,
+                    has_further_frames(opened),
+                    reduction,
+                    size_px if orientation >= 5 else size_px[::-1],
+                    partial(decode, data, name, max_pixels) if reduction > 1 else None,
+                )
     except ImageError:
         raise
     except PilImage.DecompressionBombError as error:
@@ -158,14 +186,33 @@ def file_has_further_frames(data: bytes) -> bool:
         return False
 
 
-def _from_pil(image: PilImage.Image, max_pixels: int) -> Image:
+def _reduce(opened: PilImage.Image, least_side_px: int | None) -> int:
+    """Have a JPEG decoded at a reduced scale, if its longer side allows; return by how much it is reduced.
+
+    The decoder leaves out the high frequencies (DCT scaling), which aliases no more than a reduction by area.
+    """
+    if least_side_px is None or opened.format not in _REDUCIBLE:
+        return 1
+    side_px = max(opened.size)
+    reduction = next((by for by in (8, 4, 2) if side_px >= by * least_side_px), 1)
+    size = (opened.width // reduction, opened.height // reduction)
+    if reduction == 1 or min(size) < 1 or opened.draft(None, size) is None:
+        return 1
+    return round(side_px / max(opened.size))
+
+
+def _from_pil(image: PilImage.Image, max_pixels: int, least_side_px: int | None) -> LoadedImage:
     """Return a Pillow image as a file of it is decoded; of several frames the current one is taken."""
     name = f"the Pillow image ({image.mode}, {image.height} x {image.width})"
     require_pixels(image.height, image.width, name, max_pixels)
     try:
         with _pillow_is_quiet():
+            reduced = _reduced_pil(image, name, least_side_px)
+            if reduced is not None:
+                return reduced
             image.load()
-            return _oriented(_to_rgb(image, name), _orientation(image))
+            pixels = _oriented(_to_rgb(image, name), _orientation(image))
+            return LoadedImage(pixels, _is_first_of_several(image))
     except ImageError:
         raise
     except Exception as error:
@@ -173,6 +220,40 @@ def _from_pil(image: PilImage.Image, max_pixels: int) -> Image:
         raise ImageError(
             f"{name} cannot be decoded ({reason}): open the file again, or pass its path"
         ) from error
+
+
+def _reduced_pil(image: PilImage.Image, name: str, least_side_px: int | None) -> LoadedImage | None:
+    """Return a JPEG that was opened and not yet decoded at a reduced scale; the object itself stays so.
+
+    None for any other image, and for one whose file does not agree with it, as after its ``draft``.
+    """
+    file = getattr(image, "fp", None)
+    if least_side_px is None or image.format != "JPEG" or file is None or not image.tile:  # type: ignore[attr-defined]
+        return None
+    if max(image.size) < 2 * least_side_px:
+        return None
+    from PIL.JpegImagePlugin import JpegImageFile
+
+    at = file.tell()
+    try:
+        file.seek(0)
+        opened = JpegImageFile(io.BytesIO(file.read()), "")
+    except (OSError, SyntaxError, ValueError):
+        return None  # its bytes begin elsewhere in the file
+    finally:
+        file.seek(at)
+    with opened:
+        is_same = (opened.size, opened.mode) == (image.size, image.mode)
+        if not is_same or (reduction := _reduce(opened, least_side_px)) == 1:
+            return None
+        opened.load()
+        orientation = _orientation(image)
+        return LoadedImage(
+            _oriented(_to_rgb(opened, name), orientation),
+            reduction=reduction,
+            size_px=image.size if orientation >= 5 else image.size[::-1],
+            decode_whole=partial(_from_pil, image, image.width * image.height, None),
+        )
 
 
 def _is_first_of_several(image: PilImage.Image) -> bool:
@@ -366,25 +447,35 @@ def load_image(
 
 
 def read_image(
-    image: ImageLike, *, max_pixels: int = MAX_PIXELS, max_bytes: int = MAX_BYTES
+    image: ImageLike,
+    *,
+    max_pixels: int = MAX_PIXELS,
+    max_bytes: int = MAX_BYTES,
+    least_side_px: int | None = None,
 ) -> LoadedImage:
-    """Return what :func:`load_image` does, and whether pages or frames were not read."""
+    """Return what :func:`load_image` does, and whether pages or frames were not read.
+
+    With ``least_side_px`` a large JPEG is decoded at a reduced scale: see :func:`decode`. An array has been
+    decoded already, and is taken as it is.
+    """
     if isinstance(image, np.ndarray):
         return LoadedImage(_from_array(image, max_pixels))
     if is_pillow(image):
-        opened = cast("PilImage.Image", image)
-        return LoadedImage(_from_pil(opened, max_pixels), _is_first_of_several(opened))
+        return _from_pil(cast("PilImage.Image", image), max_pixels, least_side_px)
     if hasattr(image, "read") and not isinstance(image, os.PathLike):
-        return _from_file(image, max_pixels, max_bytes)
+        return _from_file(image, max_pixels, max_bytes, least_side_px)
     name = _describe(image)
     data = _read(image, name, max_bytes)
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    return decode(data, name, max_pixels)
+    return decode(data, name, max_pixels, least_side_px)
 
 
 def image_from_bgr(array: NDArray[Any], *, max_pixels: int = MAX_PIXELS) -> Image:
     """Return an array of OpenCV (``cv2.imread``, ``VideoCapture.read``) as an image for every verb.
+
+    An array was decoded at its full size; a verb that is given the path of a large JPEG decodes it at a
+    reduced scale, which is faster.
 
     Args:
         array: uint8, (H, W, 3) in the order blue, green, red, (H, W, 4) with alpha, which is composited on
@@ -412,7 +503,7 @@ def image_from_bgr(array: NDArray[Any], *, max_pixels: int = MAX_PIXELS) -> Imag
 
 def is_pillow(image: object) -> bool:
     """Return whether an object is a Pillow image, without importing Pillow."""
-    # Without its class while another thread is importing it.
+    # Another thread may be importing it, and have it without its class.
     kind = getattr(sys.modules.get("PIL.Image"), "Image", None)
     return kind is not None and isinstance(image, kind)
 
@@ -449,6 +540,8 @@ def base64_bytes(text: str) -> bytes:
 
 
 _BASE64 = str.maketrans("-_", "+/", " \t\r\n\f\v")
+# Line breaks that became spaces are at equal distances, and one at least follows 64 characters.
+_SPACE_FOR_PLUS = re.compile(r"(?<!\S)[^\s]{1,55} (?=\S)")
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 
 
@@ -467,6 +560,11 @@ def encoded_image(text: str, max_bytes: int = MAX_BYTES) -> bytes:
             text = unquote(text)
     if len(text) // 4 * 3 > 2 * max_bytes:  # lines and padding have no bytes
         raise ValueError(f"it is larger than {max_bytes} bytes: scale the image down")
+    if _SPACE_FOR_PLUS.search(text):
+        raise ValueError(
+            "it has single spaces within base64, as a + becomes in a form: encode the text with "
+            "encodeURIComponent, or send it as JSON"
+        )
     return base64_bytes(text)
 
 
@@ -524,7 +622,9 @@ def _other_object(image: object) -> str:
     )
 
 
-def _from_file(file: Any, max_pixels: int, max_bytes: int) -> LoadedImage:
+def _from_file(
+    file: Any, max_pixels: int, max_bytes: int, least_side_px: int | None
+) -> LoadedImage:
     """Return the image in an open file, from its position or else from its start; the position stays."""
     name = _describe(file)
     at = _position(file)
@@ -543,7 +643,7 @@ def _from_file(file: Any, max_pixels: int, max_bytes: int) -> LoadedImage:
         )
     if not data:
         raise ImageError(f"{name} is empty (0 bytes): copy or download it again")
-    return decode(_encoded(data, name, max_bytes), name, max_pixels)
+    return decode(_encoded(data, name, max_bytes), name, max_pixels, least_side_px)
 
 
 def _begins_image(data: bytes, max_pixels: int) -> bool:
@@ -609,11 +709,10 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
     if isinstance(path, str) and _URL.match(path):
         raise ImageError(f"{name} is a URL, and URLs are not fetched: download the image first")
     try:
-        # `open` would block on a named pipe without a writer.
-        if stat.S_ISDIR(os.stat(path).st_mode):  # noqa: PTH116 - also for paths of bytes
-            raise ImageError(  # noqa: TRY301
-                f"{name} is a directory: pass the image files in it one by one"
-            )
+        # To open a named pipe blocks until it has a writer, to read a terminal or device for ever.
+        mode = os.stat(path).st_mode  # noqa: PTH116 - also for paths of bytes
+        if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _is_open(path))):
+            raise ImageError(f"{name} is {_kind_of_file(mode)}")  # noqa: TRY301
         with open(path, "rb") as file:  # noqa: PTH123 - also for paths of bytes
             _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
             data = file.read(max_bytes + 1)
@@ -630,6 +729,20 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
         ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
+
+
+def _is_open(path: str | bytes) -> bool:
+    """Return whether a path is one of a descriptor of this process, as a shell gives for ``<(command)``."""
+    return os.fsdecode(path).startswith(("/dev/fd/", "/proc/self/fd/", "/dev/stdin"))
+
+
+def _kind_of_file(mode: int) -> str:
+    """Return what a path that is no regular file is, and what to do."""
+    if stat.S_ISDIR(mode):
+        return "a directory: pass the image files in it one by one"
+    kinds = {stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    return f"{kind}, not a regular file: open it, and pass the open file or its bytes"
 
 
 def _maybe_base64(path: str | bytes) -> str:

@@ -21,6 +21,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from verifykit._protobuf import bytes_field, read_fields
 from verifykit.errors import (
     ModelContractError,
     ModelIntegrityError,
@@ -38,8 +39,6 @@ CHECKSUM_KEY = "verifykit.sha256"
 
 _GRAPH_FIELD = 7  # ModelProto.graph, onnx.proto
 _METADATA_FIELD = 14  # ModelProto.metadata_props
-_LENGTH_DELIMITED = 2
-_FIXED_LENGTHS = {1: 8, 5: 4}
 
 
 @dataclass(frozen=True)
@@ -61,8 +60,8 @@ class ModelFile:
 
 def metadata_entry(key: str, value: str) -> bytes:
     """One ``metadata_props`` entry as protobuf bytes, ready to be appended to a model."""
-    inner = _field(1, key.encode()) + _field(2, value.encode())
-    return _field(_METADATA_FIELD, inner)
+    inner = bytes_field(1, key.encode()) + bytes_field(2, value.encode())
+    return bytes_field(_METADATA_FIELD, inner)
 
 
 def append_checksum(data: bytes) -> bytes:
@@ -124,12 +123,12 @@ def _check(path: Path, data: bytes) -> None:
     if metadata_entry(CHECKSUM_KEY, "")[2:20] in trailer or SPEC_KEY.encode() in data:
         raise damaged
     try:
-        fields = _fields(data)
+        numbers = [field.number for field in read_fields(data)]
     except ValueError:
         raise ModelIntegrityError(
             f"{shortened(path)}: this is not an ONNX file, or it is cut short; fetch or build it again"
         ) from None
-    if any(number == _GRAPH_FIELD for number, _ in fields):
+    if _GRAPH_FIELD in numbers:
         raise ModelContractError(
             f"{shortened(path)}: an ONNX model without a verifykit specification, so its colour order, "
             "scaling and crop are unknown and will not be guessed; import it with verifykit's export package"
@@ -139,53 +138,13 @@ def _check(path: Path, data: bytes) -> None:
 
 def metadata(data: bytes) -> dict[str, str]:
     """The entries of ``metadata_props`` by key."""
-    entries = [dict(_fields(value)) for number, value in _fields(data) if number == _METADATA_FIELD]
-    return {entry[1].decode(): entry.get(2, b"").decode() for entry in entries}
+    entries = [
+        {field.number: field.value for field in read_fields(field.value)}
+        for field in read_fields(data)
+        if field.number == _METADATA_FIELD and isinstance(field.value, bytes)
+    ]
+    return {_text(entry[1]): _text(entry.get(2, b"")) for entry in entries}
 
 
-def _fields(data: bytes) -> list[tuple[int, bytes]]:
-    """The length-delimited fields of a protobuf message, one level deep; others are passed over."""
-    fields, at = [], 0
-    while at < len(data):
-        tag, at = _read_varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if number == 0:
-            raise ValueError("field number 0")
-        if wire == _LENGTH_DELIMITED:
-            size, at = _read_varint(data, at)
-            if at + size > len(data):
-                raise ValueError("a field reaches beyond the end")
-            fields.append((number, data[at : at + size]))
-            at += size
-        elif wire == 0:
-            _, at = _read_varint(data, at)
-        elif wire in _FIXED_LENGTHS:
-            at += _FIXED_LENGTHS[wire]
-        else:
-            raise ValueError(f"wire type {wire}")
-    return fields
-
-
-def _read_varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for shift in range(0, 64, 7):
-        if at >= len(data):
-            break
-        byte = data[at]
-        at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
-            return value, at
-    raise ValueError("a number has no end")
-
-
-def _field(number: int, payload: bytes) -> bytes:
-    return _varint(number << 3 | _LENGTH_DELIMITED) + _varint(len(payload)) + payload
-
-
-def _varint(value: int) -> bytes:
-    out = bytearray()
-    while value > 0x7F:
-        out.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*out, value])
+def _text(value: bytes | int) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

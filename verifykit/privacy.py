@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from verifykit.audit import AuditLog, read_log
-from verifykit.errors import InputError
+from verifykit.errors import InputError, shown
 from verifykit.expiry_check import MAX_SHARE, check_expiry
 from verifykit.gallery import Enrolment, Gallery, StoredGallery, SupportsCrops, SupportsExpiry
 from verifykit.gallery.times import iso_time
@@ -101,16 +101,19 @@ def expire(
         Who was erased.
 
     Raises:
-        InputError: The gallery does not note when a subject was enrolled, ``age`` is zero or less, or
-            ``max_share`` is no share.
+        InputError: The gallery does not note when a subject was enrolled, ``age`` is zero or less, or an
+            option is of another type or range.
         ExpiryRefusedError: The clock or the number of those to be erased is not plausible; nothing was
             erased.
         AuditError: The log cannot be read, or an erasure could not be written down; no subject was erased
             since the last entries.
         GalleryError: The gallery cannot be read or written.
     """
-    if age <= timedelta(0):
-        raise InputError(f"age must be > 0, got {age}")
+    if not isinstance(age, timedelta) or age <= timedelta(0):
+        raise InputError(f"age must be > 0, a timedelta, got {shown(age)}")
+    for name, value in (("dry_run", dry_run), ("confirmed", confirmed)):
+        if not isinstance(value, bool):  # "no" would be true
+            raise InputError(f"{name} is True or False, got {shown(value)}")
     dated = require_expiry(gallery)
     check = check_expiry(dated, age, audit=audit, max_share=max_share)
     if check.refusal is not None and not (dry_run or confirmed):

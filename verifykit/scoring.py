@@ -1,18 +1,16 @@
-"""Cosine similarity, fusion of several templates into one score, and normalisation by a cohort.
+"""Cosine similarity, fusion of several templates into one score, and the penalty of look-alikes.
 
 ``verify`` and ``identify`` give the same number for the same probe and subject, whatever else is in the
 gallery or the batch: rows are brought to unit length, products are summed row by row in float64 in a fixed
 order, and the sum is rounded to float32.
 
-Normalisation is adaptive symmetric (s-norm): for each side of a comparison the K highest scores against a
-cohort of other people are taken, the score is expressed in their standard deviations above their mean, and
-the two are averaged. Matějka et al., "Analysis of Score Normalization in Multilingual Speaker Recognition",
-Interspeech 2017.
+With a cohort, half of each side's penalty is taken from the cosine (:func:`penalties`; docs/adr/0018): an
+embedding that resembles the mean of many other people is a look-alike of all who resemble it too. The
+penalty is a number of one embedding, so a search still has one threshold for all.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -152,13 +150,16 @@ def _means(
     return mean
 
 
-def subject_score(probe: ArrayLike, templates: ArrayLike, fusion: Fusion) -> float:
-    """Return the score of a probe against a subject, in [-1, 1], equal to that of a gallery's search.
+def subject_score(
+    probe: ArrayLike, templates: ArrayLike, fusion: Fusion, cohort: Cohort | None = None
+) -> float:
+    """Return the score of a probe against a subject, in [-1, 1], equal to that of a search in a gallery.
 
     Args:
         probe: (D,) float32 of unit length.
         templates: (T, D) float32 of unit length, T at least 1, in the order of enrollment.
         fusion: How T scores become one; see :func:`reference_rows`.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
 
     Raises:
         TemplateFormatError: A shape does not fit, or values are not finite or not of unit length.
@@ -169,7 +170,19 @@ def subject_score(probe: ArrayLike, templates: ArrayLike, fusion: Fusion) -> flo
     if not len(several):
         raise TemplateFormatError("a subject's score takes at least one template, got none")
     rows = reference_rows(several, checked_fusion(fusion))
-    return float(paired_scores(unit_rows(single)[0], rows).max())
+    return float(scores_of(unit_rows(single)[0], rows, cohort).max())
+
+
+def score_matrix(
+    probes: ArrayLike, references: ArrayLike, cohort: Cohort | None = None
+) -> NDArray[np.float32]:
+    """Return the score of each probe, (P, D), against each of (R, D) references by itself, (P, R).
+
+    The scores are those of :func:`subject_score` for single references, to the last bit.
+    """
+    each = checked_embeddings(probes)
+    rows = reference_rows(checked_embeddings(references, each.shape[1]), "max")
+    return np.stack([scores_of(probe, rows, cohort) for probe in unit_rows(each)])
 
 
 def _lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -178,59 +191,33 @@ def _lengths(wide: NDArray[np.float64]) -> NDArray[np.float64]:
     return lengths
 
 
-_MIN_DEVIATION = 1e-6
+def penalties(cohort: Cohort | None, rows: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the penalty of each row (R, D), at least 0; of its direction, whatever its length.
 
-
-@dataclass(frozen=True, eq=False)
-class Statistics:
-    """Mean and deviation of the K highest cohort scores of each row, (R,); deviations are above 0."""
-
-    mean: NDArray[np.float64]
-    deviation: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PairNormalisation:
-    """The linear normalisation of one pair: ``slope * score + intercept``, slope above 0.
-
-    A threshold for normalised scores is therefore one for the cosine of this pair.
+    Bit-equal whatever the number of rows; 0 without a cohort.
     """
-
-    slope: float
-    intercept: float
-
-    @classmethod
-    def of(cls, probe: Statistics, reference: Statistics) -> PairNormalisation:
-        """Return the normalisation of a probe and a reference, one row each."""
-        sides = ((float(s.mean[0]), float(s.deviation[0])) for s in (probe, reference))
-        (mean_a, deviation_a), (mean_b, deviation_b) = sides
-        return cls(
-            (1 / deviation_a + 1 / deviation_b) / 2,
-            -(mean_a / deviation_a + mean_b / deviation_b) / 2,
-        )
-
-    def apply(self, score: float) -> float:
-        """Return the normalised score of a cosine."""
-        return self.slope * score + self.intercept
-
-    def undo(self, normalised: float) -> float:
-        """Return the cosine that has this normalised score; may be outside [-1, 1]."""
-        return (normalised - self.intercept) / self.slope
+    if cohort is None:
+        return np.zeros(len(rows))
+    found = np.empty(len(rows))
+    for n, row in enumerate(unit_rows(rows)):
+        cosines = np.sort(paired_scores(row, cohort.centres))[-cohort.nearest :]
+        found[n] = cosines.astype(np.float64).mean() - cohort.typical
+    return np.maximum(found, 0.0)
 
 
-def cohort_statistics(cohort: Cohort, rows: NDArray[np.float32]) -> Statistics:
-    """Return mean and deviation of the K highest scores of each row (R, D) against the cohort."""
-    scores = rows.astype(np.float64) @ cohort.rows.astype(np.float64).T
-    highest = np.partition(scores, -cohort.nearest, axis=1)[:, -cohort.nearest :]
-    deviation = np.maximum(highest.std(axis=1), _MIN_DEVIATION)
-    return Statistics(highest.mean(axis=1), deviation)
-
-
-def normalise(
-    scores: NDArray[np.float32], probe: Statistics, reference: Statistics
+def penalised(
+    cosines: NDArray[np.float32], probe: ArrayLike, reference: ArrayLike
 ) -> NDArray[np.float32]:
-    """Return normalised scores of P comparisons; statistics are (P,) a side, or (1,) for all."""
-    wide = scores.astype(np.float64)
-    left = (wide - probe.mean) / probe.deviation
-    right = (wide - reference.mean) / reference.deviation
-    return ((left + right) / 2).astype(np.float32)
+    """Return the scores (P,) of cosines (P,), less half of both sides' penalties, (P,) or one for all."""
+    half = (np.asarray(probe, np.float64) + np.asarray(reference, np.float64)) / 2
+    return np.maximum(cosines.astype(np.float64) - half, -1.0).astype(np.float32)
+
+
+def scores_of(
+    probe: NDArray[np.float32], rows: NDArray[np.float32], cohort: Cohort | None
+) -> NDArray[np.float32]:
+    """Return the scores of one unit probe (D,) against each reference row (R, D), in [-1, 1]."""
+    cosines = paired_scores(probe, rows)
+    if cohort is None:
+        return cosines
+    return penalised(cosines, penalties(cohort, probe[None]), penalties(cohort, rows))

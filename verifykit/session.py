@@ -7,19 +7,22 @@ without ending it (that would wait for those threads), and opens its own at the 
 from __future__ import annotations
 
 import ctypes
+import json
 import logging
 import os
 import threading
 import warnings
 import weakref
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verifykit import _environment
-from verifykit._cpus import network_threads
+from verifykit._cpus import available_cpus, computes_bf16, network_threads
+from verifykit._prelu import with_prelu
 from verifykit.errors import (
     InputError,
     ModelContractError,
@@ -31,14 +34,53 @@ from verifykit.errors import (
 logger = logging.getLogger("verifykit")
 
 Provider: TypeAlias = Literal["auto", "cpu", "cuda", "openvino"]
+Precision: TypeAlias = Literal["fp32", "bf16"]
 
+# In the order in which "auto" tries them. In float32 OpenVINO is not faster than the CPU provider
+# (benchmarks.precision, docs/adr/0021), so that "auto" takes it for bfloat16 only.
 _NAMES = {
     "cuda": "CUDAExecutionProvider",
-    "openvino": "OpenVINOExecutionProvider",
     "cpu": "CPUExecutionProvider",
+    "openvino": "OpenVINOExecutionProvider",
 }
+# OpenVINO's own default is bfloat16 wherever the processor has it: it is always named.
+_OPENVINO_PRECISIONS = {"fp32": "f32", "bf16": "bf16"}
+# The same for a network with integer arithmetic: int8 is slower than float32 on the CPU provider.
+_INTEGER_ORDER = ("cuda", "openvino", "cpu")
+_INTEGERS = (
+    b"QuantizeLinear"  # an operator's name in the file; DequantizeLinear alone is of stored weights
+)
+
 _TELEMETRY_SINCE = (1, 29)
 _EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu"}
+
+
+@dataclass(frozen=True)
+class NetworkOptions:
+    """Where and how networks run.
+
+    Attributes:
+        providers: ``"auto"`` takes the first of ``"cuda"`` and ``"cpu"`` that works, with ``"openvino"``
+            before ``"cpu"`` for a network in int8, and ``"openvino"`` for ``precision="bf16"``; any other
+            name is used or refused, never replaced.
+        threads: Threads within one run; None takes every core that this process may use.
+        precision: ``"fp32"``, or ``"bf16"``, in which encoders run on OpenVINO. Detectors stay in float32.
+    """
+
+    providers: Provider = field(
+        default="auto",
+        metadata={"help": "Where the network runs; a named provider is used or it is an error."},
+    )
+    threads: int | None = field(
+        default=None,
+        metadata={"help": "Threads of a network run; default: all cores.", "bounds": {"ge": 1}},
+    )
+    precision: Precision = field(
+        default="fp32",
+        metadata={
+            "help": "bf16 runs the encoder in bfloat16, on OpenVINO; refused where it cannot."
+        },
+    )
 
 
 class TelemetryWarning(UserWarning):
@@ -46,7 +88,7 @@ class TelemetryWarning(UserWarning):
 
 
 def available_providers() -> tuple[str, ...]:
-    """Providers that this onnxruntime was built with, best first: ``"cuda"``, ``"openvino"``, ``"cpu"``.
+    """Providers that this onnxruntime was built with, in the order in which ``"auto"`` tries them.
 
     Built with is not the same as working: CUDA's libraries may still be missing. :class:`Session`
     finds out.
@@ -63,6 +105,7 @@ class Session:
 
     Attributes:
         provider: The provider that it runs on: ``"cuda"``, ``"openvino"`` or ``"cpu"``.
+        precision: The precision that it computes in: ``"fp32"`` or ``"bf16"``.
         output_names: Names of the network's outputs, in the order that :meth:`run` returns them.
     """
 
@@ -73,6 +116,7 @@ class Session:
         name: str,
         providers: Provider = "auto",
         threads: int | None = None,
+        precision: Precision = "fp32",
         reread: Callable[[], bytes] | None = None,
     ) -> None:
         """Open a network.
@@ -83,22 +127,31 @@ class Session:
             providers: ``"auto"`` takes the best provider that works and logs which; any other name is
                 used or refused, never replaced.
             threads: Threads within one run; None takes every core that this process may use.
+            precision: What to compute in: ``"bf16"`` on OpenVINO only.
             reread: Returns ``model`` again, in a forked process; None keeps ``model`` in memory.
 
         Raises:
-            ProviderError: The provider is not there, did not load, or onnxruntime is not installed.
+            ProviderError: The provider is not there, did not load, or onnxruntime is not installed; with
+                ``"bf16"`` also: the processor does not compute in bfloat16.
             ModelIntegrityError: onnxruntime cannot parse or build the model.
-            InputError: Unknown provider, or ``threads`` is not a positive integer.
+            InputError: Unknown provider or precision, ``threads`` is not a positive integer, or the provider
+                has no such precision.
         """
         if providers not in get_args(Provider):
             raise InputError(
                 f"providers must be one of {get_args(Provider)}, got {shown(providers)}"
             )
+        if precision not in get_args(Precision):
+            raise InputError(
+                f"precision must be one of {get_args(Precision)}, got {shown(precision)}"
+            )
+        if precision == "bf16":
+            providers = _require_bf16(providers)
         if threads is not None and not (isinstance(threads, int) and threads >= 1):
             raise InputError(f"threads must be a positive integer, got {shown(threads)}")
-        self._name, self._threads = name, threads
+        self._name, self._threads, self.precision = name, threads, precision
         self._reread = reread or (lambda: model)
-        session, provider = _open(model, name, providers, threads)
+        session, provider = _open(model, name, providers, threads, precision)
         self._session, self.provider = session, provider
         self._lock = threading.Lock()
         (self._input,) = (node.name for node in session.get_inputs())
@@ -141,7 +194,9 @@ class Session:
         with self._lock:
             if self._session is None:
                 try:
-                    self._session = _load(self._reread(), self._name, self.provider, self._threads)
+                    self._session = _load(
+                        self._reread(), self._name, self.provider, self._threads, self.precision
+                    )
                 except ProviderError as error:
                     raise ProviderError(
                         f"{error}; this process was forked from one that had the model open: start "
@@ -150,7 +205,44 @@ class Session:
             return self._session
 
 
-_sessions: weakref.WeakSet[Session] = weakref.WeakSet()
+# One MatMulInteger of ONNX opset 10, uint8 by int8 to int32: ModelProto as bytes, so that the
+# runtime needs no package `onnx`. `tests/unit/test_session.py` reads it with that package.
+INTEGER_PRODUCT = (
+    b'\x08\x05:>\n\x18\n\x01a\n\x01b\x12\x01y"\rMatMulInteger\x12\x01g'
+    b"Z\t\n\x01a\x12\x04\n\x02\x08\x02Z\t\n\x01b\x12\x04\n\x02\x08\x03b\t\n\x01y\x12\x04\n\x02\x08\x06"
+    b"B\x04\n\x00\x10\n"
+)
+
+
+class IntegerProduct:
+    """The product of two matrices of 8-bit integers on one thread; safe to share, and after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: Any = None
+        self._opened_here()
+        _sessions.add(self)
+
+    def run(self, left: NDArray[np.uint8], right: NDArray[np.int8]) -> NDArray[np.int32]:
+        """Return (N, D) by each of (B, D, R), as (B, N, R)."""
+        session = self._session or self._opened_here()
+        product: NDArray[np.int32] = session.run(None, {"a": left, "b": right})[0]
+        return product
+
+    def forget(self) -> None:
+        """See :meth:`Session.forget`."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session, self._lock = None, threading.Lock()
+
+    def _opened_here(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = _load(INTEGER_PRODUCT, "the integer product", "cpu", 1)
+            return self._session
+
+
+_sessions: weakref.WeakSet[Session | IntegerProduct] = weakref.WeakSet()
 
 
 def _forget_inherited() -> None:
@@ -205,7 +297,29 @@ def _onnxruntime() -> Any:
     return onnxruntime
 
 
-def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tuple[Any, str]:
+def _require_bf16(providers: Provider) -> Provider:
+    """Return the provider that computes in bfloat16, or raise and name what is missing."""
+    if providers not in ("auto", "openvino"):
+        raise InputError(
+            f"precision='bf16' needs OpenVINO, and providers={shown(providers)} was given: leave providers "
+            "out, or give providers='openvino'"
+        )
+    if not computes_bf16():
+        raise ProviderError(
+            "precision='bf16': this processor has neither avx512_bf16 nor amx_bf16 (/proc/cpuinfo), or the "
+            "system does not say; OpenVINO would compute in float32 instead: leave precision out"
+        )
+    if "openvino" not in (built_in := available_providers()):
+        raise ProviderError(
+            f"precision='bf16' needs OpenVINO, and this onnxruntime has {', '.join(built_in)} only: install "
+            "the extra: pip install 'verifykit-sdk[openvino]'"
+        )
+    return "openvino"
+
+
+def _open(
+    model: bytes, name: str, asked: Provider, threads: int | None, precision: Precision
+) -> tuple[Any, str]:
     built_in = available_providers()
     if asked != "auto":
         if asked not in built_in:
@@ -213,11 +327,13 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
                 f"providers={shown(asked)}: this onnxruntime has {', '.join(built_in)} only; "
                 f"install the extra: pip install 'verifykit-sdk[{_EXTRAS[asked]}]'"
             )
-        return _load(model, name, asked, threads), asked
+        return _load(model, name, asked, threads, precision), asked
     refusals = []
+    if _INTEGERS in model:
+        built_in = tuple(sorted(built_in, key=_INTEGER_ORDER.index))
     for candidate in built_in:
         try:
-            session = _load(model, name, candidate, threads)
+            session = _load(model, name, candidate, threads, precision)
         except ProviderError as error:
             refusals.append(str(error))
             logger.warning("%s", error)
@@ -227,7 +343,13 @@ def _open(model: bytes, name: str, asked: Provider, threads: int | None) -> tupl
     raise ProviderError(f"{name}: no provider works: {'; '.join(refusals) or 'none is built in'}")
 
 
-def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
+def _load(
+    model: bytes,
+    name: str,
+    provider: str,
+    threads: int | None,
+    precision: Precision = "fp32",
+) -> Any:
     ort = _onnxruntime()
     _warn_of_telemetry()
     options = ort.SessionOptions()
@@ -236,8 +358,11 @@ def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
     threads = network_threads(threads)
     if threads is not None:
         options.intra_op_num_threads = threads
+    chosen: Any = _NAMES[provider]
+    if provider == "openvino":
+        model, chosen = with_prelu(model), (chosen, _openvino_options(threads, precision))
     try:
-        session = ort.InferenceSession(model, options, providers=[_NAMES[provider]])
+        session = ort.InferenceSession(model, options, providers=[chosen])
     except Exception as error:
         if provider == "cpu" or type(error).__name__ in ("InvalidProtobuf", "InvalidGraph"):
             raise ModelIntegrityError(
@@ -256,6 +381,16 @@ def _load(model: bytes, name: str, provider: str, threads: int | None) -> Any:
         )
     session.disable_fallback()
     return session
+
+
+def _openvino_options(threads: int | None, precision: Precision) -> dict[str, str]:
+    """Return the provider's options, which does not look at those of the session."""
+    hint = {"CPU": {"INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision]}}
+    return {
+        "device_type": "CPU",
+        "num_of_threads": str(threads or available_cpus()),
+        "load_config": json.dumps(hint),
+    }
 
 
 def unit_rows(

@@ -164,6 +164,8 @@ class Decision(_Record):
         warnings: Reason codes of the samples: of quality, with ``quality="warn"``; always ``covered``, which
             refuses no probe, and ``more_faces``.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
+        population: Of whom and of which conditions ``fmr`` is the rate, as the calibration states it; None
+            if it does not, or with a bare ``threshold=``.
     """
 
     match: bool
@@ -180,6 +182,7 @@ class Decision(_Record):
     reference_count: int = 1
     warnings: tuple[str, ...] = ()
     detections: tuple[Detection, ...] = ()
+    population: str | None = None
 
     def __bool__(self) -> bool:
         return self.match

@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
@@ -17,17 +16,11 @@ from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
-from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery
+from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
 from verifykit.gallery.base import stored_subject_id
 from verifykit.models import load, registered
-from verifykit.scoring import (
-    PairNormalisation,
-    cohort_statistics,
-    paired_scores,
-    reference_rows,
-    subject_score,
-)
-from verifykit.session import Provider
+from verifykit.scoring import score_matrix, subject_score
+from verifykit.session import Precision, Provider
 from verifykit.spec import Attack, Cohort, Fusion, ModelSpec
 from verifykit.types import (
     Candidate,
@@ -55,19 +48,13 @@ def decide_subject(
     ``rule`` is that of the subject's number of references.
     """
     rows = np.stack([reference.embedding for reference in subject.templates])
-    scores = [subject_score(probe.embedding, rows, fusion) for probe in probes]
+    scores = [subject_score(probe.embedding, rows, fusion, cohort) for probe in probes]
     best = int(np.argmax(scores))
-    normal = None
-    if cohort is not None:
-        fused = reference_rows(rows, fusion)
-        nearest = int(np.argmax(paired_scores(probes[best].embedding, fused)))
-        normal = _normal(cohort, probes[best].embedding, fused[nearest])
     return rule.decide(
         scores[best],
         subject.subject_id,
         [probes[best]],
         reference_count=len(rows),
-        normal=normal,
     )
 
 
@@ -78,21 +65,13 @@ def decide_pair(
     cohort: Cohort | None = None,
 ) -> Decision:
     """Return the decision about the most alike pair of two images' samples; symmetric."""
-    pairs = [(probe, reference) for probe in probes for reference in references]
-    scores = [subject_score(p.embedding, r.embedding[None], "max") for p, r in pairs]
-    best = int(np.argmax(scores))
-    normal = None
-    if cohort is not None:
-        normal = _normal(cohort, *(template.embedding for template in pairs[best]))
-    return rule.decide(scores[best], None, pairs[best], normal=normal)
-
-
-def _normal(
-    cohort: Cohort, probe: NDArray[np.float32], reference: NDArray[np.float32]
-) -> PairNormalisation:
-    return PairNormalisation.of(
-        *(cohort_statistics(cohort, row[None]) for row in (probe, reference))
+    scores = score_matrix(
+        [probe.embedding for probe in probes],
+        [reference.embedding for reference in references],
+        cohort,
     )
+    row, column = divmod(int(np.argmax(scores)), len(references))
+    return rule.decide(float(scores[row, column]), None, (probes[row], references[column]))
 
 
 def identify_each(
@@ -114,7 +93,7 @@ def identify_each(
     checked_question(limit, rule.threshold)
     probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
-    found = gallery.search(embeddings, limit=limit, threshold=rule.threshold)
+    found = searcher(gallery, encoder.spec)(embeddings, limit, rule.threshold)
     thresholds: dict[str, Any] = {**rule.search_values(), "gallery_size": rule.gallery_size}
     return [
         Identification(
@@ -136,22 +115,34 @@ def open_encoder(
     *,
     providers: Provider = "auto",
     threads: int | None = None,
+    precision: Precision = "fp32",
     max_pixels: int | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
 
     Raises:
-        InputError: Providers or threads for an encoder that is open on something else, or ``max_pixels``.
+        InputError: Providers, threads or precision for an encoder that is open on something else, or
+            ``max_pixels``.
         ModelError, ProviderError, CalibrationError: As :class:`Verifier`.
     """
     if not isinstance(model, Encoder):
         name = model
-        model = Encoder.open(load(name), providers=providers, threads=threads)
+        network: dict[str, Any] = {
+            "providers": providers,
+            "threads": threads,
+            "precision": precision,
+        }
+        model = Encoder.open(load(name), **network)
         if name in registered():
-            model.reopen = partial(open_encoder, name, providers=providers, threads=threads)
-    elif threads is not None or providers not in ("auto", model.provider):
+            model.reopen = partial(open_encoder, name, **network)
+    elif (
+        threads is not None
+        or providers not in ("auto", model.provider)
+        or precision not in ("fp32", model.precision)
+    ):
         raise InputError(
-            f"this encoder is open on {shown(model.provider)}: give these to Encoder.open"
+            f"this encoder is open on {shown(model.provider)} in {model.precision}: give these to "
+            "Encoder.open"
         )
     if max_pixels is not None:
         model = model.limited(max_pixels)
@@ -191,6 +182,7 @@ class Verifier:
         key: KeySource | None = None,
         keep_crops: bool = False,
         max_pixels: int | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         """Open a model and a gallery.
 
@@ -198,7 +190,7 @@ class Verifier:
             model: A registered name (``"face"``), the path of a model file, or an open encoder.
             gallery: A file's path, a ``postgresql://`` URL, a gallery, or None for one in memory.
             fmr: False match rate for every decision, in (0, 1); None takes the model's default.
-            threshold: A bare cosine threshold in [-1, 1] instead of a rate.
+            threshold: A bare score threshold in [-1, 1] instead of a rate.
             attack: ``"random_forgery"``, ``"skilled_forgery"`` (imitations) or None, the model's default.
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
@@ -211,6 +203,7 @@ class Verifier:
             key: Key of an encrypted gallery file: see :class:`~verifykit.SqliteGallery`.
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
+            precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
@@ -221,7 +214,12 @@ class Verifier:
         self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
-            model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
+            model,
+            calibration,
+            providers=providers,
+            threads=threads,
+            precision=precision,
+            max_pixels=max_pixels,
         )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
@@ -308,7 +306,7 @@ class Verifier:
             subject_id: The claimed subject.
             image: The probe.
             fmr: False match rate for this call, in (0, 1), with as many references as the subject has.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best face decides, and ``fmr`` is that of each face.
@@ -353,7 +351,7 @@ class Verifier:
             probe: One image.
             reference: The other; the score does not depend on their order.
             fmr: False match rate for this call, in (0, 1).
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             policy: Two rates and a review zone instead.
             multi_face: For this call; with ``"all"`` the best pair decides, and ``fmr`` is that of each pair.
@@ -400,7 +398,7 @@ class Verifier:
             image: The probe.
             limit: Maximum number of candidates for each face, at least 1.
             fmr: False match rate of one comparison, in (0, 1), with any number of references.
-            threshold: A bare cosine threshold in [-1, 1] instead.
+            threshold: A bare score threshold in [-1, 1] instead.
             attack: What the rate is about; None takes the verifier's.
             fpir: Rate of searches here that find a wrong subject, ``1 - (1 - fmr)^N``, instead of ``fmr``.
             multi_face: For this call; with ``"all"`` each candidate's ``detection`` names its face.
@@ -448,9 +446,10 @@ class Verifier:
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
         """
-        return self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
-        )[0][0]
+        options = self.sample_options.changed(
+            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+        )
+        return self.encoder.templates_each([image], options, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.

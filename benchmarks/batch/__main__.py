@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -33,7 +34,7 @@ from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor
 from verifykit.gallery import MemoryGallery
 from verifykit.models import load
-from verifykit.session import Session
+from verifykit.session import Precision, Session
 from verifykit.spec import FivePointCrop, PlainCrop
 
 console = Console()
@@ -45,19 +46,25 @@ NetworkRuns = list[tuple[Session, NDArray[np.float32]]]
 class Contenders:
     """The same images, identified in several ways."""
 
-    def __init__(self, images: Path, count: int, folder: Path) -> None:
+    def __init__(
+        self, images: Path, count: int, folder: Path, model: str, precision: Precision
+    ) -> None:
         """Open the models, and record the tensors that the networks are given."""
+        self.model, self.precision = model, precision
         self.paths = [images / name for name in find_images(images)[:count]]
         self.folder = folder
         self.list = folder / "list.txt"
         self.list.write_text("\n".join(str(path) for path in self.paths))
-        self.encoder = Encoder.open(load("face"), threads=1)
+        self.encoder = self._open(1)
         crop = self.encoder.spec.crop
         if not isinstance(crop, FivePointCrop):
             raise TypeError(f"the model 'face' must have a five-point crop, got {crop}")
         self.peer = OpenCvFaces(crop.detector.score_threshold, crop.detector.nms_threshold, CORES)
         self.verifier = vk.Verifier(self.encoder, create_gallery(self.encoder, SUBJECTS))
         self.runs_on_one_core, self.runs_on_all_cores = self._record(1), self._record(CORES)
+
+    def _open(self, threads: int) -> Encoder:
+        return Encoder.open(load(self.model), threads=threads, precision=self.precision)
 
     def _record(self, threads: int) -> NetworkRuns:
         runs: NetworkRuns = []
@@ -67,7 +74,7 @@ class Contenders:
             runs.append((session, tensor))
             return run(session, tensor)
 
-        verifier = vk.Verifier(Encoder.open(load("face"), threads=threads), self.verifier.gallery)
+        verifier = vk.Verifier(self._open(threads), self.verifier.gallery)
         Session.run = record  # type: ignore[method-assign, assignment]
         try:
             self._identify(verifier, 1)
@@ -199,6 +206,9 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.batch", description=__doc__)
     add_data_argument(parser)
+    parser.add_argument("--model", default="face", help="or a model of verifykit-export quantise")
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    parser.add_argument("--rates-only", action="store_true", help="stop after the rates")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--sizes", type=int, nargs="*", default=[10**n for n in range(2, 7)])
@@ -206,8 +216,11 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        contenders = Contenders(options.data / "faces" / "lfw_val", options.images, folder)
+        images = options.data / "faces" / "lfw_val"
+        contenders = Contenders(images, options.images, folder, options.model, options.precision)
         report_rates(contenders, options.rounds)
+        if options.rates_only:
+            return
         workload = Workload(
             contenders.list, len(contenders.paths), "face", folder / "dask.db", folder
         )

@@ -1,14 +1,20 @@
 """Compare verifykit with OpenCV's own face pipeline: same weights, images and threads, one run.
 
 ``python -m benchmarks.face --data PATH`` prints the agreement of the embeddings, the accuracy on LFW's
-View 1 test pairs, and medians of interleaved timings with their ratios.
+View 1 test pairs, and medians of interleaved timings with their ratios. ``compare`` is timed at three sizes
+against three ways to use OpenCV: as its samples do (naive), with the image first reduced to 640 px (careful),
+and with a JPEG decoded at a reduced scale besides (reduced decoding).
+
+``make opencv-4.12`` runs the timings with OpenCV 4.12 in an environment of its own.
 """
 
 from __future__ import annotations
 
 import argparse
 import platform
+import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -30,7 +36,6 @@ from verifykit.modalities.face.detector import FaceDetector
 from verifykit.models import load
 from verifykit.spec import FivePointCrop
 
-OPENCV_THRESHOLD = 0.363  # cosine threshold of OpenCV's SFace sample
 console = Console()
 
 
@@ -71,19 +76,12 @@ def _score(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> floa
 def report_speed(
     verifier: vk.Verifier, detector: FaceDetector, peer: OpenCvFaces, data: Path, rounds: int
 ) -> None:
-    """Print timings of embedding, detection and comparison against OpenCV."""
+    """Print timings of embedding and detection against OpenCV."""
     pairs = read_pairs(data)
     encoder = verifier.encoder
-    probe, reference = pairs.probes[0], pairs.references[0]
+    probe = pairs.probes[0]
     crop = encoder.extractor.samples(probe, SampleOptions("largest", "warn"))[0].crop
     crop_bgr = np.ascontiguousarray(crop[..., ::-1])
-
-    def compare_theirs() -> bool:
-        left, right = peer.embed_file(probe), peer.embed_file(reference)
-        return left is not None and right is not None and float(left @ right) >= OPENCV_THRESHOLD
-
-    def compare_ours() -> vk.Decision:
-        return verifier.compare(probe, reference, multi_face="largest", quality="warn")
 
     steps: dict[str, tuple[Callable[[], object], Callable[[], object]]] = {
         "embedding, one 112x112 crop": (
@@ -98,7 +96,6 @@ def report_speed(
             lambda image=image: detector.detect(image),  # type: ignore[misc]
             lambda bgr=bgr: peer.detect(bgr),  # type: ignore[misc]
         )
-    steps["compare, two files to a decision"] = (compare_ours, compare_theirs)
     table = Table(title=f"milliseconds, medians of {rounds} interleaved rounds")
     for column in ("", "verifykit", "OpenCV", "times as fast"):
         table.add_column(column, justify="right")
@@ -106,6 +103,67 @@ def report_speed(
         timed = time_interleaved({"ours": ours, "theirs": theirs}, rounds)
         ours_ms, theirs_ms = timed["ours"].wall_ms, timed["theirs"].wall_ms
         table.add_row(name, f"{ours_ms:.1f}", f"{theirs_ms:.1f}", f"{theirs_ms / ours_ms:.2f}")
+    console.print(table)
+
+
+def write_sizes(folder: Path, paths: tuple[Path, Path]) -> dict[str, tuple[Path, Path]]:
+    """Write the pair enlarged to the sizes of photographs; return the files by the name of the size."""
+    sizes = {"250x250": paths}
+    for name, side_px, width_px in (("1000x1000", 1000, 1000), ("4000x3000", 3000, 4000)):
+        files = []
+        for path in paths:
+            image = cv2.resize(
+                np.asarray(cv2.imread(str(path))), (side_px, side_px), interpolation=cv2.INTER_CUBIC
+            )
+            border = (width_px - side_px) // 2
+            image = cv2.copyMakeBorder(image, 0, 0, border, border, cv2.BORDER_REFLECT)
+            files.append(folder / f"{path.stem}-{name}.jpg")
+            cv2.imwrite(str(files[-1]), image, [cv2.IMWRITE_JPEG_QUALITY, 95])
+        sizes[name] = (files[0], files[1])
+    return sizes
+
+
+def report_compare(verifier: vk.Verifier, peer: OpenCvFaces, data: Path, rounds: int) -> None:
+    """Print timings of ``compare`` at three sizes against three ways to use OpenCV."""
+    pairs = read_pairs(data)
+
+    def ours(files: tuple[Path, Path]) -> vk.Decision:
+        return verifier.compare(*files, multi_face="largest", quality="warn")
+
+    def theirs(
+        embed: Callable[[Path], NDArray[np.float32] | None], files: tuple[Path, Path]
+    ) -> str:
+        rows = [embed(file) for file in files]
+        if any(row is None for row in rows):
+            return "no face"
+        return f"{_score(*rows):.3f}"
+
+    peers = {
+        "naive": peer.embed_file,
+        "careful": peer.embed_careful,
+        "reduced decoding": peer.embed_reduced,
+    }
+    table = Table(title=f"compare, two files: milliseconds, medians of {rounds} interleaved rounds")
+    for column in ("files", "bytes", "", "score", "wall", "processor", "times as fast"):
+        table.add_column(column, justify="right")
+    with tempfile.TemporaryDirectory() as folder:
+        for size, files in write_sizes(
+            Path(folder), (pairs.probes[0], pairs.references[0])
+        ).items():
+            jobs: dict[str, Callable[[], object]] = {"verifykit": partial(ours, files)}
+            jobs |= {name: partial(theirs, embed, files) for name, embed in peers.items()}
+            timed = time_interleaved(jobs, max(5, rounds // 4) if size == "4000x3000" else rounds)
+            for name, timing in timed.items():
+                score = f"{ours(files).score:.3f}" if name == "verifykit" else str(jobs[name]())
+                table.add_row(
+                    size,
+                    f"{files[0].stat().st_size:,}",
+                    name,
+                    score,
+                    f"{timing.wall_ms:.1f}",
+                    f"{1e3 * timing.cpu_s:.1f}",
+                    f"{timing.wall_s / timed['verifykit'].wall_s:.2f}",
+                )
     console.print(table)
 
 
@@ -134,7 +192,9 @@ def main() -> None:
     if arguments.only != "speed":
         report_accuracy(encoder, peer, arguments.data)
     if arguments.only != "accuracy":
-        report_speed(vk.Verifier(encoder), detector, peer, arguments.data, arguments.rounds)
+        verifier = vk.Verifier(encoder)
+        report_speed(verifier, detector, peer, arguments.data, arguments.rounds)
+        report_compare(verifier, peer, arguments.data, arguments.rounds)
 
 
 if __name__ == "__main__":

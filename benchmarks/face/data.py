@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from verifykit.datasets import Dataset
+from verifykit.datasets import Dataset, LabelledImage
 from verifykit.encoder import Encoder
 from verifykit.errors import AcquisitionError
 from verifykit.evaluation.embedding import middle
@@ -99,6 +99,21 @@ def read_evaluation_data(data: Path, name: str, folder: Path) -> Dataset:
         writer.writerow(["path", "subject"])
         writer.writerows([path.resolve(), subject] for path, subject in read_subjects(data, name))
     return read_data(table)
+
+
+def read_ages(data: Path) -> tuple[LabelledImage, ...]:
+    """Return the images of ``aaf``, one a person; ``groups`` have sex and age band."""
+    root = data / "faces" / "aaf"
+    with (root / "manifest.csv").open(encoding="utf-8", newline="") as file:
+        return tuple(
+            LabelledImage(
+                root / row["path"],
+                row["path"],
+                row["subject"],
+                groups={"band": row["label"], "sex": row["sex"]},
+            )
+            for row in csv.DictReader(file)
+        )
 
 
 def embed_middle_face(encoder: Encoder, path: Path) -> NDArray[np.float32] | None:

@@ -123,7 +123,7 @@ def time_step(config: Config, options: argparse.Namespace) -> float:
 def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> Batch:
     """Print the speed of the loader alone against the consumption of a step; return a batch."""
     data = prepare(config, options.data, input_of(config), options.cache)
-    sampler = build_sampler(config, data.train, None)
+    sampler = build_sampler(config, data.train.records, data.train.labels, None)
     batches = options.steps + WARM_UP_STEPS
     plan = BatchPlan(sampler, batches=batches, seed=0, unit=1, rank=0, processes=1)
     taken: list[float] = []

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from verifykit._environment import escape_unprintable
 from verifykit.errors import InputError, VerifyKitError, shortened, shown
 from verifykit.spec import OperatingPoint
 
 if TYPE_CHECKING:
     from verifykit_export.export_run import Exported
 
-_COMMANDS = ("import", "run", "--help")
+_COMMANDS = ("classifier", "import", "quantise", "run", "--help")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The model's name.")]
@@ -73,6 +74,14 @@ def export(
         int,
         typer.Option(min=2, help="Stop adding subjects for the rates at this number of images."),
     ] = 500,
+    known_subjects: Annotated[
+        bool,
+        typer.Option(
+            "--known-subjects",
+            help="For a closed set of classes: measure on further images of the training subjects; "
+            "the file then has no operating points.",
+        ),
+    ] = False,
     opset: Annotated[int, typer.Option(help="The ONNX operator set.")] = 18,
     citation: CitationOption = "none",
     cache: Annotated[
@@ -98,6 +107,7 @@ def export(
             beside=tuple(beside or ()),
             mirrored=mirrored,
             images=images,
+            known_subjects=known_subjects,
             cache=cache,
         )
     )
@@ -117,7 +127,7 @@ def export(
 
 def _report(done: Exported) -> Iterator[str]:
     """Yield the lines about an exported model."""
-    from verifykit_export.model_card import NOISE, fnmr_text
+    from verifykit_export.model_card import NOISE, fnmr_text, whose
 
     measured, points = done.measured, done.spec.operating_points
     parity, rates = measured.parity, measured.rates
@@ -134,7 +144,7 @@ def _report(done: Exported) -> Iterator[str]:
         yield f"note: {NOISE}"
     yield (
         f"EER {rates.eer:.2%}, in float32 {measured.float32_eer:.2%}: {rates.mated} mated and "
-        f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects that were not trained on"
+        f"{rates.non_mated} non-mated pairs of {rates.subjects} subjects {whose(measured.known_subjects)}"
     )
     for cost in measured.costs:
         yield (
@@ -142,7 +152,9 @@ def _report(done: Exported) -> Iterator[str]:
             f"{cost.times_float32:.2f} times float32"
         )
     yield from _points_text(points)
-    if not points:
+    if measured.known_subjects:
+        yield "operating points: none, for these subjects were trained on; every call needs --threshold"
+    elif not points:
         yield (
             f"operating points: none, for {rates.non_mated} non-mated pairs are fewer than the 30 that "
             "even FMR 0.1 takes; every call needs --threshold"
@@ -171,6 +183,35 @@ def _points_text(points: Sequence[OperatingPoint]) -> Iterator[str]:
             for rates, some in counts.items()
         ]
         yield f"operating points, {attack}, by number of references: {'; '.join(parts)}"
+
+
+@app.command()
+def classifier(
+    run: Annotated[Path, typer.Argument(help="The folder of the training run.")],
+    model: Annotated[Path, typer.Argument(help="The model file that was exported from it.")],
+    target: Annotated[Path, typer.Argument(help="The classifier to write, an .npz.")],
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", help="The run's images, and further ones of the same subjects."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of the digests; default: verifykit's cache.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit a linear and a nearest-neighbour classifier of the training subjects, and try them."""
+    from verifykit_export.classifier import fit_classifier
+    from verifykit_training.preparation import default_data
+
+    done = fit_classifier(run, model, target, default_data(data), cache)
+    if as_json:
+        typer.echo(json.dumps(asdict(done), indent=1))
+        return
+    typer.echo(f"{target}: {done.classes} classes, fitted on {done.fitted_images} images")
+    typer.echo(
+        f"accuracy on {done.held_out_images} held-out images: linear {done.linear:.2%}, nearest neighbour "
+        f"{done.nearest:.2%}; {done.refused} images gave no template"
+    )
 
 
 @app.command("import")
@@ -255,8 +296,53 @@ def import_(
     typer.echo("operating points: none, nothing was measured; every call needs --threshold")
 
 
+@app.command("quantise")
+def quantise_(
+    model: Annotated[str, typer.Argument(help="A registered name, or a model file in float32.")],
+    target: Annotated[
+        Path, typer.Argument(help="The model file to write; its card is written next to it.")
+    ],
+    data: Annotated[
+        Path, typer.Option("--data", help="Real images: a folder for each subject, or a CSV.")
+    ],
+    name: NameOption = None,
+    images: Annotated[
+        int, typer.Option(min=24, help="Number of crops to measure the ranges of activations on.")
+    ] = 300,
+    max_fnmr_rise: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0, help="Allowed at the lowest FMR, to 1e-4, that it supports."
+        ),
+    ] = 0.002,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model in int8 for OpenVINO, measured against the float32 model on other subjects."""
+    from verifykit_export.quantise import QuantiseRequest, measured_lines, quantise
+
+    done = quantise(QuantiseRequest(model, target, data, name, images, max_fnmr_rise))
+    if as_json:
+        found = {
+            "path": str(done.path),
+            "card": str(done.card),
+            "digest": done.spec.digest,
+            "ranged": done.ranged,
+            "median_cosine": done.median_cosine,
+            "least_cosine": done.least_cosine,
+            "float32": asdict(done.float32),
+            "int8": asdict(done.int8),
+        }
+        typer.echo(json.dumps(found, indent=1))
+        return
+    typer.echo(f"{shortened(done.path)}: {done.path.stat().st_size} bytes, int8")
+    for line in measured_lines(done):
+        typer.echo(line)
+    typer.echo("operating points: none; calibrate it: verifykit calibrate --model-out")
+
+
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
+    escape_unprintable()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS:
         arguments.insert(0, "run")

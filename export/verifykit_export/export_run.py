@@ -18,7 +18,14 @@ from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance
 from verifykit.types import Embeddings
 from verifykit_export.errors import ExportError
-from verifykit_export.model_card import Cost, Measured, card_path, render_measured
+from verifykit_export.model_card import (
+    Cost,
+    Measured,
+    card_path,
+    render_measured,
+    teacher_text,
+    whose,
+)
 from verifykit_export.modelfile import golden_embedding, swapped_cosine, weights_digest, write_model
 from verifykit_export.parity import (
     BATCH,
@@ -59,6 +66,7 @@ class ExportRequest:
         beside: Further runs whose networks embed the same image: see ``torch_export.compose``.
         mirrored: Whether the networks embed mirror images too.
         images: Stop adding subjects for the rates at this number of images.
+        known_subjects: Measure on further images of the training subjects; then without operating points.
         cache: Folder of the crops; None is verifykit's own.
     """
 
@@ -74,6 +82,7 @@ class ExportRequest:
     beside: tuple[Path, ...] = ()
     mirrored: bool = False
     images: int = 500
+    known_subjects: bool = False
     cache: Path | None = None
 
 
@@ -102,7 +111,13 @@ def export_run(request: ExportRequest) -> Exported:
     encoder, record = whole.encoder, whole.record
     card = card_path(request.target, request.name or record.name)
     samples = read_samples(
-        whole.run, whole.config, record, request.data, limit=request.images, cache=request.cache
+        whole.run,
+        whole.config,
+        record,
+        request.data,
+        limit=request.images,
+        cache=request.cache,
+        known_subjects=request.known_subjects,
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
@@ -122,14 +137,7 @@ def export_run(request: ExportRequest) -> Exported:
         )
     else:
         costs = _costs({"fp32": (float32, session)}, samples, record)
-    points = measured_points(
-        rows,
-        samples.subjects,
-        samples.forgeries,
-        request.fusion,
-        # A set of a combined manifest calls its subjects set/name.
-        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
-    )
+    points = _points(request, rows, samples)
     spec = _spec(request, whole, model, rates, points)
     detector = None
     if record.detector_model is not None:
@@ -146,8 +154,9 @@ def export_run(request: ExportRequest) -> Exported:
         costs=costs,
         swapped_cosine=swapped_cosine(model, record.input),
         file_bytes=request.target.stat().st_size,
+        known_subjects=request.known_subjects,
     )
-    text = render_card(spec) + render_measured(record, measured)
+    text = render_card(spec) + render_measured(record, measured, whole.teachers)
     atomic_write(card, text)
     return Exported(request.target, card, spec, measured, samples.notes)
 
@@ -172,6 +181,19 @@ def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embe
     rows = found[: len(samples.crops)]
     fnmr, interval = bounded_fnmr(rows, samples.subjects, samples.forgeries, parity.score_gap)
     return rows, replace(parity, fnmr=fnmr, fnmr_interval=interval)
+
+
+def _points(request: ExportRequest, rows: Embeddings, samples: Samples) -> MeasuredPoints:
+    if request.known_subjects:  # thresholds from people that it knows would not hold for others
+        return MeasuredPoints((), ())
+    return measured_points(
+        rows,
+        samples.subjects,
+        samples.forgeries,
+        request.fusion,
+        # A set of a combined manifest calls its subjects set/name.
+        populations=[subject.rpartition("/")[0] for subject in samples.subjects],
+    )
 
 
 def _rates(rows: Embeddings, samples: Samples) -> Verification:
@@ -239,10 +261,11 @@ def _spec(
             training_data=(
                 f"{record.training_data}; {record.trained_images} images of "
                 f"{record.trained_subjects} subjects"
+                + "".join(f"; distilled from {teacher_text(each)}" for each in whole.teachers)
             ),
             calibration_data=(
-                f"{rates.images} images of {rates.subjects} subjects that were not trained on, every "
-                f"pair: {rates.mated} mated, {rates.non_mated} non-mated, {rates.skilled} with skilled "
+                f"{rates.images} images of {rates.subjects} subjects {whose(request.known_subjects)}, "
+                f"every pair: {rates.mated} mated, {rates.non_mated} non-mated, {rates.skilled} with skilled "
                 "forgeries"
                 + (f"; several references drawn {DRAWS} times a subject" if several else "")
             ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from verifykit_export.modelfile import SWAPPED_COSINE
 from verifykit_export.parity import LIMIT, Parity
 from verifykit_export.precision import Precision
 from verifykit_training.evaluation import Verification
-from verifykit_training.run_folder import EncoderRecord
+from verifykit_training.run_folder import EncoderRecord, TeacherRecord
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,14 @@ class Measured:
         precision: Of the file.
         opset: Its operator set.
         parity: How far the file is from the network.
-        rates: Its error rates on subjects that it was not trained on.
+        rates: Its error rates on subjects that it was not trained on, unless ``known_subjects``.
         float32_eer: The EER in float32, in [0, 1].
         points: Its operating points for each attack and number of references, with their FNMR.
         costs: Float32 first, then the file's own precision if it is another.
         swapped_cosine: Between the golden image's embeddings with red and blue in order and swapped;
             None for grey.
         file_bytes: Size of the file.
+        known_subjects: The rates are of further images of the training subjects.
     """
 
     precision: Precision
@@ -58,11 +60,19 @@ class Measured:
     costs: tuple[Cost, ...]
     swapped_cosine: float | None
     file_bytes: int
+    known_subjects: bool = False
 
     @property
     def ignores_color(self) -> bool:
         """Whether a swapped channel order would go unnoticed at load."""
         return self.swapped_cosine is not None and self.swapped_cosine >= SWAPPED_COSINE
+
+
+def whose(known_subjects: bool) -> str:
+    """Return of which subjects the rates are."""
+    return (
+        "that were trained on with other images" if known_subjects else "that were not trained on"
+    )
 
 
 INT8_NOTE = (
@@ -110,15 +120,25 @@ def fnmr_text(fnmr: float, interval: tuple[float, float]) -> str:
     return f"FNMR at FMR 0.01 {fnmr:.2%}; {low:.2%} to {high:.2%} {within}"
 
 
-def render_measured(record: EncoderRecord, measured: Measured) -> str:
+def teacher_text(teacher: TeacherRecord) -> str:
+    """Return what a model says about a teacher: its terms are those of what it has passed on."""
+    return (
+        f"{teacher.name} (digest {teacher.digest[:12]}, {teacher.embedding_size} values, licence "
+        f"{teacher.licence}), trained on: {teacher.training_data}"
+    )
+
+
+def render_measured(
+    record: EncoderRecord, measured: Measured, teachers: Sequence[TeacherRecord] = ()
+) -> str:
     """Markdown to follow :func:`verifykit.models.render_card`."""
-    sections = [_training(record), _protocol(measured), _rates(measured)]
+    sections = [_training(record, teachers), _protocol(measured), _rates(measured)]
     sections += [_references(measured)] if measured.points else []
     sections += [_costs(measured)]
     return "".join("\n" + "\n".join(lines) + "\n" for lines in sections)
 
 
-def _training(record: EncoderRecord) -> list[str]:
+def _training(record: EncoderRecord, teachers: Sequence[TeacherRecord]) -> list[str]:
     chosen = (
         "" if record.validation is None else f"; chosen by {record.metric} {record.validation:.2%}"
     )
@@ -127,6 +147,7 @@ def _training(record: EncoderRecord) -> list[str]:
         "",
         f"- encoder: {record.encoder}, weights of epoch {record.epoch}{chosen}",
         f"- {record.trained_images} images of {record.trained_subjects} subjects",
+        *(f"- distilled from {teacher_text(each)}" for each in teachers),
     ]
 
 
@@ -136,8 +157,9 @@ def _protocol(measured: Measured) -> list[str]:
         "## How it was measured",
         "",
         (
-            f"- every pair of {rates.images} images of {rates.subjects} subjects that were not trained on; "
-            "validation subjects, by which the weights were chosen, may be among them"
+            f"- every pair of {rates.images} images of {rates.subjects} subjects "
+            f"{whose(measured.known_subjects)}; validation images, by which the weights were chosen, may be "
+            "among them"
         ),
         (
             f"- {rates.mated} mated and {rates.non_mated} non-mated pairs, {rates.skilled} with skilled "

@@ -23,7 +23,13 @@ Precision: TypeAlias = Literal["fp32", "fp16", "int8"]
 
 # Rows to unit length: a sum of squares overflows float16, and loses what the cosine is made of.
 _NORMALISATION = ("ReduceL2", "Clip", "Expand", "Div")
-_QUANTISED = ("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool", "MaxPool")
+_PRODUCTS = ("Conv", "Gemm", "MatMul")
+# ReLU and ReLU6 among them: what they cut away would take most of the 256 steps of the layer before.
+_RECTIFIERS = ("Relu", "Clip")
+_QUANTISED = (
+    *("Conv", "Gemm", "MatMul", "Add", "AveragePool", "GlobalAveragePool", "MaxPool"),
+    *_RECTIFIERS,
+)
 
 
 def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -49,6 +55,32 @@ def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> 
     Static: the range of every activation is the one seen on the crops. Dynamic quantisation is not
     offered, for it reaches only the last layer of a convolutional network.
     """
+    return _quantised(model, spec, crops, _QUANTISED, {})
+
+
+def to_int8_convolutions(
+    model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]
+) -> onnx.ModelProto:
+    """Return the encoder with what convolutions and matrix products read in int8, and nothing between.
+
+    So OpenVINO computes a convolution, its activation and the rounding in one step. Ranges are symmetric (a
+    zero point costs OpenVINO more than int8 gains), and means over the crops, not their extremes.
+    """
+    options = {
+        "OpTypesToExcludeOutputQuantization": list(_PRODUCTS),
+        "ActivationSymmetric": True,
+        "CalibMovingAverage": True,
+    }
+    return _quantised(model, spec, crops, _PRODUCTS, options)
+
+
+def _quantised(
+    model: onnx.ModelProto,
+    spec: InputSpec,
+    crops: Sequence[Image],
+    operators: Sequence[str],
+    options: dict[str, object],
+) -> onnx.ModelProto:
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,
@@ -73,10 +105,11 @@ def to_int8(model: onnx.ModelProto, spec: InputSpec, crops: Sequence[Image]) -> 
             str(target),
             Crops(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(_QUANTISED),
+            op_types_to_quantize=list(operators),
             per_channel=True,
             activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
+            extra_options=options,
         )
         quantised = onnx.load(target)
     del quantised.metadata_props[:]

@@ -26,7 +26,8 @@ class Samples:
     """Crops with their subjects.
 
     Attributes:
-        records: Images of subjects that the run was not trained on; rates are measured on them.
+        records: Images that the rates are measured on, of subjects that the run was not trained on or, for
+            ``known_subjects``, images of the others that it was not trained on.
         crops: Their crops, (h, w, 3) uint8 RGB each.
         trained: Crops of training subjects, spread over all of them; empty with other data.
         refused: How many images gave no crop.
@@ -63,12 +64,26 @@ def read_samples(
     *,
     limit: int,
     cache: Path | None = None,
+    known_subjects: bool = False,
 ) -> Samples:
     """Crop real images exactly as the run did."""
     records, trained_on = read_records(data), run.read_trained_on()
-    parted = separate(trained_on, records, digests_for(trained_on, records, cache), ("train",))
-    held_out = _whole_subjects(parted.unseen, limit)
-    known = [r for r in parted.seen if not r.is_forgery]
+    digests = digests_for(trained_on, records, cache)
+    parted = separate(trained_on, records, digests, ("train",))
+    unseen, seen = parted.unseen, parted.seen
+    if known_subjects:
+        if unseen or trained_on.images is None:
+            raise DataError(
+                f"{shortened(data)} holds {len(unseen)} images of subjects that the run was not trained on: "
+                "leave --known-subjects out, their rates are the honest ones"
+                if unseen
+                else f"{shortened(run.path)} has no digests of its images: train again for --known-subjects"
+            )
+        fitted = trained_on.images["train"]
+        unseen = [record for record in seen if digests.get(record.path) not in fitted]
+        seen = [record for record in seen if digests.get(record.path) in fitted]
+    held_out = _whole_subjects(unseen, limit)
+    known = [r for r in seen if not r.is_forgery]
     known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
     cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
     if cache_of.spec != record.crop:
@@ -110,6 +125,6 @@ def _require_pairs(data: Path, records: Sequence[Record]) -> None:
     if len(set(subjects)) < 2 or len(subjects) == len(set(subjects)):
         raise DataError(
             f"{shortened(data)} holds {len(set(subjects))} subject(s) that the run was not trained on, "
-            "without a mated and a non-mated pair: give data of other people with --data, or train with "
-            "data.validation_share"
+            "without a mated and a non-mated pair: give data of other people with --data, train with "
+            "data.validation_share, or for a closed set of classes give --known-subjects"
         )

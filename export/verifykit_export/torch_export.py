@@ -22,7 +22,7 @@ from verifykit_training.config import Config
 from verifykit_training.encoders import VIEWS, JoinedEncoders, MirroredViews
 from verifykit_training.evaluation import load_encoder
 from verifykit_training.learner import input_of
-from verifykit_training.run_folder import EncoderRecord, RunFolder
+from verifykit_training.run_folder import EncoderRecord, RunFolder, TeacherRecord
 
 # The lowest that torch's exporter writes; ONNX Runtime knows it since 1.14.
 TORCH_OPSET = 18
@@ -123,6 +123,7 @@ class Composition:
         encoder: The whole network, in eval mode.
         source: Runs and epochs, human-readable.
         source_sha256: Of the weights; of several, of their digests one after the other.
+        teachers: Those that the runs learnt from.
     """
 
     run: RunFolder
@@ -131,6 +132,7 @@ class Composition:
     encoder: nn.Module
     source: str
     source_sha256: str
+    teachers: tuple[TeacherRecord, ...] = ()
 
 
 def compose(path: Path, others: Sequence[Path] = (), *, mirrored: bool = False) -> Composition:
@@ -162,6 +164,7 @@ def compose(path: Path, others: Sequence[Path] = (), *, mirrored: bool = False) 
         whole.eval(),
         source + (", mirror images too" if mirrored else ""),
         digests[0] if len(digests) == 1 else several,
+        tuple(dict.fromkeys(each.teacher for each in records if each.teacher is not None)),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import os
 import re
 import shlex
 import sys
@@ -99,6 +100,58 @@ def test_the_tutorial_runs_on_drawn_people(
     assert ran == [*["verifykit-train"] * 5, "verifykit-export", "verifykit"]
 
 
+ORL = Path(os.environ.get("VERIFYKIT_DATA", "/nowhere"), "faces", "orl")
+
+
+@needs_torch
+@pytest.mark.slow
+@pytest.mark.skipif(not ORL.is_dir(), reason="needs faces/orl below VERIFYKIT_DATA")
+def test_the_tutorials_figures_are_those_of_its_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("VERIFYKIT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.chdir(tmp_path)
+    text = TUTORIAL.read_text(encoding="utf-8")
+    config = re.search(r"^```toml\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert config
+    Path("my.toml").write_text(config[1], encoding="utf-8")
+    compared = 0
+    for block in BLOCK.finditer(text):
+        if block[1] == "python":
+            exec(compile(block[2], str(TUTORIAL), "exec"), {"__name__": "__main__"})
+            shown = text[block.end() :].split("```text\n")[1].split("```")[0].splitlines()
+            compared += _require_same_figures(shown, capfd.readouterr().out)
+            continue
+        for command, shown in shown_commands(block[2]):
+            if not command.startswith("pip "):
+                assert _call(monkeypatch, command, ORL.parents[1]) == 0, command
+                captured = capfd.readouterr()
+                compared += _require_same_figures(shown, captured.out + captured.err)
+    assert compared >= 14
+
+
+def _require_same_figures(shown: list[str], printed: str) -> int:
+    """Compare rates within three points, and counts of matches within eight; return how many figures."""
+    figure = re.compile(r"(\d+(?:\.\d+)?)%|(\d+) (?:of \d+ right|of \d+ wrong)")
+    by_words: dict[str, list[str]] = {}
+    for line in printed.splitlines():
+        by_words.setdefault(_plain(line), []).append(line)
+    compared = 0
+    for line in shown:
+        if not figure.search(line) or "━" in line:
+            continue
+        assert by_words.get(_plain(line)), f"{line!r} is shown, printed was:\n{printed}"
+        pairs = zip(
+            figure.findall(line), figure.findall(by_words[_plain(line)].pop(0)), strict=True
+        )
+        for (rate, count), (rate_now, count_now) in pairs:
+            near = (float(rate or count), 3.0 if rate else 8.0)
+            assert abs(float(rate_now or count_now) - near[0]) <= near[1], line
+            compared += 1
+    return compared
+
+
 @needs_torch
 @pytest.mark.parametrize(
     ("page", "name"), [("cli_page", "command-line.md"), ("config_page", "training-config.md")]
@@ -126,6 +179,25 @@ def test_every_loss_is_documented_with_its_options() -> None:
             if parameter.kind is parameter.KEYWORD_ONLY and key not in ("forgeries", "kind")
         }
         assert dict(re.findall(r"`(\w+)` ([\w.]+)", row)) == options, name
+
+
+@needs_torch
+def test_every_encoder_is_documented_with_its_options() -> None:
+    from verifykit_training import encoders
+
+    text = (DOCS / "reference" / "encoders.md").read_text(encoding="utf-8")
+    for name in encoders.ENCODERS:
+        (row,) = re.findall(rf"^\| `{name}` \|.*\| (.*) \|$", text, re.MULTILINE)
+        assert sorted(re.findall(r"`(\w+)`", row)) == sorted(encoders.encoder_options(name)), name
+
+
+@needs_torch
+def test_a_configuration_names_the_weights_that_torchvision_fetches() -> None:
+    import torchvision
+
+    text = (CHECKOUT / "configs" / "face_resnet152.toml").read_text(encoding="utf-8")
+    url = torchvision.models.get_model_weights("resnet152")["IMAGENET1K_V1"].url
+    assert set(re.findall(r"resnet152-\w+\.pth", text)) == {url.rsplit("/", 1)[-1]}
 
 
 def test_every_error_and_reason_is_documented() -> None:

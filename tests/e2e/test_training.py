@@ -276,7 +276,9 @@ def test_accumulated_batches_make_the_gradient_of_their_mean(job: TrainingJob) -
     from verifykit_training.preparation import build_sampler, prepare
 
     data = prepare(job.config, job.data, input_of(job.config), job.cache)
-    plan = BatchPlan(build_sampler(job.config, data.train, None), batches=3, seed=0)
+    plan = BatchPlan(
+        build_sampler(job.config, data.train.records, data.train.labels, None), batches=3, seed=0
+    )
     torch.manual_seed(0)
     encoder = build_encoder("cnn5", embedding_size=16, weights="none").train()
     encoder.to(memory_format=torch.channels_last)  # as the loop has it

@@ -70,13 +70,16 @@ def signature_spec(**changes: Any) -> ModelSpec:
 NEWER = {
     1: ("reference_count", "fmr_interval", "fnmr", "fnmr_interval"),
     2: ("fmr_interval", "fnmr", "fnmr_interval"),
+    3: (),
 }
 
 
 def older_json(spec: ModelSpec, schema: int) -> str:
     """Return a specification as an older schema wrote it: without later keys."""
     body = json.loads(spec.to_json())
-    assert (body.pop("evidence"), body.pop("cohort")) == ([], None)
+    assert body.pop("population") is None
+    if schema < 3:
+        assert (body.pop("evidence"), body.pop("cohort")) == ([], None)
     for point in body["operating_points"]:
         for name in NEWER[schema]:
             del point[name]

@@ -66,6 +66,20 @@ def test_a_calibration_replaces_the_points_of_the_model(tmp_path: Path) -> None:
     assert calibration_digest(MINE.apply(SPEC)) != calibration_digest(SPEC)
 
 
+def test_decisions_state_the_population_of_their_rate() -> None:
+    verifier = vk.Verifier(encoder(SPEC), calibration=replace(MINE, population="staff by day"))
+    assert verifier.compare(RED, RED).population == "staff by day"
+    assert verifier.compare(RED, RED).to_dict()["population"] == "staff by day"
+    assert verifier.compare(RED, RED, threshold=0.5).population is None
+    assert vk.Verifier(encoder(SPEC), calibration=MINE).compare(RED, RED).population is None
+
+
+def test_a_calibration_of_format_1_states_no_population() -> None:
+    body = {**json.loads(MINE.to_json()), "verifykit_calibration": 1}
+    del body["population"]
+    assert vk.Calibration.from_json(json.dumps(body)) == MINE
+
+
 def test_a_gallery_stays_valid_under_another_calibration(tmp_path: Path) -> None:
     vk.Verifier(encoder(SPEC), gallery=tmp_path / "g.db").enroll("red", [RED])
     verifier = vk.Verifier(encoder(SPEC), gallery=tmp_path / "g.db", calibration=MINE)
@@ -91,7 +105,8 @@ def _changed(**changes: Any) -> str:
         ("{", "is not JSON"),
         ("[]", "is not a calibration"),
         ("{}", "is not a calibration"),
-        (_changed(verifykit_calibration=2), "format 2"),
+        (_changed(verifykit_calibration=3), "format 3"),
+        (_changed(verifykit_calibration=1, cohort={"rows_base64": ""}), "calibrate again"),
         (_changed(colour=1), "unknown key.* colour"),
         (_changed(operating_points=[{"fmr": 1e-2}]), r"operating_points\[0\]"),
         (_changed(evidence=None), "evidence"),

@@ -125,10 +125,14 @@ def test_the_rate_follows_the_number_of_faces_down_to_the_lowest() -> None:
         cluster_rule(spec, 5, fmr=1e-9)
     with pytest.raises(InputError, match="give one of them"):
         cluster_rule(spec, 5, fmr=1e-2, threshold=0.3)
-    normalised = plain_spec(cohort=Cohort.of(np.eye(4, dtype=np.float32), 2))
-    for fmr in (None, 1e-2):
-        with pytest.raises(CalibrationError, match="cohort"):
-            cluster_rule(normalised, 5, fmr=fmr)
+
+
+def test_look_alikes_of_a_cohort_are_parted() -> None:
+    rows = np.array([[1, 0.2, 0], [1, -0.2, 0], [0, 0.2, 1], [0, -0.2, 1]], np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    crowd = Cohort.of(np.array([[1, 0, 0]], np.float32), 1, 0.5)
+    assert cluster_rows(rows, 0.9).tolist() == [1, 1, 2, 2]
+    assert cluster_rows(rows, 0.9, cohort=crowd).tolist() == [2, 3, 1, 1]
 
 
 def encode(crops: Sequence[Image]) -> Embeddings:

@@ -82,3 +82,21 @@ def test_serve_and_batch_keep_to_the_affinity() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split() == ["1", "2"]
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "computes"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 avx512_vnni\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_int8\n", True),
+        ("flags\t\t: fpu avx512f avx512_vnni\n", False),
+        (None, False),  # another system than Linux
+    ],
+)
+def test_bf16_is_read_from_the_processors_flags(
+    tmp_path: Path, cpuinfo: str | None, computes: bool
+) -> None:
+    if cpuinfo is not None:
+        (tmp_path / "proc").mkdir()
+        (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
+    assert _cpus.computes_bf16(tmp_path) is computes

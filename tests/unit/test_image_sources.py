@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
+import socket
 import sys
 import tempfile
 import textwrap
-import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from urllib.parse import quote
 
@@ -27,7 +29,15 @@ import verifykit
 from tests.helpers.encoded_images import encoded
 from verifykit.enrollment import as_images
 from verifykit.errors import ImageError
-from verifykit.image import MAX_BYTES, base64_bytes, image_from_bgr, image_name, load_image
+from verifykit.image import (
+    MAX_BYTES,
+    base64_bytes,
+    encoded_image,
+    image_from_bgr,
+    image_name,
+    is_pillow,
+    load_image,
+)
 from verifykit.types import Image
 
 
@@ -151,17 +161,6 @@ def test_the_name_and_number_of_pillow_images(portrait: PilImage.Image, tmp_path
     assert as_images(portrait) == [portrait]
     assert as_images([portrait, None]) == [portrait, None]  # type: ignore[list-item]
     assert as_images(None) == [None]  # type: ignore[arg-type]
-
-
-def test_a_file_loads_while_another_thread_imports_pillow(
-    portrait: PilImage.Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = encoded(portrait, "PNG")
-    expected = load_image(data)
-    started = types.ModuleType("PIL.Image")  # without its classes yet
-    monkeypatch.setitem(sys.modules, "PIL.Image", started)
-    assert (load_image(data) == expected).all()
-    assert image_name(data, 2) == "image 2"
 
 
 # ------------------------------------------------------------------ arrays
@@ -427,6 +426,11 @@ def test_large_and_empty_file_objects() -> None:
     assert MAX_BYTES >= 10**8
 
 
+def test_pillow_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL.Image", ModuleType("PIL.Image"))
+    assert not is_pillow("a.jpg")
+
+
 def test_data_urls_with_space_before_them_and_as_bytes(
     portrait: PilImage.Image, upright: Image
 ) -> None:
@@ -443,3 +447,42 @@ def test_data_urls_with_space_before_them_and_as_bytes(
 def test_a_file_open_for_writing_only(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         refused(file, "not open for reading", "mode 'rb'")
+
+
+def test_only_regular_files_are_read_by_path(tmp_path: Path) -> None:
+    """A named pipe would block until it has a writer, a device may have no end."""
+    pipe = tmp_path / "pipe.jpg"
+    os.mkfifo(pipe)
+    link = tmp_path / "link.jpg"
+    link.symlink_to(pipe)
+    for path in (pipe, str(pipe), link):
+        refused(path, "is a named pipe", "open it")
+    refused("/dev/zero", "is a device")
+    name = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(name))
+        refused(name, "is a socket")
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system has no /dev/fd")
+def test_a_pipe_that_a_shell_opened_is_read() -> None:
+    """``verifykit compare <(command) reference.jpg`` gives such a path."""
+    encoded = cv2.imencode(".png", np.zeros((4, 4, 3), np.uint8))[1].tobytes()
+    reading, writing = os.pipe()
+    try:
+        os.write(writing, encoded)
+        os.close(writing)
+        assert load_image(f"/dev/fd/{reading}").shape == (4, 4, 3)
+    finally:
+        os.close(reading)
+
+
+def test_base64_that_a_form_has_decoded_is_refused_as_such() -> None:
+    text = base64.b64encode(bytes(range(62, 256)) * 9).decode()
+    assert "+" in text
+    refused(f"data:image/png;base64,{text.replace('+', ' ')}", "spaces", "encodeURIComponent")
+    with pytest.raises(ValueError, match="encodeURIComponent"):
+        encoded_image(text.replace("+", " "))
+    for width in (60, 64, 76):  # lines whose ends became spaces
+        lines = " ".join(text[at : at + width] for at in range(0, len(text), width))
+        assert encoded_image(lines) == base64.b64decode(text)

@@ -178,3 +178,21 @@ def test_an_age_of_nothing_is_refused(path: Path, age: timedelta) -> None:
         with pytest.raises(vk.InputError, match="must be > 0"):
             expire(gallery, age)
         assert len(gallery) == 4
+
+
+@pytest.mark.parametrize("value", ["x", "", None, True, float("nan"), -0.1, 1.1, [], 10**40])
+def test_an_ill_typed_share_or_age_is_an_input_error(path: Path, value: object) -> None:
+    with reopen(path) as gallery:
+        with pytest.raises(vk.InputError, match="max_share"):
+            expire(gallery, YEAR, max_share=value)  # type: ignore[arg-type]
+        with pytest.raises(vk.InputError, match="age"):
+            expire(gallery, value)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", ["confirmed", "dry_run"])
+def test_a_text_is_no_confirmation(path: Path, option: str) -> None:
+    with reopen(path) as gallery:
+        before = len(gallery)
+        with pytest.raises(vk.InputError, match=option):
+            expire(gallery, YEAR, **{option: "no"})  # type: ignore[arg-type]
+        assert len(gallery) == before

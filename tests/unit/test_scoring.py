@@ -20,6 +20,7 @@ from verifykit.scoring import (
     fused_rows,
     paired_scores,
     reference_rows,
+    score_matrix,
     subject_score,
     unit_rows,
 )
@@ -134,3 +135,15 @@ def test_no_probes_are_accepted_and_no_templates_are_refused() -> None:
 def test_an_unknown_fusion_is_named() -> None:
     with pytest.raises(InputError, match="median"):
         checked_fusion("median")
+
+
+@given(seed=st.integers(0, 10_000), probes=st.integers(1, 9), references=st.integers(1, 9))
+def test_a_matrix_of_scores_is_that_of_single_pairs(
+    seed: int, probes: int, references: int
+) -> None:
+    rows = units(seed, probes + references, 16)
+    scores = score_matrix(rows[:probes], rows[probes:])
+    for (i, probe), (j, reference) in itertools.product(
+        enumerate(rows[:probes]), enumerate(rows[probes:])
+    ):
+        assert scores[i, j] == subject_score(probe, reference[None], "max")

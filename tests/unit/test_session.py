@@ -5,15 +5,16 @@ import subprocess
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
 from verifykit import session
+from verifykit._cpus import available_cpus
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
-from verifykit.session import Session, available_providers, unit_rows
+from verifykit.session import IntegerProduct, Session, available_providers, unit_rows
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,97 @@ def test_auto_says_what_it_could_not_use(
         assert Session(doubling, name="doubling", providers="auto").provider == "cpu"
     assert "fell back to CPUExecutionProvider" in caplog.text
     assert "doubling: runs on cpu" in caplog.text
+
+
+class _FakeOpenVino(_FakeOrt):
+    """An onnxruntime-openvino that keeps what it was opened with."""
+
+    opened: ClassVar[list[Any]] = []
+
+    class InferenceSession(_FakeOrt.InferenceSession):
+        def __init__(self, model: bytes, options: Any, providers: list[Any]) -> None:
+            _FakeOpenVino.opened.append(providers[0])
+            first = providers[0]
+            self._name = first if isinstance(first, str) else first[0]
+
+        def get_providers(self) -> list[str]:
+            return [self._name]
+
+    @staticmethod
+    def get_available_providers() -> list[str]:
+        return ["OpenVINOExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What sessions were opened with, as if on a processor with bfloat16."""
+    monkeypatch.setitem(sys.modules, "onnxruntime", _FakeOpenVino("onnxruntime"))
+    monkeypatch.setattr(session, "computes_bf16", lambda: True)
+    monkeypatch.setattr(_FakeOpenVino, "opened", [])
+    return _FakeOpenVino.opened
+
+
+def test_auto_takes_openvino_for_bf16_only(doubling: bytes, openvino: list[Any]) -> None:
+    assert Session(doubling, name="doubling").provider == "cpu"
+    opened = Session(doubling, name="doubling", precision="bf16")
+    assert (opened.provider, opened.precision) == ("openvino", "bf16")
+    assert available_providers() == ("cpu", "openvino")
+
+
+def test_auto_takes_openvino_for_a_network_in_int8(openvino: list[Any]) -> None:
+    x, y = (helper.make_tensor_value_info(n, TensorProto.FLOAT, ["n", 1, 2, 2]) for n in "xy")
+    scale = helper.make_tensor("scale", TensorProto.FLOAT, [], [0.5])
+    nodes = [
+        helper.make_node("QuantizeLinear", ["x", "scale"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale"], ["y"]),
+    ]
+    for some, provider in ((nodes, "openvino"), (nodes[1:], "cpu")):
+        graph = helper.make_graph(some, "rounded", [x], [y], [scale])
+        model = helper.make_model(graph).SerializeToString()
+        assert Session(model, name="rounded").provider == provider
+        assert Session(model, name="rounded", providers="cpu").provider == "cpu"
+
+
+@pytest.mark.parametrize(("precision", "hint"), [("fp32", "f32"), ("bf16", "bf16")])
+def test_threads_and_precision_reach_openvino(
+    doubling: bytes, openvino: list[Any], precision: Any, hint: str
+) -> None:
+    Session(doubling, name="doubling", providers="openvino", threads=3, precision=precision)
+    Session(doubling, name="doubling", providers="openvino", precision=precision)
+    load = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}'
+    assert openvino == [
+        (
+            "OpenVINOExecutionProvider",
+            {"device_type": "CPU", "num_of_threads": str(threads), "load_config": load},
+        )
+        for threads in (3, available_cpus())
+    ]
+
+
+def test_bf16_on_another_provider_is_refused(doubling: bytes) -> None:
+    with pytest.raises(InputError, match="precision='bf16' needs OpenVINO, and providers='cpu'"):
+        Session(doubling, name="doubling", providers="cpu", precision="bf16")
+
+
+def test_bf16_on_a_processor_without_it_is_refused(
+    doubling: bytes, openvino: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "computes_bf16", lambda: False)
+    with pytest.raises(ProviderError, match="neither avx512_bf16 nor amx_bf16"):
+        Session(doubling, name="doubling", precision="bf16")
+    assert openvino == []
+
+
+def test_bf16_without_openvino_is_refused(doubling: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", _FakeOrt("onnxruntime"))
+    monkeypatch.setattr(session, "computes_bf16", lambda: True)
+    with pytest.raises(ProviderError, match=r"has cuda, cpu only.*verifykit-sdk\[openvino\]"):
+        Session(doubling, name="doubling", precision="bf16")
+
+
+def test_an_unknown_precision(doubling: bytes) -> None:
+    with pytest.raises(InputError, match="precision must be one of"):
+        Session(doubling, name="doubling", precision="fp16")  # type: ignore[arg-type]
 
 
 def test_without_onnxruntime_the_extras_are_named(
@@ -238,3 +330,24 @@ def test_onnxruntime_is_imported_nowhere_else() -> None:
         if "import onnxruntime" in path.read_text("utf-8")
     ]
     assert importing == ["session.py"]
+
+
+def test_the_integer_product_is_the_model_it_is_said_to_be() -> None:
+    kinds = {"a": TensorProto.UINT8, "b": TensorProto.INT8, "y": TensorProto.INT32}
+    a, b, y = (helper.make_tensor_value_info(name, kind, None) for name, kind in kinds.items())
+    node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
+    graph = helper.make_graph([node], "g", [a, b], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 10)], ir_version=5)
+    assert model.SerializeToString() == session.INTEGER_PRODUCT
+
+
+@pytest.mark.parametrize("count", [1, 2, 9])
+def test_the_integer_product_is_exact(count: int) -> None:
+    generator = np.random.default_rng(0)
+    left = generator.integers(0, 256, (count, 130)).astype(np.uint8)
+    right = generator.integers(-127, 128, (3, 130, 64)).astype(np.int8)
+    product = IntegerProduct()
+    expected = left.astype(np.int64) @ right.astype(np.int64)
+    assert np.array_equal(product.run(left, right), expected)
+    product.forget()
+    assert np.array_equal(product.run(left, right), expected)

@@ -45,7 +45,7 @@ def test_every_float_survives_json(
 
 
 @pytest.mark.parametrize("points", [POINTS, ()])
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_a_specification_of_an_older_schema_is_read(
     schema: int, points: tuple[OperatingPoint, ...]
 ) -> None:
@@ -103,10 +103,11 @@ def _broken(**changes: object) -> str:
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        (_broken(schema=4), "schema 4"),
+        (_broken(schema=5), "schema 5"),
         (_broken(schema=2), "fmr_interval is not of schema 2"),
         (_broken(schema=2, operating_points=[]), "evidence is not of schema 2"),
         (_broken(schema=2, operating_points=[], evidence=None), "cohort is not of schema 2"),
+        (_broken(schema=3), "population is not of schema 3"),
         (_broken(schema=None), "schema None"),
         (_broken(schema=1), "reference_count is not of schema 1"),
         (_broken(colour="rgb"), "unknown key(s) colour"),
@@ -125,14 +126,23 @@ def _broken(**changes: object) -> str:
         (_broken(embedding_size=5), "embedding_size is 5"),
         (_broken(operating_points=[{"fmr": 0.1}]), "operating_points[0]"),
         (
-            _broken(schema=1, operating_points=[{"fmr": 0.1}], evidence=None, cohort=None),
+            _broken(
+                schema=1,
+                operating_points=[{"fmr": 0.1}],
+                evidence=None,
+                cohort=None,
+                population=None,
+            ),
             "operating_points[0]",
         ),
         (
-            _broken(schema=1, operating_points=[7], evidence=None, cohort=None),
+            _broken(schema=1, operating_points=[7], evidence=None, cohort=None, population=None),
             "operating_points[0]",
         ),
-        (_broken(schema=1, operating_points=7, evidence=None, cohort=None), "operating_points"),
+        (
+            _broken(schema=1, operating_points=7, evidence=None, cohort=None, population=None),
+            "operating_points",
+        ),
         (_broken(operating_points__0__reference_count=None), "missing key(s) reference_count"),
         (_broken(operating_points__0__reference_count=0), "reference_count must be at least 1"),
     ],

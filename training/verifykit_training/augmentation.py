@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from verifykit.errors import shown
 from verifykit.types import Image
 from verifykit_training.config import AugmentationConfig, HandwritingConfig
-from verifykit_training.errors import ConfigError
+from verifykit_training.errors import ConfigError, first_line
 
 _SUBJECT_NODES, _IMAGE_NODES = (3, 7), (6, 16)
 
@@ -291,7 +291,7 @@ def _transform(table: dict[str, Any]) -> Any:
             warnings.simplefilter("error")
             return known[name](**arguments)
     except (ValueError, TypeError, UserWarning) as error:
-        raise ConfigError(f"augmentation: {name}: {error}") from error
+        raise ConfigError(f"augmentation: {name}: {first_line(error)}") from error
 
 
 def _tuples(value: Any) -> Any:

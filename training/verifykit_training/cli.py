@@ -19,6 +19,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from verifykit._environment import escape_unprintable
 from verifykit.errors import VerifyKitError, shortened
 
 if TYPE_CHECKING:  # torch, which these import, is for commands that need it
@@ -286,6 +287,7 @@ def evaluate(
 
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
+    escape_unprintable()
     # A warning of a library is for users too, and the path of its source is not.
     warnings.showwarning = _show_warning
     try:
@@ -300,7 +302,9 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    Console(stderr=True).print(f"error: {message}", style="red", highlight=False, markup=False)
+    Console(stderr=True).print(
+        f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True
+    )
     sys.exit(2)
 
 
@@ -348,9 +352,11 @@ def _print_check(found: dict[str, Any], problems: list[str]) -> None:
         label = name.replace("_", " ")
         console.print(f"{label}: {value if is_count else len(value)}", markup=False)
         for item in [] if is_count else value[:5]:
-            text = item if isinstance(item, str) else "  ".join(map(str, item))
-            console.print(f"    {text}", markup=False)
-    console.print("\n".join(problems) if problems else "nothing prevents training")
+            parts = [item] if isinstance(item, str) else map(str, item)
+            text = "  ".join(map(shortened, parts))
+            console.print(f"    {text}", markup=False, soft_wrap=True)
+    text = "\n".join(problems) if problems else "nothing prevents training"
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def _print_table(title: str, values: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from verifykit_training.encoders import encoder_options
 from verifykit_training.errors import ConfigError
 from verifykit_training.loggers import require_loggers
 from verifykit_training.losses import MARGIN_LOSSES, loss_options
+from verifykit_training.losses.distillation import distillation_options
 from verifykit_training.options import check_options, hint
 
 if sys.version_info >= (3, 11):
@@ -94,10 +95,13 @@ class DataConfig(_Section):
     """How subjects are split, unless the data's own ``split`` column says so, and how it is read.
 
     ``validation_share`` chooses the best checkpoint, ``test_share`` is looked at by ``evaluate`` only.
+    ``within_subjects``: a share of each training subject's images validates, for a closed set of classes;
+    with too few subjects that is so anyway.
     """
 
     validation_share: float = Field(default=0.1, ge=0.0, lt=1.0)
     test_share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    within_subjects: bool = False
     workers: int = Field(default=1, ge=0)
 
     @model_validator(mode="after")
@@ -179,6 +183,33 @@ class SoftmaxStageConfig(_OpenSection):
         return self
 
 
+class DistillationConfig(_OpenSection):
+    """A teacher's embeddings as a second thing to learn; further keys are options of the loss.
+
+    ``teacher`` is the folder of a finished run, a verifykit model by name or path, or
+    ``package.module:name``, a torch module or a function that returns one. ``name`` is ``cosine``
+    (embeddings of one length), ``projected`` (through a learnt linear map) or ``relational`` (the scores
+    of all pairs of a batch). The loss is ``weight`` times this one plus ``metric_weight`` times that of
+    ``loss``; with ``metric_weight = 0`` the subjects' labels teach nothing.
+    """
+
+    option_types = staticmethod(distillation_options)
+
+    teacher: str = Field(min_length=1)
+    name: str = "relational"
+    weight: float = Field(default=1.0, gt=0.0)
+    metric_weight: float = Field(default=1.0, ge=0.0)
+
+
+class QuantisationConfig(_Section):
+    """Fine-tune for an int8 export: weights and activations are rounded in every forward pass, as it does.
+
+    For a run that begins with trained weights (``encoder.weights = "runs/..."``). Batch norms stand still.
+    """
+
+    precision: Literal["int8"] = "int8"
+
+
 class MemoryConfig(_Section):
     """Cross-batch memory: embeddings of earlier batches as further pairs, by a contrastive loss.
 
@@ -228,6 +259,8 @@ class RunConfig(_Section):
     """Length, precision, averaging of weights, hardware.
 
     ``epochs = 0`` trains nothing: the weights that were given are measured and recorded as a run.
+    ``precision = "auto"`` times three steps of ``32-true`` and of ``bf16-mixed`` and takes the faster one;
+    the run records which. Name one where runs must be equal to the last bit.
     """
 
     epochs: int = Field(ge=0)
@@ -235,7 +268,7 @@ class RunConfig(_Section):
     accumulate: int = Field(default=1, ge=1)
     micro_batch: int = Field(default=0, ge=0)
     recompute_activations: bool = False
-    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true"] = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed", "64-true", "auto"] = "32-true"
     ema_decay: float = Field(default=0.0, ge=0.0, lt=1.0)
     batch_size: int = Field(default=64, ge=1)
     log_every_steps: int = Field(default=10, ge=1)
@@ -276,6 +309,8 @@ class Config(_Section):
     augmentation: AugmentationConfig = AugmentationConfig()
     loss: LossConfig
     softmax_stage: SoftmaxStageConfig = SoftmaxStageConfig()
+    distillation: DistillationConfig | None = None
+    quantisation: QuantisationConfig | None = None
     memory: MemoryConfig = MemoryConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     schedule: ScheduleConfig = ScheduleConfig()
@@ -296,10 +331,41 @@ class Config(_Section):
                 "augmentation.hand.mirror makes other subjects of the subjects, and a margin softmax has "
                 "one class for each: set mirror = 0, or take a loss that compares within the batch"
             )
+        if hand.mirror and self.distillation is not None:
+            raise ValueError(
+                "augmentation.hand.mirror makes other subjects of the subjects, and the teacher of "
+                "distillation sees them as they are: set mirror = 0"
+            )
         if hand.mirror and self.memory.size:
             raise ValueError(
                 "augmentation.hand.mirror makes other subjects of the subjects, which memory would take for "
                 "the same: set mirror = 0 or memory.size = 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_what_it_can(self) -> Self:
+        if self.quantisation is None:
+            return self
+        if self.run.precision != "32-true":
+            raise ValueError(
+                f'quantisation rounds float32, and run.precision is "{self.run.precision}": set it to '
+                '"32-true"'
+            )
+        if self.run.devices * self.run.nodes > 1:
+            raise ValueError(
+                "quantisation measures the ranges of activations in one process: set run.devices and "
+                "run.nodes to 1"
+            )
+        if self.run.micro_batch or self.run.recompute_activations:
+            raise ValueError(
+                "quantisation rounds a batch in one pass: set run.micro_batch = 0 and "
+                "run.recompute_activations = false"
+            )
+        if self.encoder.weights in ("none", "imagenet"):
+            raise ValueError(
+                "quantisation fine-tunes a trained encoder, and encoder.weights is "
+                f'"{self.encoder.weights}": train without the section first, then give the run\'s folder'
             )
         return self
 

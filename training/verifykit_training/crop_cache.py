@@ -24,7 +24,7 @@ from verifykit.spec import CropSpec, FivePointCrop, PlainCrop
 from verifykit.spec.strict_json import canonical, plain
 from verifykit.types import Image
 from verifykit_training.config import CropConfig
-from verifykit_training.dataset import Record
+from verifykit_training.dataset import Record, name_bytes
 from verifykit_training.errors import DataError
 from verifykit_training.parallel import in_threads
 from verifykit_training.pixel_digests import PixelDigests, file_key
@@ -114,11 +114,12 @@ class CropCache:
         path.parent.mkdir(exist_ok=True)
         try:
             loaded = extractor.load(image)
-            if key := file_key(image):
+            key = file_key(image)
+            if key and loaded.reduction == 1:
                 self.digests.note(key, loaded.pixels)  # decoded once for both
             samples = extractor.samples(loaded, SampleOptions("largest", "warn"))
         except InputError as error:
-            _write(path.with_suffix(".refused"), str(error).encode())
+            _write(path.with_suffix(".refused"), name_bytes(str(error)))
             return str(error)
         _write(path, samples[0].crop.tobytes())
         return ""

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
+from verifykit._environment import cache_folder
 from verifykit.datasets import Dataset, read_dataset, read_table
 from verifykit.errors import ImageError, InputError, shortened, shown
 from verifykit.image import load_image
 from verifykit.types import Image
+from verifykit_training.arrays import unpack
 from verifykit_training.errors import DataError
 from verifykit_training.parallel import in_threads
 
@@ -42,7 +44,7 @@ class Record:
 
 
 def read_records(data: Path) -> list[Record]:
-    """Read a folder with a folder for each subject, or a table ``path,subject[,label][,split]``.
+    """Read a folder for each subject, a table ``path,subject[,label][,split]`` or arrays (``.npz``).
 
     The images are those of `verifykit.datasets`, which evaluation reads too. ``split`` is empty,
     ``train``, ``validation`` or ``test``; further columns are left alone.
@@ -64,7 +66,8 @@ def as_data_error() -> Iterator[None]:
 def read_training_data(data: Path) -> Dataset:
     """Read labelled images, with what was left out; raise `DataError` for anything else."""
     with as_data_error():
-        found = read_dataset(data)
+        is_arrays = data.suffix.lower() == ".npz"
+        found = read_dataset(unpack(data, cache_folder() / "crops") if is_arrays else data)
     if found.pairs is not None:
         raise DataError(
             f"{shown(str(data))} lists pairs, training takes images: give a folder with a folder for each "
@@ -130,7 +133,12 @@ def leaking_subjects(records: Iterable[Record]) -> list[str]:
 
 
 def _order(seed: int, subject: str) -> bytes:
-    return hashlib.sha256(f"{seed}:{subject}".encode()).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{subject}")).digest()
+
+
+def name_bytes(text: str) -> bytes:
+    """Return a text with names of files in it as bytes; a name need not be UTF-8."""
+    return text.encode(errors="backslashreplace")
 
 
 @dataclass(frozen=True)

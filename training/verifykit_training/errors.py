@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifykit.errors import InputError, VerifyKitError
+from verifykit.errors import InputError, VerifyKitError, shortened
 
 
 class TrainingError(VerifyKitError):
@@ -18,6 +18,6 @@ class DataError(InputError):
 
 
 def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, or the name of its kind."""
+    """Return the first line of a library's message, shortened, or the name of its kind."""
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(". ") if lines else type(error).__name__
+    return shortened(lines[0].rstrip(". ")) if lines else type(error).__name__

@@ -337,7 +337,8 @@ def _ten_folds(pairs: Path, mated: NDArray[np.bool_]) -> list[int]:
 
 def validate(learner: Learner, dataset: CropDataset, config: Config) -> dict[str, float]:
     """Return ``eer`` (and ``skilled_eer``) of the weights that would be kept now, and counts of pairs."""
-    embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
+    with learner.rounded():
+        embeddings = embed(learner.evaluated, dataset, batch_size=config.run.batch_size)
     pairs = pair_counts(embeddings, dataset.records)
     counts = {
         "mated": float(pairs.size("mated")),

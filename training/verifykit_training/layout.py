@@ -6,8 +6,8 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from verifykit.datasets import IMAGE_SUFFIXES, Dataset
-from verifykit.errors import shortened, shown
+from verifykit.datasets import IMAGE_SUFFIXES, Dataset, printable_name
+from verifykit.errors import shown
 
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
 _EXAMPLES = 3
@@ -21,7 +21,7 @@ def tree_lines(data: Dataset) -> list[str]:
     places = sorted({0, len(images) // 2, len(images) - 1})[:_EXAMPLES]
     lines = [f"read as: {kind}"]
     return lines + [
-        f"    {shortened(images[at].name)} is of {shown(images[at].subject)}" for at in places
+        f"    {printable_name(images[at].name)} is of {shown(images[at].subject)}" for at in places
     ]
 
 
@@ -54,7 +54,7 @@ def _nested(data: Dataset) -> str:
     if min(map(len, below.values())) < _LEAST_BELOW or 2 * shared > len(names):
         return ""
     first = subjects[0]
-    there = [shortened(f"{first}/{name}") for name in sorted(below[first])[:2]]
+    there = [printable_name(f"{first}/{name}") for name in sorted(below[first])[:2]]
     return (
         f"{shown(where)} has {len(subjects)} folders, read as subjects, with {len(names)} folders in them, "
         f"such as {there[0]} and {there[1]}, which look like the subjects: give "

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -24,6 +26,8 @@ from verifykit_training.encoders import (
 )
 from verifykit_training.large_batches import require_blocks
 from verifykit_training.losses import LossOutput, build_loss
+from verifykit_training.losses.distillation import Distillation
+from verifykit_training.quantisation import FakeQuantisation, hold_norms
 
 _Tensors: TypeAlias = tuple[Tensor, ...] | list[Tensor]
 
@@ -77,9 +81,18 @@ class Learner:
     """
 
     def __init__(
-        self, fabric: Fabric, config: Config, classes: int, *, is_restored: bool = False
+        self,
+        fabric: Fabric,
+        config: Config,
+        classes: int,
+        targets: Tensor | None = None,
+        *,
+        is_restored: bool = False,
     ) -> None:
-        """Build everything, in every process from the same start; one that is restored needs no weights."""
+        """Build everything, in every process from the same start; one that is restored needs no weights.
+
+        ``targets`` are a teacher's embeddings of the training images, if the configuration has a teacher.
+        """
         self._fabric, self._config = fabric, config
         torch.manual_seed(config.seed)
         network = encoder_of(config, weights="none" if is_restored else None)
@@ -89,6 +102,11 @@ class Learner:
             encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]
         # Channels last: on two cores a step took two thirds of the time, on GPUs it suits the tensor cores.
         self.encoder = encoder.to(fabric.device).to(memory_format=torch.channels_last)
+        self._quantisation = None
+        if config.quantisation is not None:
+            crop, channels = config.crop, 1 if config.encoder.color == "grey" else 3
+            image = (channels, crop.height_px, crop.width_px)
+            self._quantisation = FakeQuantisation(self.encoder, image)
         size = config.encoder.embedding_size
         self._loss = _loss(config.loss.name, config.loss.options, classes, size).to(fabric.device)
         if config.run.recompute_activations:
@@ -106,6 +124,15 @@ class Learner:
             if stage.epochs
             else None
         )
+        self._distillation = None
+        if config.distillation is not None and targets is not None:
+            self._targets = targets.to(fabric.device)
+            self._distillation = Distillation(
+                config.distillation.name,
+                embedding_size=size,
+                teacher_size=targets.shape[1],
+                **config.distillation.options,
+            ).to(fabric.device)
         optimiser = fabric.setup_optimizers(self._build_optimiser())
         assert isinstance(optimiser, _FabricOptimizer)  # noqa: S101 - one in, one out
         self.optimiser = optimiser
@@ -129,17 +156,45 @@ class Learner:
             self.rule = self._softmax if in_softmax and self._softmax else self._loss
             self._state = (frozen, in_softmax)
         self.model.train()
+        if self._quantisation is not None:
+            hold_norms(self.encoder)
+
+    def embed(self, images: Tensor) -> Tensor:
+        """Return the embeddings of a batch, with its graph; rounded if the run fine-tunes for int8."""
+        with self.rounded(observe=True):
+            rows: Tensor = self.model(images)
+        return rows
+
+    @contextmanager
+    def rounded(self, *, observe: bool = False) -> Iterator[None]:
+        """Round forward passes as the export will, if the run fine-tunes for int8."""
+        if self._quantisation is None:
+            yield
+            return
+        with self._quantisation.applied(observe=observe):
+            yield
 
     def loss(self, batch: Gathered, step: int = 0) -> LossOutput:
-        """Return the loss in force of the global batch, with that against the memory once it has begun."""
+        """Return the loss in force of the global batch, with those to the teacher and against the memory."""
         outcome = self.rule(batch.embeddings, batch.labels, batch.forgeries)
         assert isinstance(outcome, LossOutput)  # noqa: S101 - what every loss returns
         memory = self._config.memory
-        if self._memory is None or step < memory.start_step or self.rule is self._softmax:
+        if (
+            self._memory is not None
+            and step >= memory.start_step
+            and self.rule is not self._softmax
+        ):
+            further = self._memory(batch.embeddings, batch.labels, batch.forgeries)
+            statistics = {**outcome.statistics, "memory_loss": further.detach()}
+            outcome = LossOutput(outcome.loss + memory.weight * further, statistics)
+        section = self._config.distillation
+        if self._distillation is None or section is None:
             return outcome
-        further = self._memory(batch.embeddings, batch.labels, batch.forgeries)
-        statistics = {**outcome.statistics, "memory_loss": further.detach()}
-        return LossOutput(outcome.loss + memory.weight * further, statistics)
+        taught = self._distillation(batch.embeddings, self._targets[batch.rows])
+        loss = section.weight * taught
+        if section.metric_weight:
+            loss = loss + section.metric_weight * outcome.loss
+        return LossOutput(loss, {**outcome.statistics, "distillation": taught.detach()})
 
     def take_step(self, factor: float) -> Tensor:
         """Clip, step and average; return the norm of the encoder's gradient before clipping."""
@@ -147,7 +202,7 @@ class Learner:
             group["lr"] = group["peak"] * factor
         if self._fabric.world_size > 1:
             # Every process computed them from the same rows; kept equal to the last bit.
-            for parameter in self.rule.parameters():
+            for parameter in self._trained_with_it():
                 if parameter.grad is not None:
                     mean = self._fabric.all_reduce(parameter.grad)
                     parameter.grad.copy_(mean)  # type: ignore[arg-type]
@@ -169,6 +224,8 @@ class Learner:
         parts = {"encoder": self.encoder, "loss": self._loss}
         parts |= {"softmax": self._softmax} if self._softmax is not None else {}
         parts |= {"average": self._average} if self._average is not None else {}
+        parts |= {"distillation": self._distillation} if self._distillation is not None else {}
+        parts |= {"quantisation": self._quantisation} if self._quantisation is not None else {}
         parts |= {"memory": self._memory} if self._memory is not None else {}
         return {
             "modules": {name: part.state_dict() for name, part in parts.items()},
@@ -185,17 +242,27 @@ class Learner:
             self._softmax.load_state_dict(modules["softmax"])
         if self._average is not None:
             self._average.load_state_dict(modules["average"])
+        if self._distillation is not None:
+            self._distillation.load_state_dict(modules["distillation"])
+        if self._quantisation is not None:
+            self._quantisation.load_state_dict(modules["quantisation"])
         if self._memory is not None:
             self._memory.load_state_dict(modules["memory"])
         self.optimiser.load_state_dict(state["optimiser"])
         self._fabric.strategy.precision.load_state_dict(state["precision"])
+
+    def _trained_with_it(self) -> Iterator[nn.Parameter]:
+        """Yield the parameters in force that are not the encoder's."""
+        yield from self.rule.parameters()
+        if self._distillation is not None:
+            yield from self._distillation.parameters()
 
     def _build_optimiser(self) -> torch.optim.Optimizer:
         config = self._config.optimiser
         parts = {name: (part, config.rate) for name, part in parameter_groups(self.encoder).items()}
         if config.backbone_rate is not None:
             parts["backbone"] = (parts["backbone"][0], config.backbone_rate)
-        losses = [part for part in (self._loss, self._softmax) if part is not None]
+        losses = [p for p in (self._loss, self._softmax, self._distillation) if p is not None]
         parts["loss"] = ([p for part in losses for p in part.parameters()], config.rate)
         groups = []
         for parameters, rate in parts.values():

@@ -35,14 +35,16 @@ from verifykit_training.layout import nested_sentences
 from verifykit_training.learner import Gathered, Learner, gather, input_of
 from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
+from verifykit_training.precision import PrecisionTimes, set_precision, time_precisions
 from verifykit_training.preflight import build_fabric, examine, try_out
-from verifykit_training.preparation import build_sampler, prepare
+from verifykit_training.preparation import build_sampler, default_cache, prepare
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
     CHECKPOINT_SCHEMA,
     Metrics,
     Outcome,
     RunFolder,
+    TeacherRecord,
     TrainingJob,
     encoder_record,
     read_outcome,
@@ -51,6 +53,12 @@ from verifykit_training.run_folder import (
     trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.teachers import (
+    embed_targets,
+    open_teacher,
+    require_teachable,
+    seen_by_teacher,
+)
 from verifykit_training.trained_on import BEFORE
 
 
@@ -62,6 +70,8 @@ def train(job: TrainingJob) -> Outcome:
     """
     # Fabric warns in every process; the first one's are enough.
     job = _extended(job) if job.extend else job
+    if job.continues and job.config.run.precision == "auto":
+        job = _with_precision(job, RunFolder(job.run).read_config().run.precision)
     fabric = build_fabric(job.config.run, _to_stderr if not job.quiet else lambda _: None)
     outcome = fabric.launch(_train, job)  # type: ignore[arg-type]  # it takes further arguments
     assert isinstance(outcome, Outcome)  # noqa: S101 - what _train returns
@@ -83,7 +93,10 @@ def _train(fabric: Fabric, job: TrainingJob) -> Outcome:
             stack.enter_context(folder.held(resume=job.continues))
 
         _in_first(fabric, begin)
+        job, times = _precision_chosen(fabric, job, display)
         run = _Run(fabric, job, display)
+        if run.metrics and times:
+            run.metrics.write("precision", run.outcome.step, asdict(times))
         try:
             return run.go()
         except torch.OutOfMemoryError as error:
@@ -118,6 +131,28 @@ def _with_epochs(of_run: Config, job: TrainingJob) -> Config:
     return of_run.model_copy(update={"run": run})
 
 
+def _precision_chosen(
+    fabric: Fabric, job: TrainingJob, display: Display
+) -> tuple[TrainingJob, PrecisionTimes | None]:
+    """Return the job with a precision that the first process measured, if it is to be measured."""
+    if job.config.run.precision != "auto":
+        return job, None
+    measured = None
+    if fabric.is_global_zero:
+        measured = time_precisions(job.config, fabric.device, fabric.world_size)
+    times = fabric.broadcast(measured)
+    assert isinstance(times, PrecisionTimes)  # noqa: S101 - the first process has measured
+    set_precision(fabric, times.faster)
+    display.say(times.sentence)
+    return _with_precision(job, times.faster), times
+
+
+def _with_precision(job: TrainingJob, precision: str) -> TrainingJob:
+    """Return the job in a precision that was chosen."""
+    run = job.config.run.model_copy(update={"precision": precision})
+    return replace(job, config=job.config.model_copy(update={"run": run}))
+
+
 def _require_promising(job: TrainingJob, display: Display) -> None:
     """Raise TrainingError for what would fail after the first epoch, or teach nothing."""
     found = read_training_data(job.data)
@@ -126,7 +161,7 @@ def _require_promising(job: TrainingJob, display: Display) -> None:
         raise TrainingError("; ".join(examined.problems))
     for note in (*examined.notes, *left_out_sentences(found.left_out), *nested_sentences(found)):
         display.say(f"note: {note}")
-    for note in try_out(job.config):
+    for note in try_out(job.config, job.teacher):
         display.say(f"note: {note}")
 
 
@@ -160,7 +195,9 @@ class _Run:
         # One process crops, the others then find the crops done.
         with fabric.rank_zero_first(), display.cropping() as progress:
             self.data = prepare(config, job.data, input_of(config), job.cache, progress=progress)
-        sampler = build_sampler(config, self.data.train, job.triplets)
+        sampler = build_sampler(
+            config, self.data.train.records, self.data.train.labels, job.triplets
+        )
         self.steps = config.run.steps_per_epoch or max(1, len(sampler) // config.run.accumulate)
         self.plan = BatchPlan(
             sampler,
@@ -175,7 +212,10 @@ class _Run:
         pinned = fabric.device.type == "cuda"
         self.loader = build_loader(self.data.train, self.plan, config.data.workers, pinned=pinned)
 
-        self.learner = Learner(fabric, config, len(self.data.subjects), is_restored=job.continues)
+        self.teacher: TeacherRecord | None = None
+        targets = self._taught() if config.distillation is not None else None
+        classes = len(self.data.subjects)
+        self.learner = Learner(fabric, config, classes, targets, is_restored=job.continues)
         self.outcome = self._resumed() if job.continues else Outcome()
         if job.extend:
             self.outcome.ended, self.outcome.without_gain = False, 0
@@ -185,6 +225,24 @@ class _Run:
         if fabric.is_global_zero:
             self.metrics = self._begun()
         fabric.barrier()
+
+    def _taught(self) -> Tensor:
+        """Return the teacher's embeddings of the training images; the teacher is let go."""
+        teacher = open_teacher(self.config, self.job.teacher, device=self.fabric.device)
+        require_teachable(self.config, teacher)
+        self.teacher, records = teacher.record, self.data.train.records
+        cache = self.job.cache or default_cache()
+        # One process computes, the others then find the embeddings done.
+        with self.fabric.rank_zero_first(), self.display.teaching(len(records)) as progress:
+            targets = embed_targets(teacher, records, cache, progress=progress)
+        for sentence in seen_by_teacher(teacher, self.data):
+            self.display.say(f"note: {sentence}")
+        if missing := sum(targets.missing.values()):
+            self.display.say(
+                f"note: the teacher has no embedding of {missing} of {len(records)} images "
+                f"({', '.join(targets.missing)}); they are trained on without it"
+            )
+        return torch.from_numpy(targets.rows)
 
     def go(self) -> Outcome:
         outcome, epochs = self.outcome, self.config.run.epochs
@@ -262,7 +320,7 @@ class _Run:
         if run.micro_batch:
             passes = TwoPasses(fabric, learner.model, images, run.micro_batch)
         with fabric.no_backward_sync(learner.model, enabled=not sync or passes is not None):
-            embeddings = passes.embeddings if passes else learner.model(images)
+            embeddings = passes.embeddings if passes else learner.embed(images)
             whole = gather(fabric, embeddings, batch)
             output = learner.loss(whole, self.outcome.step)
             self._require_finite(output.loss, "loss", whole.rows)
@@ -304,7 +362,14 @@ class _Run:
             subjects, outcome = self.folder.subjects_sha256(), self.outcome
             save_weights(self.folder.weights, self.learner.evaluated, subjects)
             self.folder.write_record(
-                encoder_record(self.config, self.data, outcome.best_epoch, outcome.best, subjects)
+                encoder_record(
+                    self.config,
+                    self.data,
+                    outcome.best_epoch,
+                    outcome.best,
+                    subjects,
+                    self.teacher,
+                )
             )
 
     def _save(self) -> None:
@@ -312,6 +377,7 @@ class _Run:
             outcome = asdict(self.outcome)
             del outcome["stopped_by"]
             state = {"outcome": outcome, "data": self.data.digest}
+            state |= {"teacher": self.teacher.digest} if self.teacher is not None else {}
             save_checkpoint(self.folder.last, {**state, "learner": self.learner.state()})
         self.fabric.barrier()
 
@@ -359,6 +425,11 @@ class _Run:
             )
         if by_content:
             self.folder.require_subjects(self.data)
+        if self.teacher is not None and state.get("teacher") != self.teacher.digest:
+            raise TrainingError(
+                f"{shortened(self.folder.path)}: the teacher {shortened(self.teacher.name)} is not the one "
+                "that the run began with: restore it, or train again in another folder"
+            )
         if path != self.folder.last:
             self.display.say(
                 f"note: {shortened(self.folder.last)} is damaged; the run continues from {shortened(path)}"

@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.nn import functional
 
 from verifykit.errors import VerifyKitError, shown
@@ -25,8 +26,9 @@ from verifykit_training.errors import ConfigError, TrainingError, first_line
 from verifykit_training.large_batches import require_blocks
 from verifykit_training.learner import encoder_of
 from verifykit_training.losses import MARGIN_LOSSES, build_loss
-from verifykit_training.preparation import sampler_of, subject_numbers
+from verifykit_training.preparation import build_sampler, subject_numbers
 from verifykit_training.splits import Division, divide_for
+from verifykit_training.teachers import Teacher, open_teacher, require_teachable
 
 _T = TypeVar("_T")
 _LEAST_SHOWN = 0.5
@@ -69,8 +71,11 @@ def _examine_training(
     train = division.parts["train"]
     counts = Counter(record.subject for record in train if not record.is_forgery)
     single = sum(count == 1 for count in counts.values())
-    by_class = config.loss.name in MARGIN_LOSSES
-    if single == len(counts) and not by_class:
+    taught = config.distillation
+    needs_pairs = config.loss.name not in MARGIN_LOSSES and not (
+        taught and not taught.metric_weight
+    )
+    if single == len(counts) and needs_pairs:
         problems.append(
             f"each of the {len(counts)} training subjects has one image, which gives no mated pair and "
             "teaches nothing: give two images or more of a subject"
@@ -91,7 +96,7 @@ def _examine_training(
             f"{config.run.devices * config.run.nodes} processes: make it a multiple"
         )
     try:
-        found = sampler_of(config, train, subject_numbers(train), triplets)
+        found = build_sampler(config, train, subject_numbers(train), triplets)
     except VerifyKitError as error:
         problems.append(str(error))
         return
@@ -120,10 +125,11 @@ def _examine_validation(
         return
     genuine = Counter(record.subject for record in validation if not record.is_forgery)
     if division.is_within:
-        notes.append(
-            f"There are too few subjects for validation subjects: {len(validation)} images of the training "
-            "subjects validate instead, so that the error rate is one of known subjects."
-        )
+        few = "There are too few subjects for validation subjects: "
+        rest = "so that the error rate is one of known subjects."
+        images = f"{len(validation)} images of the training subjects validate"
+        chosen = config.data.within_subjects
+        notes.append(f"{images}, {rest}" if chosen else f"{few}{images} instead, {rest}")
     remedy = "raise data.validation_share, or set it to 0"
     if max(genuine.values(), default=0) < 2:
         problems.append(f"the validation images give no mated pair: {remedy}")
@@ -139,8 +145,8 @@ def _examine_validation(
         )
 
 
-def try_out(config: Config) -> tuple[str, ...]:
-    """Build crop, augmentation, network and losses, and use each once, on the CPU.
+def try_out(config: Config, teacher: Teacher | nn.Module | None = None) -> tuple[str, ...]:
+    """Build crop, augmentation, network, losses and teacher, and use each once, on the CPU.
 
     Returns:
         What is worth saying about the weights, a sentence each.
@@ -174,6 +180,12 @@ def try_out(config: Config) -> tuple[str, ...]:
                 f"loss {shown(section.name)}",
                 partial(_try_loss, section.name, section.options, size),
             )
+        if config.distillation is not None:
+            _tried("distillation", partial(_try_teacher, config, teacher))
+        elif teacher is not None:
+            raise ConfigError(
+                "a teacher was given, and the configuration has no section distillation"
+            )
     if config.optimiser.frozen_epochs and not list(encoder.head.parameters()):
         raise ConfigError(
             f"encoder {shown(config.encoder.name)} has no head, so nothing would learn while it is frozen: "
@@ -181,6 +193,20 @@ def try_out(config: Config) -> tuple[str, ...]:
         )
     report = encoder.loaded_weights
     return () if report is None else (report.sentence,)
+
+
+def _try_teacher(config: Config, given: Teacher | nn.Module | None) -> None:
+    teacher = open_teacher(config, given)
+    require_teachable(config, teacher)
+    crop = teacher.extractor.spec
+    drawn = np.random.default_rng(0).integers(
+        0, 256, (2, crop.height_px, crop.width_px, 3), np.uint8
+    )
+    found = teacher.encode(list(drawn))
+    if found.shape != (2, teacher.record.embedding_size) or not np.isfinite(found).all():
+        raise ConfigError(
+            f"the teacher {shown(teacher.record.name)} gives {found.shape} for two images, or no numbers"
+        )
 
 
 def _try_loss(name: str, options: dict[str, object], size: int) -> None:
@@ -215,7 +241,7 @@ def build_fabric(run: RunConfig, say: Callable[[str], None]) -> Fabric:
                 strategy=run.strategy,
                 devices=run.devices,
                 num_nodes=run.nodes,
-                precision=run.precision,
+                precision="32-true" if run.precision == "auto" else run.precision,
             )
     except Exception as error:  # Fabric raises whatever its parts do
         raise TrainingError(

@@ -20,7 +20,7 @@ from verifykit_training.batches import (
 )
 from verifykit_training.config import Config
 from verifykit_training.crop_cache import CropCache, build_extractor
-from verifykit_training.dataset import Record, Split, read_records, read_triplets
+from verifykit_training.dataset import Record, Split, name_bytes, read_records, read_triplets
 from verifykit_training.errors import DataError
 from verifykit_training.pixel_digests import PixelDigests
 from verifykit_training.splits import divide_for
@@ -138,22 +138,17 @@ def prepare(
         splits=division.subjects,
         refused=refused,
         crop=crops.spec,
-        digest=hashlib.sha256("\n".join(contents).encode()).hexdigest(),
+        digest=hashlib.sha256(name_bytes("\n".join(contents))).hexdigest(),
         images={
             name: sorted({digests[r.path] for r in part if r.path in digests})
             for name, part in parts.items()
         },
         is_within=division.is_within,
-        names_digest=hashlib.sha256("\n".join(names).encode()).hexdigest(),
+        names_digest=hashlib.sha256(name_bytes("\n".join(names))).hexdigest(),
     )
 
 
-def build_sampler(config: Config, dataset: CropDataset, triplets: Path | None) -> EpochSampler:
-    """Build the sampler of global batches."""
-    return sampler_of(config, dataset.records, dataset.labels, triplets)
-
-
-def sampler_of(
+def build_sampler(
     config: Config, records: Sequence[Record], labels: Sequence[int], triplets: Path | None
 ) -> EpochSampler:
     """Build the sampler of global batches of records, cropped or not."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from verifykit.errors import shown
 from verifykit_training.config import Config, load_config, parse_config
 from verifykit_training.encoders import EmbeddingNetwork
@@ -17,6 +19,7 @@ from verifykit_training.in_memory import LIST, write_images
 from verifykit_training.loop import train as train_job
 from verifykit_training.reporting import summarise
 from verifykit_training.run_folder import RunFolder, TrainingJob
+from verifykit_training.teachers import Teacher
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ def train(
     resume: bool = False,
     extend: int = 0,
     quiet: bool = False,
+    teacher: nn.Module | Teacher | None = None,
 ) -> TrainedRun:
     """Train an encoder on data of a program, and write the run's folder.
 
@@ -75,6 +79,8 @@ def train(
         resume: Continue the run in the folder.
         extend: So many epochs more for the finished run in the folder.
         quiet: No progress on standard error.
+        teacher: For a configuration with a section ``distillation``: a torch module, in place of the
+            teacher that the section names.
 
     Returns:
         The run, with the weights that its validation chose.
@@ -98,6 +104,7 @@ def train(
         resume=resume,
         quiet=quiet,
         extend=extend,
+        teacher=teacher,
     )
     outcome = train_job(job)
     if outcome.stopped_by == signal.SIGINT:

@@ -26,6 +26,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from verifykit.datasets import printable_name
 from verifykit.evaluation.tiles import ScoreBins
 from verifykit_training.dataset import Split, read_records
 from verifykit_training.evaluation import embed_records, evaluate_verification, load_encoder
@@ -147,11 +148,16 @@ def draw_embeddings(
         for number, name in enumerate(names):
             of_subject = owners[rows] == name
             x, y = places[of_subject].T
-            axis.scatter(x, y, s=12, color=colours(number % 20), label=str(name))
+            axis.scatter(x, y, s=12, color=colours(number % 20), label=_as_label(str(name)))
         axis.legend(fontsize=6, loc="center left", bbox_to_anchor=(1.0, 0.5))
     axis.set_xticks([])
     axis.set_yticks([])
     figure.savefig(path)
+
+
+def _as_label(name: str) -> str:
+    # A dollar sign begins mathematics, and a label with a leading underscore is left out.
+    return "\u200b" * name.startswith("_") + printable_name(name).replace("$", r"\$")
 
 
 def _figure(columns: int, title: str, width: float = 4.5) -> tuple[Figure, Sequence[Axes]]:
@@ -198,6 +204,15 @@ class Display:
         task = self._progress.add_task("cropping", total=None, visible=False)
         try:
             yield lambda done: self._progress.update(task, completed=done, visible=True)
+        finally:
+            self._progress.remove_task(task)
+
+    @contextmanager
+    def teaching(self, total: int) -> Iterator[Callable[[int], None]]:
+        """Count images while the teacher embeds them."""
+        task = self._progress.add_task("embedding by the teacher", total=total)
+        try:
+            yield lambda done: self._progress.update(task, completed=done)
         finally:
             self._progress.remove_task(task)
 

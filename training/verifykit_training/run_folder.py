@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -39,6 +39,9 @@ from verifykit_training.trained_on import (
     to_json,
 )
 
+if TYPE_CHECKING:  # it imports this module
+    from verifykit_training.teachers.base import Teacher
+
 CHECKPOINT_SCHEMA = 2
 """2: the digest of the data is one of image contents; 1: of names. Schema 1 has no number."""
 
@@ -60,6 +63,7 @@ class TrainingJob:
         extend: So many epochs more for the finished run in the folder; 0 for none.
         stop_after: Stop with a checkpoint after this number of epochs; the schedule covers all.
         quiet: No progress on standard error.
+        teacher: From Python, in place of the one that ``distillation.teacher`` names.
     """
 
     config: Config
@@ -71,6 +75,7 @@ class TrainingJob:
     stop_after: int | None = None
     quiet: bool = False
     extend: int = 0
+    teacher: Teacher | nn.Module | None = None
 
     @property
     def continues(self) -> bool:
@@ -167,8 +172,8 @@ def read_outcome(path: Path, state: dict[str, Any]) -> Outcome:
         return Outcome(**state["outcome"])
     except TypeError as error:
         raise TrainingError(
-            f"{shortened(path)} is of another version of verifykit ({error}): continue the run with that "
-            "version"
+            f"{shortened(path)} is of another version of verifykit ({first_line(error)}): continue "
+            "the run with that version"
         ) from error
 
 
@@ -195,8 +200,29 @@ def load_weights(path: Path, encoder: nn.Module) -> None:
         encoder.load_state_dict(load_file(path), strict=True)
     except Exception as error:  # safetensors and torch have no common one
         raise TrainingError(
-            f"{shortened(path)} does not fit the encoder, or is damaged: {error}"
+            f"{shortened(path)} does not fit the encoder, or is damaged: {first_line(error)}"
         ) from error
+
+
+@dataclass(frozen=True)
+class TeacherRecord:
+    """What a student's model card says about the teacher.
+
+    Attributes:
+        name: Of the model, run or module.
+        digest: Of its weights and input, in hexadecimal.
+        modality: What it compares.
+        embedding_size: Length of its embedding.
+        licence: SPDX identifier of its weights.
+        training_data: The sets it was trained on, and their terms.
+    """
+
+    name: str
+    digest: str
+    modality: str
+    embedding_size: int
+    licence: str
+    training_data: str
 
 
 @dataclass(frozen=True)
@@ -220,6 +246,7 @@ class EncoderRecord:
         metric: The validation metric by which it was chosen.
         validation: That metric's value; None without validation.
         subjects_sha256: Digest of ``subjects.json``; None in runs of earlier versions.
+        teacher: Whose embeddings it learnt; None without distillation.
     """
 
     name: str
@@ -238,6 +265,7 @@ class EncoderRecord:
     metric: str
     validation: float | None
     subjects_sha256: str | None = None
+    teacher: TeacherRecord | None = None
 
 
 class RunFolder:
@@ -340,6 +368,7 @@ class RunFolder:
             ) from error
         if isinstance(body, dict):
             body.setdefault(_SUBJECTS_DIGEST, None)
+            body.setdefault("teacher", None)
         return build(EncoderRecord, body, "spec.json")
 
     def read_config(self) -> Config:
@@ -426,7 +455,12 @@ class Metrics:
 
 
 def encoder_record(
-    config: Config, data: Prepared, epoch: int, validation: float | None, subjects_sha256: str
+    config: Config,
+    data: Prepared,
+    epoch: int,
+    validation: float | None,
+    subjects_sha256: str,
+    teacher: TeacherRecord | None = None,
 ) -> EncoderRecord:
     """What a run knows about its result."""
     return EncoderRecord(
@@ -446,6 +480,7 @@ def encoder_record(
         metric=config.validation.metric,
         validation=validation,
         subjects_sha256=subjects_sha256,
+        teacher=teacher,
     )
 
 
@@ -467,7 +502,7 @@ def _stated_subjects(weights: Path) -> str | None:
         with safe_open(weights, "pt") as file:
             return (file.metadata() or {}).get(_SUBJECTS_DIGEST)
     except (OSError, SafetensorError) as error:
-        raise TrainingError(f"{shortened(weights)} is damaged: {error}") from error
+        raise TrainingError(f"{shortened(weights)} is damaged: {first_line(error)}") from error
 
 
 def _finite(value: Any) -> Any:

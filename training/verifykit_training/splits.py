@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from verifykit_training.config import Config
-from verifykit_training.dataset import Record, Split, divide
+from verifykit_training.dataset import Record, Split, divide, name_bytes
 
 _LEFT_TO_TRAIN = 2
 
@@ -48,7 +48,7 @@ def divide_for(config: Config, records: Sequence[Record]) -> Division:
     is_stated = any(record.split for record in records)
     needed = 1 if config.validation.metric == "skilled_eer" else 2
     enough = len({record.subject for record in parts["validation"]}) >= needed
-    if enough or is_stated or not shares.validation_share:
+    if (enough and not shares.within_subjects) or is_stated or not shares.validation_share:
         return Division(parts)
     parts = divide(records, validation_share=0.0, test_share=shares.test_share, seed=seed)
     aside = _set_aside(parts["train"], shares.validation_share, seed)
@@ -74,4 +74,4 @@ def _set_aside(records: Sequence[Record], share: float, seed: int) -> set[Record
 
 
 def _order(seed: int, subject: str, record: Record) -> bytes:
-    return hashlib.sha256(f"{seed}:{subject}:{record.path.name}".encode(errors="replace")).digest()
+    return hashlib.sha256(name_bytes(f"{seed}:{subject}:{record.path.name}")).digest()

@@ -28,15 +28,15 @@ from verifykit.encoder import Encoder
 from verifykit.errors import InputError, ModelContractError, ProviderError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import GallerySnapshot
-from verifykit.session import Provider
+from verifykit.session import Precision, Provider
 from verifykit.verifier import open_encoder
 
 _AHEAD = 3  # blocks a worker's thread has been given: one to work on, the next, and one to spare
 _RETRIES = 3
 _NO_CROP = np.empty((0, 0, 3), np.uint8)
 
-_Opening: TypeAlias = tuple[str, Provider, int, int | None]
-"""What a worker opens its model with: :func:`open_encoder`'s model, providers, threads and max_pixels."""
+_Opening: TypeAlias = tuple[str, Provider, int, int | None, Precision]
+"""What a worker opens its model with: model, providers, threads, max_pixels and precision."""
 
 _lock = threading.Lock()
 _open: dict[tuple[str, ...], Encoder] = {}
@@ -53,6 +53,7 @@ class DaskEngine:
         providers: Where the workers' networks run.
         threads: Threads within one network run.
         max_pixels: Height x width beyond which an image is refused; None is that of the library.
+        precision: What the workers' encoders compute in.
         wait_s: How long to wait for the scheduler, and for a first worker.
         seconds: Time in each stage, summed over workers.
     """
@@ -62,6 +63,7 @@ class DaskEngine:
     providers: Provider = "auto"
     threads: int = 1
     max_pixels: int | None = None
+    precision: Precision = "fp32"
     wait_s: float = 30.0
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -103,6 +105,7 @@ class DaskEngine:
             self.providers,
             self.threads,
             self.max_pixels,
+            self.precision,
         )
         waiting: deque[Any] = deque()
         while True:
@@ -162,12 +165,16 @@ def embed_on_worker(
 
 
 def _encoder(opening: _Opening) -> Encoder:
-    model, providers, threads, max_pixels = opening
+    model, providers, threads, max_pixels, precision = opening
     with _lock:
         key = tuple(map(str, opening))
         if key not in _open:
             _open[key] = open_encoder(
-                model, providers=providers, threads=threads, max_pixels=max_pixels
+                model,
+                providers=providers,
+                threads=threads,
+                precision=precision,
+                max_pixels=max_pixels,
             )
         return _open[key]
 

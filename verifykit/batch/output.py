@@ -69,7 +69,9 @@ def begin(file: BinaryIO, out: Path, header: dict[str, Any]) -> None:
 
 def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -> None:
     """Refuse to continue what was begun with other settings, or with another state of the gallery."""
-    changed = [key for key in header if found.get(key) != header[key]]
+    # Only outputs in bfloat16 name a precision.
+    keys = dict.fromkeys((*header, "precision"))
+    changed = [key for key in keys if found.get(key) != header.get(key)]
     if "gallery" in changed and "model" not in changed:
         raise InputError(
             f"{shown(str(out))} was begun with {_state(found.get('gallery'))}, and there is "
@@ -79,7 +81,7 @@ def require_settings(found: dict[str, Any], header: dict[str, Any], out: Path) -
         )
     if changed:
         was = ", ".join(
-            f"{key} was {shown(found.get(key))}, is {shown(header[key])}" for key in changed
+            f"{key} was {shown(found.get(key))}, is {shown(header.get(key))}" for key in changed
         )
         raise InputError(
             f"{shown(str(out))} was begun with other settings ({was}): its answers would be mixed; "

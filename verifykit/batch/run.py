@@ -32,6 +32,7 @@ from verifykit.batch.sources import Source, SourceImage, open_source
 from verifykit.batch.tables import Question, Row, is_table, write_table
 from verifykit.datasets import LeftOut, overlooked
 from verifykit.decision import DecisionOptions
+from verifykit.encoder import Encoder
 from verifykit.errors import GalleryError, InputError, shown
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.gallery import GalleryInfo, GallerySnapshot, checked_question, take_snapshot
@@ -170,7 +171,7 @@ def identify_batch(
         source: A folder, a list, a manifest or a video: see :func:`~verifykit.batch.open_source`.
         out: The output, ``.jsonl``, ``.csv`` or ``.parquet``; continued if it is there.
         fmr: False match rate of one comparison, in (0, 1); None takes the model's default.
-        threshold: A bare cosine threshold in [-1, 1] instead.
+        threshold: A bare score threshold in [-1, 1] instead.
         attack: What the rate is about; None takes the model's default.
         fpir: False positive identification rate in this gallery, in (0, 1), instead of ``fmr``.
         limit: At most so many candidates for each face.
@@ -205,12 +206,14 @@ def identify_batch(
         )
     decision = DecisionOptions(fmr, threshold, attack, fpir=fpir)
     spec = verifier.spec
-    with closing(take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion)) as gallery:
+    with closing(
+        take_snapshot(verifier.gallery, spec.embedding_size, spec.fusion, spec.cohort)
+    ) as gallery:
         question = _question(verifier, gallery, decision, sample, limit)
         as_table = is_table(out)
         images = open_source(source, every)
         count = images.count()
-        header = _header(question, images, gallery, block_size(verifier.encoder))
+        header = _header(question, images, gallery, verifier.encoder)
         engine = engine or LocalEngine(verifier.encoder, workers or available_cpus())
         run = _Run(question, images, count, header, engine, gallery, out, on_progress)
         summary = run.to_table() if as_table else run.to_lines(out)
@@ -246,7 +249,7 @@ def _question(
 
 
 def _header(
-    question: Question, images: Source, gallery: GallerySnapshot, block: int
+    question: Question, images: Source, gallery: GallerySnapshot, encoder: Encoder
 ) -> dict[str, Any]:
     rule, sample = question.rule, question.sample
     return {
@@ -258,7 +261,9 @@ def _header(
         **rule.search_values(),
         "limit": question.limit,
         **asdict(sample),
-        "block": block,
+        "block": block_size(encoder),
+        # An output of an earlier version names none: it was begun in float32.
+        **({} if encoder.precision == "fp32" else {"precision": encoder.precision}),
     }
 
 

@@ -6,8 +6,7 @@ output, errors and progress to standard error.
 
 from __future__ import annotations
 
-import io
-import sys
+from verifykit._environment import escape_unprintable
 
 __all__ = ["main"]
 
@@ -16,8 +15,5 @@ def main() -> None:
     """Run the command line and exit the process with its status."""
     from verifykit.cli.app import app
 
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            # A name that the terminal cannot show must not turn a result into an error.
-            stream.reconfigure(errors="backslashreplace")
+    escape_unprintable()
     app(prog_name="verifykit")

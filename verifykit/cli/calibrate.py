@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -21,9 +22,8 @@ from verifykit.cli.options import (
     JsonOption,
     MaxPixelsOption,
     ModelOption,
+    NetworkChoice,
     NoCacheOption,
-    ProvidersOption,
-    ThreadsOption,
     choices,
     command,
     opened_cache,
@@ -33,6 +33,7 @@ from verifykit.datasets import left_out_sentences, overlooked
 from verifykit.errors import InputError, shortened, shown
 from verifykit.image import MAX_PIXELS
 from verifykit.models import load
+from verifykit.session import NetworkOptions
 from verifykit.verifier import open_encoder
 
 
@@ -48,6 +49,10 @@ def calibrate(
     multi_face: FaceChoiceOption = None,
     quality: DataQualityOption = None,
     name: Annotated[str, typer.Option(help="What to call the data in it.")] = "",
+    population: Annotated[
+        str | None,
+        typer.Option(help='Of whom they are, as in "adults at a door"; decisions state it.'),
+    ] = None,
     references: Annotated[
         str, typer.Option(metavar="1,2,...", help="Numbers of references to measure.")
     ] = "1,2,3,4,5,6,7,8,9,10,15,20",
@@ -55,7 +60,7 @@ def calibrate(
         int,
         typer.Option(
             min=0,
-            help="Normalise scores by this number of subjects of the data; no searches then. Rarely helps.",
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
     model_out: Annotated[
@@ -64,8 +69,7 @@ def calibrate(
     ] = None,
     cache: CacheOption = None,
     no_cache: NoCacheOption = False,
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
@@ -76,7 +80,7 @@ def calibrate(
     names them.
     """
     from verifykit import evaluation
-    from verifykit.evaluation.embedding import with_further_frames
+    from verifykit.evaluation.embedding import unread_count, with_further_frames
 
     counts = _numbers(references)
     for target in (out, model_out):
@@ -86,7 +90,7 @@ def calibrate(
             raise InputError(f"{shown(str(target))} is a folder: give the name of a file")
     read = evaluation.read_data(data, images=images)
     face, gate = choices(read.kind, multi_face, quality)
-    encoder = open_encoder(model, providers=providers, threads=threads, max_pixels=max_pixels)
+    encoder = open_encoder(model, **dataclasses.asdict(network), max_pixels=max_pixels)
     embedder = evaluation.ModelEmbedder(
         encoder, model, multi_face=face, quality=gate, is_aligned=read.is_aligned
     )
@@ -95,6 +99,7 @@ def calibrate(
             embedder,
             read,
             name=name,
+            population=population,
             counts=counts,
             cohort=cohort,
             cache=kept,
@@ -112,6 +117,7 @@ def calibrate(
         "default_fmr": found.default_fmr,
         "default_attack": found.default_attack,
         "operating_points": [asdict(point) for point in found.operating_points],
+        "failures": dict(found.failures),
         "left_out": dict(read.left_out),
         "left_out_names": dict(read.left_out_names),
     }
@@ -120,7 +126,7 @@ def calibrate(
         *left_out_sentences(read.left_out, read.left_out_names),
     ]
     emit(body, "\n".join(lines), as_json=as_json)
-    require_complete(overlooked(read.left_out))
+    require_complete(overlooked(read.left_out) + unread_count(dict(found.failures)))
 
 
 def _numbers(text: str) -> list[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections import Counter
 from dataclasses import asdict
@@ -19,9 +20,8 @@ from verifykit.cli.options import (
     JsonOption,
     MaxPixelsOption,
     ModelOption,
+    NetworkChoice,
     PairDecision,
-    ProvidersOption,
-    ThreadsOption,
     command,
 )
 from verifykit.cli.render import counted, rate_text
@@ -30,6 +30,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
+from verifykit.session import NetworkOptions
 from verifykit.verifier import open_encoder
 
 if TYPE_CHECKING:
@@ -53,8 +54,7 @@ def cluster(
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: EverySample = SampleOptions("all"),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
@@ -69,9 +69,7 @@ def cluster(
 
     if not out.parent.is_dir():  # before the long part, not after it
         raise InputError(f"--out {shown(str(out))}: folder {shown(str(out.parent))} does not exist")
-    encoder = open_encoder(
-        model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
-    )
+    encoder = open_encoder(model, calibration, **dataclasses.asdict(network), max_pixels=max_pixels)
     with progress("images") as on_image, progress("faces") as on_face:
         found = cluster_folder(
             encoder,

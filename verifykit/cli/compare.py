@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -13,10 +14,9 @@ from verifykit.cli.options import (
     JsonOption,
     MaxPixelsOption,
     ModelOption,
-    ProvidersOption,
+    NetworkChoice,
     SampleChoice,
     SaveOption,
-    ThreadsOption,
     command,
     verifier_options,
 )
@@ -24,6 +24,7 @@ from verifykit.cli.render import decision_text, draw_comparison, require_writabl
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS, image_name
+from verifykit.session import NetworkOptions
 from verifykit.verifier import Verifier
 
 
@@ -35,8 +36,7 @@ def compare(
     decision: ClaimDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: SampleChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
     as_json: JsonOption = False,
@@ -47,8 +47,7 @@ def compare(
     verifier = Verifier(
         model,
         calibration=calibration,
-        providers=providers,
-        threads=threads,
+        **dataclasses.asdict(network),
         max_pixels=max_pixels,
         **verifier_options(decision, sample),
     )

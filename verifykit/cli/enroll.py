@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -15,11 +16,10 @@ from verifykit.cli.options import (
     KeyFileOption,
     MaxPixelsOption,
     ModelOption,
+    NetworkChoice,
     PairDecision,
-    ProvidersOption,
     SampleChoice,
     SubjectArgument,
-    ThreadsOption,
     command,
     gallery_key,
     parse_metadata,
@@ -30,6 +30,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
+from verifykit.session import NetworkOptions
 from verifykit.types import EnrollmentReport
 from verifykit.verifier import Verifier
 
@@ -49,8 +50,7 @@ def enroll(
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: SampleChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     keep_crops: KeepCropsOption = False,
@@ -65,8 +65,7 @@ def enroll(
         model,
         gallery,
         calibration=calibration,
-        providers=providers,
-        threads=threads,
+        **dataclasses.asdict(network),
         max_pixels=max_pixels,
         key=gallery_key(key_file),
         keep_crops=keep_crops,

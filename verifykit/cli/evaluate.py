@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,9 +18,8 @@ from verifykit.cli.options import (
     ImagesOption,
     JsonOption,
     MaxPixelsOption,
+    NetworkChoice,
     NoCacheOption,
-    ProvidersOption,
-    ThreadsOption,
     choices,
     command,
     opened_cache,
@@ -28,6 +28,7 @@ from verifykit.cli.render import columns, counted, interval_text, share_text
 from verifykit.datasets import overlooked
 from verifykit.errors import shortened
 from verifykit.image import MAX_PIXELS
+from verifykit.session import NetworkOptions
 from verifykit.verifier import open_encoder
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ def evaluate(
     ] = 12,
     cache: CacheOption = None,
     no_cache: NoCacheOption = False,
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     as_json: JsonOption = False,
 ) -> None:
@@ -67,6 +67,7 @@ def evaluate(
     images, videos, pages or frames among the data were not looked at: the summary names them.
     """
     from verifykit import evaluation
+    from verifykit.evaluation.embedding import unread_count
     from verifykit.evaluation.report import require_report_libraries
 
     require_report_libraries()
@@ -75,9 +76,7 @@ def evaluate(
     face, gate = choices(read.kind, multi_face, quality)
     embedders = [
         evaluation.ModelEmbedder(
-            open_encoder(
-                name, calibration, providers=providers, threads=threads, max_pixels=max_pixels
-            ),
+            open_encoder(name, calibration, **dataclasses.asdict(network), max_pixels=max_pixels),
             name,
             multi_face=face,
             quality=gate,
@@ -100,7 +99,8 @@ def evaluate(
         _text(report, written),
         as_json=as_json,
     )
-    require_complete(overlooked(report.left_out))
+    lost = [{each.reason: each.count for each in model.failures} for model in report.models]
+    require_complete(overlooked(report.left_out) + max(map(unread_count, lost)))
 
 
 def _text(report: EvaluationReport, written: tuple[Path, ...]) -> str:

@@ -14,11 +14,10 @@ from verifykit.cli.options import (
     LimitOption,
     MaxPixelsOption,
     ModelOption,
-    ProvidersOption,
+    NetworkChoice,
     SampleChoice,
     SaveOption,
     SearchDecision,
-    ThreadsOption,
     command,
     gallery_key,
     open_reader,
@@ -27,6 +26,7 @@ from verifykit.cli.render import draw_identification, identification_text, requi
 from verifykit.decision import DecisionOptions
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS, image_name
+from verifykit.session import NetworkOptions
 from verifykit.verifier import identify_each
 
 
@@ -39,8 +39,7 @@ def identify(
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: SampleChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
     key_file: KeyFileOption = None,
@@ -52,8 +51,7 @@ def identify(
     verifier = open_reader(
         model,
         gallery,
-        providers=providers,
-        threads=threads,
+        network=network,
         max_pixels=max_pixels,
         calibration=calibration,
         key=gallery_key(key_file),

@@ -20,8 +20,8 @@ from verifykit.cli.options import (
     LimitOption,
     MaxPixelsOption,
     ModelOption,
-    ProvidersOption,
     SearchDecision,
+    WorkerNetwork,
     command,
     gallery_key,
     open_reader,
@@ -32,6 +32,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
+from verifykit.session import NetworkOptions
 
 
 @command
@@ -69,10 +70,7 @@ def identify_batch(
         str | None,
         typer.Option("--scheduler", metavar="ADDRESS", help="Of --engine dask: tcp://host:8786."),
     ] = None,
-    providers: ProvidersOption = "auto",
-    threads: Annotated[
-        int, typer.Option("--threads", min=1, help="Threads of one network run in one worker.")
-    ] = 1,
+    network: WorkerNetwork = NetworkOptions(threads=1),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -86,13 +84,14 @@ def identify_batch(
     if (engine == "dask") != (scheduler is not None):
         raise InputError("--engine dask and --scheduler tcp://host:8786 go together: give both")
     cluster = (
-        None if scheduler is None else DaskEngine(scheduler, model, providers, threads, max_pixels)
+        None
+        if scheduler is None
+        else DaskEngine(scheduler, model, max_pixels=max_pixels, **asdict(network))
     )
     verifier = open_reader(
         model,
         gallery,
-        providers=providers,
-        threads=threads,
+        network=network,
         max_pixels=max_pixels,
         calibration=calibration,
         key=gallery_key(key_file),

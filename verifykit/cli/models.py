@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
 
 from verifykit import models
 from verifykit.cli._run import emit
-from verifykit.cli.options import JsonOption, ProvidersOption, ThreadsOption, command
+from verifykit.cli.options import JsonOption, NetworkChoice, command
 from verifykit.cli.render import columns
 from verifykit.encoder import Encoder
+from verifykit.session import NetworkOptions
 
 app = typer.Typer(help="List, build, locate, check and describe models.", no_args_is_help=True)
 
@@ -67,13 +69,12 @@ def path(model: ModelArgument, as_json: JsonOption = False) -> None:
 @command
 def verify(
     model: ModelArgument,
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Check a model's file: checksum, registered digests, and that it reproduces its golden embedding."""
     file = models.verify(model)
-    encoder = Encoder.open(file, providers=providers, threads=threads)
+    encoder = Encoder.open(file, **dataclasses.asdict(network))
     body = {
         "model": model,
         "path": str(file.path),

@@ -27,7 +27,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource, open_existing, open_gallery
-from verifykit.session import Provider
+from verifykit.session import NetworkOptions
 from verifykit.spec import Fusion
 from verifykit.types import QualityGate
 from verifykit.verifier import Verifier, open_encoder
@@ -58,12 +58,6 @@ FusionOption = Annotated[
     typer.Option(
         "--fusion",
         help="How scores fuse, for a gallery on PostgreSQL whose model is not available.",
-    ),
-]
-ProvidersOption = Annotated[
-    Provider,
-    typer.Option(
-        "--providers", help="Where the network runs; a named provider is used or it is an error."
     ),
 ]
 ThreadsOption = Annotated[
@@ -133,6 +127,13 @@ PairDecision: TypeAlias = Annotated[DecisionOptions, Fields(("fmr", "threshold",
 SampleChoice: TypeAlias = Annotated[SampleOptions, Fields()]
 QualityChoice: TypeAlias = Annotated[SampleOptions, Fields(("quality",))]
 EverySample: TypeAlias = Annotated[SampleOptions, Fields(defaults={"multi_face": "all"})]
+
+
+NetworkChoice: TypeAlias = Annotated[NetworkOptions, Fields()]
+"""Where and how networks run."""
+
+WorkerNetwork: TypeAlias = Annotated[NetworkOptions, Fields(defaults={"threads": 1})]
+"""The same for a run whose workers are threads themselves."""
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
@@ -303,8 +304,7 @@ def open_reader(
     model: str,
     gallery: str | Path,
     *,
-    providers: Provider,
-    threads: int | None,
+    network: NetworkOptions,
     calibration: Path | None = None,
     key: KeySource | None = None,
     decision: DecisionOptions | None = None,
@@ -321,9 +321,7 @@ def open_reader(
     # The gallery first: a wrong path is reported before the model is loaded.
     location = str(gallery)
     open_existing(location, key=key).close()
-    encoder = open_encoder(
-        model, calibration, providers=providers, threads=threads, max_pixels=max_pixels
-    )
+    encoder = open_encoder(model, calibration, **dataclasses.asdict(network), max_pixels=max_pixels)
     opened = open_gallery(location, encoder.spec, key=key, create=False, read_only=True)
     return Verifier(encoder, opened, **verifier_options(decision, sample))
 

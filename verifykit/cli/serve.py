@@ -19,9 +19,8 @@ from verifykit.cli.options import (
     JsonOption,
     KeepCropsOption,
     KeyFileOption,
-    ProvidersOption,
+    NetworkChoice,
     SampleChoice,
-    ThreadsOption,
     command,
     gallery_key,
     parse_duration,
@@ -32,6 +31,7 @@ from verifykit.errors import InputError, shortened
 from verifykit.expiry_check import MAX_SHARE
 from verifykit.extraction import SampleOptions
 from verifykit.gallery.open import gallery_path
+from verifykit.session import NetworkOptions
 
 if TYPE_CHECKING:
     from verifykit.server.auth import ApiKey, KeyStore
@@ -215,8 +215,7 @@ def serve(
     decision: Annotated[DecisionOptions, Fields(("fmr",))] = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: SampleChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     workers: Annotated[
         int | None,
         typer.Option(
@@ -312,8 +311,7 @@ def serve(
         state=state,
         audit=audit,
         **dataclasses.asdict(sample),
-        providers=providers,
-        threads=threads,
+        **dataclasses.asdict(network),
         workers=workers,
         queue=queue,
         max_body_bytes=round(max_body_mb * _MB),

@@ -14,10 +14,9 @@ from verifykit.cli.options import (
     KeyFileOption,
     MaxPixelsOption,
     ModelOption,
-    ProvidersOption,
+    NetworkChoice,
     SampleChoice,
     SubjectArgument,
-    ThreadsOption,
     command,
     gallery_key,
     open_reader,
@@ -27,6 +26,7 @@ from verifykit.decision import DecisionOptions
 from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS, image_name
+from verifykit.session import NetworkOptions
 
 
 @command
@@ -38,8 +38,7 @@ def verify(
     decision: ClaimDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
     sample: SampleChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -51,8 +50,7 @@ def verify(
         calibration=calibration,
         decision=decision,
         sample=sample,
-        providers=providers,
-        threads=threads,
+        network=network,
         max_pixels=max_pixels,
         key=gallery_key(key_file),
     )

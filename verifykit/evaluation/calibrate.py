@@ -19,6 +19,7 @@ from verifykit import __version__
 from verifykit.calibration import Calibration
 from verifykit.datasets import Dataset
 from verifykit.errors import CalibrationError, InputError
+from verifykit.evaluation.cohort import LEAST_PEOPLE, make_cohort
 from verifykit.evaluation.embedding import (
     Embedded,
     EmbeddingCache,
@@ -46,14 +47,7 @@ from verifykit.metrics import (
     rate_interval,
     threshold_at_fmr,
 )
-from verifykit.scoring import (
-    Statistics,
-    cohort_statistics,
-    normalise,
-    paired_scores,
-    reference_rows,
-    unit_rows,
-)
+from verifykit.scoring import paired_scores, penalised, penalties, reference_rows, unit_rows
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.types import Embeddings
 
@@ -76,7 +70,6 @@ _LEAST_SUBJECTS = 5  # fewer say how these people write, and nothing about other
 _USUAL_RANDOM_FMR = 1e-3
 _HIGHEST_RANDOM_FMR = 1e-2
 _SKILLED_FMR = 5e-2
-_NEAREST = 100  # of the cohort's scores
 
 
 def calibrate(
@@ -84,6 +77,7 @@ def calibrate(
     data: Dataset | str | os.PathLike[str],
     *,
     name: str = "",
+    population: str | None = None,
     counts: Sequence[int] = REFERENCE_COUNTS,
     cohort: int = 0,
     draws: int = DRAWS,
@@ -102,9 +96,11 @@ def calibrate(
         data: As for :func:`~verifykit.evaluation.evaluate`. Listed pairs give thresholds of single references
             only.
         name: What to call the data; empty takes the folder's or file's own name.
+        population: Of whom and of which conditions the data are, such as "adults at a door, by day"; every
+            decision states it.
         counts: Numbers of references, each at least 1; those with too few subjects are left out.
-        cohort: How many subjects, drawn at random, make a cohort that scores are normalised by; they are
-            left out of everything else. 0, the default, for bare cosines (docs/adr/0011).
+        cohort: How many subjects, drawn at random, make a cohort that lowers the scores of look-alikes; they
+            are left out of everything else. 0, the default, keeps the model's own cohort, if it has one.
         draws: Sets of references a subject.
         seed: Of every draw.
         cache: Embeddings of earlier runs; None computes everything.
@@ -113,8 +109,8 @@ def calibrate(
     Raises:
         CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
             usable.
-        InputError: A number of references is below 1, or a cohort of one subject, of more than half of the
-            subjects, or for listed pairs is requested.
+        InputError: A number of references is below 1, or a cohort of fewer than 16 subjects, of more than
+            half of the subjects, or for listed pairs is requested.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
@@ -123,7 +119,9 @@ def calibrate(
     embedder, data = as_embedder(model), as_dataset(data)
     embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
     usable = np.flatnonzero(embedded.row_of >= 0).tolist()
-    chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
+    chosen, usable = embedder.spec.cohort, usable
+    if cohort:
+        chosen, usable = _drawn_cohort(data, embedded, usable, cohort, seed)
     measured, non_mated = _measure(
         embedder, data, embedded, usable, chosen, (sorted(set(counts)), draws, seed)
     )
@@ -154,29 +152,26 @@ def calibrate(
         created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         verifykit_version=__version__,
         cohort=chosen,
+        population=population,
     )
 
 
 def _drawn_cohort(
     data: Dataset, embedded: Embedded, usable: list[int], size: int, seed: int
-) -> tuple[Cohort | None, list[int]]:
-    """Return one genuine image each of some subjects as a cohort, and the images of the others."""
-    if size == 0:
-        return None, usable
+) -> tuple[Cohort, list[int]]:
+    """Return a cohort of some subjects' genuine images, and the images of the other subjects."""
     subjects = sorted({data.images[n].subject for n in usable if not data.images[n].is_forgery})
-    if data.pairs is not None or not 2 <= size <= len(subjects) // 2:
+    if data.pairs is not None or not 2 * LEAST_PEOPLE <= size <= len(subjects) // 2:
         raise InputError(
-            f"a cohort of {size} of {len(subjects)} usable subjects: it takes two at least and half of "
-            "them at the most, of a folder or a CSV of images"
+            f"a cohort of {size} of {len(subjects)} usable subjects: it takes {2 * LEAST_PEOPLE} or more and "
+            "at most half of them, of a folder or a CSV of images"
         )
     taken = set(np.random.default_rng(seed).permutation(subjects)[:size].tolist())
-    first: dict[str, int] = {}
-    for n in usable:
-        if data.images[n].subject in taken and not data.images[n].is_forgery:
-            first.setdefault(data.images[n].subject, n)
-    rows = embedded.rows[embedded.row_of[sorted(first.values())]]
-    left = [n for n in usable if data.images[n].subject not in taken]
-    return Cohort.of(rows, min(size, _NEAREST)), left
+    mine = [n for n in usable if data.images[n].subject in taken and not data.images[n].is_forgery]
+    found = make_cohort(
+        embedded.rows[embedded.row_of[mine]], [data.images[n].subject for n in mine], seed=seed
+    )
+    return found, [n for n in usable if data.images[n].subject not in taken]
 
 
 def _measure(
@@ -205,8 +200,8 @@ def _measure(
             seed=seed,
         )
         return found, count_pairs(subjects, forged, populations)["random"]
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
-    scored = score_comparisons(data, embedded)
+    labels = data.subject_numbers()
+    scored = score_comparisons(data, embedded, cohort)
     pools = [
         Pool(kind.scores, labels[kind.probe], labels[kind.reference])
         for kind in (scored.mated, scored.random, scored.skilled)
@@ -296,7 +291,7 @@ def measured_points(
         )
         if count > 1 and scores.subjects < _LEAST_SUBJECTS:
             continue
-        found = points_of(scores, fmrs, highest=1.0 if cohort is None else math.inf, seed=seed)
+        found = points_of(scores, fmrs, seed=seed)
         points += found.points
         evidence += found.evidence
     return Measured(tuple(points), tuple(evidence))
@@ -306,7 +301,6 @@ def points_of(
     scores: ReferenceScores,
     fmrs: Mapping[Attack, Sequence[float]] = FMRS,
     *,
-    highest: float = 1.0,
     seed: int = 0,
 ) -> Measured:
     """Return the points of one number of references: see :func:`measured_points`."""
@@ -327,7 +321,7 @@ def points_of(
             if supported(fmr, comparisons)
             and (point := _point(scores, attack, others, fmr, comparisons)) is not None
             # Above the end of the scale: too many reach it, and no threshold parts them.
-            and point.threshold <= highest
+            and point.threshold <= 1.0
         ]
         if not found:
             continue
@@ -509,18 +503,16 @@ def _single(
 
 
 class _Scorer:
-    """Scores as the runtime computes them, normalised if there is a cohort."""
+    """Scores as the runtime computes them, with penalties if there is a cohort."""
 
     def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
         self._units, self._cohort = unit_rows(embeddings), cohort
-        self._own = None if cohort is None else cohort_statistics(cohort, self._units)
+        self._own = penalties(cohort, self._units)
 
     def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
-        if self._own is None:
+        if self._cohort is None:
             return kind.scores
-        return normalise(
-            kind.scores, _taken(self._own, kind.probe), _taken(self._own, kind.reference)
-        )
+        return penalised(kind.scores, self._own[kind.probe], self._own[kind.reference])
 
     def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
@@ -528,15 +520,11 @@ class _Scorer:
             return np.empty(0, np.float32)
         # Compared the other way round: products and their order are the same.
         scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
+        if self._cohort is not None:
+            theirs = penalties(self._cohort, rows)
+            scores = penalised(scores, self._own[probes], theirs[:, None])
         best: NDArray[np.float32] = scores.max(axis=0)
-        if self._cohort is None or self._own is None:
-            return best
-        theirs = _taken(cohort_statistics(self._cohort, rows), scores.argmax(axis=0))
-        return normalise(best, _taken(self._own, probes), theirs)
-
-
-def _taken(statistics: Statistics, at: NDArray[np.integer]) -> Statistics:
-    return Statistics(statistics.mean[at], statistics.deviation[at])
+        return best
 
 
 class _Pools:

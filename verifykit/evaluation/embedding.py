@@ -33,7 +33,7 @@ from verifykit.evaluation.results import Failure
 from verifykit.extraction import FURTHER_FRAMES, SampleOptions
 from verifykit.image import MAX_BYTES, MAX_PIXELS, file_has_further_frames
 from verifykit.modalities.plain import crop_plain
-from verifykit.spec import ModelSpec, OperatingPoint, PlainCrop
+from verifykit.spec import Cohort, ModelSpec, OperatingPoint, PlainCrop
 from verifykit.types import Image, ImageLike, QualityGate, Sample
 from verifykit.verifier import open_encoder
 
@@ -71,7 +71,8 @@ class Embedder(Protocol):
         multi_face: What is done with several faces.
         quality: Whether weak samples are refused.
         cache_key: Changes with everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines; may be empty.
+        operating_points: Its own thresholds; may be empty.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     model: str
@@ -84,6 +85,7 @@ class Embedder(Protocol):
     quality: QualityGate
     cache_key: str
     operating_points: Sequence[OperatingPoint]
+    cohort: Cohort | None
 
     def embed(self, image: bytes, /) -> NDArray[np.float32]:
         """Return the embedding of the one sample in an image.
@@ -114,8 +116,8 @@ class ModelEmbedder:
         licence: SPDX identifier.
         fusion: How scores against several references become one.
         cache_key: SHA-256 in hexadecimal over everything that an embedding depends on besides the image.
-        operating_points: Its own thresholds for cosines, one for every decade of FMR and for its default
-            rate; none where scores are normalised by a cohort.
+        operating_points: Its own thresholds, one for every decade of FMR and for its default rate.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
     """
 
     def __init__(
@@ -164,6 +166,7 @@ class ModelEmbedder:
         self.fusion: str = encoder.spec.fusion
         self.cache_key = _cache_key(encoder, multi_face, quality, is_aligned=is_aligned)
         self.operating_points = _shown_points(encoder.spec)
+        self.cohort = encoder.spec.cohort
 
     def crop(self, image: ImageLike, /) -> Image:
         """Return the crop of the one sample in an image.
@@ -185,12 +188,14 @@ class ModelEmbedder:
         loaded = extractor.load(image)
         if self._is_aligned:
             size = self.spec.crop
-            return crop_plain(loaded.pixels, PlainCrop(size.height_px, size.width_px, "stretch"))
+            return crop_plain(
+                loaded.whole().pixels, PlainCrop(size.height_px, size.width_px, "stretch")
+            )
         if self.multi_face != "middle":
             options = SampleOptions(self.multi_face, self.quality)
             return extractor.samples(loaded, options)[0].crop
         samples = extractor.samples(loaded, SampleOptions("all", "warn"))
-        sample = middle(samples, *loaded.pixels.shape[:2])
+        sample = middle(samples, *loaded.size_px)
         reasons = extractor.refusing(sample)
         if reasons and self.quality == "strict":
             raise AcquisitionError(
@@ -241,9 +246,6 @@ def as_embedder(
 
 
 def _shown_points(spec: ModelSpec) -> Sequence[OperatingPoint]:
-    if spec.cohort is not None:
-        return ()
-
     def is_shown(point: OperatingPoint) -> bool:
         power = math.log10(point.fmr)
         is_default = (point.fmr, point.attack) == (spec.default_fmr, spec.default_attack)
@@ -274,9 +276,12 @@ def _cache_key(
         repr([(check.name, check.limits) for check in encoder.extractor.checks]),
         __version__,
         encoder.provider,
+        encoder.extractor.least_side_px,
     ]
     if encoder.extractor.max_pixels != MAX_PIXELS:
         depends_on.append(f"max_pixels {encoder.extractor.max_pixels}")
+    if encoder.precision != "fp32":
+        depends_on.append(f"precision {encoder.precision}")
     if is_aligned:
         depends_on.append("aligned")
     return hashlib.sha256(json.dumps(depends_on).encode()).hexdigest()
@@ -367,6 +372,11 @@ def failures(images: Sequence[LabelledImage], embedded: Embedded) -> tuple[Failu
         names.setdefault(reason, []).append(images[number].name)
     found = (Failure(reason, len(each), tuple(each[:_EXAMPLES])) for reason, each in names.items())
     return tuple(sorted(found, key=lambda failure: (-failure.count, failure.reason)))
+
+
+def unread_count(failures: Mapping[str, int]) -> int:
+    """Return how many images were missing or unreadable, of the failures by reason."""
+    return failures.get(MISSING, 0) + failures.get(UNREADABLE, 0)
 
 
 class _Memory:

@@ -135,8 +135,8 @@ def measure_model(
     embedder: Embedder, data: Dataset, embedded: Embedded, measurement: Measurement
 ) -> ModelResult:
     """Measure one model on the data that it embedded."""
-    labels = np.searchsorted(data.subjects, [image.subject for image in data.images])
-    scored = score_comparisons(data, embedded)
+    labels = data.subject_numbers()
+    scored = score_comparisons(data, embedded, embedder.cohort)
     _require_some(embedder, data, embedded, scored)
     kinds: tuple[tuple[Attack, Comparisons], ...]
     kinds = (("random_forgery", scored.random), ("skilled_forgery", scored.skilled))
@@ -164,7 +164,7 @@ def measure_model(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
             "that intervals are too narrow where one subject counts as several."
         )
-    open_set = _open_set(data, embedded, labels, measurement, notes)
+    open_set = _open_set(embedder, data, embedded, labels, measurement, notes)
     subgroups = _subgroups(data, scored, labels, attacks, notes)
     failed = embedded.row_of < 0
     return ModelResult(
@@ -215,6 +215,7 @@ def _require_some(
 
 
 def _open_set(
+    embedder: Embedder,
     data: Dataset,
     embedded: Embedded,
     labels: NDArray[np.int64],
@@ -225,7 +226,10 @@ def _open_set(
         return ()
     usable = np.array([not image.is_forgery for image in data.images]) & (embedded.row_of >= 0)
     found = measure_open_set(
-        embedded.rows[embedded.row_of[usable]], labels[usable], seed=measurement.seed
+        embedded.rows[embedded.row_of[usable]],
+        labels[usable],
+        cohort=embedder.cohort,
+        seed=measurement.seed,
     )
     if not found:
         notes.append(

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from verifykit.evaluation.results import OpenSetResult
 from verifykit.metrics import hit_rate, open_set_curve
-from verifykit.scoring import unit_rows
+from verifykit.scoring import penalties, unit_rows
+from verifykit.spec import Cohort
 from verifykit.types import Embeddings
 
 GALLERY_SIZES = (10, 30, 100, 300, 1000, 3000, 10_000)
@@ -26,6 +27,7 @@ def measure_open_set(
     embeddings: Embeddings,
     labels: NDArray[np.int64],
     *,
+    cohort: Cohort | None = None,
     sizes: Sequence[int] = GALLERY_SIZES,
     seed: int = 0,
 ) -> tuple[OpenSetResult, ...]:
@@ -35,18 +37,21 @@ def measure_open_set(
     strangers of that draw. A search is scored against every enrolled subject.
     """
     units = unit_rows(embeddings)
+    halves = (penalties(cohort, units) / 2).astype(np.float32)
     subjects, counts = np.unique(labels, return_counts=True)
     able = subjects[counts > 1]
     found = []
     for size in sizes:
         if size > len(able) or len(subjects) - size < _LEAST_STRANGERS:
             break
-        found.append(_measure(units, labels, able, size, np.random.default_rng((seed, size))))
+        found.append(
+            _measure((units, halves), labels, able, size, np.random.default_rng((seed, size)))
+        )
     return tuple(found)
 
 
 def _measure(
-    units: Embeddings,
+    samples: tuple[Embeddings, NDArray[np.float32]],
     labels: NDArray[np.int64],
     able: NDArray[np.int64],
     size: int,
@@ -71,12 +76,12 @@ def _measure(
         strangers = random.permutation(strangers)[:_STRANGERS]
         column = {int(subject): n for n, subject in enumerate(enrolled)}
         of_mine = np.array([column[int(label)] for label in labels[mine]])
-        mated = units[mine] @ units[references].T
+        mated = _scores(samples, mine, references)
         own = mated[np.arange(len(mine)), of_mine]
         # A tie is counted against the mate: the answer to a search must not hang on an order.
         ranks.append((mated >= own[:, None]).sum(axis=1))
         scores.append(own)
-        best.append((units[strangers] @ units[references].T).max(axis=1))
+        best.append(_scores(samples, strangers, references).max(axis=1))
         draws += 1
     strange, own_scores, own_ranks = (
         np.concatenate(best),
@@ -95,6 +100,17 @@ def _measure(
         thresholds=tuple(curve.thresholds[at].tolist()),
         hit_rates={rank: hit_rate(own_ranks, rank) for rank in _RANKS if rank <= size},
     )
+
+
+def _scores(
+    samples: tuple[Embeddings, NDArray[np.float32]],
+    probes: NDArray[np.int64],
+    references: NDArray[np.int64],
+) -> NDArray[np.float32]:
+    units, halves = samples
+    cosines = units[probes] @ units[references].T
+    scores: NDArray[np.float32] = cosines - halves[probes][:, None] - halves[references][None]
+    return scores
 
 
 def _thinned(fpir: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from verifykit.datasets import Dataset, LabelledImage, ListedPair, read_dataset
 from verifykit.errors import InputError, shown
 from verifykit.evaluation.embedding import Embedded
-from verifykit.scoring import paired_scores, unit_rows
+from verifykit.scoring import paired_scores, penalised, penalties, unit_rows
+from verifykit.spec import Cohort
 from verifykit.types import Embeddings
 
 MOST_NON_MATED = 30_000_000
@@ -135,7 +136,7 @@ class Comparisons:
     Attributes:
         probe: (P,) int32 index of an image.
         reference: (P,) int32 index of the other.
-        scores: (P,) float32 cosine similarity in [-1, 1].
+        scores: (P,) float32 in [-1, 1].
     """
 
     probe: NDArray[np.int32]
@@ -165,10 +166,25 @@ class ScoredComparisons:
 
 
 def score_comparisons(
-    data: Dataset, embedded: Embedded, *, most: int = MOST_NON_MATED
+    data: Dataset,
+    embedded: Embedded,
+    cohort: Cohort | None = None,
+    *,
+    most: int = MOST_NON_MATED,
 ) -> ScoredComparisons:
-    """Score the listed pairs, or every pair of images that is mated or non-mated."""
-    return _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
+    """Score the listed pairs, or every pair of images that is mated or non-mated; less penalties."""
+    found = _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
+    if cohort is None:
+        return found
+    of_row = penalties(cohort, unit_rows(embedded.rows))
+    taken = np.append(of_row, 0.0)[
+        embedded.row_of
+    ]  # an image without a template is in no comparison
+    mated, random, skilled = (
+        replace(kind, scores=penalised(kind.scores, taken[kind.probe], taken[kind.reference]))
+        for kind in (found.mated, found.random, found.skilled)
+    )
+    return replace(found, mated=mated, random=random, skilled=skilled)
 
 
 def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:

@@ -34,6 +34,7 @@ from verifykit.gallery.open import (
     shown_location,
     stored_fusion,
 )
+from verifykit.gallery.penalised import searcher
 from verifykit.gallery.postgres.gallery import PostgresGallery
 from verifykit.gallery.postgres.sharding import create_shards
 from verifykit.gallery.snapshot import take_snapshot
@@ -92,6 +93,7 @@ __all__ = [
     "open_for",
     "open_gallery",
     "read_export_header",
+    "searcher",
     "shown_location",
     "stored_fusion",
     "take_snapshot",

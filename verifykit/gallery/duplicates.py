@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from verifykit.errors import GalleryError
 from verifykit.gallery.base import Gallery, each_subject
+from verifykit.gallery.penalised import Search
 from verifykit.types import Embeddings
 
 # One tile of the exact search: fewer probes read the whole gallery as often.
@@ -90,6 +91,7 @@ def find_duplicates(
     gallery: Gallery,
     threshold: float,
     *,
+    search: Search | None = None,
     enrolled: Enrolled | None = None,
     on_template: Callable[[int, int], None] | None = None,
 ) -> list[DuplicatePair]:
@@ -101,7 +103,8 @@ def find_duplicates(
 
     Args:
         gallery: Any gallery.
-        threshold: Cosine similarity in [-1, 1].
+        threshold: Score in [-1, 1].
+        search: What searches the gallery, see :func:`searcher`; None is the gallery's own search.
         enrolled: What :func:`read_enrolled` gave for this gallery, if it is there already.
         on_template: Called with the number of templates that are done and of all, also before the first.
 
@@ -113,6 +116,7 @@ def find_duplicates(
         InputError: ``threshold`` is not a finite number.
     """
     mine = read_enrolled(gallery) if enrolled is None else enrolled
+    search = search or gallery.search
     count = len(mine.embeddings)
     best: dict[tuple[str, str], float] = {}
     if on_template:
@@ -121,7 +125,7 @@ def find_duplicates(
         places = np.arange(start, min(start + _BATCH, count))
         limit = _FIRST_LIMIT
         while len(places):
-            found = gallery.search(mine.embeddings[places], limit, threshold)
+            found = search(mine.embeddings[places], limit, threshold)
             if len(found) != len(places):
                 raise GalleryError(
                     f"the gallery answered {len(found)} of {len(places)} probes: its search is broken"

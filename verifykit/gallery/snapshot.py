@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifykit.errors import GalleryError
 from verifykit.gallery.base import (
@@ -17,8 +18,9 @@ from verifykit.gallery.base import (
     gallery_info,
 )
 from verifykit.gallery.index import ExactIndex, IndexView
+from verifykit.gallery.penalised import PenalisedSnapshot, RowsSnapshot
 from verifykit.scoring import checked_embeddings, reference_rows
-from verifykit.spec import Fusion
+from verifykit.spec import Cohort, Fusion
 from verifykit.types import Candidate, Embeddings
 
 _TRIES = 3
@@ -40,18 +42,25 @@ class IndexSnapshot:
             for found in self.view.search(rows, limit, threshold)
         ]
 
+    def rows_of(self, subject_id: str) -> NDArray[np.float32] | None:
+        """Return the reference rows of a subject, (R, D); None for an unknown one."""
+        return self.view.rows_of(subject_id)
+
     def close(self) -> None:
         """See :meth:`GallerySnapshot.close`."""
         return
 
 
-def take_snapshot(gallery: Gallery, embedding_size: int, fusion: Fusion) -> GallerySnapshot:
+def take_snapshot(
+    gallery: Gallery, embedding_size: int, fusion: Fusion, cohort: Cohort | None = None
+) -> GallerySnapshot:
     """Return a gallery as it is now; one that has no :meth:`snapshot` is copied into memory.
 
     Args:
         gallery: Any gallery.
         embedding_size: D.
         fusion: How the scores of a subject's templates become one, where the gallery does not say so.
+        cohort: Lowers the scores of look-alikes; None for bare cosines.
 
     Returns:
         What can be searched whatever is written since; the caller closes it.
@@ -60,12 +69,18 @@ def take_snapshot(gallery: Gallery, embedding_size: int, fusion: Fusion) -> Gall
         GalleryError: It cannot be read, or was written to during each of several copies.
     """
     if isinstance(gallery, SupportsSnapshot):
-        return gallery.snapshot()
+        taken = gallery.snapshot()
+        if cohort is None:
+            return taken
+        if isinstance(taken, RowsSnapshot):
+            return PenalisedSnapshot(taken, cohort)
+        taken.close()
     for _ in range(_TRIES):
         before = gallery_info(gallery)
         view = _copied(gallery, embedding_size, getattr(gallery, "fusion", fusion))
         if gallery_info(gallery) == before:
-            return IndexSnapshot(before, view)
+            copied = IndexSnapshot(before, view)
+            return copied if cohort is None else PenalisedSnapshot(copied, cohort)
     raise GalleryError(
         f"the gallery was written to during each of {_TRIES} copies, and its store offers no snapshot: try "
         "again when fewer people are enrolled"

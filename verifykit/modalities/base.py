@@ -55,12 +55,15 @@ class FoundSample:
         crop: (h, w, 3) uint8 RGB, the input of the network.
         finding: Where and how it was found.
         detector: The detector that found it; None for a modality without one.
+        reduction: Pixels of the file, in each direction, for each pixel of ``image``, to which the
+            coordinates of ``finding`` belong; 1 unless the check has ``takes_reduced``.
     """
 
     image: Image
     crop: Image
     finding: Finding
     detector: Any = None
+    reduction: int = 1
 
 
 class SampleCheck(ABC):
@@ -72,9 +75,12 @@ class SampleCheck(ABC):
         warnings_for_probe: The reason codes that refuse an image at enrollment and only warn of a probe.
         limits: Limits of the measures; the ``repr`` is shown when a sample is refused, and
             is part of the key under which embeddings are cached.
+        takes_reduced: Whether it reckons with :attr:`FoundSample.reduction`; with a check that does not,
+            every image is decoded at its full size.
     """
 
     name: ClassVar[str]
+    takes_reduced: ClassVar[bool] = False
     reasons: ClassVar[Mapping[str, str]]
     warnings_for_probe: ClassVar[frozenset[str]] = frozenset()
     limits: Any = None
@@ -140,6 +146,23 @@ class Modality(ABC):
             AcquisitionError: There is none; ``reason`` is one of ``reasons``.
         """
         return [Finding()]
+
+    def least_side_px(self, spec: CropSpec) -> int | None:
+        """Return the longer side that a JPEG decoded at a reduced scale must keep; None decodes it whole.
+
+        Args:
+            spec: The model's crop.
+        """
+        return None
+
+    def is_resolved(self, spec: CropSpec, finding: Finding) -> bool:
+        """Return whether a sample in a reduced image is as large as its crop; if not, the whole is decoded.
+
+        Args:
+            spec: The model's crop.
+            finding: One of :meth:`find`, in the reduced image.
+        """
+        return False
 
     @abstractmethod
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:

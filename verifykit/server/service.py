@@ -131,10 +131,11 @@ class ServedExtractor(SampleExtractor):
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
+        limit: int | None = None,
     ) -> list[Sample]:
         """See :meth:`SampleExtractor.samples`."""
         with self._batcher.coming():
-            return super().samples(image, options, role=role)
+            return super().samples(image, options, role=role, limit=limit)
 
 
 def open_models(
@@ -199,6 +200,7 @@ def _open_encoder(
         calibration,
         providers=settings.providers,
         threads=settings.thread_count,
+        precision=settings.precision,
         max_pixels=settings.max_pixels,
     )
     on_gpu = encoder.provider == "cuda"

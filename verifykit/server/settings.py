@@ -11,12 +11,12 @@ from typing import Any
 from verifykit._cpus import available_cpus
 from verifykit.audit.log import log_path
 from verifykit.errors import InputError, shown
-from verifykit.expiry_check import MAX_SHARE
+from verifykit.expiry_check import MAX_SHARE, require_share
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import KeySource
 from verifykit.gallery.open import gallery_path
 from verifykit.server.state import state_path
-from verifykit.session import Provider
+from verifykit.session import Precision, Provider
 from verifykit.types import MultiFace, QualityGate, TurnedChoice
 
 SIGNATURES = "signature"
@@ -49,6 +49,7 @@ class ServerSettings:
         max_faces: Number of faces of one image that are used, the largest, unless a request says otherwise.
         providers: Where the networks run.
         threads: Threads of one network run; None is each worker's share of the cores, at least one.
+        precision: ``"bf16"`` runs the encoders in bfloat16, on OpenVINO.
         workers: Number of requests that are processed at the same time; None is two for each core.
         queue: Number of requests that may wait for a worker; more are answered 503.
         max_body_bytes: Maximum size of a request's body.
@@ -92,6 +93,7 @@ class ServerSettings:
     max_faces: int = 64
     providers: Provider = "auto"
     threads: int | None = None
+    precision: Precision = "fp32"
     workers: int | None = None
     queue: int = 64
     max_body_bytes: int = 20_000_000
@@ -156,8 +158,7 @@ class ServerSettings:
             )
         if self.expire <= timedelta(0):
             raise InputError(f"expire must be > 0, got {self.expire}")
-        if not 0 <= self.expire_max_share <= 1:
-            raise InputError(f"expire_max_share must be in [0, 1], got {self.expire_max_share}")
+        require_share("expire_max_share", self.expire_max_share)
 
     @property
     def galleries(self) -> tuple[tuple[str, str], ...]:

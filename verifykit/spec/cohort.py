@@ -1,4 +1,4 @@
-"""Embeddings of other people by which scores are normalised, as stored in a calibration."""
+"""Centres of other people's embeddings, by which the scores of look-alikes are lowered."""
 
 from __future__ import annotations
 
@@ -15,51 +15,60 @@ from verifykit.errors import ModelContractError
 
 @dataclass(frozen=True)
 class Cohort:
-    """Embeddings of subjects who are neither enrolled nor compared.
+    """Mean embeddings of groups of people who are neither enrolled nor compared.
 
-    They are templates of real people, and must be protected as such.
+    The penalty of an embedding is ``max(m - typical, 0)``, m the mean of its ``nearest`` highest cosines to
+    the centres; half of both sides' penalties is taken from the score of a comparison (docs/adr/0018).
 
     Attributes:
-        rows_base64: (C, D) little-endian float32, rows of unit length, in base64.
+        centres_base64: (C, D) little-endian float32, rows of unit length, in base64.
         embedding_size: D.
-        nearest: K, the number of highest scores that count, 2 to C.
+        nearest: K, the number of highest cosines that count, 1 to C.
+        typical: The mean cosine up to which there is no penalty, in [-1, 1].
     """
 
-    rows_base64: str
+    centres_base64: str
     embedding_size: int
     nearest: int
+    typical: float
 
     def __post_init__(self) -> None:
-        if not 2 <= self.nearest <= len(self.rows):
+        if not 1 <= self.nearest <= len(self.centres):
             raise ModelContractError(
-                f"cohort: nearest must be 2 to the number of rows, {len(self.rows)}, got {self.nearest}"
+                f"cohort: nearest must be 1 to the number of centres, {len(self.centres)}, got {self.nearest}"
+            )
+        if not -1.0 <= self.typical <= 1.0:
+            raise ModelContractError(
+                f"cohort: typical is a mean cosine in [-1, 1], got {self.typical}"
             )
 
     @classmethod
-    def of(cls, rows: ArrayLike, nearest: int) -> Cohort:
-        """Return the cohort of given embeddings.
+    def of(cls, centres: ArrayLike, nearest: int, typical: float) -> Cohort:
+        """Return the cohort of given centres.
 
         Args:
-            rows: (C, D) float32, rows of unit length.
-            nearest: K, 2 to C.
+            centres: (C, D) float32, rows of unit length.
+            nearest: K, 1 to C.
+            typical: The mean cosine up to which there is no penalty, in [-1, 1].
 
         Raises:
-            ModelContractError: ``nearest`` is out of range.
+            ModelContractError: ``nearest`` or ``typical`` is out of range.
         """
-        wide = np.ascontiguousarray(rows, dtype="<f4")
-        return cls(base64.b64encode(wide.tobytes()).decode(), int(wide.shape[1]), nearest)
+        wide = np.ascontiguousarray(centres, dtype="<f4")
+        encoded = base64.b64encode(wide.tobytes()).decode()
+        return cls(encoded, int(wide.shape[1]), nearest, typical)
 
     @cached_property
-    def rows(self) -> NDArray[np.float32]:
-        """Return the embeddings, (C, D) float32, rows of unit length.
+    def centres(self) -> NDArray[np.float32]:
+        """Return the centres, (C, D) float32, rows of unit length.
 
         Raises:
             ModelContractError: The base64 does not decode to rows of D values.
         """
         try:
-            values = np.frombuffer(base64.b64decode(self.rows_base64, validate=True), "<f4")
+            values = np.frombuffer(base64.b64decode(self.centres_base64, validate=True), "<f4")
             return values.astype(np.float32).reshape(-1, self.embedding_size)
         except (binascii.Error, ValueError) as error:
             raise ModelContractError(
-                f"cohort: rows_base64 is not base64 of rows of {self.embedding_size} float32: {error}"
+                f"cohort: centres_base64 is not base64 of rows of {self.embedding_size} float32: {error}"
             ) from error

@@ -17,7 +17,7 @@ from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScal
 from verifykit.spec.strict_json import build, canonical, plain
 from verifykit.spec.values import InputSpec
 
-SCHEMA = 3
+SCHEMA = 4
 
 Modality: TypeAlias = str
 """Name of a modality: ``"face"``, ``"signature"``, ``"plain"``, or one that was registered."""
@@ -87,8 +87,9 @@ class ModelSpec:
         fusion: How scores against several templates of one subject become one.
         golden_tolerance: Least cosine to the golden embedding: 0.999, for int8 0.99.
         evidence: Log-likelihood ratios of scores; may be empty.
-        cohort: Normalises scores before a threshold applies (docs/adr/0011); None, as in
-            every model that verifykit ships, for bare cosines.
+        cohort: Lowers the scores of look-alikes (docs/adr/0018); None for bare cosines.
+        population: Of whom and of which conditions the rates of the operating points are, human-readable;
+            None where nothing says so.
         digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
 
@@ -108,6 +109,7 @@ class ModelSpec:
     golden_tolerance: float = 0.999
     evidence: tuple[Evidence, ...] = ()
     cohort: Cohort | None = None
+    population: str | None = None
     digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
@@ -302,9 +304,21 @@ def _upgrade_from_2(body: dict[str, Any]) -> None:
         body[name] = empty
 
 
+def _upgrade_from_3(body: dict[str, Any]) -> None:
+    """Add no population; refuse a cohort, whose thresholds were for scores divided by deviations."""
+    if "population" in body:
+        raise ModelContractError("spec: population is not of schema 3")
+    body["population"] = None
+    if body.get("cohort") is not None:
+        raise ModelContractError(
+            "spec.cohort is of schema 3, whose thresholds are for another kind of score: calibrate the model "
+            "again (verifykit calibrate)"
+        )
+
+
 def _points(body: dict[str, Any]) -> list[dict[str, Any]]:
     points = body.get("operating_points")
     return [p for p in points if isinstance(p, dict)] if isinstance(points, list) else []
 
 
-_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2}
+_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3}

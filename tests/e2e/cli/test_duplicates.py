@@ -10,13 +10,17 @@ import pytest
 from PIL import Image as Picture
 
 from tests.helpers.command_results import Invoke, body
+from verifykit.models import load
 
 TITLES = ["image", "face", "cluster", "left_px", "top_px", "width_px", "height_px", "reasons"]
 
 
 def test_who_is_enrolled_twice(invoke: Invoke, gallery: str) -> None:
     said = invoke("gallery", "duplicates", gallery, status=0).stdout
-    assert said.startswith("no duplicates among 2 subjects, 2 templates\nthreshold  0.4239\n")
+    threshold = load("face").spec.operating_point(1e-4).threshold
+    assert said.startswith(
+        f"no duplicates among 2 subjects, 2 templates\nthreshold  {threshold:.4f}\n"
+    )
     none = body(invoke("gallery", "duplicates", gallery, "--json", status=0))
     assert (none["pairs"], none["comparison_count"], none["fmr"]) == ([], 1, 1e-4)
 

@@ -8,9 +8,10 @@ import pytest
 from tests.helpers.command_results import Invoke, body
 from tests.helpers.postgres_server import PostgresServer
 from tests.unit.gallery.postgres_galleries import next_name
-from verifykit.gallery import MemoryGallery, PostgresGallery, create_shards
+from verifykit.gallery import MemoryGallery, PostgresGallery, create_shards, searcher
 from verifykit.gallery.base import Entry
 from verifykit.gallery.duplicates import find_duplicates
+from verifykit.models import load
 
 PASSWORD = "hidden-word"
 
@@ -61,7 +62,8 @@ def test_who_is_enrolled_twice_on_a_server(
         for subject_id in set(gallery.subject_ids()) - set(memory.subject_ids()):
             memory.add(subject_id, gallery.get(subject_id).templates)
 
-    wanted = [pair.to_dict() for pair in find_duplicates(memory, 0.5)]
+    search = searcher(memory, load("face").spec)
+    wanted = [pair.to_dict() for pair in find_duplicates(memory, 0.5, search=search)]
     run = invoke("gallery", "duplicates", url, "--threshold", "0.5", "--json", status=1)
     told = body(run)
     assert told["pairs"] == wanted

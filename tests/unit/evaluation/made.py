@@ -54,6 +54,7 @@ class ShadeEmbedder:
     quality: QualityGate = "strict"
     cache_key = "shade"
     operating_points: Sequence[OperatingPoint] = ()
+    cohort = None
     calls = 0
 
     def embed(self, image: bytes) -> NDArray[np.float32]:

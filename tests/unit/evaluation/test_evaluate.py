@@ -280,8 +280,8 @@ def test_pairs_of_unnamed_subjects_are_noted() -> None:
 def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
     crowd = made(16, 2)
 
-    def drawn(data: Dataset, embedded: object) -> ScoredComparisons:
-        return score_comparisons(data, embedded, most=120)  # type: ignore[arg-type]
+    def drawn(data: Dataset, embedded: object, cohort: None) -> ScoredComparisons:
+        return score_comparisons(data, embedded, cohort, most=120)  # type: ignore[arg-type]
 
     monkeypatch.setattr(sys.modules["verifykit.evaluation.evaluate"], "score_comparisons", drawn)
     found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), Measurement())

@@ -167,9 +167,6 @@ def test_scores_at_the_end_of_the_scale_are_parted_by_no_threshold(
     assert [point.fmr for point in points] == fmrs
     assert {point.threshold for point in points} <= {math.nextafter(0.0, 1.0)}
     assert {point.false_match_count for point in points} <= {ends}
-    # Where scores are normalised, the scale has no end.
-    points = of(points_of(single([0.5] * 9, others, []), highest=math.inf), "random_forgery")
-    assert [point.fmr for point in points] == [0.1, 0.05, 0.02]
 
 
 def test_without_mated_scores_there_is_a_threshold_and_no_evidence() -> None:

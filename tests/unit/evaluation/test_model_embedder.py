@@ -100,9 +100,10 @@ def test_its_own_thresholds_are_of_the_decades_and_of_its_default() -> None:
     encoder.spec = replace(encoder.spec, operating_points=(*points, skilled), default_fmr=2e-3)
     shown = ModelEmbedder(encoder, "m").operating_points
     assert [point.fmr for point in shown] == [1e-1, 1e-2, 2e-3, 1e-3, 1e-6]
-    cohort = Cohort.of(np.eye(4, dtype=np.float32), 2)
+    cohort = Cohort.of(np.eye(4, dtype=np.float32), 2, 0.5)
     encoder.spec = replace(encoder.spec, cohort=cohort)
-    assert list(ModelEmbedder(encoder, "m").operating_points) == []
+    assert ModelEmbedder(encoder, "m").cohort == cohort
+    assert list(ModelEmbedder(encoder, "m").operating_points) == list(shown)
 
 
 @pytest.mark.parametrize(

@@ -16,13 +16,15 @@ from verifykit.gallery.index import ExactIndex
 from verifykit.scoring import unit_rows
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _small_chunks() -> Iterator[None]:
+@pytest.fixture(autouse=True, scope="module", params=["8-bit copy", "float32"])
+def _small_chunks(request: pytest.FixtureRequest) -> Iterator[None]:
     """Chunks of five rows and tiles of three probes: every border is crossed."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_module, "_CHUNK_ROWS", 5)
+        copied_from = 1 if request.param == "8-bit copy" else 1 << 60
+        patch.setattr(index_module, "COARSE_FROM_VALUES", copied_from)
+        patch.setattr(index_module, "CHUNK_ROWS", 5)
         patch.setattr(index_module, "_PROBE_TILE", 3)
-        patch.setattr(index_module, "_CHUNKS_A_WORKER", 1)
+        patch.setattr(index_module, "CHUNKS_A_WORKER", 1)
         yield
 
 
@@ -116,7 +118,7 @@ def test_a_removed_row_is_nowhere_in_the_index() -> None:
 
 def test_real_sizes_agree_with_float64_and_do_not_depend_on_the_batch() -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_module, "_CHUNK_ROWS", 4096)
+        patch.setattr(index_module, "CHUNK_ROWS", 4096)
         patch.setattr(index_module, "_PROBE_TILE", 256)
         index = ExactIndex(128)
         rows = units(5, 9000, 128)
@@ -160,6 +162,6 @@ def test_an_error_in_a_scanning_thread_is_not_lost(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(index_module, "available_cpus", lambda: 2)
     index = ExactIndex(16)
     index.append([f"{n}" for n in range(67)], units(3, 67, 16))
-    monkeypatch.setattr(index_module.np, "einsum", lambda *_: 1 / 0)
+    monkeypatch.setattr(index_module, "few_products", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         index.view().search(units(4, 1, 16), 1, -1.0)

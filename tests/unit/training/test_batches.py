@@ -126,9 +126,14 @@ def test_samplers_by_name(dataset: CropDataset, tmp_path: Path) -> None:
     triplets.write_text("anchor,positive,negative\n" + ",".join(map(str, names)) + "\n")
     for name, size in (("pk", 9), ("balanced_triplets", 12), ("triplet_file", 3)):
         config = small_config(sampler={"name": name, "triplets": 4})
-        assert len(next(iter(build_sampler(config, dataset, triplets)))) == size
+        assert (
+            len(next(iter(build_sampler(config, dataset.records, dataset.labels, triplets))))
+            == size
+        )
     with pytest.raises(DataError, match="--triplets"):
-        build_sampler(small_config(sampler={"name": "triplet_file"}), dataset, None)
+        build_sampler(
+            small_config(sampler={"name": "triplet_file"}), dataset.records, dataset.labels, None
+        )
 
 
 def test_forgeries_come_with_their_subject(dataset: CropDataset) -> None:
@@ -139,7 +144,7 @@ def test_forgeries_come_with_their_subject(dataset: CropDataset) -> None:
     labels = [*dataset.labels, 0, 1, 2, 3]
     forged = CropDataset(records, labels, dataset._cache, dataset._spec)
     config = small_config(sampler={"forgeries": 1})
-    for rows in build_sampler(config, forged, None):
+    for rows in build_sampler(config, forged.records, forged.labels, None):
         kinds = [(labels[row], records[row].is_forgery) for row in rows]
         for label in {label for label, _ in kinds}:
             assert kinds.count((label, True)) == 1

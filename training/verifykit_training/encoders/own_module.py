@@ -8,11 +8,8 @@ its input: scale, mean and deviation of each channel, as in ``(pixel * scale - m
 
 from __future__ import annotations
 
-import importlib
 import inspect
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,6 +21,7 @@ from verifykit.errors import InputError, shortened, shown
 from verifykit_training.encoders.network import EmbeddingNetwork
 from verifykit_training.encoders.weights import Published, require_no_imagenet
 from verifykit_training.errors import first_line
+from verifykit_training.import_path import import_named
 from verifykit_training.options import option_types
 
 GIVEN = ("name", "embedding_size", "weights", "input_channels")
@@ -43,21 +41,7 @@ def find_own(name: str) -> Callable[..., Any]:
     Raises:
         InputError: It cannot be imported, is not callable or does not take ``embedding_size``.
     """
-    module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for part in (*module_name.split("."), *attribute.split("."))):
-        raise InputError(f"encoder {shown(name)} is no import path: write it as my.package:make")
-    # A command has the folder of its program in its path, and not the one where it was started.
-    here = str(Path.cwd())
-    if here not in sys.path and "" not in sys.path:
-        sys.path.insert(0, here)
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in attribute.split("."):
-            found = getattr(found, part)
-    except Exception as error:  # whatever the module raises
-        raise InputError(
-            f"encoder {shown(name)} cannot be imported from {shown(here)}: {shortened(first_line(error))}"
-        ) from error
+    found = import_named("encoder", name)
     if not callable(found):
         raise InputError(
             f"encoder {shown(name)} is of type {type(found).__name__}: name a function or a class that "

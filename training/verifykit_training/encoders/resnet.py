@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from verifykit.errors import ModelNotFoundError
 from verifykit_training.encoders.network import EmbeddingNetwork
 from verifykit_training.encoders.weights import Published, load_state
+from verifykit_training.errors import first_line
 
 PUBLISHED = Published(head=(("fc.", ""),))
 
@@ -59,7 +60,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
         return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise ModelNotFoundError(
-            f"the ImageNet weights of {name} could not be had ({error}). On a machine with a network "
-            f"fetch {file} ({entry.url}), then put it at {folder / file}, or anywhere and set "
+            f"the ImageNet weights of {name} could not be had ({first_line(error)}). On a machine with a "
+            f"network fetch {file} ({entry.url}), then put it at {folder / file}, or anywhere and set "
             f'weights = "PATH/{file}". For a random start write weights = "none".'
         ) from error

@@ -11,22 +11,22 @@ from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
     ModelOption,
-    ProvidersOption,
+    NetworkChoice,
     SearchDecision,
-    ThreadsOption,
     command,
     gallery_key,
     open_reader,
 )
 from verifykit.cli.render import columns, counted, rate_text
 from verifykit.decision import DecisionOptions, DecisionRule, rule_for_pairs
-from verifykit.gallery import shown_location
+from verifykit.gallery import searcher, shown_location
 from verifykit.gallery.duplicates import (
     DuplicatePair,
     Enrolled,
     find_duplicates,
     read_enrolled,
 )
+from verifykit.session import NetworkOptions
 
 FOUND = 1  # something for a person to look at, as `verifykit-train check` has it
 
@@ -37,8 +37,7 @@ def duplicates(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -50,8 +49,7 @@ def duplicates(
     opened = open_reader(
         model,
         gallery,
-        providers=providers,
-        threads=threads,
+        network=network,
         calibration=calibration,
         key=gallery_key(key_file),
     )
@@ -62,7 +60,11 @@ def duplicates(
         rule = decision.search_rule(opened.spec, DecisionOptions(), len(enrolled.subject_ids))
     with progress("duplicates") as on_template:
         pairs = find_duplicates(
-            opened.gallery, rule.threshold, enrolled=enrolled, on_template=on_template
+            opened.gallery,
+            rule.threshold,
+            search=searcher(opened.gallery, opened.spec),
+            enrolled=enrolled,
+            on_template=on_template,
         )
     expected = _expected(rule, enrolled)
     body = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Annotated
 
 import typer
@@ -11,9 +12,8 @@ from verifykit.cli.gallery.opening import GalleryArgument, existing
 from verifykit.cli.options import (
     JsonOption,
     KeyFileOption,
-    ProvidersOption,
+    NetworkChoice,
     QualityChoice,
-    ThreadsOption,
     command,
     gallery_key,
 )
@@ -30,6 +30,7 @@ from verifykit.reenrollment import (
     reenroll,
     require_crops,
 )
+from verifykit.session import NetworkOptions
 
 _NewModelOption = Annotated[
     str, typer.Option("--model", "-m", metavar="NAME|FILE", help="The model to change to.")
@@ -60,8 +61,7 @@ def reenroll_(
     model: _NewModelOption,
     key_file: KeyFileOption = None,
     sample: QualityChoice = SampleOptions(),
-    providers: ProvidersOption = "auto",
-    threads: ThreadsOption = None,
+    network: NetworkChoice = NetworkOptions(),
     as_json: JsonOption = False,
 ) -> None:
     """Make another model's gallery from enrollment crops; the old one is not touched.
@@ -79,7 +79,7 @@ def reenroll_(
         file = load(model)
         spec = file.spec
         require_crops(old, spec)  # before a network is opened and a file is made
-        encoder = Encoder.open(file, providers=providers, threads=threads)
+        encoder = Encoder.open(file, **dataclasses.asdict(network))
         with (
             open_for(
                 new_gallery,

@@ -374,6 +374,12 @@ class PostgresSnapshot:
             hits = [self._nominations.search(probe, limit, threshold) for probe in units]
         return [[Candidate(s, score, threshold) for s, score in found] for found in hits]
 
+    def rows_of(self, subject_id: str) -> NDArray[np.float32] | None:
+        """Return the reference rows of a subject, (R, D); None for an unknown one."""
+        with self._lock, translated(self._address, self._server):
+            rows = _references(self._server, [subject_id]).get(subject_id)
+        return None if rows is None else np.stack(rows)
+
     def close(self) -> None:
         """End the transaction."""
         with contextlib.suppress(GalleryError):  # the connection may be lost; nothing was written

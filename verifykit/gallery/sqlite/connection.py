@@ -66,9 +66,10 @@ def connect(path: Path, *, read_only: bool, timeout_s: float) -> sqlite3.Connect
     again when :func:`signature` changes.
 
     Raises:
-        GalleryFormatError: The file is a copy without its write-ahead log.
+        GalleryFormatError: The file is a copy without its write-ahead log, or that log is damaged.
     """
     require_file(path)
+    require_length(path)
     with translated(path), log_mark.opening():
         log_mark.require_log(path)
         try:
@@ -87,6 +88,16 @@ def require_file(path: Path) -> None:
         )
     if not path.exists():
         raise GalleryError(f"gallery {shortened(path)}: there is no such file; check the path")
+
+
+def require_length(path: Path) -> None:
+    """Raise :class:`GalleryError` for a path that SQLite cannot take, with the endings of its own files."""
+    length = len(os.fsencode(os.path.realpath(path))) + len("-journal")
+    if os.name != "nt" and length > _MOST_BYTES:
+        raise GalleryError(
+            f"gallery {shortened(path)}: its absolute path has {length - len('-journal')} bytes, and SQLite "
+            f"takes at most {_MOST_BYTES - len('-journal')}: choose a shorter path"
+        )
 
 
 def signature(path: Path) -> tuple[int, ...]:
@@ -108,6 +119,9 @@ def log_bytes(path: Path) -> int:
     except FileNotFoundError:
         return 0
 
+
+# MAX_PATHNAME of SQLite's os_unix.c.
+_MOST_BYTES = 512
 
 # A reader who began before the mark keeps it from the file. Enrolment does not wait for long readers.
 _MARK_PATIENCE_S = 1.0
@@ -191,6 +205,9 @@ class Connections:
             self._begin(connection)
             with _sqlite.committing(connection):
                 yield connection
+            # Now, so that a log which is lost or damaged later takes nothing with it.
+            with contextlib.suppress(sqlite3.Error):  # it is committed, whatever comes of this
+                _is_in_file(connection, 0.0)
 
     def _begin(self, connection: sqlite3.Connection) -> None:
         """Begin a write transaction, once the file itself says that its log is in use."""
@@ -220,10 +237,12 @@ class Connections:
             patience_ms = int(1000 * self._timeout_s)
             connection.execute(f"PRAGMA busy_timeout={patience_ms if wait else 0}").fetchall()
             try:
-                busy = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+                if not wait and not _is_in_file(connection, 0.0):
+                    return False
+                _is_unmarked(connection, self._timeout_s if wait else _CLOSE_PATIENCE_S)
+                return _empties_log(connection, self._timeout_s if wait else 0.0)
             finally:
                 connection.execute(f"PRAGMA busy_timeout={patience_ms}").fetchall()
-            return not busy
 
     def close(self) -> None:
         """Move the log into the file if possible, and close both connections. May be called twice."""
@@ -308,22 +327,35 @@ def _is_same_file(path: Path, identity: tuple[int, ...]) -> bool:
     return (status.st_dev, status.st_ino) == identity
 
 
-def _is_unmarked(file: sqlite3.Connection) -> bool:
+def _is_unmarked(file: sqlite3.Connection, patience_s: float) -> bool:
     """Take the mark away once the file holds everything else; false while other processes go on writing.
 
     A checkpoint moves pages in the order of the file, not of the log: together with what was stored, the
     mark could leave the file before that has reached it. Long readers are not waited for: one that ends last
     and is not ours moves all of the log, and the file would stay marked for ever.
     """
-    end = time.monotonic() + _CLOSE_PATIENCE_S
+    end = time.monotonic() + patience_s
     while log_mark.current(file) is not None:
         state = _sqlite.pragma(file, "data_version")
-        _is_in_file(file, end - time.monotonic())
+        _is_in_file(file, min(end - time.monotonic(), _CLOSE_PATIENCE_S))
         with _sqlite.writing(file):
             if _sqlite.pragma(file, "data_version") == state:
                 log_mark.settle(file)
             elif time.monotonic() >= end:
                 return False
+    return True
+
+
+def _empties_log(file: sqlite3.Connection, patience_s: float) -> bool:
+    """Move the log into the file and empty it; false when another process needs it."""
+    end = time.monotonic() + patience_s
+    while file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)  # SQLite does not wait for another checkpoint, whatever its timeout
+    if log_mark.current(file) is not None:  # of another process; a marked file has no empty log
+        with _sqlite.writing(file):
+            log_mark.confirm(file)
     return True
 
 
@@ -338,9 +370,9 @@ def _settled(connections: dict[str, sqlite3.Connection], path: Path) -> sqlite3.
         file = connections.get("writer") or connect(path, read_only=False, timeout_s=0.0)
         connections["writer"] = file
         file.execute(f"PRAGMA busy_timeout={int(1000 * _CLOSE_PATIENCE_S)}").fetchall()
-        if _is_unmarked(file):
+        if _is_unmarked(file, _CLOSE_PATIENCE_S):
             if log_bytes(path):
-                file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                _empties_log(file, 0.0)
             return None
     except (sqlite3.Error, GalleryError):
         pass

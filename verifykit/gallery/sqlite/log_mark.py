@@ -2,8 +2,8 @@
 
 What is committed is first in the log only, and the file alone cannot know what it lacks. So the file itself
 says that a log is in use, before anything else is committed to that log, and says that the log is settled
-when a checkpoint has moved all of it into the file. A file that is marked and has no log next to it is a
-copy that may lack what was acknowledged.
+when a checkpoint has moved all of it into the file. A file that is marked and has no log next to it, or an
+empty one, is a copy that may lack what was acknowledged.
 
 The mark is two numbers of the meta table: ``log_begun`` and ``log_settled``. They differ while a log is in
 use. A number is never used twice, so a writer knows whether the mark is the one that it brought to the file.
@@ -21,6 +21,7 @@ from pathlib import Path
 
 from verifykit import _sqlite
 from verifykit.errors import GalleryFormatError, shortened
+from verifykit.gallery.sqlite.log_check import log_problem
 
 _NUMBERS = "SELECT key, value FROM meta WHERE key IN ('log_begun', 'log_settled')"
 _SET = "INSERT OR REPLACE INTO meta VALUES (?, ?)"
@@ -71,28 +72,33 @@ def settle(file: sqlite3.Connection) -> None:
         file.execute(_SET, ("log_settled", begun))
 
 
+def confirm(file: sqlite3.Connection) -> None:
+    """Write the mark again, in a transaction of its own, so that the log of a marked file is not empty."""
+    begun, settled = _numbers(file)
+    if begun != settled:
+        file.execute(_SET, ("log_begun", begun))
+
+
 def log_of(path: Path) -> Path:
     """Return the path of the write-ahead log."""
     return path.with_name(path.name + "-wal")
 
 
 def require_log(path: Path) -> None:
-    """Raise :class:`GalleryFormatError` for a marked file without a log; makes no file."""
+    """Raise :class:`GalleryFormatError` for a marked file without a log, or a damaged log; makes no file."""
+    log = log_of(path)
     with opening():
         for look in range(_LOOKS):
             if look:
                 time.sleep(_PAUSE_S)
-            if log_of(path).exists() or not _is_marked(path):
-                return
-            if log_of(path).exists():
+            problem = log_problem(log, lambda: _is_marked(path))
+            if problem is None:
                 return
     raise GalleryFormatError(
         f"gallery {shortened(path)}: this is a copy of a gallery that was in use, without its "
-        "write-ahead log "
-        f"({shortened(log_of(path).name)}), so enrolments that were acknowledged before the copy may "
-        "be missing: copy "
-        "the original with `verifykit gallery copy` or `export`, or when no process has it open; to use this "
-        "file without what it lacks, run `verifykit gallery accept-copy`"
+        f"write-ahead log ({shortened(log.name)} {problem}), so enrolments that were acknowledged before "
+        "the copy may be missing: copy the original with `verifykit gallery copy` or `export`, or when no "
+        "process has it open; to use this file without what it lacks, run `verifykit gallery accept-copy`"
     )
 
 

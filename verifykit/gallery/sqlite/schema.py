@@ -10,7 +10,13 @@ from verifykit import _sqlite
 from verifykit.errors import GalleryError, GalleryFormatError, shortened, shortened_path, shown
 from verifykit.gallery.base import GalleryIdentity
 from verifykit.gallery.sqlite import log_mark
-from verifykit.gallery.sqlite.connection import Connections, connect, require_file, translated
+from verifykit.gallery.sqlite.connection import (
+    Connections,
+    connect,
+    require_file,
+    require_length,
+    translated,
+)
 from verifykit.gallery.sqlite.encryption import salted
 from verifykit.gallery.times import iso_now
 
@@ -129,6 +135,7 @@ def create_file(path: Path, identity: GalleryIdentity, timeout_s: float, key: by
         raise GalleryError(
             f"gallery {shortened(path)}: folder {shortened(path.parent)} does not exist; make it first"
         )
+    require_length(path)
     try:
         _sqlite.make_private_file(path)
     except OSError as error:

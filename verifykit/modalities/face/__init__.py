@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
+
+import numpy as np
 
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
@@ -11,6 +13,7 @@ from verifykit.modalities.face.covered import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.crop import crop_five_point
 from verifykit.modalities.face.detector import FaceDetector, TurnedFace
 from verifykit.modalities.face.quality import FaceQuality, QualityLimits
+from verifykit.modalities.ops import similarity_transform
 from verifykit.session import Provider
 from verifykit.spec import CropSpec, FivePointCrop
 from verifykit.types import Image
@@ -23,6 +26,9 @@ __all__ = [
     "FaceQuality",
     "QualityLimits",
 ]
+
+LEAST_SIDE_PX = 1280
+"""Longer side that a JPEG keeps at the reduced scale at which it is decoded."""
 
 
 class FaceModality(Modality):
@@ -54,24 +60,19 @@ class FaceModality(Modality):
         """Return the faces in an image, largest first, with the landmarks that turn each upright."""
         assert detector is not None  # noqa: S101 - by the extractor
         if isinstance(detector, FaceDetector):
-            found = detector.detect_turned(image)
-        else:
-            found = [TurnedFace(detection) for detection in detector.detect(image)]
-        if not found:
-            raise AcquisitionError(
-                f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
-                "small, turned away, covered or badly lit",
-                reason="no_face",
-            )
-        return [
-            Finding(
-                face.detection,
-                face.detection.landmarks_px,
-                turned_deg=face.turned_deg,
-                is_turn_sure=face.is_sure,
-            )
-            for face in found
-        ]
+            return _findings(detector.detect_turned(image), image)
+        return _findings([TurnedFace(detection) for detection in detector.detect(image)], image)
+
+    def least_side_px(self, spec: CropSpec) -> int:
+        """Return what the detector looks at, at least ``LEAST_SIDE_PX``."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        return max(LEAST_SIDE_PX, *spec.detector.long_sides_px)
+
+    def is_resolved(self, spec: CropSpec, finding: Finding) -> bool:
+        """Return whether a face is at least as large as the template that it is aligned to."""
+        assert isinstance(spec, FivePointCrop)  # noqa: S101 - by the registry
+        matrix = similarity_transform(finding.landmarks_px, spec.landmarks_px)
+        return bool(np.hypot(*matrix[:, 0]) <= 1.0)
 
     def crop(self, image: Image, spec: CropSpec, finding: Finding) -> Image:
         """Return the aligned face."""
@@ -79,3 +80,22 @@ class FaceModality(Modality):
         if not len(finding.landmarks_px):
             raise ValueError("a five_point crop needs landmarks_px: run the detector first")
         return crop_five_point(image, spec, finding.landmarks_px)
+
+
+def _findings(found: Sequence[TurnedFace], image: Image) -> list[Finding]:
+    """Return faces as findings, at least one."""
+    if not found:
+        raise AcquisitionError(
+            f"no face was found in this image of {image.shape[0]}x{image.shape[1]} px; it may be too "
+            "small, turned away, covered or badly lit",
+            reason="no_face",
+        )
+    return [
+        Finding(
+            face.detection,
+            face.detection.landmarks_px,
+            turned_deg=face.turned_deg,
+            is_turn_sure=face.is_sure,
+        )
+        for face in found
+    ]

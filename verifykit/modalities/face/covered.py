@@ -7,11 +7,13 @@ docs/explanation/quality.md shows.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verifykit.modalities.base import FoundSample, SampleCheck
 from verifykit.modalities.face.covered_model import MODELS
@@ -29,6 +31,34 @@ _REGIONS = {
     "mouth": (((86, 99), (40, 72)),),
     "jaws": (((88, 102), (24, 38)), ((88, 102), (74, 88))),
     "chin": (((101, 112), (44, 68)),),
+}
+_MEASURES = (
+    "lightness",
+    "spread",
+    "texture",
+    "grain",
+    "red",
+    "yellow",
+    "from brow",
+    "from cheeks",
+)
+# Top, bottom, left and right of every part, in the order of the regions.
+_BOUNDS = np.array([(*rows, *columns) for parts in _REGIONS.values() for rows, columns in parts]).T
+
+
+def _first_parts() -> Iterator[tuple[str, int, int]]:
+    """Yield each region with the number of its first part and the number of its parts."""
+    first = 0
+    for region, parts in _REGIONS.items():
+        yield region, first, len(parts)
+        first += len(parts)
+
+
+_FIRST_PARTS = tuple(_first_parts())
+# Of each model the intercept, the names of its measures, and their means, deviations and weights.
+_FITTED = {
+    name: (intercept, tuple(terms), *np.array(list(terms.values())).T)
+    for name, (intercept, terms) in MODELS.items()
 }
 _FACE = slice(36, 104), slice(28, 84)
 _MIN_CONTRAST = 8.0  # of 100 levels of lightness
@@ -50,6 +80,7 @@ class CoveredCheck(SampleCheck):
     """Check that nothing covers a face: no sunglasses, mask, scarf or hand."""
 
     name = "face_covered"
+    takes_reduced = True  # it looks at the crop alone
     reasons: ClassVar[Mapping[str, str]] = {
         "covered": "Show the whole face: take off sunglasses or mask, keep hands away.",
     }
@@ -72,12 +103,10 @@ def measure_covered(crop: Image) -> dict[str, float]:
     """Return by name, in [0, 1], how much a face aligned to the ArcFace template looks covered."""
     measured = measure_regions(crop)
     values = {}
-    for name, (intercept, terms) in MODELS.items():
-        logit = intercept
-        for measure, (mean, deviation, weight) in terms.items():
-            deviations = (measured[measure] - mean) / deviation
-            logit += weight * float(np.clip(deviations, -_MAX_DEVIATIONS, _MAX_DEVIATIONS))
-        values[name] = 1.0 / (1.0 + float(np.exp(-logit)))
+    for name, (intercept, measures, means, deviations, weights) in _FITTED.items():
+        distances = (np.array([measured[measure] for measure in measures]) - means) / deviations
+        logit = intercept + float(weights @ distances.clip(-_MAX_DEVIATIONS, _MAX_DEVIATIONS))
+        values[name] = 1.0 / (1.0 + math.exp(-logit))
     return values
 
 
@@ -96,27 +125,18 @@ def measure_regions(crop: Image) -> dict[str, float]:
     lab = cv2.cvtColor(crop.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
     face = lab[..., 0][_FACE]
     low, middle, high = np.percentile(face, (5, 50, 95))
-    lightness = (lab[..., 0] - middle) / max(high - low, _MIN_CONTRAST)
+    lightness = (lab[..., 0] - np.float32(middle)) / np.float32(max(high - low, _MIN_CONTRAST))
     across = np.abs(np.diff(lightness, axis=1, prepend=lightness[:, :1]))
     down = np.abs(np.diff(lightness, axis=0, prepend=lightness[:1]))
-    planes = np.dstack(
-        [lightness, lightness**2, np.hypot(across, down), across, down, lab[..., 1:]]
-    )
-    means = {
-        region: [
-            planes[slice(*rows), slice(*columns)].reshape(-1, planes.shape[2]).mean(axis=0)
-            for rows, columns in parts
-        ]
-        for region, parts in _REGIONS.items()
-    }
-    colors = {region: np.mean(parts, axis=0)[5:] for region, parts in means.items()}
+    changes = np.sqrt(across * across + down * down)
+    light = [lightness, lightness * lightness, changes, across, down]
+    parts = _of_parts(_means(cv2.merge([*light, lab[..., 1], lab[..., 2]])))
     measured: dict[str, float] = {}
-    for region, parts in means.items():
-        sides = [_of_part(part, colors) for part in parts]
-        for name in sides[0]:
-            values = [side[name] for side in sides]
-            measured[f"{region} {name}"] = float(np.mean(values))
-            if len(values) == 2:
+    for region, first, count in _FIRST_PARTS:
+        sides = parts[first : first + count].tolist()
+        for name, *values in zip(_MEASURES, *sides, strict=True):
+            measured[f"{region} {name}"] = sum(values) / count
+            if count == 2:
                 measured[f"{region} {name} sides"] = abs(values[0] - values[1])
     for name, rows in (("eyes", slice(42, 62)), ("mouth", slice(64, 104))):
         half = lightness[rows, 24:88]
@@ -124,17 +144,33 @@ def measure_regions(crop: Image) -> dict[str, float]:
     return measured
 
 
-def _of_part(means: np.ndarray, colors: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Return the measures of one part of a region from the means of the planes."""
-    lightness, square, texture, across, down = (float(value) for value in means[:5])
-    color = means[5:]
-    return {
-        "lightness": lightness,
-        "spread": float(np.log(np.sqrt(max(square - lightness**2, 0.0)) + 0.02)),
-        "texture": float(np.log(texture + 0.004)),
-        "grain": float(np.log((down + 0.002) / (across + 0.002))),
-        "red": float(color[0]),
-        "yellow": float(color[1]),
-        "from brow": float(np.hypot(*(color - colors["brow"]))),
-        "from cheeks": float(np.hypot(*(color - colors["cheeks"]))),
-    }
+def _means(planes: NDArray[Any]) -> NDArray[np.float64]:
+    """Return the mean of each plane, (112, 112, P), in each part of a region, (parts, P)."""
+    import cv2
+
+    sums = np.asarray(cv2.integral(planes, sdepth=cv2.CV_64F))
+    top, bottom, left, right = _BOUNDS
+    total = sums[bottom, right] - sums[top, right] - sums[bottom, left] + sums[top, left]
+    return np.asarray(total / ((bottom - top) * (right - left))[:, np.newaxis])
+
+
+def _of_parts(means: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the measures of each part, (parts, measures), from the means of the planes."""
+    lightness, square, texture, across, down = means[:, :5].T
+    colors = means[:, 5:]
+    brow, cheeks = (
+        colors[first : first + count].mean(axis=0)
+        for region, first, count in _FIRST_PARTS
+        if region in {"brow", "cheeks"}
+    )
+    return np.column_stack(
+        [
+            lightness,
+            np.log(np.sqrt(np.maximum(square - lightness**2, 0.0)) + 0.02),
+            np.log(texture + 0.004),
+            np.log((down + 0.002) / (across + 0.002)),
+            colors,
+            np.hypot(*(colors - brow).T),
+            np.hypot(*(colors - cheeks).T),
+        ]
+    )

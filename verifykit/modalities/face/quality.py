@@ -70,6 +70,7 @@ class FaceQuality(SampleCheck):
     """Check pose, size, light, sharpness and completeness of a face."""
 
     name = "face_quality"
+    takes_reduced = True
     reasons: ClassVar[Mapping[str, str]] = {
         "face_too_small": "Come closer: the face is too small.",
         "clipped": "Move to the middle: a part is outside the image.",
@@ -83,10 +84,12 @@ class FaceQuality(SampleCheck):
         self.limits = limits or QualityLimits()
 
     def measure(self, sample: FoundSample) -> dict[str, float]:
-        """Return what :func:`measure_face` measures."""
+        """Return what :func:`measure_face` measures, the eye distance in pixels of the whole image."""
         detection = sample.finding.detection
         assert detection is not None  # noqa: S101 - faces are detected
-        return measure_face(sample.image, detection, sample.crop, sample.finding.turned_deg)
+        measured = measure_face(sample.image, detection, sample.crop, sample.finding.turned_deg)
+        measured["eye_distance_px"] *= sample.reduction
+        return measured
 
     def judge(self, measures: Mapping[str, float]) -> tuple[str, ...]:
         """Return the reason codes of :func:`face_reasons`."""

@@ -109,7 +109,7 @@ def _inspect(model: ServedModel, upload: Upload) -> Response:
         reasons.append(f"several_{extractor.modality.plural}")
     if samples:
         reasons += samples[0].reasons  # the largest face is the one that would be used
-    height_px, width_px = loaded.pixels.shape[:2]
+    height_px, width_px = loaded.size_px
     return json_response(
         InspectResponse(
             height_px=height_px,

@@ -1,0 +1,162 @@
+"""Search in any gallery by scores from which the penalties of look-alikes are taken.
+
+A store searches by cosine. A penalty is never below 0, so a subject's score is at most its cosine less half
+of the probe's penalty. So a subject that reaches the threshold has a cosine of at least the threshold and
+that half, and a subject that was not returned has no better score than the last cosine that was. More and
+more candidates are requested until no other can be among the best: the result is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from verifykit.errors import SubjectNotFoundError
+from verifykit.gallery.base import Gallery, GalleryInfo, GallerySnapshot, checked_question
+from verifykit.scoring import paired_scores, penalised, penalties, reference_rows, unit_rows
+from verifykit.spec import Cohort, Fusion, ModelSpec
+from verifykit.types import Candidate, Embeddings
+
+RowsOf = Callable[[str], "NDArray[np.float32] | None"]
+
+_FIRST_LIMIT = 32
+_ROUNDING = 1e-6  # a float32 score rounds by less
+
+
+class Search(Protocol):
+    """A gallery's ``search``, or one of the same form."""
+
+    def __call__(
+        self, probes: Embeddings, limit: int, threshold: float, /
+    ) -> list[list[Candidate]]:
+        """See :meth:`Gallery.search`."""
+
+
+@runtime_checkable
+class RowsSnapshot(GallerySnapshot, Protocol):
+    """A snapshot that gives the reference rows of a subject."""
+
+    def rows_of(self, subject_id: str) -> NDArray[np.float32] | None:
+        """Return the rows that represent a subject, (R, D); None for an unknown one."""
+
+
+class PenalisedSearch:
+    """A search that is exact in scores with penalties; ``rows_of`` gives a subject's reference rows."""
+
+    def __init__(self, search: Search, rows_of: RowsOf, cohort: Cohort) -> None:
+        self._search, self._rows_of, self._cohort = search, rows_of, cohort
+        self._known: dict[str, tuple[NDArray[np.float32], NDArray[np.float64]] | None] = {}
+
+    def __call__(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
+        """See :meth:`Gallery.search`."""
+        limit, threshold = checked_question(limit, threshold)
+        self._known.clear()  # the gallery may have changed since
+        units = unit_rows(probes)
+        halves = penalties(self._cohort, units) / 2
+        results: list[list[Candidate]] = [[] for _ in units]
+        waiting = np.arange(len(units))
+        count = max(4 * limit, _FIRST_LIMIT)
+        while len(waiting):
+            least = float(halves[waiting].min()) + threshold - _ROUNDING
+            found = self._search(probes[waiting], count, _cosine(least, threshold))
+            left = []
+            for n, candidates in zip(waiting.tolist(), found, strict=True):
+                results[n] = self._scored(units[n], candidates, limit, threshold)
+                if not _complete(results[n], candidates, (limit, count), float(halves[n])):
+                    left.append(n)
+            waiting = np.array(left, np.int64)
+            count *= 4
+        return results
+
+    def _scored(
+        self,
+        probe: NDArray[np.float32],
+        candidates: Sequence[Candidate],
+        limit: int,
+        threshold: float,
+    ) -> list[Candidate]:
+        mine = penalties(self._cohort, probe[None])
+        scored = []
+        for candidate in candidates:
+            known = self._reference(candidate.subject_id)
+            if known is None:  # removed since
+                continue
+            rows, theirs = known
+            score = float(penalised(paired_scores(probe, rows), mine, theirs).max())
+            if score >= threshold:
+                scored.append(replace(candidate, score=score, threshold=threshold))
+        return sorted(scored, key=lambda each: (-each.score, each.subject_id))[:limit]
+
+    def _reference(self, subject_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
+        if subject_id not in self._known:
+            rows = self._rows_of(subject_id)
+            self._known[subject_id] = (
+                rows if rows is None else (rows, penalties(self._cohort, rows))
+            )
+        return self._known[subject_id]
+
+
+def _cosine(least: float, threshold: float) -> float:
+    # Scores end at -1: a threshold there takes every subject, whatever its penalty.
+    return -1.0 if threshold <= -1.0 else max(least, -1.0)
+
+
+def _complete(
+    kept: Sequence[Candidate], candidates: Sequence[Candidate], counts: tuple[int, int], half: float
+) -> bool:
+    """Return whether no subject outside of ``candidates`` can be among the best."""
+    limit, requested = counts
+    if len(candidates) < requested:
+        return True
+    best_of_others = max(candidates[-1].score - half, -1.0) + _ROUNDING
+    return len(kept) == limit and kept[-1].score > best_of_others
+
+
+def searcher(gallery: Gallery, spec: ModelSpec) -> Search:
+    """Return the search of a gallery by the scores of a model.
+
+    Args:
+        gallery: Any gallery.
+        spec: The model; with a cohort, the scores of look-alikes are lowered.
+
+    Returns:
+        A function of probes, limit and threshold, as :meth:`Gallery.search`.
+    """
+    if spec.cohort is None:
+        return gallery.search
+    rows_of = partial(_rows_of, gallery, spec.fusion)
+    return PenalisedSearch(gallery.search, rows_of, spec.cohort)
+
+
+def _rows_of(gallery: Gallery, fusion: Fusion, subject_id: str) -> NDArray[np.float32] | None:
+    try:
+        templates = gallery.get(subject_id).templates
+    except SubjectNotFoundError:
+        return None
+    return reference_rows(np.stack([each.embedding for each in templates]), fusion)
+
+
+class PenalisedSnapshot:
+    """A :class:`~verifykit.gallery.base.GallerySnapshot` searched by scores with penalties."""
+
+    def __init__(self, snapshot: RowsSnapshot, cohort: Cohort) -> None:
+        self._snapshot = snapshot
+        self._penalised = PenalisedSearch(snapshot.search, snapshot.rows_of, cohort)
+
+    @property
+    def info(self) -> GalleryInfo:
+        """See :meth:`GallerySnapshot.info`."""
+        return self._snapshot.info
+
+    def search(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
+        """See :meth:`GallerySnapshot.search`."""
+        return self._penalised(probes, limit, threshold)
+
+    def close(self) -> None:
+        """See :meth:`GallerySnapshot.close`."""
+        self._snapshot.close()
