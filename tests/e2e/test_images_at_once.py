@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 import io
-import pickle
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -141,5 +141,5 @@ def test_the_error_is_that_of_the_first_image_that_has_one(
 
 def test_a_copy_and_a_pickle_keep_the_number(two: Encoder) -> None:
     assert two.limited(10_000_000).image_threads == 2
-    assert pickle.loads(pickle.dumps(two)).image_threads == 2
+    assert copy.deepcopy(two).image_threads == 2
     assert Encoder.open(load("face"), threads=3).image_threads == 3
