@@ -34,6 +34,7 @@ lint: .venv/developer
 
 types: .venv/developer
 	$(BIN)/mypy
+	$(BIN)/mypy docs/how-to/*.py
 
 imports: .venv/developer
 	$(BIN)/lint-imports

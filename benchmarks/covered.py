@@ -246,6 +246,8 @@ def main() -> None:
     parser.add_argument("--crops", type=Path, help="folder in which crops are kept")
     parser.add_argument("--write", type=Path, help="fit, and write the constants to this file")
     options = parser.parse_args()
+    if options.crops:
+        options.crops.mkdir(parents=True, exist_ok=True)
     faces = {name: read_faces(options.data, name, options.crops) for name in SETS}
     if options.write is not None:
         options.write.write_text(fit_models(faces), encoding="utf-8")

@@ -12,16 +12,20 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from verifykit.datasets import Dataset, LabelledImage
+from verifykit.datasets import Dataset, FaceChoice, LabelledImage
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.evaluate import Measurement, measure_model
+from verifykit.spec import Cohort, OperatingPoint
+from verifykit.types import QualityGate
 from verifykit_training.dataset import Record
 from verifykit_training.evaluation import evaluate_verification, verification_rates
 from verifykit_training.reporting import draw_det, draw_scores
@@ -34,8 +38,14 @@ class DrawnRows:
     """An embedder in name: its rows are there already."""
 
     model = name = digest = modality = licence = fusion = cache_key = "drawn"
-    multi_face, quality = "error", "strict"
-    operating_points = ()
+    multi_face: FaceChoice = "error"
+    quality: QualityGate = "strict"
+    operating_points: Sequence[OperatingPoint] = ()
+    cohort: Cohort | None = None
+
+    def embed(self, image: bytes, /) -> NDArray[np.float32]:
+        """Refuse: no image is embedded here."""
+        raise TypeError(f"the rows are drawn, and none is of {len(image)} bytes")
 
 
 def do(work: str, images: int) -> None:
@@ -58,7 +68,7 @@ def do(work: str, images: int) -> None:
         listed = tuple(LabelledImage(r.path, str(r.path), r.subject) for r in records)
         embedded = Embedded(rows, np.arange(len(rows)), {}, tuple(subjects))
         data = Dataset(Path("drawn"), "images", listed, None)
-        measure_model(DrawnRows(), data, embedded, Measurement(open_set=False))  # type: ignore[arg-type]
+        measure_model(DrawnRows(), data, embedded, Measurement(open_set=False))
     seconds = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(f"{seconds:.1f} {peak}")

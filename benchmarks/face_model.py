@@ -51,7 +51,7 @@ def metric_upgrade(across: NDArray[np.float64], down: NDArray[np.float64]) -> ND
     values, vectors = np.linalg.eigh(solution[np.array([[0, 1, 2], [1, 3, 4], [2, 4, 5]])])
     if values.min() <= 0:
         raise ValueError(f"no metric structure fits these faces: eigenvalues {values}")
-    return vectors * np.sqrt(values)
+    return np.asarray(vectors * np.sqrt(values), np.float64)
 
 
 def face_model(faces: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -66,7 +66,8 @@ def face_model(faces: NDArray[np.float64]) -> NDArray[np.float64]:
     downward -= downward @ rightward * rightward
     downward /= np.linalg.norm(downward)
     axes = np.stack([rightward, downward, np.cross(rightward, downward)], axis=1)
-    model = (points - points[:2].mean(axis=0)) @ axes / np.linalg.norm(points[1] - points[0])
+    turned = (points - points[:2].mean(axis=0)) @ axes
+    model = np.asarray(turned / np.linalg.norm(points[1] - points[0]), np.float64)
     model[:, 2] *= -np.sign(
         model[2, 2]
     )  # without perspective the sign of depth is free: the nose is near

@@ -56,19 +56,20 @@ class Degradation:
 def defocus(image: Image, sample: Sample, sigma: float) -> Image:
     """Blur by a Gaussian with sigma in hundredths of the eye distance."""
     sigma_px = sigma / 100 * sample.quality["eye_distance_px"]
-    return cv2.GaussianBlur(image, (0, 0), sigma_px)
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma_px), np.uint8)
 
 
 def motion_blur(image: Image, sample: Sample, length: float) -> Image:
     """Blur by a sideways motion, in hundredths of the eye distance."""
     length_px = max(1, round(length / 100 * sample.quality["eye_distance_px"]))
-    return cv2.blur(image, (length_px, 1))
+    return np.asarray(cv2.blur(image, (length_px, 1)), np.uint8)
 
 
 def reduce_size(image: Image, sample: Sample, eye_distance_px: float) -> Image:
     """Scale down to an eye distance in pixels."""
     scale = eye_distance_px / sample.quality["eye_distance_px"]
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    resized = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.asarray(resized, np.uint8)
 
 
 def change_exposure(image: Image, _: Sample, stops: float) -> Image:
@@ -76,7 +77,8 @@ def change_exposure(image: Image, _: Sample, stops: float) -> Image:
     rng = np.random.default_rng(image.size + int(image[0, 0, 0]))
     electrons = (image / 255.0) ** 2.2 * WHITE_ELECTRONS * 2.0**stops
     linear = rng.poisson(electrons) / WHITE_ELECTRONS
-    return (np.minimum(linear, 1.0) ** (1 / 2.2) * 255).round().astype(np.uint8)
+    encoded = np.minimum(linear, 1.0) ** (1 / 2.2) * 255
+    return np.asarray(encoded.round(), np.uint8)
 
 
 def clip(image: Image, sample: Sample, kept: float) -> Image:
@@ -159,6 +161,8 @@ class DegradedProbes:
     def _columns(
         self, measure: str, found: Sequence[Sample], scores: NDArray[np.float32]
     ) -> tuple[str, ...]:
+        if not found:
+            return ("-", "100.0%", *"----")
         values = [sample.quality[measure] for sample in found]
         passing = np.array([not sample.reasons for sample in found])
         failing = scores < self.threshold

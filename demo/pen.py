@@ -120,7 +120,7 @@ def _tremor(rng: np.random.Generator, count: int) -> NDArray[np.float64]:
     wave = _smooth(white, 4.0 / STEP_PX) - _smooth(white, 12.0 / STEP_PX)
     strength = _smooth(rng.standard_normal((count, 1)), 30.0 / STEP_PX)
     wave *= 0.4 + np.abs(strength) / (strength.std() + 1e-9)  # of varying strength
-    return wave / (wave.std() + 1e-9)
+    return np.asarray(wave / (wave.std() + 1e-9), np.float64)
 
 
 def _smooth(values: NDArray[np.float64], reach: float) -> NDArray[np.float64]:

@@ -60,14 +60,16 @@ def photographed(
     photo = _lay_on_table(paper, tint, ruled_px, paper_edge, rotation_deg)
     photo *= _light(photo.shape[:2], place, gradient, shadow)[:, :, None]
     if blur_px:
-        photo = cv2.GaussianBlur(photo, (0, 0), blur_px, borderType=cv2.BORDER_REPLICATE)
+        blurred = cv2.GaussianBlur(photo, (0, 0), blur_px, borderType=cv2.BORDER_REPLICATE)
+        photo = np.asarray(blurred, np.float32)
     if noise:
         photo += noise * rng.standard_normal(photo.shape)
     pixels = np.rint(photo).clip(0, 255).astype(np.uint8)
     if jpeg_quality is None:
         return pixels
     _, data = cv2.imencode(".jpg", pixels[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, jpeg_quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1])
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[:, :, ::-1])
 
 
 def transparent(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -92,10 +94,10 @@ def _paper(
 ) -> NDArray[np.float64]:
     """Change the colors of paper and ink."""
     if ink is None:
-        return image / 255.0 * np.array(tint)
+        return np.asarray(image / 255.0 * np.array(tint), np.float64)
     light = image.mean(axis=2, keepdims=True)
     cover = (255.0 - light) / max(255.0 - light.min(), 1.0)
-    return cover * ink + (1.0 - cover) * tint
+    return np.asarray(cover * ink + (1.0 - cover) * tint, np.float64)
 
 
 def _lay_on_table(
@@ -125,10 +127,10 @@ def _lay_on_table(
     before = np.array([band * (side in edges) for side in SIDES[:2]])
     after = np.array([band * (side in edges) for side in SIDES[2:]])
     centre = (np.array(sheet.shape[1::-1]) - 1) / 2
-    matrix = cv2.getRotationMatrix2D(centre.tolist(), rotation_deg, 1.0)
+    matrix = np.asarray(cv2.getRotationMatrix2D(centre.tolist(), rotation_deg, 1.0), np.float64)
     matrix[:, 2] += before + (around - 1) / 2 - centre
     size = (around + before + after).astype(int).tolist()
-    return cv2.warpAffine(sheet, matrix, size, flags=cv2.INTER_LINEAR)
+    return np.asarray(cv2.warpAffine(sheet, matrix, size, flags=cv2.INTER_LINEAR), np.float32)
 
 
 def _light(
@@ -141,4 +143,5 @@ def _light(
     across = (across - across.min()) / np.ptp(across)
     turn = 2.0 * np.pi * place[1]
     edge = np.cos(turn) * x + np.sin(turn) * y + 0.8 * (place[2] - 0.5)
-    return (1.0 - gradient * across) * (1.0 - shadow / (1.0 + np.exp(-edge / 0.12)))
+    lit = (1.0 - gradient * across) * (1.0 - shadow / (1.0 + np.exp(-edge / 0.12)))
+    return np.asarray(lit, np.float64)

@@ -75,7 +75,7 @@ class Contenders:
             return run(session, tensor)
 
         verifier = vk.Verifier(self._open(threads), self.verifier.gallery)
-        Session.run = record  # type: ignore[method-assign]
+        Session.run = record  # type: ignore[method-assign, assignment]
         try:
             self._identify(verifier, 1)
         finally:

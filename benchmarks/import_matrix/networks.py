@@ -115,19 +115,24 @@ def _torchvision(name: str) -> Callable[[], nn.Module]:
 def _convnext() -> nn.Module:
     widths = [(24, 48, 1), (48, 96, 1), (96, None, 2)]
     blocks = [torchvision.models.convnext.CNBlockConfig(*each) for each in widths]
-    return torchvision.models.ConvNeXt(blocks, num_classes=EMBEDDING_SIZE)
+    network: nn.Module = torchvision.models.ConvNeXt(blocks, num_classes=EMBEDDING_SIZE)
+    return network
 
 
 def _densenet() -> nn.Module:
-    return torchvision.models.DenseNet(12, (2, 4, 4, 2), 24, num_classes=EMBEDDING_SIZE)
+    network: nn.Module = torchvision.models.DenseNet(
+        12, (2, 4, 4, 2), 24, num_classes=EMBEDDING_SIZE
+    )
+    return network
 
 
 def _vision_transformer() -> nn.Module:
-    network = torchvision.models.VisionTransformer(
+    vit = torchvision.models.VisionTransformer(
         SIZE_PX, 16, 2, 2, 64, 128, num_classes=EMBEDDING_SIZE
     )
     # torchvision begins with zeros, and all rows would be zero.
-    nn.init.normal_(network.heads.head.weight)  # type: ignore[union-attr,arg-type]
+    nn.init.normal_(vit.heads.head.weight)
+    network: nn.Module = vit
     return network
 
 

@@ -10,6 +10,7 @@ service, and the responses by status: any status but 2xx, 429 and 503 gives exit
 from __future__ import annotations
 
 import argparse
+import math
 import shlex
 import statistics
 import sys
@@ -81,6 +82,11 @@ class Stage:
         return sum(run.count for run in self.library) / sum(run.seconds for run in self.library)
 
     @property
+    def ratio(self) -> float:
+        """Return the service's rate as a share of the library's; NaN without a result of the library."""
+        return self.rate / self.library_rate if self.library_rate else math.nan
+
+    @property
     def unexpected(self) -> Counter[int]:
         """Return the responses with an unexpected status, by status."""
         allowed = (*range(200, 300), *ALLOWED)
@@ -122,7 +128,7 @@ def table_of(stages: Sequence[Stage], verbs: Sequence[str]) -> Table:
             str(one.clients),
             f"{one.rate:.1f}",
             f"{one.library_rate:.1f}",
-            f"{one.rate / one.library_rate:.2f}",
+            f"{one.ratio:.2f}",
             ", ".join(f"{value:.0f}" for value in np.percentile(ms, (50, 95, 99))),
             ", ".join(f"{1000 * value:.1f}" for value in cpu_s),
             ", ".join(f"{at.resident_bytes / 1e6:.0f}" for at in (one.before, one.after)),
@@ -163,8 +169,7 @@ def main() -> int:
         console.print(f"{count} requests {what}, which is not expected")
     for one in stages:
         if one.clients == GOAL_CLIENTS:
-            ratio = one.rate / one.library_rate
-            verdict = "reached" if ratio >= GOAL else "missed"
+            verdict = "reached" if one.ratio >= GOAL else "missed"
             console.print(f"goal, {GOAL} of the library at {GOAL_CLIENTS} clients: {verdict}")
     return 1 if unexpected else 0
 

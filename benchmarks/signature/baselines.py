@@ -79,7 +79,7 @@ class Baselines:
             ),
             "SIFT matching": self._sift(),
             "HOG, cosine": EmbeddingScorer(
-                self._rows(lambda each: each.hog).astype(np.float32), "mean"
+                self._rows(lambda each: each.hog.astype(np.float64)).astype(np.float32), "mean"
             ),
         }
 
@@ -155,7 +155,7 @@ def _features(spec: SignatureCrop, image: Image) -> Features:
     if ink.box_px is None:
         raise AcquisitionError("the image has no ink", reason="blank")
     crop: Image = np.ascontiguousarray(crop_signature(ink, spec)[:, :, 0])
-    _, descriptors = cv2.SIFT_create().detectAndCompute(crop, None)
+    _, descriptors = cv2.SIFT.create().detectAndCompute(crop, None)
     return Features(
         paper=_paper(image, ink),
         size_px=np.array(image.shape[:2], np.float64),
@@ -178,7 +178,8 @@ def _paper(image: Image, ink: Ink) -> NDArray[np.float64]:
     counts = cv2.calcHist([grey], [0], mask, [16], [0, 256]).ravel()
     parts = [mean.ravel(), deviation.ravel(), counts / counts.sum()]
     # OpenCV's deviation of uniform paper is a rounding error instead of 0, which would act as a feature.
-    return np.concatenate(parts).astype(np.float64).round(3)
+    row = np.concatenate(parts).astype(np.float64).round(3)
+    return np.asarray(row, np.float64)
 
 
 def _crop_paper(crop: Image, ink: Ink, spec: SignatureCrop) -> NDArray[np.float64]:

@@ -39,7 +39,7 @@ def cost(
         jobs[name, "crop"] = partial(_crop_next, encoder, cycle(images))
     timings = time_interleaved(jobs, _ROUNDS)
     columns = ("network 2", "network 1", "crop")
-    rows = [
+    rows: list[tuple[Cell, ...]] = [
         (
             name,
             *(timings[name, column].wall_ms for column in columns),

@@ -51,7 +51,7 @@ class EmbeddingScorer:
         """Return the best score over the fused references for each probe."""
         rows = reference_rows(self._references[references], self._fusion).astype(np.float64)
         scores = (self._probes[probes] @ rows.T).max(axis=1)
-        return np.clip(scores, -1.0, 1.0).astype(np.float32)
+        return np.asarray(np.clip(scores, -1.0, 1.0), np.float32)
 
 
 class MeanScorer:
@@ -64,7 +64,7 @@ class MeanScorer:
     def __call__(self, references: Numbers, probes: Numbers) -> NDArray[np.float32]:
         """Return the mean similarity to the references for each probe."""
         similarities = [self._similarity(int(reference), probes) for reference in references]
-        return np.mean(similarities, axis=0).astype(np.float32)
+        return np.asarray(np.mean(similarities, axis=0), np.float32)
 
 
 @dataclass(frozen=True)
@@ -199,7 +199,7 @@ def score_pairs(pairs: Sequence[Pairs], scorer: Scorer) -> list[TrialScores]:
     empty = np.empty(0, np.float32)
     return [
         TrialScores(
-            each.writer, *(_score_kind(kind, scorer) for kind in (each.mated, each.skilled)), empty
+            each.writer, _score_kind(each.mated, scorer), _score_kind(each.skilled, scorer), empty
         )
         for each in pairs
     ]

@@ -48,7 +48,8 @@ def scale(image: Image, factor: float) -> Image:
 def compress(image: Image, quality: int) -> Image:
     """Compress as JPEG and decode again."""
     _, data = cv2.imencode(".jpg", image[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[:, :, ::-1], np.uint8)
+    decoded = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(decoded[:, :, ::-1])
 
 
 def thicken(image: Image) -> Image:

@@ -117,7 +117,7 @@ def time_step(config: Config, options: argparse.Namespace) -> float:
         table.add_row(name, f"{statistics.median(values) * 1e3:.0f}")
     console.print(table)
     console.print(f"share of overhead: {overhead:.1%} (goal: at most 5 %)")
-    return statistics.median(steps)
+    return float(statistics.median(steps))
 
 
 def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> Batch:
@@ -126,7 +126,9 @@ def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> B
     sampler = build_sampler(config, data.train.records, data.train.labels, None)
     batches = options.steps + WARM_UP_STEPS
     plan = BatchPlan(sampler, batches=batches, seed=0, unit=1, rank=0, processes=1)
-    taken, start = [], time.perf_counter()
+    taken: list[float] = []
+    last: Batch | None = None
+    start = time.perf_counter()
     for batch in build_loader(data.train, plan, config.data.workers, pinned=False):
         taken.append(time.perf_counter() - start)
         last, start = batch, time.perf_counter()
@@ -135,6 +137,8 @@ def time_loader(config: Config, options: argparse.Namespace, step_s: float) -> B
         f"loader alone: {alone * 1e3:.1f} ms per batch, {step_s / alone:.1f} times as fast as the step "
         "(goal: at least 2)"
     )
+    if last is None:
+        raise RuntimeError(f"the loader gave no batch; its plan has {batches}")
     return last
 
 
@@ -144,7 +148,7 @@ def compare_triplets(batch: Batch, options: argparse.Namespace) -> None:
     mined, explicit = build_loss("batch_all"), build_loss("triplet")
     images, labels = batch.images, batch.labels
     generator = torch.Generator().manual_seed(0)
-    rows = []
+    rows: list[int] = []
     while len(rows) < 3 * (len(labels) // 3):
         anchor = int(torch.randint(len(labels), (), generator=generator))
         same = torch.nonzero(labels == labels[anchor]).flatten()

@@ -11,6 +11,7 @@ import argparse
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,7 @@ from pytorch_metric_learning.losses import SupConLoss, TripletMarginLoss
 from pytorch_metric_learning.miners import BatchHardMiner, TripletMarginMiner
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from verifykit_training.losses import build_loss
@@ -84,13 +85,18 @@ def compare_mining(
             build_loss(name, margin=0.2) if name != "supervised_contrastive" else build_loss(name)
         )
         repeats = max(1, rounds // 5) if name in ("batch_all", "semi_hard") else rounds
-        ours = _timed(lambda e, y, module=module: module(e, y).loss, embeddings, labels)
+        ours = _timed(partial(_loss, module), embeddings, labels)
         peer = _timed(theirs, embeddings, labels)
         ours(), peer()  # warm-up
         times = np.array([[ours()[0], peer()[0]] for _ in range(repeats)]).min(axis=0)
         ours_ms, theirs_ms = 1e3 * times
         comparisons.append(Comparison(title, ours_ms, theirs_ms, ours()[1], peer()[1], same))
     return comparisons
+
+
+def _loss(module: nn.Module, embeddings: Tensor, labels: Tensor) -> Tensor:
+    loss: Tensor = module(embeddings, labels).loss
+    return loss
 
 
 def _timed(step: Step, embeddings: Tensor, labels: Tensor) -> Callable[[], tuple[float, float]]:
@@ -100,7 +106,7 @@ def _timed(step: Step, embeddings: Tensor, labels: Tensor) -> Callable[[], tuple
         leaf = embeddings.clone().requires_grad_()
         start = time.perf_counter()
         loss = step(leaf, labels)
-        loss.backward()
+        torch.autograd.backward(loss)
         return time.perf_counter() - start, float(loss.detach())
 
     return run

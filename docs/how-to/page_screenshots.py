@@ -6,9 +6,10 @@ import sys
 import tempfile
 from io import BytesIO
 from pathlib import Path
+from typing import Literal
 
 from PIL import Image
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, ViewportSize, sync_playwright
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
@@ -19,8 +20,8 @@ from demo.portraits import OFFICIAL, portraits  # noqa: E402
 from demo.service import served  # noqa: E402
 
 COLOURS = 256
-DESK = {"width": 1120, "height": 940}
-PHONE = {"width": 390, "height": 844}
+DESK: ViewportSize = {"width": 1120, "height": 940}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 
 
 def main() -> None:
@@ -43,7 +44,9 @@ def main() -> None:
         browser.close()
 
 
-def visit(browser: Browser, base: str, scheme: str, size: dict[str, int]) -> Page:
+def visit(
+    browser: Browser, base: str, scheme: Literal["light", "dark"], size: ViewportSize
+) -> Page:
     """Open the page."""
     context = browser.new_context(
         viewport=size,

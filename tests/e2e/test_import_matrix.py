@@ -20,6 +20,8 @@ from benchmarks.import_matrix.matrix import (
     try_network,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.mark.parametrize(
     "case",

@@ -28,6 +28,10 @@ def image_folder(
     return tmp_path
 
 
+def test_the_readme_has_fewer_than_150_lines() -> None:
+    assert len(README.read_text(encoding="utf-8").splitlines()) < 150
+
+
 def test_every_example_of_the_readme_runs(image_folder: Path, face_model: Path) -> None:
     script = CHECKOUT / "tests/helpers/run_document.py"
     command = [sys.executable, "-I", str(script), str(README)]

@@ -25,6 +25,8 @@ from verifykit_training.run_folder import RunFolder
 
 Command = Callable[..., tuple[int, str, str]]
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture
 def command(

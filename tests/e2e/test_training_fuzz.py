@@ -23,6 +23,8 @@ from verifykit_training.config import Config
 from verifykit_training.encoders import encoder_options
 from verifykit_training.losses import LOSSES, loss_options
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # Small networks, and no weights to fetch.
 ENCODERS = ("cnn5", "grid_resnet", "signet", "efficientnet_lite0")
 

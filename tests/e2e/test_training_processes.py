@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +20,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e import norm_free_training
+from tests.helpers.programs import started, wait_until
 from tests.unit.training.drawing import draw_folder, small_config
 from verifykit_training.loop import train
 from verifykit_training.run_folder import Outcome, RunFolder, TrainingJob
@@ -82,17 +82,15 @@ def test_two_processes_are_one_with_the_same_batch(
         torch.testing.assert_close(second[key], value, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.timeout(600)  # of a busy machine
 def test_a_stopped_program_ends_in_good_order_and_goes_on(job: TrainingJob) -> None:
     job = replace(job, config=small_config(run={"epochs": 4000}))
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(_program(job, "--quiet"), env=environment)
     run = RunFolder(job.run)
-    until = time.monotonic() + 200
-    while len(run.read_metrics()) < 4 and time.monotonic() < until:
-        assert process.poll() is None
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(100) == 0
+    with started(_program(job, "--quiet"), environment) as process:
+        wait_until(lambda: len(run.read_metrics()) >= 4, process, 300)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(200) == 0
     outcome = Outcome(**torch.load(run.last, weights_only=True)["outcome"])
     assert outcome.step > 0
     assert not outcome.ended

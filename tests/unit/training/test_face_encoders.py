@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.unit.training.exported import assert_weights_come_back, varied
 from verifykit.errors import InputError
 from verifykit.spec import InputSpec
 from verifykit_training.encoders import EmbeddingNetwork, build_encoder, input_statistics
@@ -22,17 +23,6 @@ PUBLISHED = {
     # facenet-pytorch 2.6.0: InceptionResnetV1(pretrained=None), counted once.
     "inception_resnet_v1": (512, 23_482_624, 0.0),
 }
-
-
-def varied(network: nn.Module) -> nn.Module:
-    """Return the network with normalisation as after training."""
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, 0.0, 0.1)
-            nn.init.normal_(module.running_mean, 0.0, 0.1)  # type: ignore[arg-type]
-            nn.init.uniform_(module.running_var, 0.5, 1.5)  # type: ignore[arg-type]
-    return network.eval()
 
 
 @pytest.fixture(scope="module", params=PUBLISHED)
@@ -121,8 +111,15 @@ def test_an_inception_resnet_has_facenet_pytorchs_tensors() -> None:
 
 
 @pytest.mark.skipif(not find_spec("onnxruntime"), reason="needs onnxruntime")
-@pytest.mark.parametrize("name", ["mobilefacenet", "iresnet18", "inception_resnet_v1"])
-def test_it_is_exported_as_it_is(name: str) -> None:
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mobilefacenet",
+        "iresnet18",
+        pytest.param("inception_resnet_v1", marks=pytest.mark.slow),  # takes longest
+    ],
+)
+def test_it_is_exported_as_it_is_and_its_weights_come_back(name: str) -> None:
     from verifykit_export.parity import (
         LIMIT,
         cosine_gap,
@@ -142,4 +139,5 @@ def test_it_is_exported_as_it_is(name: str) -> None:
     model = to_onnx(network, spec, 64)
     found = embed_with_onnx(open_session(model), spec, crops)
     assert cosine_gap(embed_with_torch(network, spec, crops), found) <= LIMIT
+    assert_weights_come_back(name, network, model)
     assert "BatchNormalization" not in {n.op_type for n in model.graph.node} or name == "iresnet18"

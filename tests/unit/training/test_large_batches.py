@@ -124,8 +124,10 @@ def _sizes(name: str) -> dict[str, Any]:
     return {"embedding_size": 8, "weights": "none"}
 
 
+# Those left out are deeper, of the same blocks.
 @pytest.mark.parametrize(
-    "name", [name for name in ENCODERS if name not in ("resnet101", "resnet152", "iresnet100")]
+    "name",
+    sorted({*ENCODERS} - {"resnet34", "resnet101", "resnet152", "iresnet50", "iresnet100"}),
 )
 def test_recomputed_activations_change_nothing(name: str) -> None:
     torch.manual_seed(0)
