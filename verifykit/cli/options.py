@@ -136,6 +136,14 @@ WorkerNetwork: TypeAlias = Annotated[NetworkOptions, Fields(defaults={"threads":
 """The same for a run whose workers are threads themselves."""
 
 
+def _option(field: OptionField) -> Any:
+    """Return what typer has to know; numbers of things are checked with the usage, rates by the library."""
+    limits = field.bounds if int in (field.hint, *typing.get_args(field.hint)) else {}
+    return typer.Option(
+        _option_name(field.name), help=field.help, min=limits.get("ge"), max=limits.get("le")
+    )
+
+
 def command(function: Callable[..., None]) -> Callable[..., None]:
     """Make a function a command: an option for each field of its option objects, errors as messages.
 
@@ -159,9 +167,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
                 each.name,
                 inspect.Parameter.KEYWORD_ONLY,
                 default=each.default,
-                annotation=Annotated[
-                    each.hint, typer.Option(_option_name(each.name), help=each.help)
-                ],
+                annotation=Annotated[each.hint, _option(each)],
             )
             for each in fields
         ]
