@@ -163,7 +163,7 @@ def test_a_worker_embeds_as_this_machine_does(crowd: Path) -> None:
     )
     paths = sorted((crowd / "pictures").iterdir())[:16]
     block = [SourceImage(path.name, str(path)) for path in paths]
-    opening = (str(crowd / "m.onnx"), "cpu", 1, None)
+    opening = (str(crowd / "m.onnx"), "cpu", 1, None, "fp32")
     named = [(image.name, str(image.image)) for image in block]
     sent, _ = embed_on_worker(opening, spec.digest, asdict(sample), named)
     assert not any(s.crop.size for found in sent.acquired if isinstance(found, list) for s in found)

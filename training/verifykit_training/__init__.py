@@ -20,7 +20,7 @@ keep_matplotlib_here()
 def __getattr__(name: str) -> Any:
     """Import torch only for a program that trains."""
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
     from verifykit_training import python_entry
 
     return getattr(python_entry, name)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
+from verifykit.errors import shown
 from verifykit_training.errors import ConfigError
 
 
@@ -60,7 +61,7 @@ def require_blocks(name: str, backbone: nn.Module) -> None:
     """Raise ConfigError for a network that has no blocks to recompute."""
     if not blocks_of(backbone):
         raise ConfigError(
-            f"run.recompute_activations: encoder {name!r} has no blocks to recompute: set it to false, "
+            f"run.recompute_activations: encoder {shown(name)} has no blocks to recompute: set it to false, "
             "or use run.micro_batch"
         )
 

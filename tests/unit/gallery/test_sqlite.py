@@ -159,6 +159,8 @@ def test_erased_content_in_a_dead_process_log_goes_when_the_file_is_opened(path:
     code = """
         gallery = reopen(PATH)
         gallery.add("alice", templates(1))
+        from verifykit.gallery.sqlite import connection
+        connection._is_in_file = lambda *_: os.kill(os.getpid(), 9)  # before the log is moved
         with gallery._writing() as (file, values):  # what remove() does, up to where it is killed
             from verifykit.gallery.sqlite.rows import erase
             from verifykit.gallery.sqlite.rows import find_row, next_revision

@@ -11,7 +11,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Header, Query, Request
 from starlette.responses import Response
 
-from verifykit.errors import GalleryError, GalleryLockedError, SubjectNotFoundError
+from verifykit.errors import (
+    GalleryError,
+    GalleryLockedError,
+    SubjectNotFoundError,
+    VerifyKitError,
+)
 from verifykit.gallery import Gallery, checked_subject_id
 from verifykit.gallery.base import stored_subject_id, subject_page
 from verifykit.server.dependencies import (
@@ -162,7 +167,13 @@ class _Enrolment:
                 self._subject_id, images, metadata, **self._query.options()
             )
         is_new = report.template_count <= len(report.accepted)
-        self._recorder.done("enrolled" if is_new else "appended")
+        try:
+            self._recorder.done("enrolled" if is_new else "appended")
+        except VerifyKitError:
+            if is_new:  # what is answered as an error is not enrolled
+                with suppress(VerifyKitError):
+                    self._model.verifier.remove(self._subject_id)
+            raise
         for refused in report.refused:
             self._service.metrics.refused(refused.reason)
         return json_response(EnrolmentResponse(**vars(report)), 201 if is_new else 200)
