@@ -49,7 +49,8 @@ def test_an_override_is_laid_over_the_file(file: Path) -> None:
     [
         ("run.epoch=3", r"unknown key 'run.epoch': did you mean 'epochs'\?"),
         ("samplr.p=3", r"unknown key 'samplr': did you mean 'sampler'\?"),
-        ("run.epochs=0", "run.epochs: Input should be greater than or equal to 1"),
+        ("run.epochs=-1", "run.epochs: Input should be greater than or equal to 0"),
+        ("run.epochs=0", "run.epochs = 0 records weights that were trained elsewhere"),
         ("run.epochs='2'", "run.epochs: Input should be a valid integer"),
         ("run.epochs=2.5", "run.epochs"),
         ("crop.kind=oval", "crop.kind"),
