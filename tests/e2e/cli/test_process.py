@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import verifykit as vk
+from verifykit.errors import shortened
 from verifykit.models import load
 from verifykit.spec import ModelSpec
 
@@ -81,7 +82,8 @@ def test_compare_needs_neither_rich_nor_the_builder(
 def test_the_first_use_reports_the_build(portraits: Mapping[str, Path], tmp_path: Path) -> None:
     result = run("compare", portraits["biden"], portraits["biden"], home=tmp_path)
     assert result.returncode == 0
-    assert result.stderr == f"building model 'face' into {tmp_path}/models/face.onnx, once\n"
+    target = shortened(tmp_path / "models" / "face.onnx")
+    assert result.stderr == f"building model 'face' into {target}, once\n"
     assert result.stdout.startswith("match: ")
 
 
