@@ -413,7 +413,7 @@ if hasattr(os, "register_at_fork"):
 def _pool(threads: int) -> ThreadPoolExecutor:
     pool = pools.get(threads)
     # Two threads may make one each: both work, and one of them is kept.
-    return pool or pools.setdefault(threads, ThreadPoolExecutor(threads, "verifykit-search"))
+    return pool or pools.setdefault(threads, ThreadPoolExecutor(threads, "verifykit-index"))
 
 
 def _shared(work: Callable[[Iterator[int]], Found], items: range, workers: int) -> list[Found]:
