@@ -13,6 +13,7 @@ import os
 import threading
 import warnings
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, get_args
@@ -100,7 +101,32 @@ def available_providers() -> tuple[str, ...]:
     return tuple(short for short, name in _NAMES.items() if name in built_in)
 
 
-class Session:
+class _Forkable(ABC):
+    """A session of ONNX Runtime that a forked child leaves alone, and opens again at its first run."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._lock = threading.Lock()
+        _sessions.add(self)
+
+    def forget(self) -> None:
+        """Leave the session of the parent process alone, for ever; the next run opens another one."""
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
+        self._session, self._lock = None, threading.Lock()
+
+    def _opened_here(self) -> Any:
+        with self._lock:
+            if self._session is None:
+                self._session = self._open_again()
+            return self._session
+
+    @abstractmethod
+    def _open_again(self) -> Any:
+        """Open the session in this process."""
+
+
+class Session(_Forkable):
     """A network on ONNX Runtime; safe to share between threads, and to use in a forked process.
 
     Attributes:
@@ -152,11 +178,10 @@ class Session:
         self._name, self._threads, self.precision = name, threads, precision
         self._reread = reread or (lambda: model)
         session, provider = _open(model, name, providers, threads, precision)
-        self._session, self.provider = session, provider
-        self._lock = threading.Lock()
+        self.provider = provider
         (self._input,) = (node.name for node in session.get_inputs())
         self.output_names = tuple(node.name for node in session.get_outputs())
-        _sessions.add(self)
+        super().__init__(session)
 
     def run(self, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Run the network.
@@ -184,25 +209,14 @@ class Session:
             ) from error
         return outputs
 
-    def forget(self) -> None:
-        """Leave the session of the parent process alone, for ever; :meth:`run` opens another one."""
-        if self._session is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-        self._session, self._lock = None, threading.Lock()
-
-    def _opened_here(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                try:
-                    self._session = _load(
-                        self._reread(), self._name, self.provider, self._threads, self.precision
-                    )
-                except ProviderError as error:
-                    raise ProviderError(
-                        f"{error}; this process was forked from one that had the model open: start "
-                        "processes by 'spawn', or open the model after the fork"
-                    ) from error
-            return self._session
+    def _open_again(self) -> Any:
+        try:
+            return _load(self._reread(), self._name, self.provider, self._threads, self.precision)
+        except ProviderError as error:
+            raise ProviderError(
+                f"{error}; this process was forked from one that had the model open: start "
+                "processes by 'spawn', or open the model after the fork"
+            ) from error
 
 
 # One MatMulInteger of ONNX opset 10, uint8 by int8 to int32: ModelProto as bytes, so that the
@@ -214,14 +228,11 @@ INTEGER_PRODUCT = (
 )
 
 
-class IntegerProduct:
+class IntegerProduct(_Forkable):
     """The product of two matrices of 8-bit integers on one thread; safe to share, and after a fork."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._session: Any = None
-        self._opened_here()
-        _sessions.add(self)
+        super().__init__(self._open_again())
 
     def run(self, left: NDArray[np.uint8], right: NDArray[np.int8]) -> NDArray[np.int32]:
         """Return (N, D) by each of (B, D, R), as (B, N, R)."""
@@ -229,20 +240,11 @@ class IntegerProduct:
         product: NDArray[np.int32] = session.run(None, {"a": left, "b": right})[0]
         return product
 
-    def forget(self) -> None:
-        """See :meth:`Session.forget`."""
-        if self._session is not None:
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))
-        self._session, self._lock = None, threading.Lock()
-
-    def _opened_here(self) -> Any:
-        with self._lock:
-            if self._session is None:
-                self._session = _load(INTEGER_PRODUCT, "the integer product", "cpu", 1)
-            return self._session
+    def _open_again(self) -> Any:
+        return _load(INTEGER_PRODUCT, "the integer product", "cpu", 1)
 
 
-_sessions: weakref.WeakSet[Session | IntegerProduct] = weakref.WeakSet()
+_sessions: weakref.WeakSet[_Forkable] = weakref.WeakSet()
 
 
 def _forget_inherited() -> None:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from onnx import numpy_helper
 
 import verifykit as vk
+from tests.helpers.spoilt_model import spoilt_model
 from verifykit import models
 from verifykit.encoder import Encoder
 
@@ -215,15 +215,7 @@ def test_a_model_whose_eer_rose_too_much_is_not_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
-        ruined = onnx.ModelProto()
-        ruined.CopyFrom(model)
-        noise = np.random.default_rng(0)
-        for tensor in ruined.graph.initializer:
-            value = numpy_helper.to_array(tensor)
-            if value.ndim == 4:
-                wrong = noise.normal(size=value.shape).astype(np.float32)
-                tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
-        return ruined
+        return spoilt_model(model, dimensions=4)
 
     monkeypatch.setattr(verifykit_export.export_run, "to_int8", spoilt)
     options = ("--precision", "int8", "--max-eer-rise", "0.001")

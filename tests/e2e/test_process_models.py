@@ -67,7 +67,7 @@ def command(program: str) -> list[str]:
 
 @contextmanager
 def started(arguments: list[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a server, and require that it ends with all of its processes, soon after it is told to."""
+    """Start a server, and require that it ends with all of its processes, soon after the signal."""
     environment = {**os.environ, "PYTHONPATH": str(Path.cwd()), "HOME": str(Path.cwd())}
     with log.open("wb") as file:
         process = subprocess.Popen(

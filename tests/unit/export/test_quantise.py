@@ -11,6 +11,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
+from tests.helpers.spoilt_model import spoilt_model
 from verifykit import models
 from verifykit.encoder import Encoder
 
@@ -116,15 +117,7 @@ def test_a_model_whose_fnmr_rose_too_much_is_not_written(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def spoilt(model: onnx.ModelProto, *_: object) -> onnx.ModelProto:
-        ruined = onnx.ModelProto()
-        ruined.CopyFrom(model)
-        noise = np.random.default_rng(0)
-        for tensor in ruined.graph.initializer:
-            value = numpy_helper.to_array(tensor)
-            if value.ndim == 2:
-                wrong = noise.normal(size=value.shape).astype(np.float32)
-                tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
-        return ruined
+        return spoilt_model(model, dimensions=2)
 
     monkeypatch.setattr(verifykit_export.quantise, "to_int8_convolutions", spoilt)
     capsys.readouterr()

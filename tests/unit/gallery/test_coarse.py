@@ -192,13 +192,13 @@ def test_it_follows_growth_and_removal() -> None:
                 chunk.values.tobytes() for chunk in before[:-1]
             ] == kept  # views read them still
         for (held, _), chunk in zip(store.used(), store.coarse(), strict=True):
-            anew = CoarseChunk(store.chunk_rows, 8)
-            anew.write(0, held)
-            assert np.array_equal(chunk.values, anew.values)  # and nothing of a removed row
-            for mine, theirs in zip(chunk.columns(), anew.columns(), strict=True):
+            rebuilt = CoarseChunk(store.chunk_rows, 8)
+            rebuilt.write(0, held)
+            assert np.array_equal(chunk.values, rebuilt.values)  # and nothing of a removed row
+            for mine, theirs in zip(chunk.columns(), rebuilt.columns(), strict=True):
                 assert np.array_equal(mine, theirs)
-            assert chunk.longest >= anew.longest
-            assert chunk.largest_residue >= anew.largest_residue
+            assert chunk.longest >= rebuilt.longest
+            assert chunk.largest_residue >= rebuilt.largest_residue
 
 
 def test_a_small_gallery_has_no_copy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -141,7 +141,7 @@ def test_a_server_without_pgvector_is_told_what_to_install(bare: str) -> None:
     hidden = bare + "?options=-cextension_control_path%3D/nowhere"  # as if it were not installed
     with pytest.raises(GalleryError, match=r"the server has no pgvector: install version 0\.8"):
         reopen(hidden)
-    # Not even the schema: the next try begins anew.
+    # Not even the schema: the next try begins rebuilt.
     assert sql(bare, "SELECT to_regnamespace('verifykit_default')") == [(None,)]
     reopen(bare).close()
     reopen(hidden).close()

@@ -140,7 +140,7 @@ def test_a_subject_that_cannot_be_found_by_its_id_is_named_by_check(encrypted: P
 
 
 def test_a_template_of_before_cannot_be_put_back(path: Path) -> None:
-    """Alice was enrolled with a picture of Mallory, was removed, and enrolled anew."""
+    """Alice was enrolled with a picture of Mallory, was removed, and enrolled rebuilt."""
     old = path.with_name("old.db")
     with reopen(path, key=KEY) as gallery:
         gallery.add("alice", templates(66))

@@ -105,7 +105,7 @@ def test_without_a_builder_the_error_says_what_to_install(shipped: Path, home: P
         models.load("tiny")
     for part in (
         'pip install "verifykit-sdk[tiny]"',
-        "somebody==1.0",
+        "carrier==1.0",
         shortened(home / "models" / "tiny.onnx"),
     ):
         assert part in str(caught.value)

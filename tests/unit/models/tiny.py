@@ -15,7 +15,7 @@ summary = "For tests."
 spec_digest = "{spec_digest}"
 calibration_digest = "{calibration_digest}"
 """
-BUILT = 'builder = "tiny"\ncarrier = "somebody==1.0"\nextra = "tiny"\n'
+BUILT = 'builder = "tiny"\ncarrier = "carrier==1.0"\nextra = "tiny"\n'
 BUILDER = """
     from pathlib import Path
     def build(target):
