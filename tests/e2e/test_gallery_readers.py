@@ -16,11 +16,12 @@ READERS = 4
 # searches: all of these must be found, whole. A subject's second template differs from the first.
 SEARCH_WHILE_ENROLLING = """
     import random
+    import time
     from multiprocessing import get_context
 
     count, readers = {count}, {readers}
     context = get_context("fork")
-    said = context.Value("q", -1)
+    said, progress = context.Value("q", -1), context.Array("q", readers)
 
     def read(number, pipe):
         chance, searches = random.Random(number), 0
@@ -40,6 +41,7 @@ SEARCH_WHILE_ENROLLING = """
                 assert stored.tobytes() == units(i, 2).tobytes()
                 assert len(gallery) >= known + 1
                 searches += 1
+                progress[number] = searches
                 if known == count - 1:
                     pipe.send(searches)
                     return
@@ -55,6 +57,11 @@ SEARCH_WHILE_ENROLLING = """
         for i in range(count):
             gallery.add(f"s{{i}}", templates(i, 2), {{"n": i}})
             said.value = i
+            if i % (count // 10) == 0:  # on a busy machine the readers would hardly come to read
+                seen = list(progress)
+                while any(now <= then for now, then in zip(progress, seen)):
+                    assert all(process.is_alive() for process in processes)
+                    time.sleep(0.001)
     [process.join() for process in processes]
     assert [process.exitcode for process in processes] == [0] * readers
     print(*(pipe[0].recv() for pipe in pipes))
