@@ -6,14 +6,15 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from verifykit._given_faces import AnyFaces, PlacedImage, one_given_face, placed, placed_each
 from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.encoder import Encoder
-from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
+from verifykit.enrollment import FacesOfImages, IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
@@ -30,6 +31,7 @@ from verifykit.types import (
     ImageLike,
     MultiFace,
     QualityGate,
+    SampleRole,
     Subject,
     Template,
     TurnedChoice,
@@ -77,7 +79,7 @@ def decide_pair(
 def identify_each(
     encoder: Encoder,
     gallery: Gallery,
-    image: ImageLike,
+    image: ImageLike | PlacedImage,
     *,
     rule: DecisionRule,
     limit: int,
@@ -183,6 +185,7 @@ class Verifier:
         keep_crops: bool = False,
         max_pixels: int | None = None,
         precision: Precision = "fp32",
+        second_face_share: float = 0.25,
     ) -> None:
         """Open a model and a gallery.
 
@@ -195,7 +198,8 @@ class Verifier:
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
-            quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them.
+            quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them. Of a probe, some
+                reasons only warn with ``"strict"`` too, such as ``covered`` and ``extreme_pose``.
             turned: ``"upright"`` turns a face that is on its side or upside down, ``"error"`` refuses it.
             max_faces: With ``multi_face="all"``, the number of faces that are used, the largest; 1 to 1000.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
@@ -204,6 +208,8 @@ class Verifier:
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
+            second_face_share: With ``multi_face="error"``, a further face counts from this share of the
+                largest one's area, in [0, 1]; 0 counts every one.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
@@ -211,7 +217,9 @@ class Verifier:
             CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
-        self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
+        self.sample_options = SampleOptions(
+            multi_face, quality, turned, max_faces, second_face_share
+        )
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
             model,
@@ -244,6 +252,8 @@ class Verifier:
         threshold: float | None = None,
         attack: Attack | None = None,
         on_existing: IfEnrolled = "append",
+        second_face_share: float | None = None,
+        faces: FacesOfImages = None,
     ) -> EnrollmentReport:
         """Store templates of a subject; durable when this returns. More images may be added later.
 
@@ -260,6 +270,8 @@ class Verifier:
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
             on_existing: ``"append"`` to an enrolled subject, or ``"error"``.
+            second_face_share: For this call.
+            faces: Where the face of each image is, as for :meth:`verify`; None where the detector finds it.
 
         Returns:
             What was accepted and refused, and warnings: images that disagree, a look-alike enrolled.
@@ -280,10 +292,15 @@ class Verifier:
                 self.spec, self.decision_options
             ),
             options=self.sample_options.changed(
-                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+                multi_face=multi_face,
+                quality=quality,
+                turned=turned,
+                max_faces=max_faces,
+                second_face_share=second_face_share,
             ),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
+            faces=faces,
         )
 
     def verify(
@@ -299,6 +316,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
     ) -> Decision:
         """Verify a claim (1:1): return whether an image shows the subject enrolled under an id.
 
@@ -313,6 +332,10 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the face is, if the detector misses it: a box (left, top, width, height), near which
+                the detector looks again, or five landmarks, by which it is aligned, or a :class:`Detection`;
+                in pixels of the upright image. Of several the best decides.
 
         Returns:
             The decision; its truth value is ``match``.
@@ -327,7 +350,12 @@ class Verifier:
         subject = self.gallery.get(stored_subject_id(self.gallery, subject_id))
         rule = options.rule(self.spec, references=len(subject.templates))
         (probes,) = self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            [placed(image, faces)],
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+            second_face_share=second_face_share,
         )
         return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
 
@@ -344,6 +372,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: Sequence[AnyFaces | None] | None = None,
     ) -> Decision:
         """Compare two images: return whether they show the same subject. Nothing is stored.
 
@@ -358,6 +388,9 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the faces are, as for :meth:`verify`: those of ``probe``, then those of
+                ``reference``; None where the detector finds them.
 
         Returns:
             The decision, with both detections: the probe's first.
@@ -370,11 +403,12 @@ class Verifier:
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         rule = options.rule(self.spec)
         probes, references = self._templates(
-            [probe, reference],
+            placed_each((probe, reference), faces),
             multi_face=multi_face,
             quality=quality,
             turned=turned,
             max_faces=max_faces,
+            second_face_share=second_face_share,
         )
         return decide_pair(rule, probes, references, self.spec.cohort)
 
@@ -391,6 +425,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
     ) -> list[Candidate]:
         """Identify a probe (1:N): return candidates over the threshold, best first; may be empty.
 
@@ -405,6 +441,8 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the faces are, as for :meth:`verify`; each is searched for.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
@@ -415,11 +453,15 @@ class Verifier:
         results = identify_each(
             self.encoder,
             self.gallery,
-            image,
+            placed(image, faces),
             rule=options.search_rule(self.spec, self.decision_options, len(self.gallery)),
             limit=limit,
             options=self.sample_options.changed(
-                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+                multi_face=multi_face,
+                quality=quality,
+                turned=turned,
+                max_faces=max_faces,
+                second_face_share=second_face_share,
             ),
         )
         candidates = [candidate for result in results for candidate in result.candidates]
@@ -433,6 +475,9 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
+        role: SampleRole = "enrollment",
     ) -> Template:
         """Return the template of an image: a (D,) float32 unit embedding with its model's digest.
 
@@ -442,14 +487,26 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the face is, as for :meth:`verify`; one.
+            role: What the template is for: ``"enrollment"``, to be stored, with the limits of :meth:`enroll`;
+                or ``"probe"``, with those of :meth:`verify`.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
+            InputError: An option is not allowed.
         """
+        if role not in get_args(SampleRole):
+            raise InputError(f"role must be one of {get_args(SampleRole)}, got {shown(role)}")
         options = self.sample_options.changed(
-            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+            second_face_share=second_face_share,
         )
-        return self.encoder.templates_each([image], options, limit=1)[0][0]
+        located = image if faces is None else PlacedImage(image, (one_given_face(faces),))
+        return self.encoder.templates_each([located], options, role=role, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
@@ -465,5 +522,7 @@ class Verifier:
         """
         return self.gallery.remove(stored_subject_id(self.gallery, subject_id))
 
-    def _templates(self, images: Sequence[ImageLike], **options: Any) -> list[list[Template]]:
+    def _templates(
+        self, images: Sequence[ImageLike | PlacedImage], **options: Any
+    ) -> list[list[Template]]:
         return self.encoder.templates_each(images, self.sample_options.changed(**options))

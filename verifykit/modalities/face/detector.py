@@ -6,8 +6,9 @@ decoding is that of the reference implementation (libfacedetection, and OpenCV's
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,11 @@ _MIN_GAIN = 0.01
 # Of low scores, the better one by less may be that of the wrong rotation (benchmarks.turned).
 _SURE_GAIN = 0.05
 _MIN_OVERLAP = 0.3
+# A face in a given box (benchmarks.gates): longer sides of the box in the searched image, the window's margin
+# in sides of the box, and the score that suffices.
+_NEAR_SIDES_PX = (128, 64, 256)
+_NEAR_MARGIN = 0.75
+_NEAR_SCORE = 0.5
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 
 
@@ -100,7 +106,7 @@ class FaceDetector:
         """
         return self._search(image)[0]
 
-    def detect_turned(self, image: Image) -> list[TurnedFace]:
+    def detect_turned(self, image: Image, *, every_size: bool = False) -> list[TurnedFace]:
         """Return every face in an image, also rotated by quarter turns, largest first.
 
         A face on its side or upside down is often found too, but with the landmarks of an upright one,
@@ -110,6 +116,7 @@ class FaceDetector:
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            every_size: Search at every size in ``spec.long_sides_px``, for small faces next to a large one.
 
         Returns:
             Each face with its rotation; coordinates are the given image's pixels.
@@ -118,24 +125,88 @@ class FaceDetector:
             ProviderError: The provider failed.
         """
         found, searched = self._search(image)
-        if found and all(face.score >= _UPRIGHT_SCORE for face in found):
-            return [TurnedFace(face) for face in found]
-        chosen = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
-        return sorted(chosen, key=lambda face: -_area(face.detection))
+        faces = [TurnedFace(face) for face in found]
+        if not found or any(_score(face) < _UPRIGHT_SCORE for face in found):
+            faces = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
+        if every_size and faces:
+            faces += self._search_further(image, faces)
+        return sorted(faces, key=lambda face: -_area(face.detection))
+
+    def detect_near(
+        self, image: Image, box_px: tuple[float, float, float, float]
+    ) -> TurnedFace | None:
+        """Return the face in a box, which the search of the whole image may have missed.
+
+        The window around the box is searched at several sizes, enlarged too, and rotated, and a lower score
+        suffices: the box says that there is a face.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            box_px: (left, top, width, height) in its pixels; must touch it.
+
+        Returns:
+            The best face that overlaps the box; None without one.
+
+        Raises:
+            ProviderError: The provider failed.
+        """
+        window, corner = _window(image, box_px)
+        shifted = Detection((box_px[0] - corner[0], box_px[1] - corner[1], *box_px[2:]), (), None)
+
+        def near(searched: Image, size: tuple[int, int], quarters: int = 0) -> list[Detection]:
+            faces = self._run(searched, *size, score_threshold=_NEAR_SCORE)
+            if quarters:
+                faces = [_rotated_back(face, quarters, *window.shape[:2]) for face in faces]
+            overlaps = _overlaps(faces, [shifted])[:, 0] if faces else np.empty(0)
+            return [
+                face for face, shared in zip(faces, overlaps, strict=True) if shared > _MIN_OVERLAP
+            ]
+
+        best: TurnedFace | None = None
+        for side_px in _NEAR_SIDES_PX:
+            scaled = _scaled_to(window, side_px / max(box_px[2:]))
+            found = near(scaled, window.shape[:2])
+            rotated: list[tuple[Detection, float]] = []
+            if not any(_score(face) >= _UPRIGHT_SCORE for face in found):
+                for quarters in (1, 2, 3):
+                    size = window.shape[:2] if quarters == 2 else window.shape[1::-1]
+                    turned = np.ascontiguousarray(np.rot90(scaled, quarters))
+                    rotated += [(face, 90.0 * quarters) for face in near(turned, size, quarters)]
+            for face in choose_turned(found, rotated):
+                if best is None or _score(face.detection) > _score(best.detection):
+                    best = face
+            if best is not None and _score(best.detection) >= _UPRIGHT_SCORE:
+                break
+        return best and replace(best, detection=_moved(best.detection, corner))
 
     def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
         """Return the faces of the first size that shows any, and the image at the sizes so far."""
         searched: list[Image] = []
-        tried = set()
-        for long_side_px in self.spec.long_sides_px:
-            scale = min(1.0, long_side_px / max(image.shape[:2]))
-            if scale in tried:
-                continue
-            tried.add(scale)
+        for scale in self._scales(image):
             searched.append(_reduced(image, scale))
             if found := self._run(searched[-1], *image.shape[:2]):
                 return sorted(found, key=lambda face: -_area(face)), searched
         return [], searched
+
+    def _search_further(self, image: Image, known: Sequence[TurnedFace]) -> list[TurnedFace]:
+        """Return the faces that only the larger sizes show, in the rotation of most that are known."""
+        turned_deg = Counter(face.turned_deg for face in known).most_common(1)[0][0]
+        quarters = round(turned_deg / 90.0)
+        found = [face.detection for face in known]
+        further: list[Detection] = []
+        for scale in self._scales(image)[1:]:
+            rotated = np.ascontiguousarray(np.rot90(_reduced(image, scale), quarters))
+            size = image.shape[:2] if quarters % 2 == 0 else image.shape[1::-1]
+            for face in self._run(rotated, *size):
+                placed = _rotated_back(face, quarters, *image.shape[:2]) if quarters else face
+                if not _is_known(placed, [*found, *further]):
+                    further.append(placed)
+        return [TurnedFace(face, turned_deg) for face in further]
+
+    def _scales(self, image: Image) -> list[float]:
+        """Return the scales at which an image is searched, each once."""
+        longest = max(image.shape[:2])
+        return list(dict.fromkeys(min(1.0, side / longest) for side in self.spec.long_sides_px))
 
     def _search_rotated(
         self, searched: Sequence[Image], height: int, width: int
@@ -154,13 +225,16 @@ class FaceDetector:
                     break
         return found
 
-    def _run(self, reduced: Image, height: int, width: int) -> list[Detection]:
+    def _run(
+        self, reduced: Image, height: int, width: int, *, score_threshold: float | None = None
+    ) -> list[Detection]:
         """Return the faces in a reduced image, best first, in the pixels of the one of the given size."""
         padded = _padded(reduced)
         tensor = np.empty((1, 3, *padded.shape[:2]), dtype=np.float32)
         split_channels(padded, tensor[0, ::-1] if self.spec.color == "bgr" else tensor[0])
         heads = dict(zip(self._session.output_names, self._session.run(tensor), strict=True))
-        boxes, landmarks, scores = decode(heads, padded.shape[:2], self.spec.score_threshold)
+        least = self.spec.score_threshold if score_threshold is None else score_threshold
+        boxes, landmarks, scores = decode(heads, padded.shape[:2], least)
         kept = _non_maximum_suppression(boxes, scores, self.spec.nms_threshold)
         factors = np.array([width / reduced.shape[1], height / reduced.shape[0]])
         boxes[:, :2] *= factors
@@ -190,25 +264,34 @@ def choose_turned(
     """
     if not rotated:
         return [TurnedFace(face) for face in found]
-    best_face, turned_deg = max(rotated, key=lambda each: each[0].score)
-    upright = max((face.score for face in found), default=0.0)
-    others = [face.score for face, degrees in rotated if degrees != turned_deg]
-    if _is_sure(best_face.score, upright):
-        is_sure = bool(found) or _is_sure(best_face.score, max(others, default=0.0))
+    best_face, turned_deg = max(rotated, key=lambda each: _score(each[0]))
+    upright = max(map(_score, found), default=0.0)
+    others = [_score(face) for face, degrees in rotated if degrees != turned_deg]
+    if _is_sure(_score(best_face), upright):
+        is_sure = bool(found) or _is_sure(_score(best_face), max(others, default=0.0))
         return [TurnedFace(*each, is_sure) for each in rotated if each[1] == turned_deg]
-    scores = np.array([face.score for face, _ in rotated])
+    scores = np.array([_score(face) for face, _ in rotated])
     overlaps = _overlaps(found, [face for face, _ in rotated])
     # A face that is partly hidden by another must not become that one, upside down.
     own = overlaps == overlaps.max(axis=0, initial=_MIN_OVERLAP)
     chosen = []
     for number, face in enumerate(found):
-        better = own[number] & (scores > face.score + _MIN_GAIN)
-        if face.score >= _UPRIGHT_SCORE or not better.any():
+        better = own[number] & (scores > _score(face) + _MIN_GAIN)
+        if _score(face) >= _UPRIGHT_SCORE or not better.any():
             chosen.append(TurnedFace(face))
             continue
         best_face, turned_deg = rotated[int(np.argmax(np.where(better, scores, -1.0)))]
-        chosen.append(TurnedFace(best_face, turned_deg, _is_sure(best_face.score, face.score)))
+        chosen.append(TurnedFace(best_face, turned_deg, _is_sure(_score(best_face), _score(face))))
     return chosen
+
+
+def _score(face: Detection) -> float:
+    return face.score or 0.0
+
+
+def _is_known(face: Detection, others: Sequence[Detection]) -> bool:
+    """Return whether a face is one of those that a smaller size has shown."""
+    return bool(others) and bool((_overlaps([face], others) > _MIN_OVERLAP).any())
 
 
 def _is_sure(score: float, other: float) -> bool:
@@ -290,6 +373,33 @@ def _reduced(image: Image, scale: float) -> Image:
     height, width = image.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _window(
+    image: Image, box_px: tuple[float, float, float, float]
+) -> tuple[Image, tuple[int, int]]:
+    """Return the part of an image around a box, half as wide again on each side, and its left and top."""
+    left, top, width, height = box_px
+    margin = _NEAR_MARGIN * max(width, height)
+    x, y = (max(0, int(edge - margin)) for edge in (left, top))
+    right, bottom = (int(np.ceil(edge + margin)) for edge in (left + width, top + height))
+    return np.ascontiguousarray(image[y:bottom, x:right]), (x, y)
+
+
+def _scaled_to(image: Image, scale: float) -> Image:
+    """Return an image reduced or enlarged."""
+    import cv2
+
+    if scale <= 1.0:
+        return _reduced(image, scale)
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), dtype=np.uint8)
+
+
+def _moved(face: Detection, corner: tuple[int, int]) -> Detection:
+    left, top, width, height = face.box_px
+    landmarks_px = tuple((x + corner[0], y + corner[1]) for x, y in face.landmarks_px)
+    return Detection((left + corner[0], top + corner[1], width, height), landmarks_px, face.score)
 
 
 def _padded(image: Image) -> Image:
