@@ -181,10 +181,16 @@ def main() -> None:
         for form in ("whole", "cut", "rolled"):
             heads = read(name, form)
             parts.append((f"{name}, {form}", heads, np.ones(len(heads.faces), bool)))
+    terms = np.median(parts[2][1].terms(), axis=0)  # lfw_val, whole
+    width, height = np.exp(terms[12:])
     for part in parts:
         for row in rows_of(*part):
             table.add_row(*row)
     Console(width=130).print(table)
+    print(
+        f"the box of lfw_val in the aligned crop, medians: its middle {terms[11]:.1f} px from the top, "
+        f"{width:.1f} px wide and {height:.1f} px high"
+    )
 
 
 if __name__ == "__main__":

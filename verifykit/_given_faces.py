@@ -29,7 +29,7 @@ class GivenFace:
         landmarks_px: Five (x, y), or none.
     """
 
-    box_px: tuple[float, float, float, float] | None
+    box_px: tuple[float, float, float, float] | None = None
     landmarks_px: tuple[tuple[float, float], ...] = ()
 
 

@@ -290,8 +290,12 @@ def _score(face: Detection) -> float:
 
 
 def _is_known(face: Detection, others: Sequence[Detection]) -> bool:
-    """Return whether a face is one of those that a smaller size has shown."""
-    return bool(others) and bool((_overlaps([face], others) > _MIN_OVERLAP).any())
+    """Return whether a face is one of those that are known, or the part of one."""
+    left, top, width, height = face.box_px
+    boxes = np.array([other.box_px for other in others]).reshape(-1, 4)
+    offset = np.array([left + width / 2, top + height / 2]) - boxes[:, :2]
+    is_inside = ((offset > 0) & (offset < boxes[:, 2:])).all(axis=1)
+    return bool((is_inside | (_overlaps([face], others)[0] > _MIN_OVERLAP)).any())
 
 
 def _is_sure(score: float, other: float) -> bool:
