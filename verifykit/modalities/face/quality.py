@@ -55,9 +55,9 @@ class QualityLimits:
         max_bright_share: Share of the face that is overexposed, in [0, 1].
         max_yaw_deg: Head turned to either side, degrees.
         max_pitch_deg: Head raised or lowered, degrees.
+        min_visible_share: Share of the head that is inside the image, in [0, 1].
         max_profile: How much a head looks like one in profile, in [0, 1]: see
             :mod:`~verifykit.modalities.face.profile`.
-        min_visible_share: Share of the head that is inside the image, in [0, 1].
     """
 
     min_eye_distance_px: float = 14.0
