@@ -37,7 +37,7 @@ class Archive:
         self.path = path
         try:
             self._file = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, ValueError) as error:
             raise ExportError(
                 f"{shortened(path)} is no ZIP archive that can be read: {shortened_path(error)}"
             ) from error
@@ -96,10 +96,7 @@ class Archive:
         try:
             with self._file.open(info) as member:
                 data = member.read(info.file_size + 1)
-        except (
-            *(zipfile.BadZipFile, zlib.error, NotImplementedError),
-            *(RuntimeError, EOFError, OSError),
-        ) as error:
+        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
             raise ExportError(f"{where} cannot be read: {shortened_path(error)}") from error
         if len(data) != info.file_size:
             raise ExportError(f"{where} has another size than the archive states: it is damaged")

@@ -229,9 +229,7 @@ def import_(
     ],
     preset: Annotated[
         str | None,
-        typer.Option(
-            help="Whose file it is: arcface, auraface or adaface; states everything but the licence."
-        ),
+        typer.Option(help="Whose file it is, such as arcface; states everything but the licence."),
     ] = None,
     modality: Annotated[Literal["face", "signature", "plain"] | None, typer.Option()] = None,
     color: Annotated[
@@ -338,7 +336,7 @@ def import_(
             calibration=calibration_request(
                 data,
                 images,
-                wanted=calibrate,
+                requested=calibrate,
                 by_default=known is not None,
                 cohort=cohort,
                 population=population,

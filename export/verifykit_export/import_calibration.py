@@ -39,7 +39,7 @@ def calibration_request(
     data: Path | None,
     images: Path | None,
     *,
-    wanted: bool | None,
+    requested: bool | None,
     by_default: bool,
     cohort: int,
     population: str | None,
@@ -49,7 +49,7 @@ def calibration_request(
     Raises:
         InputError: It is requested without data, or options of a calibration are given without one.
     """
-    is_requested = wanted if wanted is not None else by_default and data is not None
+    is_requested = by_default and data is not None if requested is None else requested
     if not is_requested:
         given = {"--images": images, "--cohort": cohort, "--population": population}
         if superfluous := [name for name, value in given.items() if value]:

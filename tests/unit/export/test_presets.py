@@ -387,3 +387,15 @@ def test_data_that_support_no_rate_write_nothing(
     options = ("--preset", "drawn", "--licence", "MIT", "--data", people)
     status = command(monkeypatch, "import", source, target, *options)
     refused(capsys, status, target, because="non-mated comparisons are too few")
+
+
+def test_the_page_states_every_preset() -> None:
+    page = Path(__file__).parents[3] / "docs" / "how-to" / "import-a-published-encoder.md"
+    text = page.read_text(encoding="utf-8")
+    for name, preset in PRESETS.items():
+        assert text.count(f"| `{name}` |") == 2  # of its form, and of its licence
+        row = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
+        assert preset.color in row.lower()
+        assert f"{preset.embedding_size} values" in row
+        for file_name in preset.file_names:
+            assert file_name in row
