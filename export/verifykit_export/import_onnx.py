@@ -20,6 +20,7 @@ from verifykit.modalities.plain import crop_plain
 from verifykit.models import load, render_card
 from verifykit.spec import InputSpec, Modality, ModelSpec, PlainCrop, Provenance
 from verifykit.types import Image
+from verifykit_export.foreign_file import ForeignFile
 from verifykit_export.import_calibration import CalibrationRequest, calibrated
 from verifykit_export.import_source import open_source
 from verifykit_export.model_card import INT8_NOTE, card_path
@@ -166,7 +167,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         golden_embedding=golden,
         licence=request.licence,
         provenance=Provenance(
-            source=request.source,
+            source=_source(request, foreign),
             source_sha256=foreign.sha256,
             training_data=request.training_data,
             calibration_data="none",
@@ -187,6 +188,13 @@ def import_foreign(request: ImportRequest) -> Imported:
     text = render_card(model) + _render_import(request, rewritten, len(real), notes)
     atomic_write(card, text)
     return Imported(request.target, card, model, parity, len(real), notes, measured)
+
+
+def _source(request: ImportRequest, foreign: ForeignFile) -> str:
+    """Return where the file is from; what a preset says is of a publisher, not of a file."""
+    if request.preset is None or request.source != request.preset.source:
+        return request.source
+    return f"{request.source}, {foreign.path.name}"
 
 
 def _fitted(request: ImportRequest, model: onnx.ModelProto) -> tuple[ImportRequest, Contract]:

@@ -6,6 +6,7 @@ import hashlib
 import zipfile
 from pathlib import Path
 
+from verifykit.datasets import SYSTEM_FOLDERS
 from verifykit.errors import InputError, ModelContractError, shortened, shown
 from verifykit_export.archive import Archive, base_name
 from verifykit_export.errors import ExportError
@@ -46,7 +47,7 @@ def open_source(path: Path, preset: Preset | None, member: str | None) -> Foreig
 
 def _chosen(archive: Archive, preset: Preset | None, member: str | None) -> ForeignFile:
     """Return the network of an archive that is meant."""
-    names = [name for name in archive.names if name.lower().endswith(".onnx")]
+    names = [name for name in archive.names if _is_network(name)]
     if member is not None:
         if member not in archive.names:
             raise InputError(
@@ -63,7 +64,11 @@ def _chosen(archive: Archive, preset: Preset | None, member: str | None) -> Fore
         return _read(archive, names[0])
     found, others = [], []
     for name in names:
-        model = parsed(archive.read(name), name)
+        try:
+            model = parsed(archive.read(name), name)
+        except ExportError as error:
+            others.append(f"{name} ({error})")
+            continue
         if is_recognition(model, preset):
             found.append(name)
         else:
@@ -79,6 +84,13 @@ def _chosen(archive: Archive, preset: Preset | None, member: str | None) -> Fore
         )
         raise ExportError(f"{shortened(archive.path)} has {what}; choose one with --member NAME")
     return _read(archive, found[0])
+
+
+def _is_network(member: str) -> bool:
+    """Return whether a member is an ONNX file, and not what a system has stored about one."""
+    first = member.split("/", 1)[0]
+    is_own = first not in SYSTEM_FOLDERS and not base_name(member).startswith(".")
+    return is_own and member.lower().endswith(".onnx")
 
 
 def _read(archive: Archive, name: str) -> ForeignFile:

@@ -192,12 +192,14 @@ def test_auraface_is_found_in_its_archive(
     monkeypatch: pytest.MonkeyPatch, target: Path, tmp_path: Path
 ) -> None:
     members = buffalo({"auraface/glintr100.onnx": tiny(112)})
+    members["__MACOSX/auraface/._glintr100.onnx"] = b"what a Mac stores"
+    members["auraface/cut.onnx"] = tiny(112)[:60]
     source = write_zip(tmp_path / "auraface.zip", members)
     options = ("--preset", "auraface", "--licence", "Apache-2.0")
     assert command(monkeypatch, "import", source, target, *options) == 0
     spec = models.load(target).spec
     assert (spec.name, spec.licence, spec.embedding_size) == ("mine", "Apache-2.0", 512)
-    assert spec.provenance.source == "fal/AuraFace-v1"
+    assert spec.provenance.source == "fal/AuraFace-v1, glintr100.onnx"
 
 
 @pytest.mark.parametrize("name", sorted(PRESETS))
