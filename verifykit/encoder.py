@@ -21,7 +21,7 @@ from verifykit.image import LoadedImage
 from verifykit.modalities import golden_image, of_crop, to_tensor
 from verifykit.session import Precision, Provider, Session, unit_rows
 from verifykit.spec import ModelSpec
-from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
+from verifykit.types import Embeddings, Image, ImageLike, Sample, SampleRole, Template
 
 _T = TypeVar("_T")
 _AnyImage = TypeVar("_AnyImage", bound="ImageLike | LoadedImage")
@@ -126,7 +126,7 @@ class Encoder:
         reopen = partial(
             Encoder.open, path, providers=providers, threads=threads, precision=precision
         )
-        at_once = (threads or available_cpus()) if session.provider == "cpu" else 1
+        at_once = (threads or available_cpus()) if session.provider != "cuda" else 1
         return cls(
             spec,
             encode,
@@ -202,18 +202,20 @@ class Encoder:
     ) -> list[list[Template]]:
         """Return :meth:`templates` of several images, at most ``limit`` of each.
 
-        The images are worked on at once, or embedded in one run of the network; an error is that of the first
-        image that has one.
+        The images are worked on at once. On the CPU provider each is embedded by its own thread, on others
+        all in one run of the network. An error is that of the first image that has one.
         """
-        if self._may_be_at_once(images):
+        if self.provider == "cpu" and self._may_be_at_once(images):
             each = self.each_at_once(
                 lambda image: self.templates_each([image], options, role=role, limit=limit)[0],
                 images,
             )
             return [result() for result in each]
-        extracted = [
-            self.extractor.samples(image, options, role=role, limit=limit) for image in images
-        ]
+
+        def extract(image: ImageLike | LoadedImage) -> list[Sample]:
+            return self.extractor.samples(image, options, role=role, limit=limit)
+
+        extracted = [result() for result in self.each_at_once(extract, images)]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [
