@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tests.helpers.model_specs import plain_spec
 from verifykit.drift.evidence import Levels, shifted
-from verifykit.gallery import MemoryGallery
+from verifykit.gallery import MemoryGallery, open_gallery
 from verifykit.spec import Evidence, ModelSpec, OperatingPoint
 from verifykit.types import Template
 
@@ -64,3 +65,20 @@ def filled(spec: ModelSpec, count: int, templates: int = 1, seed: int = 0) -> Me
     for n, each in enumerate(rows):
         gallery.add(f"{n:04}", [Template(row, spec.digest) for row in each])
     return gallery
+
+
+def fill_file(path: Path, spec: ModelSpec, count: int, near: float = 0.0) -> None:
+    """Make a gallery file of random subjects ``0000`` to ``count - 1`` of any model.
+
+    ``near`` is the cosine that they have with each other on average.
+    """
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((count, spec.embedding_size))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    centre = rng.standard_normal(spec.embedding_size)
+    rows = near**0.5 * centre / np.linalg.norm(centre) + (1 - near) ** 0.5 * rows
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    gallery = open_gallery(path, spec)
+    for n, row in enumerate(rows.astype(np.float32)):
+        gallery.add(f"{n:04}", [Template(row, spec.digest)])
+    gallery.close()

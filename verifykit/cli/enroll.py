@@ -87,7 +87,8 @@ def _report_text(report: EnrollmentReport, count: int) -> str:
     lines += [f"warning  {warning}" for warning in report.warnings]
     if report.look_alikes:
         many = " or more" if report.look_alikes == MOST_LOOK_ALIKES else ""
+        who = "enrolled looks" if report.look_alikes == 1 else f"enrolled{many} look"
         lines.append(
-            f"note     {report.look_alikes}{many} enrolled look much alike: see gallery look-alikes"
+            f"note     {report.look_alikes} {who} much alike: see `verifykit gallery look-alikes`"
         )
     return "\n".join(lines)
