@@ -48,7 +48,6 @@ def test_probes_are_counted_and_stored_without_a_subject(
         assert found["verifykit_stated_fmr", "face"] == 1e-4
         assert found["verifykit_drift", "face"] == 0
         assert 0 < found["verifykit_drift_evidence", "face"] < 365_000
-        assert ("verifykit_estimated_fmr", "face") not in found
         assert found["verifykit_watched_probes_total", "signature"] == 0
         assert not stored.exists()
     body = json.loads(stored.read_text("utf-8"))
