@@ -11,6 +11,7 @@ import argparse
 import itertools
 import math
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -275,6 +276,27 @@ def real(data: Path, cache: Path | None, model: str, console: Console) -> None:
     console.print(table)
 
 
+def cost(spec: ModelSpec, console: Console) -> None:
+    """Print the processor time that counting one probe adds to a request."""
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((11_000, spec.embedding_size)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    gallery = vk.MemoryGallery(
+        spec_digest=spec.digest, embedding_size=spec.embedding_size, fusion=spec.fusion
+    )
+    for n, row in enumerate(rows[:10_000]):
+        gallery.add(f"{n:05}", [vk.Template(row, spec.digest)])
+    watch, taken = ScoreWatch(spec), []
+    for row in rows[10_000:]:
+        began = time.process_time()
+        watch.record(gallery, row[None], [None])
+        taken.append(1000 * (time.process_time() - began))
+    console.print(
+        f"a probe, 10,000 subjects: {np.median(taken[300:]):.2f} ms; the first, which draws them: "
+        f"{taken[0]:.1f} ms (processor time)"
+    )
+
+
 def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.drift", description=__doc__)
@@ -285,14 +307,15 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with faces/: play real faces instead")
     parser.add_argument("--cache", type=Path, help="file that caches embeddings")
     arguments = parser.parse_args()
-    levels = Levels.of(load(arguments.model).spec, arguments.fmr)
-    console = Console(width=120)
+    spec = load(arguments.model).spec
+    levels, console = Levels.of(spec, arguments.fmr), Console(width=120)
     if arguments.data:
         real(arguments.data, arguments.cache, arguments.model, console)
         return
     simulated(levels, console, arguments.runs)
     false_alarms(levels, console, arguments.years)
     closed_groups(levels, console, 40)
+    cost(spec, console)
 
 
 if __name__ == "__main__":
