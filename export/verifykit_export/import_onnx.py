@@ -35,6 +35,7 @@ from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
+from verifykit_training.stages import Stages, stage
 
 _REAL_IMAGES = 64
 # Least cosine to the golden embedding at load; int8 depends on the processor.
@@ -109,10 +110,22 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def import_foreign(request: ImportRequest) -> Imported:
+def import_foreign(request: ImportRequest, *, stages: Stages | None = None) -> Imported:
     """Clean, rewrite, prove and write an ONNX encoder.
 
     The file comes without operating points: every call needs ``threshold=`` until it is calibrated.
+
+    Args:
+        request: The foreign file, and what it does not say.
+        stages: Called with the name of a stage, how much of it is done, and of how much.
+
+    Returns:
+        Path and specification of the model file, and how far it is from the foreign one.
+
+    Raises:
+        ExportError: The file cannot be read, or the rewritten network is not the original one.
+        ModelContractError: It is no encoder that can be imported, or the request contradicts it.
+        DataError: Not one of the given images gave a crop.
     """
     name = request.name or request.target.stem
     card = card_path(request.target, name)
@@ -131,7 +144,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         detector=request.detector,
     )
     extractor = build_extractor(section)
-    real = _real_crops(request.data, extractor) if request.data is not None else []
+    real = _real_crops(request.data, extractor, stages) if request.data is not None else []
     crops = [*real, *_drawn_crops(spec)]
     try:
         expected = original.embed(spec, crops)
@@ -201,10 +214,14 @@ def _size(what: str, in_file: int, requested: int | None) -> int:
     return size
 
 
-def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
+def _real_crops(data: Path, extractor: SampleExtractor, stages: Stages | None) -> list[Image]:
     crops, reasons = [], []
     records = read_records(data)
-    for record in records[:: max(1, len(records) // _REAL_IMAGES)][:_REAL_IMAGES]:
+    chosen = records[:: max(1, len(records) // _REAL_IMAGES)][:_REAL_IMAGES]
+    progress = stage(stages, "cropping", len(chosen))
+    for number, record in enumerate(chosen, 1):
+        if progress:
+            progress(number)
         try:
             samples = extractor.samples(record.path, SampleOptions("largest", "warn"))
         except InputError as error:

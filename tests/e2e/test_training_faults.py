@@ -188,7 +188,9 @@ def test_a_full_disk_is_one_line(
         words = [word for pair in places.items() for word in pair]
         status, err = _command(monkeypatch, capsys, config, "--data", job.data, *words)
         assert status == 2
-        assert "No space left on device" in err or "cannot be written" in err
+        assert "cannot be written (" in err
+        assert "give another --cache" in err if full == "cache" else "continue with --resume" in err
+        assert ".cc" not in err
         assert "Traceback" not in err
         assert not [path for path in disk.rglob(".*") if path.name != ".lock"]
 
