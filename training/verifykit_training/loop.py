@@ -37,7 +37,7 @@ from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
 from verifykit_training.precision import PrecisionTimes, set_precision, time_precisions
 from verifykit_training.preflight import build_fabric, examine, try_out
-from verifykit_training.preparation import build_sampler, default_cache, prepare
+from verifykit_training.preparation import build_sampler, default_cache, prepare, require_apart
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
     CHECKPOINT_SCHEMA,
@@ -196,6 +196,9 @@ class _Run:
         # One process crops, the others then find the crops done.
         with fabric.rank_zero_first(), display.preparing() as stages:
             self.data = prepare(config, job.data, input_of(config), job.cache, stages=stages)
+        if not job.continues:
+            for sentence in require_apart(self.data):
+                display.say(f"note: {sentence}")
         sampler = build_sampler(
             config, self.data.train.records, self.data.train.labels, job.triplets
         )

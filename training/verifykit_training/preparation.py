@@ -158,6 +158,29 @@ def prepare(
     )
 
 
+def require_apart(data: Prepared) -> list[str]:
+    """Raise `DataError` if an image, by content, is in two splits; return a sentence about copies within.
+
+    Of validation within the training subjects a copy is no leak to another person, but it is known.
+    """
+    train, validation, test = (set(data.images[part]) for part in ("train", "validation", "test"))
+    shared = (train | validation) & test
+    if not data.is_within:
+        shared |= train & validation
+    if shared:
+        raise DataError(
+            f"{len(shared)} image(s) are in more than one of training, validation and test, as copies under "
+            "different subjects, so that error rates would be too low: verifykit-train check DATA --config "
+            "CONFIG names them; remove or correct them"
+        )
+    copies = train & validation
+    sentence = (
+        f"{len(copies)} of {len(validation)} validation images are copies of training images: the error rate "
+        "flatters."
+    )
+    return [sentence] if copies else []
+
+
 def build_sampler(
     config: Config, records: Sequence[Record], labels: Sequence[int], triplets: Path | None
 ) -> EpochSampler:

@@ -21,12 +21,15 @@ def test_cropping_and_embedding_are_stages(tmp_path: Path) -> None:
     records = read_records(draw_folder(tmp_path / "data", 4, 3))
     config = small_config(run={"batch_size": 5})
     encoder = encoder_of(config).eval()
+    seen: list[tuple[str, int, int]] = []
+
+    def stages(*now: int | str) -> None:
+        seen.append(now)  # type: ignore[arg-type]
+
     for cropped in ([("cropping", 12, 12)], []):  # crops are made once
-        seen: list[tuple[str, int, int]] = []
-        embed_records(
-            encoder, config, records, tmp_path / "cache", stages=lambda *now: seen.append(now)
-        )
+        embed_records(encoder, config, records, tmp_path / "cache", stages=stages)
         assert seen == [*cropped, *(("embedding", done, 12) for done in (5, 10, 12))]
+        seen.clear()
 
 
 def test_bars_show_each_stage_with_its_total_and_go() -> None:
