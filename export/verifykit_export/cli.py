@@ -18,12 +18,13 @@ from verifykit._environment import escape_unprintable
 from verifykit.cli.options import ImagesOption
 from verifykit.errors import InputError, VerifyKitError, shortened, shown
 from verifykit.spec import OperatingPoint
+from verifykit_training.errors import show_warnings_in_one_line, system_error_text
 
 if TYPE_CHECKING:
     from verifykit_export.export_run import Exported
     from verifykit_export.import_onnx import Imported
 
-_COMMANDS = ("classifier", "import", "quantise", "run", "--help")
+_COMMANDS = ("classifier", "import", "quantise", "run", "-h", "--help")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The model's name.")]
@@ -34,6 +35,7 @@ app = typer.Typer(
     "of another project: verifykit-export import.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -94,25 +96,26 @@ def export(
     """Write a training run as one model file, proved equal to the network."""
     from verifykit_export.export_run import ExportRequest, export_run
     from verifykit_training.preparation import default_data
+    from verifykit_training.stages import shown_stages
 
-    done = export_run(
-        ExportRequest(
-            run=run,
-            target=target,
-            data=default_data(data),
-            precision=precision,
-            name=name,
-            citation=citation,
-            opset=opset,
-            max_eer_rise=max_eer_rise,
-            fusion=fusion,
-            beside=tuple(beside or ()),
-            mirrored=mirrored,
-            images=images,
-            known_subjects=known_subjects,
-            cache=cache,
-        )
+    request = ExportRequest(
+        run=run,
+        target=target,
+        data=default_data(data),
+        precision=precision,
+        name=name,
+        citation=citation,
+        opset=opset,
+        max_eer_rise=max_eer_rise,
+        fusion=fusion,
+        beside=tuple(beside or ()),
+        mirrored=mirrored,
+        images=images,
+        known_subjects=known_subjects,
+        cache=cache,
     )
+    with shown_stages() as stages:
+        done = export_run(request, stages=stages)
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
         found = {
@@ -204,8 +207,10 @@ def classifier(
     """Fit a linear and a nearest-neighbour classifier of the training subjects, and try them."""
     from verifykit_export.classifier import fit_classifier
     from verifykit_training.preparation import default_data
+    from verifykit_training.stages import shown_stages
 
-    done = fit_classifier(run, model, target, default_data(data), cache)
+    with shown_stages() as stages:
+        done = fit_classifier(run, model, target, default_data(data), cache, stages=stages)
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=1))
         return
@@ -302,6 +307,7 @@ def import_(
     from verifykit_export.import_calibration import calibration_request
     from verifykit_export.import_onnx import ImportRequest, import_foreign
     from verifykit_export.presets import completed, preset_of
+    from verifykit_training.stages import shown_stages
 
     known = None if preset is None else preset_of(preset)
     values = completed(
@@ -317,32 +323,32 @@ def import_(
             "source": source,
         },
     )
-    done = import_foreign(
-        ImportRequest(
-            source_file=foreign,
-            target=target,
-            **values,
-            height_px=height,
-            width_px=width,
-            detector=detector,
-            name=name,
-            training_data=training_data or (known.training_data if known else "not stated"),
-            citation=citation or (known.citation if known else "none"),
-            data=data,
-            layout=layout,
-            output=output,
-            preset=known,
-            member=member,
-            calibration=calibration_request(
-                data,
-                images,
-                requested=calibrate,
-                by_default=known is not None,
-                cohort=cohort,
-                population=population,
-            ),
-        )
+    request = ImportRequest(
+        source_file=foreign,
+        target=target,
+        **values,
+        height_px=height,
+        width_px=width,
+        detector=detector,
+        name=name,
+        training_data=training_data or (known.training_data if known else "not stated"),
+        citation=citation or (known.citation if known else "none"),
+        data=data,
+        layout=layout,
+        output=output,
+        preset=known,
+        member=member,
+        calibration=calibration_request(
+            data,
+            images,
+            requested=calibrate,
+            by_default=known is not None,
+            cohort=cohort,
+            population=population,
+        ),
     )
+    with shown_stages() as stages:
+        done = import_foreign(request, stages=stages)
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
         found = {
@@ -400,8 +406,11 @@ def quantise_(
 ) -> None:
     """Write a model in int8 for OpenVINO, measured against the float32 model on other subjects."""
     from verifykit_export.quantise import QuantiseRequest, measured_lines, quantise
+    from verifykit_training.stages import shown_stages
 
-    done = quantise(QuantiseRequest(model, target, data, name, images, max_fnmr_rise))
+    request = QuantiseRequest(model, target, data, name, images, max_fnmr_rise)
+    with shown_stages() as stages:
+        done = quantise(request, stages=stages)
     if as_json:
         found = {
             "path": str(done.path),
@@ -424,13 +433,15 @@ def quantise_(
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
     escape_unprintable()
+    show_warnings_in_one_line()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS:
         arguments.insert(0, "run")
     try:
         app(arguments, prog_name="verifykit-export")
     except (VerifyKitError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        message = system_error_text(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

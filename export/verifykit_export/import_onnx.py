@@ -41,6 +41,7 @@ from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
+from verifykit_training.stages import Stages, stage
 
 _REAL_IMAGES = 64
 # Least cosine to the golden embedding at load; int8 depends on the processor.
@@ -124,11 +125,23 @@ class Imported:
     calibration: Calibration | None = None
 
 
-def import_foreign(request: ImportRequest) -> Imported:
+def import_foreign(request: ImportRequest, *, stages: Stages | None = None) -> Imported:
     """Clean, rewrite, prove and write an ONNX encoder.
 
     Without a calibration the file comes without operating points: every call needs ``threshold=`` until it
     is calibrated.
+
+    Args:
+        request: The foreign file, and what it does not say.
+        stages: Called with the name of a stage, how much of it is done, and of how much.
+
+    Returns:
+        Path and specification of the model file, and how far it is from the foreign one.
+
+    Raises:
+        ExportError: The file cannot be read, or the rewritten network is not the original one.
+        ModelContractError: It is no encoder that can be imported, or the request contradicts it.
+        DataError: Not one of the given images gave a crop.
     """
     name = request.name or request.target.stem
     card = card_path(request.target, name)
@@ -147,7 +160,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         detector=request.detector,
     )
     extractor = build_extractor(section)
-    real = _real_crops(request, extractor)
+    real = _real_crops(request, extractor, stages)
     crops = [*real, *_drawn_crops(spec)]
     try:
         expected = original.embed(spec, crops)
@@ -248,7 +261,9 @@ def _size(what: str, in_file: int, requested: int | None) -> int:
     return size
 
 
-def _real_crops(request: ImportRequest, extractor: SampleExtractor) -> list[Image]:
+def _real_crops(
+    request: ImportRequest, extractor: SampleExtractor, stages: Stages | None
+) -> list[Image]:
     """Return crops of some images, none without data; raise DataError if no image gives one."""
     aligned = False
     if request.calibration is not None:
@@ -260,7 +275,11 @@ def _real_crops(request: ImportRequest, extractor: SampleExtractor) -> list[Imag
         return []
     crops, reasons = [], []
     size = extractor.spec.height_px, extractor.spec.width_px
-    for path in paths[:: max(1, len(paths) // _REAL_IMAGES)][:_REAL_IMAGES]:
+    chosen = paths[:: max(1, len(paths) // _REAL_IMAGES)][:_REAL_IMAGES]
+    progress = stage(stages, "cropping", len(chosen))
+    for number, path in enumerate(chosen, 1):
+        if progress:
+            progress(number)
         try:
             if aligned:
                 crop = crop_plain(load_image(path), PlainCrop(*size, "stretch"))
