@@ -713,9 +713,10 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
         mode = os.stat(path).st_mode  # noqa: PTH116 - also for paths of bytes
         if not (stat.S_ISREG(mode) or (stat.S_ISFIFO(mode) and _is_open(path))):
             raise ImageError(f"{name} is {_kind_of_file(mode)}")  # noqa: TRY301
-        with open(path, "rb") as file:  # noqa: PTH123 - also for paths of bytes
-            _require_size(os.fstat(file.fileno()).st_size, name, max_bytes)
-            data = file.read(max_bytes + 1)
+        with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - also for paths of bytes
+            size = os.fstat(file.fileno()).st_size
+            _require_size(size, name, max_bytes)
+            data = _read_unbuffered(file, size, max_bytes)
     except FileNotFoundError as error:
         raise ImageError(
             f"{name} does not exist: check the path{_maybe_base64(path)}"
@@ -729,6 +730,16 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
         ) from shortened_path(error)
     _require_size(len(data), name, max_bytes)
     return data
+
+
+def _read_unbuffered(file: io.FileIO, size: int, max_bytes: int) -> bytes:
+    """Return a file's bytes, which may be more than its size says, up to one more than ``max_bytes``."""
+    parts, total, wanted = [], 0, size + 1
+    while total <= max_bytes and (part := file.read(wanted)):
+        parts.append(part)
+        total += len(part)
+        wanted = min(1 << 20, max_bytes + 1 - total)
+    return b"".join(parts)
 
 
 def _is_open(path: str | bytes) -> bool:
