@@ -38,7 +38,7 @@ _TIFF_SUBFILE = 254  # bit 0: a reduced copy of another page (TIFF 6.0, NewSubfi
 _MOST_REDUCED = 100
 _MPO_ENTRIES = 0xB002  # CIPA DC-007, 5.2.3
 
-_STRIP_PX = 1 << 18
+_STRIP_PX, _WHOLE_PX = 1 << 18, 1 << 20
 _REDUCIBLE = frozenset({"JPEG", "MPO"})
 
 _quiet_lock = threading.Lock()
@@ -334,16 +334,22 @@ def _to_rgb(opened: PilImage.Image, name: str) -> Image:
 def _pixels(image: PilImage.Image) -> Image:
     """Return an RGB image as an array of its own.
 
-    Large ones are copied in strips: a strip stays in the processor's cache, while Pillow's copy of a whole
-    photograph takes nearly as long as decoding it.
+    Pillow keeps four bytes a pixel; to copy them as they are and drop the fourth in OpenCV is faster than
+    Pillow's packing. Large images are copied in strips, which stay in the processor's cache.
     """
-    rows = _STRIP_PX // image.width
-    if rows >= image.height or rows == 0:
-        return np.array(image)
+    import cv2
+
     pixels = np.empty((image.height, image.width, 3), np.uint8)
+    rows = (
+        max(1, _STRIP_PX // image.width) if image.height * image.width > _WHOLE_PX else image.height
+    )
     for top in range(0, image.height, rows):
         bottom = min(top + rows, image.height)
-        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+        strip = image if rows == image.height else image.crop((0, top, image.width, bottom))
+        padded = np.frombuffer(strip.tobytes("raw", "RGBX"), np.uint8)
+        cv2.cvtColor(
+            padded.reshape(bottom - top, image.width, 4), cv2.COLOR_RGBA2RGB, dst=pixels[top:bottom]
+        )
     return pixels
 
 

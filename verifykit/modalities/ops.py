@@ -121,7 +121,8 @@ def warp(image: Image, matrix: NDArray[np.float64], height_px: int, width_px: in
 def inverse_rotation(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the inverse of the rotation and scale, (2, 2), of a (2, 3) similarity."""
     cosine, sine = matrix[0, 0], matrix[1, 0]
-    return np.array([[cosine, sine], [-sine, cosine]]) / (cosine * cosine + sine * sine)
+    squared = cosine * cosine + sine * sine
+    return np.array([[cosine / squared, sine / squared], [-sine / squared, cosine / squared]])
 
 
 def _reduced(

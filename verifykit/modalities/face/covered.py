@@ -168,7 +168,7 @@ def _measured(crop: Image) -> NDArray[np.float64]:
     return np.concatenate([(_MEAN_OF_PARTS @ parts).ravel(), sides.ravel(), asymmetries])
 
 
-def _percentiles(values: NDArray[np.float32]) -> tuple[float, float, float]:
+def _percentiles(values: NDArray[Any]) -> tuple[float, float, float]:
     """Return the 5th, 50th and 95th percentile; sorting a few thousand is faster than ``np.percentile``."""
     ordered = np.sort(values, axis=None)
 

@@ -6,12 +6,15 @@ decoding is that of the reference implementation (libfacedetection, and OpenCV's
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit._cpus import cores_are_shared
 from verifykit.errors import ModelContractError
 from verifykit.modalities.ops import split_channels
 from verifykit.session import Provider, Session
@@ -76,15 +79,24 @@ class FaceDetector:
             ModelIntegrityError: onnxruntime cannot load it.
         """
         self.spec = spec
-        self._session = Session(
-            model, name=f"detector {spec.name}", providers=providers, threads=threads
-        )
+        self._session = self._open(model, providers, threads)
+        self._open_single = partial(self._open, model, providers, 1)
         self.provider = self._session.provider
         if set(self._session.output_names) != set(_HEADS):
             raise ModelContractError(
                 f"detector {spec.name}: outputs {sorted(_HEADS)} are required, it has "
                 f"{sorted(self._session.output_names)}"
             )
+
+    def _open(self, model: bytes, providers: Provider, threads: int | None) -> Session:
+        return Session(
+            model, name=f"detector {self.spec.name}", providers=providers, threads=threads
+        )
+
+    @functools.cached_property
+    def _single(self) -> Session:
+        """Return the same network on one thread, for images that are worked on at once; it is small."""
+        return self._open_single()
 
     def detect(self, image: Image) -> list[Detection]:
         """Return every face in an image, largest first.
@@ -163,7 +175,8 @@ class FaceDetector:
         tensor = make((1, 3, *size), dtype=np.float32)
         planes = tensor[0, :, :rows, :columns]
         split_channels(reduced, planes[::-1] if self.spec.color == "bgr" else planes)
-        heads = dict(zip(self._session.output_names, self._session.run(tensor), strict=True))
+        session = self._single if cores_are_shared() else self._session
+        heads = dict(zip(session.output_names, session.run(tensor), strict=True))
         boxes, landmarks, scores = decode(heads, size, self.spec.score_threshold)
         kept = _non_maximum_suppression(boxes, scores, self.spec.nms_threshold)
         factors = np.array([width / reduced.shape[1], height / reduced.shape[0]])
@@ -265,14 +278,16 @@ def decode(
         (M,) scores ``sqrt(cls * obj)`` in [0, 1].
     """
     boxes, landmarks, scores = [np.empty((0, 4))], [np.empty((0, 5, 2))], [np.empty(0)]
-    # Nearly every cell is far below: the product in float32, a little lowered, leaves them out.
+    # Nearly every cell is far below: its product in float32, not clipped and compared with a little less
+    # than the threshold's square, leaves none out.
     least = np.float32(0.999 * score_threshold**2)
     for stride in _STRIDES:
-        cls, obj = (heads[f"{head}_{stride}"][0, :, 0].clip(0.0, 1.0) for head in ("cls", "obj"))
+        cls, obj = (heads[f"{head}_{stride}"][0, :, 0] for head in ("cls", "obj"))
         cells = np.flatnonzero(cls * obj >= least)
         if not len(cells):
             continue
-        score = np.sqrt(cls[cells].astype(np.float64) * obj[cells])
+        cls, obj = (values[cells].clip(0.0, 1.0) for values in (cls, obj))
+        score = np.sqrt(cls.astype(np.float64) * obj)
         reached = score >= score_threshold
         cells, score = cells[reached], score[reached]
         grid = np.column_stack([cells % (size_px[1] // stride), cells // (size_px[1] // stride)])
