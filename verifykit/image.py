@@ -269,7 +269,7 @@ def _require_complete(data: bytes, file_format: str | None, name: str) -> None:
     """Raise for missing bytes that Pillow overlooks, or that the application set it to overlook."""
     if file_format in {"JPEG", "MPO"}:
         # The end marker; searched from the scan's start, since an EXIF thumbnail has its own.
-        complete = data.find(b"\xff\xd9", max(_start_of_scan(data), 0)) >= 0
+        complete = data.rfind(b"\xff\xd9", max(_start_of_scan(data), 0)) >= 0
     elif file_format == "PNG":
         complete = _png_reaches_end(data)
     else:
