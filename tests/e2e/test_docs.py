@@ -221,8 +221,8 @@ def test_every_error_and_reason_is_documented() -> None:
     marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
     of_signatures = signature_reasons(marks, SignatureLimits())
     assert len(of_signatures) == 4
-    found = ["no_face", "several_faces", "turned", "smaller_faces", "not_detected"]
-    of_faces = [*found, *reasons, "covered", "more_faces"]
+    warnings = ["smaller_faces", "not_detected", "more_faces"]
+    of_faces = ["no_face", "several_faces", "turned", *reasons, "covered", *warnings]
     assert sorted(of_faces) == sorted([*FaceModality.reasons, *reasons, *CoveredCheck.reasons])
     assert listed == [*of_faces, "blank", *of_signatures]
 
