@@ -4,8 +4,9 @@
 
 ``refused``: how many images of each set are refused at enrollment and as probes, by reason. ``clipped``: FNMR
 of CFP's frontal pairs by the share of the head that is in the image, at the threshold of ``--fmr``.
-``second``: how large the second face of LFW's images is, and whether the largest is the labelled one.
-``boxes``: faces that the detector misses in reduced images, given by their box; and boxes that show none.
+``profiles``: FMR of pairs of profiles there. ``second``: how large the second face of LFW's images is, and
+whether the largest is the labelled one. ``small``: small faces next to a large one. ``boxes``: faces that the
+detector misses in reduced images, given by their box; and boxes that show none.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ EVERY = SampleOptions("all", "warn", max_faces=1000)
 FORMER_SHARE = 0.77
 SHARE_EDGES = (0.0, 0.70, 0.735, 0.77, 0.80, 1.01)
 AREA_EDGES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.7, 1.01)
+SMALL_SIDES_PX = (120, 80, 60, 50, 40)
 REDUCED_EYES_PX = (14.0, 10.0, 8.0, 6.0)
 
 
@@ -131,6 +133,57 @@ def clipped(encoder: Encoder, data: Path, limit: int | None, fmr: float) -> Tabl
         np.array(failing),
         "FNMR",
     )
+
+
+def profiles(encoder: Encoder, data: Path, limit: int | None, fmr: float) -> Table:
+    """Return the FMR of CFP's non-mated pairs by which of the two are profiles."""
+    rows: dict[str, list[Image]] = {}
+    people: dict[str, NDArray[np.str_]] = {}
+    for kind in ("frontal", "profile"):
+        paths = images_of(data)[f"CFP, {kind}"][:limit]
+        found = [(path, labelled(encoder, path)) for path in track(paths, description=kind)]
+        kept = [(path, sample.crop) for path, sample in found if isinstance(sample, Sample)]
+        rows[kind] = [crop for _, crop in kept]
+        people[kind] = np.array([path.parent.name for path, _ in kept])
+    threshold = encoder.spec.operating_point(fmr).threshold
+    embedded = {kind: encoder.encode(crops) for kind, crops in rows.items()}
+    table = Table("pairs", "non-mated pairs", "FMR", title=f"CFP at a requested FMR of {fmr:g}")
+    for a, b in (("frontal", "frontal"), ("frontal", "profile"), ("profile", "profile")):
+        non_mated = people[a][:, None] != people[b]
+        if a == b:
+            non_mated &= np.triu(np.ones_like(non_mated), 1)
+        count = matched = 0
+        for row, chosen in zip(embedded[a], non_mated, strict=True):
+            if chosen.any():
+                scores = scores_of(row, embedded[b][chosen], encoder.spec.cohort)
+                count += len(scores)
+                matched += int((scores >= threshold).sum())
+        table.add_row(f"{a}, {b}", f"{count:,}", f"{matched / count:.2g}")
+    return table
+
+
+def small(encoder: Encoder, data: Path, limit: int | None) -> Table:
+    """Return how often a small portrait next to a large one is found."""
+    detector = encoder.extractor.detector
+    assert isinstance(detector, FaceDetector)  # noqa: S101 - of the face model
+    paths = [path for path, _ in read_subjects(data, "lfw_val")][: 2 * (limit or 50)]
+    table = Table(title="Collages of 1280x960 px: a portrait of 800 px and a small one")
+    for column in ("small portrait, px", "collages", "found at 640 px", 'found with "all"'):
+        table.add_column(column)
+    for side in SMALL_SIDES_PX:
+        counts = [0, 0]
+        for large, other in zip(track(paths[::2], f"{side} px"), paths[1::2], strict=False):
+            image = np.full((960, 1280, 3), 127, np.uint8)
+            portrait = load_image(large)[40:210, 40:210]
+            image[100:900, 40:840] = cv2.resize(portrait, (800, 800), interpolation=cv2.INTER_CUBIC)
+            image[300 : 300 + side, 1000 : 1000 + side] = cv2.resize(
+                load_image(other), (side, side), interpolation=cv2.INTER_AREA
+            )
+            for number, every_size in enumerate((False, True)):
+                found = detector.detect_turned(image, every_size=every_size)
+                counts[number] += any(face.detection.box_px[0] > 950 for face in found)
+        table.add_row(str(side), str(len(paths) // 2), *map(str, counts))
+    return table
 
 
 def second(encoder: Encoder, data: Path, limit: int | None) -> Table:
@@ -259,7 +312,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.gates", description=__doc__)
     add_data_argument(parser)
-    names = ("refused", "clipped", "second", "boxes")
+    names = ("refused", "clipped", "profiles", "second", "small", "boxes")
     parser.add_argument("--only", choices=names, nargs="+", default=names, metavar="PART")
     parser.add_argument("--limit", type=int, help="use so many images of each set")
     parser.add_argument("--fmr", type=float, default=1e-4)
@@ -272,6 +325,10 @@ def main() -> None:
         console.print(refused(encoder, data, limit))
     if "clipped" in options.only:
         console.print(clipped(encoder, data, limit, options.fmr))
+    if "profiles" in options.only:
+        console.print(profiles(encoder, data, limit, options.fmr))
+    if "small" in options.only:
+        console.print(small(encoder, data, limit))
     if "second" in options.only:
         console.print(second(encoder, data, limit))
     if "boxes" in options.only:
