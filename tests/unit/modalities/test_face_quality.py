@@ -19,9 +19,9 @@ from verifykit.modalities.face.covered import measure_covered
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.quality import (
     QualityLimits,
-    scale_and_rotation,
     face_reasons,
     measure_face,
+    scale_and_rotation,
 )
 from verifykit.types import Detection, Image
 
