@@ -126,7 +126,7 @@ class Encoder:
         reopen = partial(
             Encoder.open, path, providers=providers, threads=threads, precision=precision
         )
-        at_once = (threads or available_cpus()) if session.provider == "cpu" else 1
+        at_once = (threads or available_cpus()) if session.provider != "cuda" else 1
         return cls(
             spec,
             encode,

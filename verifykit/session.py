@@ -400,11 +400,18 @@ def _load(
 
 
 def _openvino_options(threads: int | None, precision: Precision) -> dict[str, str]:
-    """Return the provider's options, which does not look at those of the session."""
+    """Return the provider's options, which does not look at those of the session.
+
+    A stream is one run at a time: with one for every ``threads`` cores, runs of several callers do not wait
+    for each other. The number of threads is that of all streams.
+    """
+    threads = threads or available_cpus()
+    streams = max(1, available_cpus() // threads)
     hint = {"CPU": {"INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision]}}
     return {
         "device_type": "CPU",
-        "num_of_threads": str(threads or available_cpus()),
+        "num_of_threads": str(threads * streams),
+        "num_streams": str(streams),
         "load_config": json.dumps(hint),
     }
 

@@ -12,7 +12,6 @@ import pytest
 from onnx import TensorProto, helper
 
 from verifykit import _environment, session
-from verifykit._cpus import available_cpus
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 from verifykit.session import IntegerProduct, Session, available_providers, unit_rows
 
@@ -183,18 +182,29 @@ def test_auto_takes_openvino_for_a_network_in_int8(openvino: list[Any]) -> None:
 
 @pytest.mark.parametrize(("precision", "hint"), [("fp32", "f32"), ("bf16", "bf16")])
 def test_threads_and_precision_reach_openvino(
-    doubling: bytes, openvino: list[Any], precision: Any, hint: str
+    doubling: bytes,
+    openvino: list[Any],
+    precision: Any,
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Session(doubling, name="doubling", providers="openvino", threads=3, precision=precision)
-    Session(doubling, name="doubling", providers="openvino", precision=precision)
-    load = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}'
-    assert openvino == [
-        (
-            "OpenVINOExecutionProvider",
-            {"device_type": "CPU", "num_of_threads": str(threads), "load_config": load},
+    monkeypatch.setattr(session, "available_cpus", lambda: 8)
+    for threads in (None, 1, 3, 16):
+        Session(
+            doubling, name="doubling", providers="openvino", threads=threads, precision=precision
         )
-        for threads in (3, available_cpus())
+    load = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}'
+    # As many runs at once as there is room for, each of so many threads.
+    assert [options for _, options in openvino] == [
+        {
+            "device_type": "CPU",
+            "num_of_threads": str(streams * each),
+            "num_streams": str(streams),
+            "load_config": load,
+        }
+        for streams, each in ((1, 8), (8, 1), (2, 3), (1, 16))
     ]
+    assert {name for name, _ in openvino} == {"OpenVINOExecutionProvider"}
 
 
 def test_bf16_on_another_provider_is_refused(doubling: bytes) -> None:

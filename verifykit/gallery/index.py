@@ -246,8 +246,16 @@ class IndexView:
         slot = self._slot_of.get(subject_id)
         if slot is None:
             return None
-        parts = [rows[slots == slot] for rows, slots in zip(self.chunks, self.slots, strict=True)]
+        lowest, highest = self._slot_bounds
+        near = np.flatnonzero((lowest <= slot) & (slot <= highest)).tolist()
+        parts = [self.chunks[i][self.slots[i] == slot] for i in near]
         return np.concatenate(parts) if parts else None
+
+    @cached_property
+    def _slot_bounds(self) -> tuple[_Slots, _Slots]:
+        """Return the lowest and the highest slot of each chunk: most subjects are in one."""
+        lowest = np.array([slots.min() for slots in self.slots], np.int64)
+        return lowest, np.array([slots.max() for slots in self.slots], np.int64)
 
     def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[list[_Shortlist]]:
         """For each worker a shortlist a probe.
