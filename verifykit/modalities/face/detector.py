@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,9 +37,6 @@ _NEAR_SIDES_PX = (128, 64, 256)
 _NEAR_MARGIN = 0.75
 _NEAR_SCORE = 0.5
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
-
-# An image as the detector sees it, and the height and width that it shows, in pixels of the whole one.
-_Reduced: TypeAlias = tuple[Image, int, int]
 
 
 @dataclass(frozen=True)
@@ -144,7 +140,7 @@ class FaceDetector:
         found, searched = self._search(image)
         faces = [TurnedFace(face) for face in found]
         if not found or any(_score(face) < _UPRIGHT_SCORE for face in found):
-            faces = choose_turned(found, self._search_rotated(searched))
+            faces = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
         if every_size and faces:
             faces += self._search_further(image, faces)
         return sorted(faces, key=lambda face: -_area(face.detection))
@@ -172,11 +168,11 @@ class FaceDetector:
         best: TurnedFace | None = None
         for side_px in _NEAR_SIDES_PX:
             scaled = _scaled_to(window, side_px / max(box_px[2:]))
-            found = _near(self._run(*scaled, score_threshold=_NEAR_SCORE), given)
+            found = _near(self._run(scaled, *window.shape[:2], _NEAR_SCORE), given)
             rotated: list[tuple[Detection, float]] = []
             if not any(_score(face) >= _UPRIGHT_SCORE for face in found):
                 for quarters in (1, 2, 3):
-                    faces = self._run_rotated(scaled, quarters, score_threshold=_NEAR_SCORE)
+                    faces = self._run_rotated(scaled, *window.shape[:2], quarters, _NEAR_SCORE)
                     rotated += [(face, 90.0 * quarters) for face in _near(faces, given)]
             for turned in choose_turned(found, rotated):
                 if best is None or _score(turned.detection) > _score(best.detection):
@@ -185,12 +181,12 @@ class FaceDetector:
                 break
         return best and replace(best, detection=_moved(best.detection, x, y))
 
-    def _search(self, image: Image) -> tuple[list[Detection], list[_Reduced]]:
+    def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
         """Return the faces of the first size that shows any, and the image at the sizes so far."""
-        searched: list[_Reduced] = []
+        searched: list[Image] = []
         for scale in self._scales(image):
             searched.append(_reduced(image, scale))
-            if found := self._run(*searched[-1]):
+            if found := self._run(searched[-1], *image.shape[:2]):
                 return sorted(found, key=lambda face: -_area(face)), searched
         return [], searched
 
@@ -200,7 +196,8 @@ class FaceDetector:
         found = [face.detection for face in known]
         further: list[Detection] = []
         for scale in self._scales(image)[1:]:
-            for face in self._run_rotated(_reduced(image, scale), round(turned_deg / 90.0)):
+            reduced = _reduced(image, scale)
+            for face in self._run_rotated(reduced, *image.shape[:2], round(turned_deg / 90.0)):
                 if not _is_known(face, [*found, *further]):
                     further.append(face)
         return [TurnedFace(face, turned_deg) for face in further]
@@ -210,30 +207,36 @@ class FaceDetector:
         longest = max(image.shape[:2])
         return list(dict.fromkeys(min(1.0, side / longest) for side in self.spec.long_sides_px))
 
-    def _search_rotated(self, searched: Sequence[_Reduced]) -> list[tuple[Detection, float]]:
+    def _search_rotated(
+        self, searched: Sequence[Image], height: int, width: int
+    ) -> list[tuple[Detection, float]]:
         """Return the faces in each rotation of an image, in the image's pixels, with the rotation."""
         found: list[tuple[Detection, float]] = []
         for quarters in (1, 2, 3):
             for reduced in searched:
-                if faces := self._run_rotated(reduced, quarters):
+                if faces := self._run_rotated(reduced, height, width, quarters):
                     found += [(face, 90.0 * quarters) for face in faces]
                     break
         return found
 
     def _run_rotated(
-        self, searched: _Reduced, quarters: int, *, score_threshold: float | None = None
+        self,
+        reduced: Image,
+        height: int,
+        width: int,
+        quarters: int,
+        score_threshold: float | None = None,
     ) -> list[Detection]:
         """Return the faces in a reduced image rotated counter-clockwise, in the image's pixels."""
-        reduced, height, width = searched
         size = (height, width) if quarters % 2 == 0 else (width, height)
         rotated = np.ascontiguousarray(np.rot90(reduced, quarters))
-        found = self._run(rotated, *size, score_threshold=score_threshold)
+        found = self._run(rotated, *size, score_threshold)
         if not quarters:
             return found
         return [_rotated_back(face, quarters, height, width) for face in found]
 
     def _run(
-        self, reduced: Image, height: int, width: int, *, score_threshold: float | None = None
+        self, reduced: Image, height: int, width: int, score_threshold: float | None = None
     ) -> list[Detection]:
         """Return the faces in a reduced image, best first, in the pixels of the one of the given size."""
         rows, columns = reduced.shape[:2]
@@ -386,27 +389,13 @@ def decode(
     )
 
 
-def _reduced(image: Image, scale: float) -> _Reduced:
-    """Return an image reduced to a scale by area, and the height and width of the part that it shows.
-
-    First by an integer factor, which takes OpenCV a fraction of the time of any other. What is not a whole
-    block at the right and the bottom, less than a pixel of the reduced image, is left out.
-    """
+def _reduced(image: Image, scale: float) -> Image:
     if scale >= 1.0:
-        return image, *image.shape[:2]
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    factor = min(int(1.0 / scale), height, width)
-    if factor > 1:
-        rows, columns = height // factor, width // factor
-        height, width = rows * factor, columns * factor
-        image = _by_area(image[:height, :width], (columns, rows))
-    return _by_area(image, size), height, width
-
-
-def _by_area(image: Image, size: tuple[int, int]) -> Image:
+        return image
     import cv2
 
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
@@ -427,15 +416,15 @@ def _window(
     return np.ascontiguousarray(image[y:bottom, x:right]), (x, y)
 
 
-def _scaled_to(image: Image, scale: float) -> _Reduced:
-    """Return an image reduced or enlarged, and the height and width of the part that it shows."""
+def _scaled_to(image: Image, scale: float) -> Image:
+    """Return an image reduced or enlarged."""
     import cv2
 
     if scale <= 1.0:
         return _reduced(image, scale)
     size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
     enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
-    return np.asarray(enlarged, dtype=np.uint8), *image.shape[:2]
+    return np.asarray(enlarged, dtype=np.uint8)
 
 
 def _moved(face: Detection, x: int, y: int) -> Detection:
