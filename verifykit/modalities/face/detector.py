@@ -164,15 +164,16 @@ class FaceDetector:
             ProviderError: The provider failed.
         """
         window, (x, y) = _window(image, box_px)
+        height, width = window.shape[:2]
         given = Detection((box_px[0] - x, box_px[1] - y, *box_px[2:]), (), None)
         best: TurnedFace | None = None
         for side_px in _NEAR_SIDES_PX:
             scaled = _scaled_to(window, side_px / max(box_px[2:]))
-            found = _near(self._run(scaled, *window.shape[:2], _NEAR_SCORE), given)
+            found = _near(self._run(scaled, height, width, _NEAR_SCORE), given)
             rotated: list[tuple[Detection, float]] = []
             if not any(_score(face) >= _UPRIGHT_SCORE for face in found):
                 for quarters in (1, 2, 3):
-                    faces = self._run_rotated(scaled, *window.shape[:2], quarters, _NEAR_SCORE)
+                    faces = self._run_rotated(scaled, height, width, quarters, _NEAR_SCORE)
                     rotated += [(face, 90.0 * quarters) for face in _near(faces, given)]
             for turned in choose_turned(found, rotated):
                 if best is None or _score(turned.detection) > _score(best.detection):
@@ -192,12 +193,13 @@ class FaceDetector:
 
     def _search_further(self, image: Image, known: Sequence[TurnedFace]) -> list[TurnedFace]:
         """Return the faces that only the larger sizes show, in the rotation of most that are known."""
+        height, width = image.shape[:2]
         turned_deg = Counter(face.turned_deg for face in known).most_common(1)[0][0]
+        quarters = round(turned_deg / 90.0)
         found = [face.detection for face in known]
         further: list[Detection] = []
         for scale in self._scales(image)[1:]:
-            reduced = _reduced(image, scale)
-            for face in self._run_rotated(reduced, *image.shape[:2], round(turned_deg / 90.0)):
+            for face in self._run_rotated(_reduced(image, scale), height, width, quarters):
                 if not _is_known(face, [*found, *further]):
                     further.append(face)
         return [TurnedFace(face, turned_deg) for face in further]
