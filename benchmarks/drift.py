@@ -223,7 +223,7 @@ def closed_groups(levels: Levels, console: Console, runs: int) -> None:
 
 
 def traffic(faces: Faces, spec: ModelSpec, seed: int) -> DriftReport:
-    """Return what is known after 2,000 probes, half a minute apart, against a gallery of half of the people."""
+    """Return what is known after 2,000 probes, one in 30 s, with half of the people enrolled."""
     rng, now = np.random.default_rng(seed), 0.0
     names = rng.permutation(np.unique(faces.subjects))
     gallery = vk.MemoryGallery(
