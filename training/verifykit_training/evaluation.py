@@ -21,6 +21,7 @@ from verifykit.errors import shortened, shown
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.one_to_one import measure_attack, supported
+from verifykit.evaluation.pair_tiles import PairTiles
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
@@ -174,10 +175,13 @@ class Verification:
 
 def pair_counts(embeddings: NDArray[np.float32], records: Sequence[Record]) -> PairCounts:
     """Count the scores of every pair of images, in memory that does not grow with the pairs."""
+    subjects = np.array([record.subject for record in records], np.str_)
     return PairCounts(
-        embeddings,
-        [record.subject for record in records],
-        [record.is_forgery for record in records],
+        PairTiles(
+            embeddings,
+            np.unique(subjects, return_inverse=True)[1],
+            np.array([record.is_forgery for record in records], bool),
+        )
     )
 
 
