@@ -30,7 +30,8 @@ from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
 from verifykit._cpus import available_cpus
 from verifykit.gallery import GalleryInfo, SqliteGallery, encrypt_gallery
-from verifykit.gallery.index import ExactIndex, IndexView
+from verifykit.gallery import index as index_module
+from verifykit.gallery.index import COARSE_FROM_VALUES, ExactIndex, IndexView
 from verifykit.gallery.penalised import PenalisedSnapshot
 from verifykit.gallery.snapshot import IndexSnapshot
 from verifykit.scoring import unit_rows
@@ -262,12 +263,19 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument(
+        "--copy-from",
+        type=int,
+        default=COARSE_FROM_VALUES,
+        help="values (rows x dimensions) from which there is an 8-bit copy",
+    )
+    parser.add_argument(
         "--opening",
         type=int,
         default=0,
         help="also open gallery files of this size",
     )
     arguments = parser.parse_args()
+    index_module.COARSE_FROM_VALUES = arguments.copy_from
     table = Table(title="milliseconds a probe, medians of interleaved rounds")
     for column in ("vectors", "", "limit", *SEARCHES, "limit / ours", "numpy / ours"):
         table.add_column(column, justify="right", no_wrap=True)
