@@ -136,7 +136,9 @@ def opened(rows: NDArray[np.float32], label: str) -> IndexView:
     return view
 
 
-def measure(count: int, size: int, cluster: int, rounds: int, table: Table) -> None:
+def measure(
+    count: int, size: int, cluster: int, rounds: int, table: Table, *, with_batch: bool
+) -> None:
     """Add a table row for a single probe, and one for a batch."""
     rows, probes = vectors_and_probes(count, size, cluster)
     label = f"{count:,} x {size}" + (f", {cluster} alike" if cluster else "")
@@ -159,6 +161,8 @@ def measure(count: int, size: int, cluster: int, rounds: int, table: Table) -> N
         }
         timings = time_interleaved(jobs, rounds)
         add_row(table, label, "one probe", timings, 1, "1.3")
+    if not with_batch:
+        return
     tile = np.empty((BATCH, 8192), np.float32)
     jobs = {
         "limit": lambda: product(rows, probes, tile),
@@ -262,6 +266,7 @@ def main() -> None:
         "--clusters", type=int, nargs="+", default=[0, 100], help="vectors that are alike; 0: none"
     )
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--single", action="store_true", help="leave out the batches of probes")
     parser.add_argument(
         "--copy-from",
         type=int,
@@ -282,7 +287,9 @@ def main() -> None:
     for size in arguments.dimensions:
         for count in arguments.rows:
             for cluster in arguments.clusters:
-                measure(count, size, cluster, arguments.rounds, table)
+                measure(
+                    count, size, cluster, arguments.rounds, table, with_batch=not arguments.single
+                )
     console.print(table)
     if arguments.opening:
         measure_opening(arguments.opening, arguments.dimensions[0])
