@@ -30,23 +30,26 @@ from verifykit.evaluation.embedding import (
     failures,
 )
 from verifykit.evaluation.one_to_one import supported
+from verifykit.evaluation.pair_tiles import PairTiles
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
     as_dataset,
+    coded,
     columns,
     count_pairs,
     data_digest,
     every_pair,
     score_comparisons,
 )
-from verifykit.metrics import (
-    SubjectBootstrap,
-    cllr,
-    fit_log_likelihood_ratio,
-    rate_interval,
-    threshold_at_fmr,
+from verifykit.evaluation.single_references import (
+    Weighted,
+    evidence_of,
+    group_draws,
+    points_of_every_pair,
 )
+from verifykit.evaluation.tiled_scores import MOST_HELD
+from verifykit.metrics import SubjectBootstrap, rate_interval, threshold_at_fmr
 from verifykit.scoring import paired_scores, penalised, penalties, reference_rows, unit_rows
 from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
 from verifykit.types import Embeddings
@@ -280,6 +283,13 @@ def measured_points(
     points: list[OperatingPoint] = []
     evidence: list[Evidence] = []
     for count in counts:
+        if count == 1 and sum(count_pairs(subjects, forged, populations).values()) > MOST_HELD:
+            more, evident = _of_every_pair(
+                (embeddings, subjects, forged, populations), cohort, fmrs, seed
+            )
+            points += more
+            evidence += evident
+            continue
         scores = draw_scores(
             embeddings,
             subjects,
@@ -297,6 +307,27 @@ def measured_points(
         points += found.points
         evidence += found.evidence
     return Measured(tuple(points), tuple(evidence))
+
+
+def _of_every_pair(
+    images: tuple[Embeddings, Sequence[str], Sequence[bool], Sequence[str] | None],
+    cohort: Cohort | None,
+    fmrs: Mapping[Attack, Sequence[float]],
+    seed: int,
+) -> tuple[list[OperatingPoint], list[Evidence]]:
+    """Return points and evidence of single references, without holding the scores."""
+    embeddings, subjects, forged, populations = images
+    labels, sets, fake = coded(subjects, forged, populations)
+    weights, groups = group_draws(labels, seed)
+    pairs = PairTiles(
+        embeddings,
+        labels,
+        fake,
+        sets=sets,
+        penalties=None if cohort is None else penalties(cohort, unit_rows(embeddings)),
+        groups=groups,
+    )
+    return points_of_every_pair(pairs, fmrs, weights)
 
 
 def points_of(
@@ -380,23 +411,14 @@ def _interval(
 
 def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons: int) -> Evidence:
     mated = scores.mated.scores
-    fit = fit_log_likelihood_ratio(mated, others.scores)
-    found = Evidence(
-        attack=attack,
-        reference_count=scores.reference_count,
-        slope=fit.slope,
-        intercept=fit.intercept,
-        cllr=0.0,
-        mated_count=max(1, mated.size // scores.draws),
-        non_mated_count=comparisons,
-        non_mated_median=float(np.median(others.scores)),
+    return evidence_of(
+        attack,
+        scores.reference_count,
+        Weighted(mated),
+        Weighted(others.scores),
+        sizes=(mated.size // scores.draws, comparisons),
+        median=float(np.median(others.scores)),
     )
-    low, high = -math.log1p(found.mated_count), math.log1p(found.non_mated_count)
-    llrs = [
-        np.clip(fit.slope * each.astype(np.float64) + fit.intercept, low, high)
-        for each in (mated, others.scores)
-    ]
-    return replace(found, cllr=cllr(*llrs))
 
 
 @dataclass(frozen=True, eq=False)
@@ -461,7 +483,7 @@ def draw_scores(
     enough = np.flatnonzero(counts > reference_count)
     scorer = _Scorer(embeddings, cohort)
     if reference_count == 1:
-        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
+        pairs = every_pair(embeddings, subjects, forged, populations)
         return _single(pairs, owner, len(enough), scorer)
     # A subject's population is that of its first image.
     home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
