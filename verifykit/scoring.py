@@ -95,12 +95,13 @@ def tile_scores(
     products = one @ other.T
     # Twice the bound of both sums' errors: D roundings each, of terms whose magnitudes sum up to 1.
     doubt = 4 * probes.shape[1] * float(np.finfo(np.float64).eps)
-    found = (products + doubt).astype(np.float32)
+    found: NDArray[np.float32] = (products + doubt).astype(np.float32)
     rows, columns = np.nonzero(found != (products - doubt).astype(np.float32))
     for start in range(0, len(rows), _BLOCK_ROWS):
         some = slice(start, start + _BLOCK_ROWS)
         found[rows[some], columns[some]] = (one[rows[some]] * other[columns[some]]).sum(axis=1)
-    return np.clip(found, -1.0, 1.0, out=found)
+    np.clip(found, -1.0, 1.0, out=found)
+    return found
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> float:
