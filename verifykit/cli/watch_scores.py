@@ -31,7 +31,7 @@ from verifykit.cli.render import columns, counted, share_text
 from verifykit.datasets import LeftOut, left_out_sentences, overlooked, shown_names
 from verifykit.decision import DecisionOptions
 from verifykit.drift import DriftReport, ScoreWatch
-from verifykit.drift.state import WatchState, joined, scores_path
+from verifykit.drift.state import WatchState, forget, joined, scores_path
 from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery
@@ -172,7 +172,7 @@ def _default_file(gallery: str | None) -> Path:
 
 def _forget(files: list[Path], *, as_json: bool) -> None:
     for file in files:
-        file.unlink(missing_ok=True)
+        forget(file)
     names = [str(file) for file in files]
     emit({"forgotten": names}, f"forgotten: {', '.join(map(shown, names))}", as_json=as_json)
 
@@ -240,7 +240,7 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
                 [float(score) for score in body["scores"]],
                 body.get("references", 1),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(
                 f"{shown(str(source))}, line {number}: a line is an object with the scores of a probe "
                 f'against others, such as {{"scores": [0.1, 0.2]}}, got {shown(line)}'
