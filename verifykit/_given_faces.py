@@ -13,7 +13,7 @@ from verifykit.errors import InputError, shown
 from verifykit.image import LoadedImage
 from verifykit.types import Detection, FaceLike, ImageLike
 
-_FURTHEST = 1e9  # pixels; what an image of the most pixels cannot reach
+_FURTHEST = 1e12  # pixels: far outside of every image, and its square is no overflow
 _ORDER = "right eye, left eye (the subject's), nose tip, right and left mouth corner"
 _FORMS = (
     f"a face is a box (left, top, width, height), five landmarks (x, y) ({_ORDER}), or a Detection, in "

@@ -91,6 +91,7 @@ class SampleOptions:
         share = self.second_face_share
         if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 1:
             raise InputError(f"second_face_share is a number from 0 to 1, got {shown(share)}")
+        object.__setattr__(self, "second_face_share", float(share))  # as JSON has it
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""

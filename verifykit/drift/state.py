@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -229,6 +230,21 @@ class WatchState:
         return cls.from_json(text, path) if text else None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold a file of counts against other processes, and yield its descriptor; it is made if it is missing.
+
+    Raises:
+        InputError: Another process holds it.
+        OSError: It cannot be opened.
+    """
+    try:
+        with FileLock(path, timeout_s=LOCK_S) as handle:
+            yield handle
+    except LockHeldError as error:
+        raise InputError(f"{shown(str(path))} is in use by another process: try again") from error
+
+
 def forget(path: Path) -> None:
     """Remove a file of counts, if there is one.
 
@@ -238,12 +254,9 @@ def forget(path: Path) -> None:
     """
     if not path.exists():
         return
-    try:
-        with FileLock(path, timeout_s=LOCK_S) as handle:
-            _require_counts(path)
-            os.ftruncate(handle, 0)  # who waits for the lock finds it empty
-    except LockHeldError as error:
-        raise InputError(f"{shown(str(path))} is in use by another process: try again") from error
+    with locked(path) as handle:
+        _require_counts(path)
+        os.ftruncate(handle, 0)  # who waits for the lock finds it empty
     path.unlink(missing_ok=True)
 
 

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from verifykit._files import FileLock, LockHeldError, atomic_write, require_possible
+from verifykit._files import atomic_write, require_possible
 from verifykit.decision import DecisionOptions
 from verifykit.drift.evidence import Evidence, Levels
 from verifykit.drift.panel import Panel
 from verifykit.drift.repeats import RecentProbes
-from verifykit.drift.state import LOCK_S, DriftReport, WatchState, forget
+from verifykit.drift.state import DriftReport, WatchState, forget, locked
 from verifykit.errors import InputError, VerifyKitError, shown
 from verifykit.gallery import Gallery
 from verifykit.models import calibration_digest
@@ -185,6 +185,18 @@ class ScoreWatch:
 
     def flush(self) -> None:
         """Store what was counted; where that fails it is logged, kept, and stored with the next."""
+        try:
+            self.store()
+        except (OSError, VerifyKitError) as error:
+            self._warn_once("counts of live scores are not stored", error)
+
+    def store(self) -> None:
+        """Store what was counted; where that fails it is kept, and stored with the next.
+
+        Raises:
+            InputError: The file is not one of these counts, or another process holds it.
+            OSError: It cannot be written.
+        """
         self._own_process()
         with self._flushing:
             with self._lock:
@@ -194,11 +206,10 @@ class ScoreWatch:
                 return
             try:
                 state = self._store(block)
-            except (OSError, LockHeldError, VerifyKitError) as error:
+            except (OSError, VerifyKitError):
                 with self._lock:
                     self._pending, self._is_unstored = block.then(self._pending), True
-                self._warn_once("counts of live scores are not stored", error)
-                return
+                raise
             self._is_unstored = False
         self._announce(state)
 
@@ -206,7 +217,7 @@ class ScoreWatch:
         if self.path is None:
             self._memory = self._memory.then(block)
             return self._memory
-        with FileLock(self.path, timeout_s=LOCK_S):
+        with locked(self.path):
             state = (self._read() or self._empty).then(block)
             atomic_write(self.path, state.to_json(), mode=0o600, durable=False)
         return state

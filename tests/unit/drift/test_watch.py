@@ -332,6 +332,8 @@ def test_counts_that_cannot_be_stored_are_kept_for_later(
     assert [r.getMessage() for r in caplog.records] == [
         "counts of live scores are not stored: FileNotFoundError"
     ]
+    with pytest.raises(FileNotFoundError):
+        watch.store()
     folder.mkdir()
     watch.flush()
     assert ScoreWatch(SPEC, folder / "scores.json").report().probes == 2
@@ -348,7 +350,7 @@ def test_a_file_that_another_process_holds_is_not_waited_for_at_every_probe(
 
     watch = ScoreWatch(SPEC, path, clock=clock)
     with monkeypatch.context() as patched:
-        patched.setattr("verifykit.drift.watch.FileLock", held)
+        patched.setattr("verifykit.drift.state.FileLock", held)
         for _ in range(150):
             watch.record_scores([0.1])
         assert len(tries) == 1
