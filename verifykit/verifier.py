@@ -117,8 +117,11 @@ def open_encoder(
     threads: int | None = None,
     precision: Precision = "fp32",
     max_pixels: int | None = None,
+    population: str | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
+
+    ``population`` names the thresholds to take, of the calibration or else of the model.
 
     Raises:
         InputError: Providers, threads or precision for an encoder that is open on something else, or
@@ -146,7 +149,9 @@ def open_encoder(
         )
     if max_pixels is not None:
         model = model.limited(max_pixels)
-    return model if calibration is None else model.calibrated(calibration)
+    if calibration is not None:
+        model = model.calibrated(calibration)
+    return model if population is None else model.of_population(population)
 
 
 class Verifier:
@@ -183,6 +188,7 @@ class Verifier:
         keep_crops: bool = False,
         max_pixels: int | None = None,
         precision: Precision = "fp32",
+        population: str | None = None,
     ) -> None:
         """Open a model and a gallery.
 
@@ -204,11 +210,14 @@ class Verifier:
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
+            population: ``"any"`` decides by thresholds that keep the rate in every measured band of people;
+                None by the usual ones.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
             GalleryError, TemplateMismatchError: The gallery cannot be opened, or belongs to another model.
-            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``.
+            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``, or
+                there are no thresholds of this ``population``.
             InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
         """
         self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
@@ -220,6 +229,7 @@ class Verifier:
             threads=threads,
             precision=precision,
             max_pixels=max_pixels,
+            population=population,
         )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
