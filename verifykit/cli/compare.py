@@ -15,6 +15,7 @@ from verifykit.cli.options import (
     MaxPixelsOption,
     ModelOption,
     NetworkChoice,
+    PopulationOption,
     SampleChoice,
     SaveOption,
     command,
@@ -35,6 +36,7 @@ def compare(
     model: ModelOption = "face",
     decision: ClaimDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -47,6 +49,7 @@ def compare(
     verifier = Verifier(
         model,
         calibration=calibration,
+        population=population,
         **dataclasses.asdict(network),
         max_pixels=max_pixels,
         **verifier_options(decision, sample),

@@ -15,6 +15,7 @@ from verifykit.cli.options import (
     MaxPixelsOption,
     ModelOption,
     NetworkChoice,
+    PopulationOption,
     SampleChoice,
     SaveOption,
     SearchDecision,
@@ -38,6 +39,7 @@ def identify(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -54,6 +56,7 @@ def identify(
         network=network,
         max_pixels=max_pixels,
         calibration=calibration,
+        population=population,
         key=gallery_key(key_file),
     )
     rule = decision.search_rule(verifier.spec, DecisionOptions(), len(verifier.gallery))

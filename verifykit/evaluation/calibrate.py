@@ -202,12 +202,14 @@ def _with_any(
             "(least_people, --least-people)"
         )
     fmr, attack = default_rate(measured.any_points, spec)
+    usual = {(p.fmr, p.attack, p.reference_count): p.fnmr for p in measured.points}
     names = "; ".join(f"{each.column.name}: {', '.join(_labels(each))}" for each in cut)
     of = found.population or found.data
     every = Population(
         name=ANY,
         description=f"{of}; each rate is kept in every measured band ({names})",
         operating_points=measured.any_points,
+        usual_fnmr=tuple(usual[p.fmr, p.attack, p.reference_count] for p in measured.any_points),
         default_fmr=fmr,
         default_attack=attack,
         bands=measured.band_rates,

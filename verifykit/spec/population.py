@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from verifykit.errors import ModelContractError
+from verifykit.errors import ModelContractError, shown
 from verifykit.spec.operating import Attack, OperatingPoint
 
 
@@ -42,6 +42,8 @@ class Population:
         description: Of whom and of which conditions the rates are; decisions state it.
         operating_points: Thresholds, at least one; the counts and intervals are those of the band that
             decided, the FNMR is that of all mated comparisons.
+        usual_fnmr: For each of these points the FNMR at the usual threshold of the same rate, on the same
+            comparisons: the difference is the price; None if not measured.
         default_fmr: The false match rate used when none is requested; None if there is none.
         default_attack: The kind of non-mated comparison that this rate is about.
         bands: What was measured by band at these thresholds and at the usual ones; may be empty.
@@ -52,6 +54,7 @@ class Population:
     name: str
     description: str
     operating_points: tuple[OperatingPoint, ...]
+    usual_fnmr: tuple[float | None, ...]
     default_fmr: float | None
     default_attack: Attack
     bands: tuple[BandRate, ...] = ()
@@ -61,3 +64,8 @@ class Population:
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.operating_points:
             raise ModelContractError("population: it needs a name and an operating point")
+        if len(self.usual_fnmr) != len(self.operating_points):
+            raise ModelContractError(
+                f"population {shown(self.name)}: usual_fnmr has {len(self.usual_fnmr)} values for "
+                f"{len(self.operating_points)} operating points"
+            )
