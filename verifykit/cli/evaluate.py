@@ -170,7 +170,7 @@ def _bands_text(result: ModelResult) -> list[str]:
         lines.append(columns(("band", "people", "FMR", "got / requested", "95 %", "FNMR"), rows))
         lines += [
             f"{band.band}: {band.non_mated_count:,} non-mated pairs, too few for FMR "
-            + ", ".join(f"{row.asked_fmr:g}" for row in band.rates if not row.is_supported)
+            + ", ".join(f"{row.requested_fmr:g}" for row in band.rates if not row.is_supported)
             for band in mine
             if not all(row.is_supported for row in band.rates)
         ]
@@ -179,12 +179,12 @@ def _bands_text(result: ModelResult) -> list[str]:
 
 def _band_rows(band: Band) -> Iterator[tuple[str, ...]]:
     for row in band.rates:
-        if row.is_supported and row.got_over_asked is not None:
-            got = row.got_over_asked
+        if row.is_supported and row.got_over_requested is not None:
+            got = row.got_over_requested
             yield (
                 band.band,
                 f"{band.subject_count:,}",
-                f"{row.asked_fmr:g}",
+                f"{row.requested_fmr:g}",
                 f"{got.value:.2g}",
                 f"{got.low:.2g} to {got.high:.2g}",
                 "" if row.fnmr is None else share_text(row.fnmr.value),

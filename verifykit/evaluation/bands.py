@@ -64,6 +64,10 @@ class BandColumn:
         """Return the columns' names joined by ``+``."""
         return "+".join(self.columns)
 
+    def __str__(self) -> str:
+        edges = ", ".join(f"{edge:g}" for edge in self.edges)
+        return f"{self.name} (cut at {edges})" if edges else self.name
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -262,14 +266,14 @@ def _band_rates(
     for at in rates:
         fmr = rate_of(others >= at.threshold, theirs) if others.size else None
         yield BandAtFmr(
-            asked_fmr=at.asked_fmr,
+            requested_fmr=at.requested,
             threshold=at.threshold,
             fmr=fmr,
             fnmr=rate_of(mates < at.threshold, ours) if mates.size else None,
-            got_over_asked=None if fmr is None else _over(fmr, at.asked_fmr),
-            is_supported=supported(at.asked_fmr, others.size),
+            got_over_requested=None if fmr is None else _over(fmr, at.requested),
+            is_supported=supported(at.requested, others.size),
         )
 
 
-def _over(rate: Rate, asked: float) -> Interval:
-    return Interval(rate.value / asked, rate.low / asked, rate.high / asked)
+def _over(rate: Rate, requested: float) -> Interval:
+    return Interval(rate.value / requested, rate.low / requested, rate.high / requested)

@@ -203,11 +203,11 @@ def _with_any(
         )
     fmr, attack = default_rate(measured.any_points, spec)
     usual = {(p.fmr, p.attack, p.reference_count): p.fnmr for p in measured.points}
-    names = "; ".join(f"{each.column.name}: {', '.join(_labels(each))}" for each in cut)
+    names = " and ".join(str(each.column) for each in cut)
     of = found.population or found.data
     every = Population(
         name=ANY,
-        description=f"{of}; each rate is kept in every measured band ({names})",
+        description=f"{of}; each rate is kept in every measured band of {names}",
         operating_points=measured.any_points,
         usual_fnmr=tuple(usual[p.fmr, p.attack, p.reference_count] for p in measured.any_points),
         default_fmr=fmr,
@@ -226,10 +226,6 @@ def _with_any(
         population=every.description,
         populations=(every,),
     )
-
-
-def _labels(bands: Bands) -> list[str]:
-    return [bands.label(code) for code in range(len(bands))]
 
 
 def _drawn_cohort(
@@ -440,11 +436,13 @@ def with_bands(
         refusal: str | None = None
         joined: dict[str, float] = {}
         mine: list[OperatingPoint] = []
-        for fmr in usual:
-            worst = worst_band_threshold(sets, fmr, [frozenset(), *left_out])
+        least = -math.inf
+        for fmr in sorted(usual, reverse=True):
+            worst = worst_band_threshold(sets, fmr, [frozenset(), *left_out], least=least)
             if isinstance(worst, Unsupported):
                 refusal = refusal or worst.sentence(fmr)
             elif worst.threshold <= 1.0:
+                least = worst.threshold
                 joined |= {name: fmr for name in worst.joined if name not in joined}
                 missed = mates < worst.threshold
                 mine.append(_any_point(worst, fmr, attack, scores, missed, ours))
@@ -469,14 +467,15 @@ def _any_point(
     missed: NDArray[np.bool_],
     ours: SubjectBootstrap | None,
 ) -> OperatingPoint:
+    count, matches, interval = worst.measured()
     return OperatingPoint(
         fmr=fmr,
         threshold=worst.threshold,
-        non_mated_count=worst.non_mated_count,
-        false_match_count=worst.false_match_count,
+        non_mated_count=count,
+        false_match_count=matches,
         attack=attack,
         reference_count=scores.reference_count,
-        fmr_interval=worst.fmr_interval,
+        fmr_interval=interval,
         fnmr=float(missed.mean()) if missed.size else None,
         fnmr_interval=_interval(missed, ours, scores.draws),
     )

@@ -283,9 +283,9 @@ def _subgroups(
     rates: list[RateAtFmr] = [r for a in attacks if a.attack == "random_forgery" for r in a.rates]
     if not rates:
         return ()
-    allowed = [rate for rate in rates if rate.asked_fmr >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
+    allowed = [rate for rate in rates if rate.requested >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
     found, remarks = measure_subgroups(
-        data, scored, labels, min(allowed, key=lambda rate: rate.asked_fmr)
+        data, scored, labels, min(allowed, key=lambda rate: rate.requested)
     )
     notes.extend(remarks)
     return found

@@ -60,6 +60,11 @@ class RateAtFmr:
     fmr: Rate
     fnmr: Rate
 
+    @property
+    def requested(self) -> float:
+        """Return the requested rate."""
+        return self.asked_fmr
+
 
 @dataclass(frozen=True)
 class Det:
@@ -157,20 +162,20 @@ class BandAtFmr:
     """Both rates of one band at the threshold for a requested false match rate.
 
     Attributes:
-        asked_fmr: The rate that the threshold is for.
+        requested_fmr: The rate that the threshold is for.
         threshold: The threshold.
         fmr: Measured in the band; None without non-mated comparisons.
         fnmr: Measured in the band; None without mated comparisons.
-        got_over_asked: ``fmr`` over ``asked_fmr``, with its interval; 1 is a rate that holds.
-        is_supported: Whether the band has the three over ``asked_fmr`` comparisons that the rate takes; if
-            not, only the upper end of the interval says something.
+        got_over_requested: ``fmr`` over ``requested_fmr``, with its interval; 1 is a rate that holds.
+        is_supported: Whether the band has the three over ``requested_fmr`` comparisons that the rate takes;
+            if not, only the upper end of the interval says something.
     """
 
-    asked_fmr: float
+    requested_fmr: float
     threshold: float
     fmr: Rate | None
     fnmr: Rate | None
-    got_over_asked: Interval | None
+    got_over_requested: Interval | None
     is_supported: bool
 
 

@@ -37,6 +37,7 @@ class BandedScores:
         left: (P,) the band of the probe, -1 for none.
         right: (P,) the band of the reference.
         draws: How often each comparison is among them.
+        title: What all of them are, for the set without bands.
     """
 
     bands: Bands | None
@@ -46,6 +47,7 @@ class BandedScores:
     left: NDArray[np.int16]
     right: NDArray[np.int16]
     draws: int = 1
+    title: str = EVERYONE
 
     def within(self, group: tuple[int, ...]) -> NDArray[np.bool_]:
         """Return which comparisons are of joined bands; all of them for no band."""
@@ -57,28 +59,33 @@ class BandedScores:
 
     def name(self, group: tuple[int, ...]) -> str:
         """Return the name of joined bands."""
-        return EVERYONE if self.bands is None else self.bands.label(group[0], group[-1])
+        return self.title if self.bands is None else self.bands.label(group[0], group[-1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WorstBand:
     """The threshold of one rate, and the band that decided it.
 
     Attributes:
         threshold: At which every band keeps the rate.
-        band: The band that takes the highest.
-        non_mated_count: Its comparisons.
-        false_match_count: Those that reach the threshold.
-        fmr_interval: 95 % interval of its rate there, over subjects.
+        scores: The set of the band that takes the highest threshold.
+        group: That band, or those that were joined to it.
         joined: Names of the bands that were joined of several.
     """
 
     threshold: float
-    band: str
-    non_mated_count: int
-    false_match_count: int
-    fmr_interval: tuple[float, float]
+    scores: BandedScores
+    group: tuple[int, ...]
     joined: tuple[str, ...]
+
+    @property
+    def band(self) -> str:
+        """Return the name of the band that decided."""
+        return self.scores.name(self.group)
+
+    def measured(self) -> tuple[int, int, tuple[float, float]]:
+        """Return its comparisons, those that reach the threshold, and the 95 % interval of their rate."""
+        return _measured(self.scores, self.group, self.threshold)
 
 
 @dataclass(frozen=True)
@@ -97,7 +104,11 @@ class Unsupported:
 
 
 def worst_band_threshold(
-    sets: Sequence[BandedScores], fmr: float, excluded: Sequence[frozenset[int]] = ()
+    sets: Sequence[BandedScores],
+    fmr: float,
+    excluded: Sequence[frozenset[int]] = (),
+    *,
+    least: float = -math.inf,
 ) -> WorstBand | Unsupported:
     """Return the threshold at which every band of every set keeps a rate.
 
@@ -105,6 +116,7 @@ def worst_band_threshold(
         sets: Scores, each with the bands of one column or without any.
         fmr: The rate.
         excluded: For each set the bands to leave out; empty for none.
+        least: The threshold of the next higher rate, whose bands may be smaller: this one is not below it.
     """
     skipped = excluded or [frozenset[int]()] * len(sets)
     highest: tuple[float, BandedScores, tuple[int, ...]] | None = None
@@ -119,9 +131,8 @@ def worst_band_threshold(
             if highest is None or found > highest[0]:
                 highest = found, scores, group
     assert highest is not None  # noqa: S101 - there is a set, and each has a group
-    threshold, scores, group = highest
-    count, matches, interval = _measured(scores, group, threshold)
-    return WorstBand(threshold, scores.name(group), count, matches, interval, tuple(joined))
+    threshold, decisive, group = highest
+    return WorstBand(max(threshold, least), decisive, group, tuple(joined))
 
 
 def _groups(
@@ -130,7 +141,7 @@ def _groups(
     """Return the bands to hold a rate in, some joined so that each has enough comparisons."""
     if scores.bands is None:
         count = len(scores.scores) // scores.draws
-        return [()] if supported(fmr, count) else Unsupported(EVERYONE, count)
+        return [()] if supported(fmr, count) else Unsupported(scores.title, count)
     bands = scores.bands
     groups: list[tuple[int, ...]] = [(code,) for code in range(len(bands)) if code not in left_out]
     counts = _counts(scores, len(bands))
@@ -143,15 +154,15 @@ def _groups(
         smallest = min(range(len(groups)), key=lambda n: pairs(groups[n]))
         if supported(fmr, pairs(groups[smallest])):
             return groups
-        beside = [
+        neighbours = [
             n
             for n in (smallest - 1, smallest + 1)
             if 0 <= n < len(groups) and bands.may_join(groups[n][0], groups[smallest][0])
         ]
         # The two last bands are not joined: then there would be none to tell apart.
-        if not beside or len(groups) == 2:
+        if not neighbours or len(groups) == 2:
             return Unsupported(scores.name(groups[smallest]), pairs(groups[smallest]))
-        other = min(beside, key=lambda n: pairs(groups[n]))
+        other = min(neighbours, key=lambda n: pairs(groups[n]))
         low, high = sorted((smallest, other))
         groups[low : high + 1] = [groups[low] + groups[high]]
     return Unsupported(bands.column.name, 0)

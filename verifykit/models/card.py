@@ -100,6 +100,12 @@ def _points(spec: ModelSpec) -> list[str]:
     ]
 
 
+_POPULATION_NOTE = (
+    "Counts and intervals of a point are those of the band that takes the highest threshold; both FNMR are "
+    "those of all mated comparisons, at this threshold and at the usual one for the same rate."
+)
+
+
 def _population(each: Population) -> list[str]:
     fewest = min(point.reference_count for point in each.operating_points)
     lines = [
@@ -107,8 +113,7 @@ def _population(each: Population) -> list[str]:
         "",
         f"{each.description}. Requested by `population={each.name!r}` or `--population {each.name}`.",
         "",
-        "| attack | references | FMR | 95 % | threshold | false matches | pairs of the worst band | FNMR "
-        "| FNMR at the usual threshold |",
+        "| attack | references | FMR | 95 % | threshold | false matches | pairs | FNMR | usual FNMR |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for point, usual in zip(each.operating_points, each.usual_fnmr, strict=True):
@@ -125,8 +130,7 @@ def _population(each: Population) -> list[str]:
             "",
             f"Measured by band, on {each.bands_data}; both of a pair are of the band:",
             "",
-            "| band | people | comparisons | FMR requested | at the usual threshold | 95 % "
-            f"| at that of {each.name} | 95 % |",
+            f"| band | people | pairs | FMR requested | usual FMR | 95 % | FMR of {each.name} | 95 % |",
             "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
     for band in each.bands:
@@ -135,7 +139,13 @@ def _population(each: Population) -> list[str]:
             f"| {band.band} | {band.subject_count} | {band.non_mated_count} | {band.fmr:g} | {before} "
             f"| {_interval(band.usual_interval)} | {band.found:.2g} | {_interval(band.found_interval)} |"
         )
-    return [*lines, "", *(f"- {note}" for note in each.notes)] if each.notes else lines
+    return [
+        *lines,
+        "",
+        _POPULATION_NOTE,
+        *(f"\n- {note}" for note in each.notes[:1]),
+        *(f"- {note}" for note in each.notes[1:]),
+    ]
 
 
 def _default_of(each: Population) -> tuple[float | None, str]:
