@@ -97,6 +97,8 @@ def calibrate(
     from verifykit.evaluation.embedding import unread_count, with_further_frames
 
     counts = _numbers(references)
+    if worst_band and not band:
+        raise InputError("--worst-band takes bands: give --band, such as --band age=0,7,13,18")
     for target in (out, model_out):
         if target is not None and not target.parent.is_dir():
             raise InputError(f"there is no folder {shown(str(target.parent))} to write to: make it")
