@@ -19,7 +19,7 @@ from tests.helpers.documents import DOCS
 from tests.helpers.run_document import BLOCK, NAMES, NUMBER, same_output, shown_commands
 from verifykit.calibration import Calibration
 from verifykit.evaluation import results
-from verifykit.spec import Cohort, Evidence, OperatingPoint
+from verifykit.spec import BandRate, Cohort, Evidence, OperatingPoint, Population
 
 HOW_TO = DOCS / "how-to" / "choose-an-operating-point.md"
 EXPLANATION = DOCS / "explanation" / "what-a-threshold-means.md"
@@ -80,7 +80,7 @@ def test_the_page_on_thresholds_prints_what_it_shows(capsys: pytest.CaptureFixtu
             for value in vars(results).values()
             if dataclasses.is_dataclass(value) and value.__module__ == results.__name__
         ),
-        *(Calibration, OperatingPoint, Evidence, Cohort),
+        *(Calibration, OperatingPoint, Evidence, Cohort, Population, BandRate),
     ],
 )
 def test_every_key_of_a_report_and_of_a_calibration_is_documented(record: type) -> None:
