@@ -121,11 +121,15 @@ def test_too_few_comparisons_of_everyone_are_unsupported() -> None:
 @pytest.mark.parametrize("draws", [1, 3])
 def test_what_bands_got_is_counted_at_both_thresholds(draws: int) -> None:
     scores = _scores([30, 30], [0.0, 0.2], "age=10")
-    if draws > 1:
-        fields = {name: np.tile(getattr(scores, name), draws) for name in ("scores", "probe")}
-        fields |= {name: np.tile(getattr(scores, name), draws) for name in ("reference",)}
-        fields |= {name: np.tile(getattr(scores, name), draws) for name in ("left", "right")}
-        scores = replace(scores, draws=draws, **fields)
+    scores = replace(
+        scores,
+        scores=np.tile(scores.scores, draws),
+        probe=np.tile(scores.probe, draws),
+        reference=np.tile(scores.reference, draws),
+        left=np.tile(scores.left, draws),
+        right=np.tile(scores.right, draws),
+        draws=draws,
+    )
     rows = list(band_rates([_whole(scores), scores], [(0.1, 0.1, 0.3), (0.01, None, 0.4)]))
     assert [(row.band, row.fmr) for row in rows] == [
         (band, fmr) for band in ("age <10", "age >=10") for fmr in (0.1, 0.01)
