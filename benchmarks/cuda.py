@@ -2,8 +2,9 @@
 
 Parity of the face model's detector and encoder, ``compare``, embedding in batches, search, and one epoch of
 training on drawn images. A provider that is not there, or that falls back to the CPU, ends the program with
-status 2: no figure of a CPU is ever printed as one of a GPU. ``--on cpu`` runs the same steps without a GPU,
-to test the program. From a bare machine with an NVIDIA driver: ``make cuda``. It was never run on a GPU.
+status 2: no figure of a CPU is ever printed as one of a GPU. What was measured before a part fails is printed
+all the same. ``--on cpu`` runs the same steps without a GPU, to test the program. From a bare machine with an
+NVIDIA driver: ``make cuda``. It was never run on a GPU.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import packages_distributions, version
 from pathlib import Path
 from typing import Any, Literal, NoReturn, TypeAlias
 
@@ -191,23 +193,46 @@ def _draw(folder: Path, subjects: int) -> Path:
     return folder
 
 
-def measure(on: On, *, rows: int, rounds: int, subjects: int, encoder: str) -> dict[str, Any]:
-    """Return every figure, by part, with the name of the device.
+def versions(on: On) -> dict[str, str]:
+    """Return the versions of what computes, and what the GPU is."""
+    import torch
+
+    packages = sorted({*packages_distributions().get("onnxruntime", ()), "numpy", "torch"})
+    found = {name: version(name) for name in packages}
+    if on == "cuda":
+        memory = torch.cuda.get_device_properties(0).total_memory
+        found |= {"cuda of torch": str(torch.version.cuda), "memory": f"{memory / 1e9:.0f} GB"}
+    return found
+
+
+def measure(
+    on: On, figures: dict[str, Any], *, rows: int, rounds: int, subjects: int, encoder: str
+) -> None:
+    """Put every figure into ``figures``, by part, with the name of the device.
 
     Raises:
         SystemExit: With status 2, something did not run on the device; with 1, its embeddings differ.
     """
-    name = device_name(on)
+    start = time.perf_counter()
+    figures["device"] = device_name(on)
+    figures["versions"] = versions(on)
     here, cpu = open_verifier(on), open_verifier("cpu")
     images = [path for _, path in sorted(portraits(carriers=[YEARS_APART]).items())]
-    figures: dict[str, Any] = {"device": name, "parity": parity(here, cpu, images)}
-    if min(figures["parity"].values()) < LOWEST_COSINE:
-        print(json.dumps(figures, indent=2))
-        raise SystemExit(1)
-    figures["speed"] = speed(here, cpu, images, rounds)
-    figures["search"] = search(on, rows, rounds)
-    figures["training"] = training(on, subjects, encoder)
-    return figures
+    parts: dict[str, Callable[[], Figures]] = {
+        "parity": lambda: parity(here, cpu, images),
+        "speed": lambda: speed(here, cpu, images, rounds),
+        "search": lambda: search(on, rows, rounds),
+        "training": lambda: training(on, subjects, encoder),
+    }
+    for name, part in parts.items():
+        print(f"benchmarks.cuda: {name} ...", file=sys.stderr, flush=True)
+        try:
+            figures[name] = part()
+        except (vk.VerifyKitError, RuntimeError) as error:  # PyTorch's are RuntimeError
+            _refuse(f"{name}: {type(error).__name__}: {error}")
+        figures["seconds"] = round(time.perf_counter() - start, 1)
+        if name == "parity" and min(figures[name].values()) < LOWEST_COSINE:
+            raise SystemExit(1)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -219,8 +244,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--subjects", type=int, default=200, help="drawn subjects to train with")
     parser.add_argument("--encoder", default="resnet50", help="network that is trained")
     given = vars(parser.parse_args(arguments))
-    figures = measure(given.pop("on"), **given)
-    print(json.dumps(figures, indent=2))
+    figures: dict[str, Any] = {}
+    try:
+        measure(given.pop("on"), figures, **given)
+    finally:
+        if figures:
+            print(json.dumps(figures, indent=2))
 
 
 if __name__ == "__main__":

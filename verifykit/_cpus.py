@@ -1,4 +1,4 @@
-"""How many processors this process may use: those it may run on, and a container's quota of time."""
+"""How many processors this process may use, by affinity and a container's quota; threads kept for them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import functools
 import math
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
 
 _CGROUPS = Path("sys/fs/cgroup")
@@ -16,6 +19,47 @@ def available_cpus() -> int:
     affinity = _affinity()
     quota = own_quota()
     return affinity if quota is None else max(1, min(affinity, math.ceil(quota)))
+
+
+_are_shared: ContextVar[bool] = ContextVar("verifykit_cores_are_shared", default=False)
+
+
+@contextmanager
+def sharing_cores() -> Iterator[None]:
+    """Mark a block that several threads run at once, with less than two processors for each."""
+    token = _are_shared.set(True)
+    try:
+        yield
+    finally:
+        _are_shared.reset(token)
+
+
+def cores_are_shared() -> bool:
+    """Return whether this code is in a block of :func:`sharing_cores`."""
+    return _are_shared.get()
+
+
+pools: dict[tuple[str, int], ThreadPoolExecutor] = {}
+
+
+def _forget_pools() -> None:
+    """Begin without pools in a forked process, which has none of their threads."""
+    global pools
+    pools = {}
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_pools)
+
+
+def kept_pool(name: str, threads: int) -> ThreadPoolExecutor:
+    """Return the pool of this name and number of threads, which is kept: to start a thread takes time.
+
+    It may be busy with the work of other callers: cancel what it has not begun, and do that yourself.
+    """
+    pool = pools.get((name, threads))
+    # Two threads may make one each: both work, and one of them is kept.
+    return pool or pools.setdefault((name, threads), ThreadPoolExecutor(threads, name))
 
 
 def network_threads(threads: int | None) -> int | None:

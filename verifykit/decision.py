@@ -13,6 +13,9 @@ from verifykit.metrics import fmr_of_fpir, fpir_of_fmr
 from verifykit.spec import Attack, ModelSpec, ScoreScale
 from verifykit.types import Decision, Outcome, Template
 
+LOOK_ALIKE_MARGIN = 10.0
+"""Subjects who reach the threshold of a rate so many times as high are look-alikes."""
+
 
 @dataclass(frozen=True)
 class Policy:
@@ -335,6 +338,22 @@ class DecisionOptions:
             if self.given:
                 raise
             return None
+
+    def margin_threshold(self, spec: ModelSpec, defaults: DecisionOptions) -> float | None:
+        """Return the score from which an enrolled subject is a look-alike of another.
+
+        That of ten times the rate of random forgeries at the threshold. None where that rate is not known.
+
+        Raises:
+            InputError, CalibrationError: As :meth:`DecisionRule.from_calibration`.
+        """
+        threshold = self.pair_threshold(spec, defaults)
+        scale = spec.score_scale("random_forgery")
+        rate = None if threshold is None or scale is None else scale.fmr(threshold)
+        if rate is None:
+            return None
+        highest = min(rate * LOOK_ALIKE_MARGIN, 0.5)
+        return spec.operating_point(highest, "random_forgery").threshold
 
     def require_possible(self, spec: ModelSpec) -> None:
         """Raise for options that no number of references can fulfil; defaults are checked when used.

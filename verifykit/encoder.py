@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextvars
 import os
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import wait
 from functools import partial
 from pathlib import Path
 from typing import TypeAlias, TypeVar
@@ -13,7 +13,7 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 
 from verifykit import modelfile
-from verifykit._cpus import available_cpus
+from verifykit._cpus import available_cpus, kept_pool, sharing_cores
 from verifykit.calibration import Calibration
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
@@ -126,7 +126,7 @@ class Encoder:
         reopen = partial(
             Encoder.open, path, providers=providers, threads=threads, precision=precision
         )
-        at_once = (threads or available_cpus()) if session.provider == "cpu" else 1
+        at_once = (threads or available_cpus()) if session.provider != "cuda" else 1
         return cls(
             spec,
             encode,
@@ -219,18 +219,11 @@ class Encoder:
     ) -> list[list[Template]]:
         """Return :meth:`templates` of several images, at most ``limit`` of each.
 
-        The images are worked on at once, or embedded in one run of the network; an error is that of the first
-        image that has one.
+        Samples are looked for in the images at once, and embedded in one run of the network; an error is that
+        of the first image that has one.
         """
-        if self._may_be_at_once(images):
-            each = self.each_at_once(
-                lambda image: self.templates_each([image], options, role=role, limit=limit)[0],
-                images,
-            )
-            return [result() for result in each]
-        extracted = [
-            self.extractor.samples(image, options, role=role, limit=limit) for image in images
-        ]
+        extract = partial(self.extractor.samples, options=options, role=role, limit=limit)
+        extracted = [result() for result in self.each_at_once(extract, images)]
         rows = iter(self.encode([sample.crop for samples in extracted for sample in samples]))
         return [
             [
@@ -254,20 +247,19 @@ class Encoder:
             for image in images:
                 yield partial(work, image)
             return
-        with ThreadPoolExecutor(
-            min(self.image_threads, len(images)) - 1, thread_name_prefix="verifykit-image"
-        ) as pool:
-            others = [
-                pool.submit(contextvars.copy_context().run, work, image) for image in images[1:]
-            ]
-            try:
-                yield partial(work, images[0])
-                for image, other in zip(images[1:], others, strict=True):
-                    # What no thread has begun is cancelled, and done in this one.
-                    yield partial(work, image) if other.cancel() else other.result
-            finally:
-                for other in others:
-                    other.cancel()
+        is_shared = 2 * len(images) > self.image_threads
+        shared = partial(_sharing_cores, work) if is_shared else work
+        pool = kept_pool("verifykit-image", min(self.image_threads, len(images)) - 1)
+        others = [
+            pool.submit(contextvars.copy_context().run, shared, image) for image in images[1:]
+        ]
+        try:
+            yield partial(shared, images[0])
+            for image, other in zip(images[1:], others, strict=True):
+                # What no thread has begun is cancelled, and done in this one.
+                yield partial(shared, image) if other.cancel() else other.result
+        finally:
+            wait([other for other in others if not other.cancel()])
 
     def _may_be_at_once(self, images: Sequence[ImageLike | LoadedImage]) -> bool:
         kinds = (str, bytes, os.PathLike, np.ndarray, LoadedImage)
@@ -276,6 +268,11 @@ class Encoder:
             and len(images) > 1
             and all(isinstance(image, kinds) for image in images)
         )
+
+
+def _sharing_cores(work: Callable[[_AnyImage], _T], image: _AnyImage) -> _T:
+    with sharing_cores():
+        return work(image)
 
 
 def _reopened(

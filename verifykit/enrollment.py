@@ -77,6 +77,11 @@ def _around(image: Image, detection: Detection) -> Image:
     return image[rows, columns]
 
 
+MOST_LOOK_ALIKES = 100
+"""Look-alikes that an enrollment counts; more would make it slow, and say no more."""
+
+_NAMED = 2
+
 IfEnrolled: TypeAlias = Literal["append", "error"]
 """What to do if the subject is already enrolled."""
 
@@ -104,12 +109,14 @@ def enroll(
     options: SampleOptions,
     on_existing: IfEnrolled = "append",
     keep_crops: bool = False,
+    near: float | None = None,
 ) -> EnrollmentReport:
     """Store the usable images' templates in one durable step; report refusals and warnings.
 
     ``threshold`` is the score from which two templates count as alike, for the warnings; None gives no
     warnings about likeness. With ``on_existing="error"`` one of several calls at the same time, from any
     process, enrolls. ``keep_crops`` stores an enrollment crop with each template, in an encrypted gallery.
+    ``near`` is the score from which an enrolled subject is counted as a look-alike; None counts none.
     """
     subject_id = checked_subject_id(subject_id)
     require_one_spelling(gallery, subject_id)
@@ -145,15 +152,19 @@ def enroll(
     if not templates:
         raise _no_usable_image(subject_id, failures, refused)
 
-    stored = _stored(gallery, subject_id)
+    stored, look_alikes = _stored(gallery, subject_id), None
     if threshold is not None:
         cohort = encoder.spec.cohort
         warnings += _disagreements(templates, stored, accepted, threshold, cohort)
-        warnings += _look_alikes(searcher(gallery, encoder.spec), subject_id, templates, threshold)
+        search = searcher(gallery, encoder.spec)
+        said, look_alikes = look_alikes_of(search, subject_id, templates, threshold, near)
+        warnings += said
     _add(gallery, subject_id, templates, metadata, on_existing, crops)
     # Another thread may have removed the subject since: that is not an error of this enrollment.
     count = len(_stored(gallery, subject_id))
-    return EnrollmentReport(subject_id, tuple(accepted), tuple(refused), tuple(warnings), count)
+    return EnrollmentReport(
+        subject_id, tuple(accepted), tuple(refused), tuple(warnings), count, look_alikes
+    )
 
 
 def _enrolled(
@@ -247,17 +258,32 @@ def _disagreements(
     return warnings
 
 
-def _look_alikes(
-    search: Search, subject_id: str, templates: Sequence[Template], threshold: float
-) -> list[str]:
+def look_alikes_of(
+    search: Search,
+    subject_id: str,
+    templates: Sequence[Template],
+    threshold: float,
+    near: float | None,
+) -> tuple[list[str], int | None]:
+    """Return warnings about subjects over the threshold, and the number of those over ``near``.
+
+    One search gives both. The warnings name at most two subjects for each template.
+    """
     probes = np.stack([template.embedding for template in templates])
+    limit, least = (
+        (_NAMED, threshold) if near is None else (MOST_LOOK_ALIKES + 1, min(near, threshold))
+    )
     best: dict[str, float] = {}
-    for candidates in search(probes, 2, threshold):
-        for candidate in candidates:
-            if candidate.subject_id != subject_id:
+    others: set[str] = set()
+    for candidates in search(probes, limit, least):
+        others.update(candidate.subject_id for candidate in candidates)
+        for candidate in candidates[:_NAMED]:
+            if candidate.subject_id != subject_id and candidate.score >= threshold:
                 score = max(candidate.score, best.get(candidate.subject_id, -1.0))
                 best[candidate.subject_id] = score
-    return [
+    others.discard(subject_id)
+    warnings = [
         f"looks like {shown(other)}, who is already enrolled: score {score:.3f}, threshold {threshold:.3f}"
         for other, score in sorted(best.items(), key=lambda item: -item[1])
     ]
+    return warnings, None if near is None else min(len(others), MOST_LOOK_ALIKES)

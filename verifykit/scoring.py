@@ -83,6 +83,26 @@ def paired_scores(probe: NDArray[np.float32], rows: NDArray[np.float32]) -> NDAr
     return np.clip(scores, -1.0, 1.0)
 
 
+def tile_scores(
+    probes: NDArray[np.float32], references: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the scores (P, R) of unit rows (P, D) and (R, D), to the last bit those of `paired_scores`.
+
+    A matrix product in float64 adds in another order. Where that could change the rounding to float32, which
+    is for a few scores in a million, the score is computed as `paired_scores` computes it.
+    """
+    one, other = probes.astype(np.float64), references.astype(np.float64)
+    products = one @ other.T
+    # Twice the bound of both sums' errors: D roundings each, of terms whose magnitudes sum up to 1.
+    doubt = 4 * probes.shape[1] * float(np.finfo(np.float64).eps)
+    found = (products + doubt).astype(np.float32)
+    rows, columns = np.nonzero(found != (products - doubt).astype(np.float32))
+    for start in range(0, len(rows), _BLOCK_ROWS):
+        some = slice(start, start + _BLOCK_ROWS)
+        found[rows[some], columns[some]] = (one[rows[some]] * other[columns[some]]).sum(axis=1)
+    return np.clip(found, -1.0, 1.0, out=found)
+
+
 def cosine(a: ArrayLike, b: ArrayLike) -> float:
     """Return the cosine similarity of two unit embeddings (D,), in [-1, 1]."""
     return subject_score(a, np.asarray(b)[None, ...], "max")

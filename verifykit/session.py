@@ -53,6 +53,10 @@ _INTEGERS = (
 )
 
 _TELEMETRY_SINCE = (1, 29)
+# A worker that waits for the next operator of a run sleeps, and waking it takes as long as many operators.
+# It spins for this long instead, within runs only; before this version it would spin for milliseconds.
+_SPIN_US = 100
+_SPIN_SINCE = (1, 26)
 _EXTRAS = {"cuda": "gpu", "openvino": "openvino", "cpu": "cpu"}
 
 
@@ -258,15 +262,21 @@ if hasattr(os, "register_at_fork"):
 
 def telemetry_problem() -> str | None:
     """Return what is wrong if ONNX Runtime's telemetry may be on in this process; None if it is off."""
-    version = getattr(_onnxruntime(), "__version__", "")
-    numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
-    if _environment.telemetry_is_off() or numbers < _TELEMETRY_SINCE:
+    ort = _onnxruntime()
+    if _environment.telemetry_is_off() or _version(ort) < _TELEMETRY_SINCE:
         return None
     return (
-        f"onnxruntime {version} was imported before verifykit, without {_environment.ORT_TELEMETRY}=1, so "
-        "its telemetry may be on: it writes a device id into the home folder and calls its collector; import "
-        f"verifykit first, or set {_environment.ORT_TELEMETRY}=1 before the process starts"
+        f"onnxruntime {ort.__version__} was imported before verifykit, without "
+        f"{_environment.ORT_TELEMETRY}=1, so its telemetry may be on: it writes a device id into the home "
+        "folder and calls its collector; import verifykit first, or set "
+        f"{_environment.ORT_TELEMETRY}=1 before the process starts"
     )
+
+
+def _version(ort: Any) -> tuple[int, ...]:
+    """Return the first two numbers of onnxruntime's version."""
+    parts = getattr(ort, "__version__", "").split(".")[:2]
+    return tuple(int(part) for part in parts if part.isdecimal())
 
 
 _warned = False
@@ -356,10 +366,14 @@ def _load(
     _warn_of_telemetry()
     options = ort.SessionOptions()
     options.log_severity_level = 4
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     threads = network_threads(threads)
     if threads is not None:
         options.intra_op_num_threads = threads
+    if 1 < (threads or available_cpus()) <= available_cpus() and _version(ort) >= _SPIN_SINCE:
+        options.add_session_config_entry("session.intra_op.spin_duration_us", str(_SPIN_US))
+        options.add_session_config_entry("session.force_spinning_stop", "1")
+    else:
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     chosen: Any = _NAMES[provider]
     if provider == "openvino":
         model, chosen = with_prelu(model), (chosen, _openvino_options(threads, precision))
@@ -386,11 +400,18 @@ def _load(
 
 
 def _openvino_options(threads: int | None, precision: Precision) -> dict[str, str]:
-    """Return the provider's options, which does not look at those of the session."""
+    """Return the provider's options, which does not look at those of the session.
+
+    A stream is one run at a time: with one for every ``threads`` cores, runs of several callers do not wait
+    for each other. The number of threads is that of all streams.
+    """
+    threads = threads or available_cpus()
+    streams = max(1, available_cpus() // threads)
     hint = {"CPU": {"INFERENCE_PRECISION_HINT": _OPENVINO_PRECISIONS[precision]}}
     return {
         "device_type": "CPU",
-        "num_of_threads": str(threads or available_cpus()),
+        "num_of_threads": str(threads * streams),
+        "num_streams": str(streams),
         "load_config": json.dumps(hint),
     }
 

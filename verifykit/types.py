@@ -287,6 +287,8 @@ class EnrollmentReport(_Record):
         refused: The other images, each with its reason.
         warnings: Sentences: images that disagree, a look-alike already enrolled, weak quality.
         template_count: Number of templates that the subject now has.
+        look_alikes: Number of other enrolled subjects whose score reaches the threshold of ten times the
+            rate, 100 for that many or more; None if they were not counted.
     """
 
     subject_id: str
@@ -294,3 +296,4 @@ class EnrollmentReport(_Record):
     refused: tuple[RefusedImage, ...]
     warnings: tuple[str, ...]
     template_count: int
+    look_alikes: int | None = None

@@ -12,6 +12,7 @@ import numpy as np
 
 from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
+from verifykit.drift import ScoreWatch
 from verifykit.encoder import Encoder
 from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError, shown
@@ -82,6 +83,7 @@ def identify_each(
     rule: DecisionRule,
     limit: int,
     options: SampleOptions,
+    watch: ScoreWatch | None = None,
 ) -> list[Identification]:
     """Search for every sample of an image, largest first; a result may have no candidates.
 
@@ -89,11 +91,16 @@ def identify_each(
     (:meth:`~verifykit.spec.ModelSpec.operating_point` for any number of references). A
     threshold for each subject would need a search without a limit, since a best candidate below
     its own threshold may hide a lower one that reaches its own.
+
+    ``watch`` counts the scores of the probes against others, without the best candidate.
     """
     checked_question(limit, rule.threshold)
     probes = encoder.templates(image, options)
     embeddings = np.stack([probe.embedding for probe in probes])
     found = searcher(gallery, encoder.spec)(embeddings, limit, rule.threshold)
+    if watch is not None:
+        best = [candidates[0].subject_id if candidates else None for candidates in found]
+        watch.record(gallery, embeddings, best)
     thresholds: dict[str, Any] = {**rule.search_values(), "gallery_size": rule.gallery_size}
     return [
         Identification(
@@ -166,6 +173,7 @@ class Verifier:
         gallery: Where subjects are enrolled.
         decision_options: Decision options of calls that give none.
         sample_options: Sample options of calls that give none.
+        watch: Counts the scores of probes against others; None if they are not watched.
     """
 
     def __init__(
@@ -189,6 +197,7 @@ class Verifier:
         max_pixels: int | None = None,
         precision: Precision = "fp32",
         population: str | None = None,
+        watch: str | os.PathLike[str] | ScoreWatch | None = None,
     ) -> None:
         """Open a model and a gallery.
 
@@ -212,13 +221,17 @@ class Verifier:
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
             population: ``"any"`` decides by thresholds that keep the rate in every measured band of people;
                 None by the usual ones.
+            watch: File of counts of non-mated scores, by which ``verify`` and ``identify`` find out whether a
+                stated rate still holds: see :class:`~verifykit.drift.ScoreWatch`. None counts nothing.
 
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
             GalleryError, TemplateMismatchError: The gallery cannot be opened, or belongs to another model.
-            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``, or
-                there are no thresholds of this ``population``.
-            InputError: An option is not allowed, or two of ``fmr``, ``threshold`` and ``policy`` are given.
+            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``;
+                there are no thresholds of this ``population``; or the model is not calibrated for random
+                forgeries, and ``watch`` is given.
+            InputError: An option is not allowed, ``watch`` is of another calibration, or two of ``fmr``,
+                ``threshold`` and ``policy`` are given.
         """
         self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
@@ -234,6 +247,9 @@ class Verifier:
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)
         self._keep_crops = checked_keep_crops(keep_crops, self.gallery)
+        if watch is not None and not isinstance(watch, ScoreWatch):
+            watch = ScoreWatch(self.spec, watch, self.decision_options)
+        self.watch = watch
 
     @property
     def spec(self) -> ModelSpec:
@@ -254,6 +270,7 @@ class Verifier:
         threshold: float | None = None,
         attack: Attack | None = None,
         on_existing: IfEnrolled = "append",
+        look_alikes: bool = True,
     ) -> EnrollmentReport:
         """Store templates of a subject; durable when this returns. More images may be added later.
 
@@ -270,9 +287,12 @@ class Verifier:
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
             on_existing: ``"append"`` to an enrolled subject, or ``"error"``.
+            look_alikes: Whether to count the enrolled subjects who nearly reach the threshold: those who
+                reach the threshold of ten times the rate.
 
         Returns:
-            What was accepted and refused, and warnings: images that disagree, a look-alike enrolled.
+            What was accepted and refused, warnings (images that disagree, a look-alike enrolled), and the
+            number of look-alikes.
 
         Raises:
             InputError: The subject id, ``metadata`` or an option is not allowed.
@@ -280,20 +300,21 @@ class Verifier:
             SubjectExistsError, GalleryError: The gallery could not store them; nothing was stored.
             CalibrationError: The model is not calibrated down to this ``fmr`` for this ``attack``.
         """
+        decision = DecisionOptions(fmr, threshold, attack)
+        near = decision.margin_threshold(self.spec, self.decision_options) if look_alikes else None
         return enroll(
             self.encoder,
             self.gallery,
             subject_id,
             as_images(images),
             metadata,
-            threshold=DecisionOptions(fmr, threshold, attack).pair_threshold(
-                self.spec, self.decision_options
-            ),
+            threshold=decision.pair_threshold(self.spec, self.decision_options),
             options=self.sample_options.changed(
                 multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
             ),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
+            near=near,
         )
 
     def verify(
@@ -339,7 +360,11 @@ class Verifier:
         (probes,) = self._templates(
             [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
         )
-        return decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
+        decision = decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
+        if self.watch is not None:
+            rows = np.stack([probe.embedding for probe in probes])
+            self.watch.record(self.gallery, rows, [subject.subject_id] * len(rows))
+        return decision
 
     def compare(
         self,
@@ -431,6 +456,7 @@ class Verifier:
             options=self.sample_options.changed(
                 multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
             ),
+            watch=self.watch,
         )
         candidates = [candidate for result in results for candidate in result.candidates]
         return sorted(candidates, key=lambda candidate: -candidate.score)

@@ -1,8 +1,13 @@
-"""Measure ``identify-batch`` against the bare networks and against a plain OpenCV loop.
+"""Measure ``identify-batch`` against the bare networks and against loops with OpenCV, in one run.
 
-``python -m benchmarks.batch --data PATH`` runs the contenders in turn and prints medians, then the rate on a
-Dask cluster that it starts itself, the memory over a long run with a network that costs nothing, and the rate
-by gallery size (synthetic templates). On a busy machine CPU time is more reliable than wall time.
+``python -m benchmarks.batch --data PATH [--bf16] [--int8 FILE]`` runs the contenders in turn and prints
+medians, then the rate on a Dask cluster that it starts itself, the memory over a long run with a network that
+costs nothing, and the rate by gallery size (synthetic templates). OpenCV has the same weights, in float32, in
+three loops: plain, with every image first reduced to 640 px (careful), and careful in a thread for each core.
+
+``--bf16`` needs onnxruntime-openvino, and ``--int8 FILE`` a model of ``verifykit-export quantise``: ``make
+openvino`` makes the environment ``.cache/openvino``. On a busy machine CPU time is more reliable than wall
+time.
 """
 
 from __future__ import annotations
@@ -11,10 +16,10 @@ import argparse
 import itertools
 import json
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
-from typing import get_args
 
 import cv2
 import numpy as np
@@ -25,8 +30,8 @@ from rich.table import Table
 import verifykit as vk
 from benchmarks.batch.dask import Workload, compare_engines
 from benchmarks.face.data import add_data_argument
-from benchmarks.face.opencv import OpenCvFaces
-from benchmarks.measure import resident_bytes, time_interleaved
+from benchmarks.face.opencv import OpenCvFaces, reduced
+from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
 from verifykit._cpus import available_cpus
 from verifykit.batch import find_images, identify_batch
@@ -35,36 +40,40 @@ from verifykit.extraction import SampleExtractor
 from verifykit.gallery import MemoryGallery
 from verifykit.models import load
 from verifykit.session import Precision, Session
-from verifykit.spec import FivePointCrop, PlainCrop
+from verifykit.spec import DetectorSpec, FivePointCrop, PlainCrop
 
-console = Console()
+console = Console(width=120)
 CORES = available_cpus()
 SUBJECTS = 1000
+GOALS = {"float32": 2.0, "bf16": 2.7, "int8": 3.0}
+PLAIN, CAREFUL = "OpenCV, plain loop", "OpenCV, careful loop"
+Image = NDArray[np.uint8]
 NetworkRuns = list[tuple[Session, NDArray[np.float32]]]
 
 
-class Contenders:
-    """The same images, identified in several ways."""
+class Images:
+    """The images of a run: their paths, and a list of them in a file."""
 
-    def __init__(
-        self, images: Path, count: int, folder: Path, model: str, precision: Precision
-    ) -> None:
-        """Open the models, and record the tensors that the networks are given."""
-        self.model, self.precision = model, precision
-        self.paths = [images / name for name in find_images(images)[:count]]
+    def __init__(self, root: Path, count: int, folder: Path) -> None:
+        self.paths = [root / name for name in find_images(root)[:count]]
         self.folder = folder
         self.list = folder / "list.txt"
         self.list.write_text("\n".join(str(path) for path in self.paths))
+
+
+class Ours:
+    """A model in one precision, which identifies the images."""
+
+    def __init__(self, images: Images, model: str | Path, precision: Precision = "fp32") -> None:
+        """Open the model, and record the tensors that the networks are given."""
+        self.images, self.model, self.precision = images, model, precision
         self.encoder = self._open(1)
-        crop = self.encoder.spec.crop
-        if not isinstance(crop, FivePointCrop):
-            raise TypeError(f"the model 'face' must have a five-point crop, got {crop}")
-        self.peer = OpenCvFaces(crop.detector.score_threshold, crop.detector.nms_threshold, CORES)
         self.verifier = vk.Verifier(self.encoder, create_gallery(self.encoder, SUBJECTS))
         self.runs_on_one_core, self.runs_on_all_cores = self._record(1), self._record(CORES)
 
     def _open(self, threads: int) -> Encoder:
-        return Encoder.open(load(self.model), threads=threads, precision=self.precision)
+        file = self.model if isinstance(self.model, Path) else load(self.model)
+        return Encoder.open(file, threads=threads, precision=self.precision)
 
     def _record(self, threads: int) -> NetworkRuns:
         runs: NetworkRuns = []
@@ -83,19 +92,16 @@ class Contenders:
         return runs
 
     def _identify(self, verifier: vk.Verifier, workers: int) -> None:
-        out = self.folder / "out.jsonl"
+        out = self.images.folder / "out.jsonl"
         out.unlink(missing_ok=True)
-        identify_batch(verifier, self.list, out, threshold=0.5, quality="warn", workers=workers)
-
-    def identify_on_all_cores(self) -> None:
-        """Run ``identify-batch`` with its defaults."""
         cv2.setNumThreads(CORES)
-        self._identify(self.verifier, CORES)
+        identify_batch(
+            verifier, self.images.list, out, threshold=0.5, quality="warn", workers=workers
+        )
 
-    def identify_with_one_worker(self) -> None:
-        """Run ``identify-batch`` with one worker."""
-        cv2.setNumThreads(CORES)
-        self._identify(self.verifier, 1)
+    def identify(self, workers: int) -> None:
+        """Run ``identify-batch`` with this many workers, otherwise with its defaults."""
+        self._identify(self.verifier, workers)
 
     def run_networks_sequentially(self) -> None:
         """Run the bare networks on prepared tensors, one after the other, each on all cores."""
@@ -108,19 +114,77 @@ class Contenders:
             for _ in pool.map(lambda pair: pair[0].run(pair[1]), self.runs_on_one_core):
                 pass
 
-    def run_opencv(self) -> None:
-        """Decode, detect, align, embed, search and write a line, in a plain loop."""
+    def jobs(self, name: str) -> dict[str, Callable[[], None]]:
+        """Return the jobs that are measured, by name."""
+        return {
+            f"{name}, {CORES} workers": partial(self.identify, CORES),
+            f"{name}, 1 worker": partial(self.identify, 1),
+            f"{name}, bare networks in turn": self.run_networks_sequentially,
+            f"{name}, bare networks at once": self.run_networks_in_parallel,
+        }
+
+
+class OpenCvLoops:
+    """Loops that decode, detect, align, embed, search and write a line, with OpenCV's own networks."""
+
+    def __init__(self, images: Images, spec: DetectorSpec) -> None:
+        self.images = images
+        self.peers = [
+            OpenCvFaces(spec.score_threshold, spec.nms_threshold, CORES) for _ in range(CORES)
+        ]
+        self.rows = random_rows(SUBJECTS, 128, seed=1)
+
+    def jobs(self) -> dict[str, Callable[[], None]]:
+        """Return the jobs that are measured, by name."""
+        return {
+            PLAIN: self.run_plain,
+            CAREFUL: self.run_careful,
+            f"{CAREFUL}, {CORES} threads": self.run_threads,
+        }
+
+    def run_plain(self) -> None:
+        """Work on whole images, one after the other; OpenCV uses every core."""
         cv2.setNumThreads(CORES)
-        rows = np.random.default_rng(1).normal(size=(SUBJECTS, 128)).astype(np.float32)
-        with (self.folder / "peer.jsonl").open("w") as file:
-            for path in self.paths:
-                image = np.asarray(cv2.imread(str(path)), np.uint8)
-                faces = []
-                for face in self.peer.detect(image):
-                    scores = rows @ self.peer.embed(self.peer.align(image, face))
-                    best = np.argsort(-scores)[:5]
-                    faces.append([(int(i), float(scores[i])) for i in best if scores[i] >= 50.0])
-                file.write(json.dumps({"image": str(path), "faces": faces}) + "\n")
+        self._write(self._line(self.peers[0], path, read_bgr(path)) for path in self.images.paths)
+
+    def run_careful(self) -> None:
+        """Work on images of at most 640 px, one after the other; OpenCV uses every core."""
+        cv2.setNumThreads(CORES)
+        self._write(
+            self._line(self.peers[0], path, reduced(read_bgr(path))) for path in self.images.paths
+        )
+
+    def run_threads(self) -> None:
+        """Work on images of at most 640 px, one in each thread; OpenCV uses the thread that calls it."""
+        cv2.setNumThreads(1)
+        free = list(self.peers)
+
+        def line(path: Path) -> str:
+            peer = free.pop()
+            try:
+                return self._line(peer, path, reduced(read_bgr(path)))
+            finally:
+                free.append(peer)
+
+        with ThreadPoolExecutor(CORES) as pool:
+            self._write(pool.map(line, self.images.paths))
+
+    def _write(self, lines: Iterable[str]) -> None:
+        with (self.images.folder / "peer.jsonl").open("w") as file:
+            file.writelines(lines)
+
+    def _line(self, peer: OpenCvFaces, path: Path, image: Image) -> str:
+        faces = []
+        for face in peer.detect(image):
+            scores = self.rows @ peer.embed(peer.align(image, face))
+            best = np.argsort(-scores)[:5]
+            faces.append([(int(i), float(scores[i])) for i in best if scores[i] >= 0.5])
+        return json.dumps({"image": str(path), "faces": faces}) + "\n"
+
+
+def read_bgr(path: Path) -> Image:
+    """Return an image file as OpenCV reads it."""
+    return np.asarray(cv2.imread(str(path)), np.uint8)
 
 
 def create_gallery(encoder: Encoder, subjects: int) -> MemoryGallery:
@@ -134,49 +198,54 @@ def create_gallery(encoder: Encoder, subjects: int) -> MemoryGallery:
     return gallery
 
 
-def report_rates(contenders: Contenders, rounds: int) -> None:
-    """Print images per second of every contender, and CPU time per image."""
-    jobs: dict[str, Callable[[], None]] = {
-        f"identify-batch, {CORES} workers": contenders.identify_on_all_cores,
-        "identify-batch, 1 worker": contenders.identify_with_one_worker,
-        "bare networks, sequential": contenders.run_networks_sequentially,
-        "bare networks, parallel": contenders.run_networks_in_parallel,
-        "OpenCV, a plain loop": contenders.run_opencv,
-    }
-    timings = time_interleaved(jobs, rounds, warm_up=False)
-    count = len(contenders.paths)
+def report_rates(ours: Mapping[str, Ours], loops: OpenCvLoops, rounds: int) -> dict[str, Timing]:
+    """Print images per second of every contender and CPU time per image, with ratios to OpenCV's loops."""
+    jobs = {key: job for name, each in ours.items() for key, job in each.jobs(name).items()}
+    timings = time_interleaved({**jobs, **loops.jobs()}, rounds, warm_up=False)
+    count = len(loops.images.paths)
+    columns = ("contender", "images/s", "CPU ms/image", "/ plain", "/ careful", "/ threads", "goal")
     table = Table(
-        *("contender", "images/s", "ours / this", "CPU ms/image", "this / ours"),
-        title=f"{count} images, median of {rounds} rounds",
+        title=f"{count} images, medians of {rounds} rounds; ratios of images/s to OpenCV's loops"
     )
-    ours = next(iter(timings.values()))
+    for column in columns:
+        table.add_column(column, justify="left" if column == "contender" else "right", no_wrap=True)
     for name, this in timings.items():
+        precision, _, rest = name.partition(", ")
+        goal = f"{GOALS[precision]:.1f}" if rest == f"{CORES} workers" else ""
         table.add_row(
             name,
             f"{count / this.wall_s:.1f}",
-            f"{this.wall_s / ours.wall_s:.2f}",
             f"{1000 * this.cpu_s / count:.1f}",
-            f"{this.cpu_s / ours.cpu_s:.2f}",
+            *(f"{timings[peer].wall_s / this.wall_s:.2f}" for peer in loops.jobs()),
+            goal,
         )
     console.print(table)
+    for name in ours:
+        outside = (
+            timings[f"{name}, 1 worker"].cpu_s - timings[f"{name}, bare networks at once"].cpu_s
+        )
+        console.print(
+            f"{name}: {1000 * outside / count:.2f} ms of CPU an image outside the networks"
+        )
+    return timings
 
 
-def report_by_gallery_size(contenders: Contenders, sizes: Sequence[int]) -> None:
+def report_by_gallery_size(ours: Ours, sizes: Sequence[int]) -> None:
     """Print the rate for galleries of different sizes."""
     table = Table("subjects", "images/s", "search, ms/image", title="by gallery size")
     for size in sizes:
-        verifier = vk.Verifier(contenders.encoder, create_gallery(contenders.encoder, size))
-        out = contenders.folder / f"{size}.jsonl"
-        summary = identify_batch(verifier, contenders.list, out, threshold=0.5, quality="warn")
+        verifier = vk.Verifier(ours.encoder, create_gallery(ours.encoder, size))
+        out = ours.images.folder / f"{size}.jsonl"
+        summary = identify_batch(verifier, ours.images.list, out, threshold=0.5, quality="warn")
         rate = summary.images / summary.seconds["total"]
         search_ms = 1000 * summary.seconds["search"] / summary.images
         table.add_row(f"{size:,}", f"{rate:.1f}", f"{search_ms:.2f}")
     console.print(table)
 
 
-def report_memory(contenders: Contenders, count: int) -> None:
+def report_memory(ours: Ours, count: int) -> None:
     """Print the resident memory during a long run with a network that costs nothing."""
-    spec = contenders.encoder.spec
+    spec = ours.encoder.spec
     size = spec.embedding_size
 
     def encode(crops: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -184,9 +253,9 @@ def report_memory(contenders: Contenders, count: int) -> None:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
     cheap = Encoder(spec, encode, SampleExtractor(PlainCrop(112, 112, "stretch")))
-    verifier = vk.Verifier(cheap, create_gallery(contenders.encoder, 100))
-    names = itertools.islice(itertools.cycle(map(str, contenders.paths)), count)
-    long_list = contenders.folder / "long.txt"
+    verifier = vk.Verifier(cheap, create_gallery(ours.encoder, 100))
+    names = itertools.islice(itertools.cycle(map(str, ours.images.paths)), count)
+    long_list = ours.images.folder / "long.txt"
     with long_list.open("w") as file:
         file.writelines(f"{name}\n" for name in names)
     measured: list[tuple[int, float]] = []
@@ -196,7 +265,7 @@ def report_memory(contenders: Contenders, count: int) -> None:
             measured.append((done, resident_bytes() / 1e6))
 
     summary = identify_batch(
-        verifier, long_list, contenders.folder / "long.jsonl", threshold=0.9, on_progress=measure
+        verifier, long_list, ours.images.folder / "long.jsonl", threshold=0.9, on_progress=measure
     )
     console.print(f"resident memory over {count:,} images, {summary.seconds}:")
     console.print(", ".join(f"{number:,}: {megabytes:.0f} MB" for number, megabytes in measured))
@@ -206,8 +275,8 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="benchmarks.batch", description=__doc__)
     add_data_argument(parser)
-    parser.add_argument("--model", default="face", help="or a model of verifykit-export quantise")
-    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
+    parser.add_argument("--bf16", action="store_true", help="measure bfloat16 too, on OpenVINO")
+    parser.add_argument("--int8", type=Path, help="a model of verifykit-export quantise")
     parser.add_argument("--rates-only", action="store_true", help="stop after the rates")
     parser.add_argument("--images", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=5)
@@ -216,18 +285,24 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        images = options.data / "faces" / "lfw_val"
-        contenders = Contenders(images, options.images, folder, options.model, options.precision)
-        report_rates(contenders, options.rounds)
+        images = Images(options.data / "faces" / "lfw_val", options.images, folder)
+        first = Ours(images, "face")
+        contenders = {"float32": first}
+        if options.bf16:
+            contenders["bf16"] = Ours(images, "face", "bf16")
+        if options.int8:
+            contenders["int8"] = Ours(images, options.int8)
+        crop = first.encoder.spec.crop
+        if not isinstance(crop, FivePointCrop):
+            raise TypeError(f"the model 'face' must have a five-point crop, got {crop}")
+        report_rates(contenders, OpenCvLoops(images, crop.detector), options.rounds)
         if options.rates_only:
             return
-        workload = Workload(
-            contenders.list, len(contenders.paths), "face", folder / "dask.db", folder
-        )
-        rows = random_rows(SUBJECTS, contenders.encoder.spec.embedding_size, seed=SUBJECTS)
+        workload = Workload(images.list, len(images.paths), "face", folder / "dask.db", folder)
+        rows = random_rows(SUBJECTS, first.encoder.spec.embedding_size, seed=SUBJECTS)
         console.print(compare_engines(workload, entries(rows), options.rounds))
-        report_memory(contenders, options.long)
-        report_by_gallery_size(contenders, options.sizes)
+        report_memory(first, options.long)
+        report_by_gallery_size(first, options.sizes)
 
 
 if __name__ == "__main__":

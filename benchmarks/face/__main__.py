@@ -5,7 +5,8 @@ View 1 test pairs, and medians of interleaved timings with their ratios. ``compa
 against three ways to use OpenCV: as its samples do (naive), with the image first reduced to 640 px (careful),
 and with a JPEG decoded at a reduced scale besides (reduced decoding).
 
-``make opencv-4.12`` runs the timings with OpenCV 4.12 in an environment of its own.
+``make opencv-4.12`` runs the timings with OpenCV 4.12 in an environment of its own. ``--precision bf16`` has
+our encoder in bfloat16, which needs onnxruntime-openvino (``make openvino`` makes ``.cache/openvino``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import tempfile
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -34,6 +36,7 @@ from verifykit.image import load_image
 from verifykit.metrics import equal_error_rate, fnmr_at_fmr
 from verifykit.modalities.face.detector import FaceDetector
 from verifykit.models import load
+from verifykit.session import Precision, Provider
 from verifykit.spec import FivePointCrop
 
 console = Console()
@@ -174,9 +177,13 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--only", choices=("accuracy", "speed"))
+    parser.add_argument("--precision", choices=get_args(Precision), default="fp32")
     arguments = parser.parse_args()
     file = load("face")
-    encoder = Encoder.open(file, providers="cpu", threads=arguments.threads)
+    providers: Provider = "cpu" if arguments.precision == "fp32" else "auto"
+    encoder = Encoder.open(
+        file, providers=providers, threads=arguments.threads, precision=arguments.precision
+    )
     crop = encoder.spec.crop
     if not isinstance(crop, FivePointCrop) or file.detector is None:
         raise SystemExit("the model 'face' has no detector")
@@ -187,7 +194,8 @@ def main() -> None:
         crop.detector.score_threshold, crop.detector.nms_threshold, arguments.threads
     )
     console.print(
-        f"OpenCV {cv2.__version__}, Python {platform.python_version()}, {arguments.threads} threads"
+        f"OpenCV {cv2.__version__}, Python {platform.python_version()}, {arguments.threads} threads, "
+        f"verifykit in {encoder.precision} on {encoder.provider}"
     )
     if arguments.only != "speed":
         report_accuracy(encoder, peer, arguments.data)

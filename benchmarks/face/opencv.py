@@ -22,7 +22,7 @@ _REDUCED = (
 )
 
 
-def _reduced(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def reduced(bgr: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return an image with a longer side of at most 640 px."""
     scale = SIDE_PX / max(bgr.shape[:2])
     if scale >= 1.0:
@@ -75,14 +75,14 @@ class OpenCvFaces:
 
     def embed_careful(self, path: Path) -> NDArray[np.float32] | None:
         """Embed as :meth:`embed_file` does, with the image first reduced to 640 px."""
-        return self.embed_middle(_reduced(np.asarray(cv2.imread(str(path)), np.uint8)))
+        return self.embed_middle(reduced(np.asarray(cv2.imread(str(path)), np.uint8)))
 
     def embed_reduced(self, path: Path) -> NDArray[np.float32] | None:
         """Embed as :meth:`embed_careful` does, from a JPEG decoded at a reduced scale of at least 640 px."""
         with PilImage.open(path) as opened:
             side_px = max(opened.size)
         flag = next((flag for by, flag in _REDUCED if side_px >= by * SIDE_PX), cv2.IMREAD_COLOR)
-        return self.embed_middle(_reduced(np.asarray(cv2.imread(str(path), flag), np.uint8)))
+        return self.embed_middle(reduced(np.asarray(cv2.imread(str(path), flag), np.uint8)))
 
     def embed_middle(self, bgr: NDArray[np.uint8]) -> NDArray[np.float32] | None:
         """Embed the face nearest the middle of (H, W, 3) BGR pixels; None without a face."""

@@ -220,6 +220,7 @@ def _values(field: Any) -> str:
         "str": "text",
         "bool": "`true`, `false`",
         "list[int]": "whole numbers",
+        "list[str]": "texts",
     }
     kind = words.get(name, "tables" if name.startswith("list[dict") else "number")
     return f"{kind}{', ' if limits else ''}{' and '.join(limits)}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.preparation import digests_for
 from verifykit_training.run_folder import RunFolder
+from verifykit_training.stages import Stages, stage
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,13 @@ class Classified:
 
 
 def fit_classifier(
-    run: Path, model: Path, target: Path, data: Path, cache: Path | None = None
+    run: Path,
+    model: Path,
+    target: Path,
+    data: Path,
+    cache: Path | None = None,
+    *,
+    stages: Stages | None = None,
 ) -> Classified:
     """Fit on the images that a run was trained on, try the other images of those subjects, and write."""
     from sklearn.linear_model import LogisticRegression
@@ -52,12 +59,17 @@ def fit_classifier(
             f"{shortened(run)} is of an earlier version and has no digests of its images: train again"
         )
     records = [record for record in read_records(data) if not record.is_forgery]
-    digests, seen = digests_for(trained, records, cache), trained.images["train"]
+    digests = digests_for(trained, records, cache, stages=stages)
+    seen = trained.images["train"]
     known = set(trained.subjects["train"])
     mine = [record for record in records if record.subject in known]
     encoder = Encoder.open(model)
-    fitted, refused = _templates(encoder, [r for r in mine if digests.get(r.path) in seen])
-    held_out, more = _templates(encoder, [r for r in mine if digests.get(r.path) not in seen])
+    of_training = [r for r in mine if digests.get(r.path) in seen]
+    others = [r for r in mine if digests.get(r.path) not in seen]
+    progress = stage(stages, "embedding images of the training", len(of_training))
+    fitted, refused = _templates(encoder, of_training, progress)
+    progress = stage(stages, "embedding other images", len(others))
+    held_out, more = _templates(encoder, others, progress)
     classes = tuple(sorted({name for name, _ in fitted}))
     if len(classes) < 2 or not held_out:
         raise DataError(
@@ -90,12 +102,17 @@ def fit_classifier(
 
 
 def _templates(
-    encoder: Encoder, records: Sequence[Record]
+    encoder: Encoder, records: Sequence[Record], progress: Callable[[int], None] | None
 ) -> tuple[list[tuple[str, Template]], int]:
     """Return subject and template of each image that has one, and how many have none."""
-    rows = [(record.subject, _template(encoder, record.path)) for record in records]
-    found = [(name, template) for name, template in rows if template is not None]
-    return found, len(rows) - len(found)
+    found = []
+    for number, record in enumerate(records, 1):
+        template = _template(encoder, record.path)
+        if template is not None:
+            found.append((record.subject, template))
+        if progress:
+            progress(number)
+    return found, len(records) - len(found)
 
 
 def _template(encoder: Encoder, image: Path) -> Template | None:

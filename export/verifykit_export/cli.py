@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from verifykit._environment import escape_unprintable
+from verifykit.cli.options import ImagesOption
 from verifykit.errors import InputError, VerifyKitError, shortened, shown
 from verifykit.spec import OperatingPoint
+from verifykit_training.errors import show_warnings_in_one_line, system_error_text
 
 if TYPE_CHECKING:
     from verifykit_export.export_run import Exported
+    from verifykit_export.import_onnx import Imported
 
-_COMMANDS = ("classifier", "import", "quantise", "run", "--help")
+_COMMANDS = ("classifier", "import", "quantise", "run", "-h", "--help")
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Everything measured, as JSON.")]
 NameOption = Annotated[str | None, typer.Option("--name", help="The model's name.")]
@@ -32,6 +35,7 @@ app = typer.Typer(
     "of another project: verifykit-export import.",
     no_args_is_help=True,
     add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 
@@ -92,25 +96,26 @@ def export(
     """Write a training run as one model file, proved equal to the network."""
     from verifykit_export.export_run import ExportRequest, export_run
     from verifykit_training.preparation import default_data
+    from verifykit_training.stages import shown_stages
 
-    done = export_run(
-        ExportRequest(
-            run=run,
-            target=target,
-            data=default_data(data),
-            precision=precision,
-            name=name,
-            citation=citation,
-            opset=opset,
-            max_eer_rise=max_eer_rise,
-            fusion=fusion,
-            beside=tuple(beside or ()),
-            mirrored=mirrored,
-            images=images,
-            known_subjects=known_subjects,
-            cache=cache,
-        )
+    request = ExportRequest(
+        run=run,
+        target=target,
+        data=default_data(data),
+        precision=precision,
+        name=name,
+        citation=citation,
+        opset=opset,
+        max_eer_rise=max_eer_rise,
+        fusion=fusion,
+        beside=tuple(beside or ()),
+        mirrored=mirrored,
+        images=images,
+        known_subjects=known_subjects,
+        cache=cache,
     )
+    with shown_stages() as stages:
+        done = export_run(request, stages=stages)
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
         found = {
@@ -202,8 +207,10 @@ def classifier(
     """Fit a linear and a nearest-neighbour classifier of the training subjects, and try them."""
     from verifykit_export.classifier import fit_classifier
     from verifykit_training.preparation import default_data
+    from verifykit_training.stages import shown_stages
 
-    done = fit_classifier(run, model, target, default_data(data), cache)
+    with shown_stages() as stages:
+        done = fit_classifier(run, model, target, default_data(data), cache, stages=stages)
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=1))
         return
@@ -216,21 +223,34 @@ def classifier(
 
 @app.command("import")
 def import_(
-    foreign: Annotated[Path, typer.Argument(help="The ONNX encoder of another project.")],
+    foreign: Annotated[
+        Path,
+        typer.Argument(
+            help="The encoder of another project: an ONNX file, a ZIP archive with one, or a checkpoint."
+        ),
+    ],
     target: Annotated[
         Path, typer.Argument(help="The model file to write; its card is written next to it.")
     ],
-    modality: Annotated[Literal["face", "signature", "plain"], typer.Option()],
+    preset: Annotated[
+        str | None,
+        typer.Option(help="Whose file it is, such as arcface; states everything but the licence."),
+    ] = None,
+    modality: Annotated[Literal["face", "signature", "plain"] | None, typer.Option()] = None,
     color: Annotated[
-        Literal["rgb", "bgr", "grey"], typer.Option(help="Order it was trained with.")
-    ],
-    mean: Annotated[str, typer.Option(help="One value a channel: 127.5,127.5,127.5.")],
-    std: Annotated[str, typer.Option(help="One value a channel, as mean.")],
+        Literal["rgb", "bgr", "grey"] | None, typer.Option(help="Order it was trained with.")
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(help="One value a channel: 127.5,127.5,127.5.")
+    ] = None,
+    std: Annotated[str | None, typer.Option(help="One value a channel, as mean.")] = None,
     crop: Annotated[
-        Literal["five_point", "plain"], typer.Option(help="What part of an image it sees.")
-    ],
-    licence: Annotated[str, typer.Option(help="SPDX identifier of the weights.")],
-    source: Annotated[str, typer.Option(help="Where the file is from.")],
+        Literal["five_point", "plain"] | None, typer.Option(help="What part of an image it sees.")
+    ] = None,
+    licence: Annotated[
+        str | None, typer.Option(help="SPDX identifier of the weights; always required.")
+    ] = None,
+    source: Annotated[str | None, typer.Option(help="Where the file is from.")] = None,
     scale: Annotated[
         float, typer.Option(help="(pixel * scale - mean) / std, pixel in 0..255.")
     ] = 1.0,
@@ -240,10 +260,36 @@ def import_(
         str, typer.Option(help="The model that lends five_point its detector.")
     ] = "face",
     name: NameOption = None,
-    training_data: Annotated[str, typer.Option(help="What it was trained on.")] = "not stated",
-    citation: CitationOption = "none",
+    training_data: Annotated[
+        str | None,
+        typer.Option(help="What it was trained on; default: the preset's, or not stated."),
+    ] = None,
+    citation: Annotated[
+        str | None, typer.Option(help="The paper or project to credit; default: the preset's.")
+    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Real images to prove equality on; else drawn ones.")
+        Path | None,
+        typer.Option(
+            help="Real images to prove equality on, else drawn ones; with a preset also to calibrate on."
+        ),
+    ] = None,
+    images: ImagesOption = None,
+    calibrate: Annotated[
+        bool | None,
+        typer.Option(
+            help="Measure thresholds on the data, as verifykit calibrate does; default: with a preset."
+        ),
+    ] = None,
+    cohort: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
+        ),
+    ] = 0,
+    population: Annotated[
+        str | None,
+        typer.Option(help='Of whom the data are, as in "adults at a door"; decisions state it.'),
     ] = None,
     layout: Annotated[
         Literal["nchw", "nhwc"],
@@ -252,48 +298,89 @@ def import_(
     output: Annotated[
         str | None, typer.Option(help="The embedding, in a file with several outputs.")
     ] = None,
+    member: Annotated[
+        str | None, typer.Option(help="The ONNX file in an archive that has several.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write an ONNX encoder of another project as a model file, proved equal to the original."""
+    """Write an encoder of another project as a model file, proved equal to the original."""
+    from verifykit_export.import_calibration import calibration_request
     from verifykit_export.import_onnx import ImportRequest, import_foreign
+    from verifykit_export.presets import completed, preset_of
+    from verifykit_training.stages import shown_stages
 
-    done = import_foreign(
-        ImportRequest(
-            source_file=foreign,
-            target=target,
-            modality=modality,
-            color=color,
-            scale=scale,
-            mean=_numbers("--mean", mean),
-            std=_numbers("--std", std),
-            crop=crop,
-            licence=licence,
-            source=source,
-            height_px=height,
-            width_px=width,
-            detector=detector,
-            name=name,
-            training_data=training_data,
-            citation=citation,
-            data=data,
-            layout=layout,
-            output=output,
-        )
+    known = None if preset is None else preset_of(preset)
+    values = completed(
+        known,
+        {
+            "modality": modality,
+            "color": color,
+            "mean": None if mean is None else _numbers("--mean", mean),
+            "std": None if std is None else _numbers("--std", std),
+            "scale": scale,
+            "crop": crop,
+            "licence": licence,
+            "source": source,
+        },
     )
+    request = ImportRequest(
+        source_file=foreign,
+        target=target,
+        **values,
+        height_px=height,
+        width_px=width,
+        detector=detector,
+        name=name,
+        training_data=training_data or (known.training_data if known else "not stated"),
+        citation=citation or (known.citation if known else "none"),
+        data=data,
+        layout=layout,
+        output=output,
+        preset=known,
+        member=member,
+        calibration=calibration_request(
+            data,
+            images,
+            requested=calibrate,
+            by_default=known is not None,
+            cohort=cohort,
+            population=population,
+        ),
+    )
+    with shown_stages() as stages:
+        done = import_foreign(request, stages=stages)
     if as_json:
         body = {"path": str(done.path), "card": str(done.card), "digest": done.spec.digest}
-        found = {"real_images": done.real_images, "notes": done.notes, **asdict(done.parity)}
+        found = {
+            "real_images": done.real_images,
+            "notes": done.notes,
+            "operating_points": [asdict(point) for point in done.spec.operating_points],
+            **asdict(done.parity),
+        }
         typer.echo(json.dumps({**body, **found}, indent=1))
         return
-    typer.echo(
+    for line in _import_report(done):
+        typer.echo(line)
+
+
+def _import_report(done: Imported) -> Iterator[str]:
+    """Yield the lines about an imported model."""
+    yield (
         f"{shortened(done.path)}: {done.spec.embedding_size} values an image; 1 - cosine to the "
         "foreign file at most "
         f"{done.parity.gap:.1e} on {done.real_images} real and "
         f"{done.parity.images - done.real_images} drawn crops, batches {done.parity.batch_gap:.1e}"
     )
-    for note in done.notes:
-        typer.echo(f"note: {note}")
-    typer.echo("operating points: none, nothing was measured; every call needs --threshold")
+    yield from (f"note: {note}" for note in done.notes)
+    if done.calibration is None:
+        yield "operating points: none, nothing was measured; every call needs --threshold"
+        return
+    yield f"calibrated on {done.calibration.origin()}"
+    yield from _points_text(done.spec.operating_points)
+    if done.spec.default_fmr is None:
+        yield "no default false match rate: every call needs --fmr or --threshold"
+    else:
+        yield f"default: FMR {done.spec.default_fmr:g} ({done.spec.default_attack})"
 
 
 @app.command("quantise")
@@ -319,8 +406,11 @@ def quantise_(
 ) -> None:
     """Write a model in int8 for OpenVINO, measured against the float32 model on other subjects."""
     from verifykit_export.quantise import QuantiseRequest, measured_lines, quantise
+    from verifykit_training.stages import shown_stages
 
-    done = quantise(QuantiseRequest(model, target, data, name, images, max_fnmr_rise))
+    request = QuantiseRequest(model, target, data, name, images, max_fnmr_rise)
+    with shown_stages() as stages:
+        done = quantise(request, stages=stages)
     if as_json:
         found = {
             "path": str(done.path),
@@ -343,13 +433,15 @@ def quantise_(
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
     escape_unprintable()
+    show_warnings_in_one_line()
     arguments = sys.argv[1:]
     if arguments and arguments[0] not in _COMMANDS:
         arguments.insert(0, "run")
     try:
         app(arguments, prog_name="verifykit-export")
     except (VerifyKitError, OSError) as error:
-        typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+        message = system_error_text(error) if isinstance(error, OSError) else str(error)
+        typer.echo(f"error: {' '.join(message.split())}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

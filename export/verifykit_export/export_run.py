@@ -11,8 +11,8 @@ import onnx
 from onnx import numpy_helper
 
 from verifykit._files import atomic_write
-from verifykit.evaluation.calibrate import default_rate, measured_points
 from verifykit.evaluation.calibrate import Measured as MeasuredPoints
+from verifykit.evaluation.calibrate import default_rate, measured_points
 from verifykit.evaluation.reference_scores import DRAWS
 from verifykit.models import load, render_card
 from verifykit.session import Session
@@ -45,6 +45,7 @@ from verifykit_training.encoders import EmbeddingNetwork
 from verifykit_training.encoders.weights_in_model import training_entry
 from verifykit_training.evaluation import Verification, verification_rates
 from verifykit_training.run_folder import EncoderRecord
+from verifykit_training.stages import Stages, stage
 
 _GOLDEN_TOLERANCE = {"fp32": 0.999, "fp16": 0.999, "int8": 0.99}
 _TIMED_RUNS = 15
@@ -106,8 +107,21 @@ class Exported:
     notes: tuple[str, ...] = ()
 
 
-def export_run(request: ExportRequest) -> Exported:
-    """Export, prove, measure, calibrate and write a model file."""
+def export_run(request: ExportRequest, *, stages: Stages | None = None) -> Exported:
+    """Export, prove, measure, calibrate and write a model file.
+
+    Args:
+        request: Which run, where to, and how.
+        stages: Called with the name of a stage, how much of it is done, and of how much.
+
+    Returns:
+        The model file's path, specification and measurements.
+
+    Raises:
+        ExportError: The file does not reproduce the network, or a smaller precision costs too much.
+        DataError: The data hold too few images of subjects that the run was not trained on.
+        TrainingError: The folder is not that of a finished run.
+    """
     whole = compose(request.run, request.beside, mirrored=request.mirrored)
     encoder, record = whole.encoder, whole.record
     card = card_path(request.target, request.name or record.name)
@@ -119,10 +133,11 @@ def export_run(request: ExportRequest) -> Exported:
         limit=request.images,
         cache=request.cache,
         known_subjects=request.known_subjects,
+        stages=stages,
     )
     float32 = to_onnx(encoder, record.input, record.embedding_size, opset=request.opset)
     session = open_session(float32)
-    rows, parity = _prove(whole, session, samples)
+    rows, parity = _prove(whole, session, samples, stages)
     rates = _rates(rows, samples)
     model, reference = float32, None
     if request.precision != "fp32":
@@ -170,12 +185,16 @@ def _training(whole: Composition, float32: onnx.ModelProto) -> str | None:
     return training_entry(whole.record.encoder, whole.encoder.state_dict(), constants)
 
 
-def _prove(whole: Composition, session: Session, samples: Samples) -> tuple[Embeddings, Parity]:
+def _prove(
+    whole: Composition, session: Session, samples: Samples, stages: Stages | None
+) -> tuple[Embeddings, Parity]:
     """Compare the float32 file to the network; return the file's rows of the samples, and the parity."""
     spec, crops = whole.record.input, samples.every
-    found = embed_with_onnx(session, spec, crops)
+    progress = stage(stages, "embedding by the file", len(crops))
+    found = embed_with_onnx(session, spec, crops, progress=progress)
+    progress = stage(stages, "embedding by the network", len(crops))
     parity = require_equal(
-        embed_with_torch(whole.encoder, spec, crops),
+        embed_with_torch(whole.encoder, spec, crops, progress=progress),
         found,
         embed_with_onnx(session, spec, crops[:BATCH], batch=1),
     )

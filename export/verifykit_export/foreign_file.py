@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,16 +37,7 @@ class ForeignFile:
 
 def read_foreign(path: Path) -> ForeignFile:
     """Read a file and its weights; raise ExportError if that is not possible."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf, onnx and the system each raise their own
-        raise ExportError(
-            f"{shortened(path)} is no ONNX file that can be read: {shortened_path(error)}"
-        ) from error
-    if not model.graph.node:
-        raise ExportError(
-            f"{shortened(path)} is no ONNX file that can be read: it holds no network"
-        )
+    model = _loaded(path, path)
     others = sorted(
         {_location(tensor) for tensor in _tensors(model) if tensor.external_data} - {""}
     )
@@ -58,9 +50,30 @@ def read_foreign(path: Path) -> ForeignFile:
             f"{shortened(path)}: its weights are in {shortened(', '.join(others))}, which cannot be read: "
             f"{shortened_path(error)}; keep these files next to it"
         ) from error
-    if model.functions:
-        model = inliner.inline_local_functions(model)
-    return ForeignFile(path, model, sha256)
+    return ForeignFile(path, _inlined(model), sha256)
+
+
+def parsed(data: bytes, name: str | Path) -> onnx.ModelProto:
+    """Return the network in the bytes of an ONNX file; raise ExportError if they are none."""
+    return _inlined(_loaded(io.BytesIO(data), name))
+
+
+def _loaded(source: Path | io.BytesIO, name: str | Path) -> onnx.ModelProto:
+    try:
+        model = onnx.load(source, load_external_data=False)
+    except Exception as error:  # protobuf, onnx and the system each raise their own
+        raise ExportError(
+            f"{shortened(name)} is no ONNX file that can be read: {shortened_path(error)}"
+        ) from error
+    if not model.graph.node:
+        raise ExportError(
+            f"{shortened(name)} is no ONNX file that can be read: it holds no network"
+        )
+    return model
+
+
+def _inlined(model: onnx.ModelProto) -> onnx.ModelProto:
+    return inliner.inline_local_functions(model) if model.functions else model
 
 
 def _tensors(model: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
@@ -92,11 +105,12 @@ def _is_there(path: Path, other: str) -> bool:
 
 
 def _digest(path: Path, others: list[str]) -> str:
-    digests = [_file_digest(path), *(_file_digest(path.parent / other) for other in others)]
+    digests = [file_digest(path), *(file_digest(path.parent / other) for other in others)]
     return digests[0] if not others else hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
-def _file_digest(path: Path) -> str:
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         digest = hashlib.sha256()
         while block := file.read(1 << 20):

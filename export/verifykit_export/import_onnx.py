@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +11,18 @@ import numpy as np
 import onnx
 
 from verifykit._files import atomic_write
+from verifykit.calibration import Calibration
 from verifykit.errors import InputError, ModelContractError, shortened
 from verifykit.extraction import SampleExtractor, SampleOptions
+from verifykit.image import load_image
 from verifykit.modalities import golden_image
+from verifykit.modalities.plain import crop_plain
 from verifykit.models import load, render_card
-from verifykit.spec import InputSpec, Modality, ModelSpec, Provenance
+from verifykit.spec import InputSpec, Modality, ModelSpec, PlainCrop, Provenance
 from verifykit.types import Image
-from verifykit_export.foreign_file import read_foreign
+from verifykit_export.foreign_file import ForeignFile
+from verifykit_export.import_calibration import CalibrationRequest, calibrated
+from verifykit_export.import_source import open_source
 from verifykit_export.model_card import INT8_NOTE, card_path
 from verifykit_export.modelfile import (
     SWAPPED_COSINE,
@@ -29,12 +34,14 @@ from verifykit_export.modelfile import (
 from verifykit_export.opsets import NEWEST, advice, opset_of
 from verifykit_export.original import Contract, Layout, Original, read_contract
 from verifykit_export.parity import Parity
+from verifykit_export.presets import Preset, recognition_output, require_form, scales_itself
 from verifykit_export.rewrite import Rewritten, rewrite
 from verifykit_export.standard_form import require_plain_operators
 from verifykit_training.config import CropConfig
 from verifykit_training.crop_cache import build_extractor
 from verifykit_training.dataset import read_records
 from verifykit_training.errors import DataError
+from verifykit_training.stages import Stages, stage
 
 _REAL_IMAGES = 64
 # Least cosine to the golden embedding at load; int8 depends on the processor.
@@ -46,7 +53,8 @@ class ImportRequest:
     """A foreign encoder, and everything that its file does not say.
 
     Attributes:
-        source_file: An ONNX file that maps images to one row each.
+        source_file: An ONNX file that maps images to one row each, a ZIP archive that has one, or, with a
+            preset that reads it, a checkpoint of torch.
         target: The model file; its card is written next to it as ``.md``.
         modality: What it compares.
         color: ``"rgb"``, ``"bgr"`` or ``"grey"``.
@@ -65,6 +73,9 @@ class ImportRequest:
         data: Real images to prove equality on, a folder or a CSV; None uses golden images.
         layout: The order of the file's input axes, ``"nchw"`` or ``"nhwc"``.
         output: The output that is the embedding; None where the file has one.
+        preset: Whose file it is, by which its form is checked; None takes nothing for granted.
+        member: Name of the ONNX file in an archive; None takes the only one, or the preset's.
+        calibration: How operating points are measured on ``data``; None measures none.
     """
 
     source_file: Path
@@ -86,6 +97,9 @@ class ImportRequest:
     data: Path | None = None
     layout: Layout = "nchw"
     output: str | None = None
+    preset: Preset | None = None
+    member: str | None = None
+    calibration: CalibrationRequest | None = None
 
 
 @dataclass(frozen=True)
@@ -99,6 +113,7 @@ class Imported:
         parity: How far it is from the foreign file.
         real_images: Of the images in ``parity``, how many were real; the others are drawn.
         notes: What a user of the model has to know about its file.
+        calibration: What was measured on the data; None where nothing was.
     """
 
     path: Path
@@ -107,19 +122,33 @@ class Imported:
     parity: Parity
     real_images: int
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
 
 
-def import_foreign(request: ImportRequest) -> Imported:
+def import_foreign(request: ImportRequest, *, stages: Stages | None = None) -> Imported:
     """Clean, rewrite, prove and write an ONNX encoder.
 
-    The file comes without operating points: every call needs ``threshold=`` until it is calibrated.
+    Without a calibration the file comes without operating points: every call needs ``threshold=`` until it
+    is calibrated.
+
+    Args:
+        request: The foreign file, and what it does not say.
+        stages: Called with the name of a stage, how much of it is done, and of how much.
+
+    Returns:
+        Path and specification of the model file, and how far it is from the foreign one.
+
+    Raises:
+        ExportError: The file cannot be read, or the rewritten network is not the original one.
+        ModelContractError: It is no encoder that can be imported, or the request contradicts it.
+        DataError: Not one of the given images gave a crop.
     """
     name = request.name or request.target.stem
     card = card_path(request.target, name)
-    foreign = read_foreign(request.source_file)
+    foreign = open_source(request.source_file, request.preset, request.member)
     try:
         require_plain_operators(foreign.model.graph)
-        contract = read_contract(foreign.model, request.layout, request.output)
+        request, contract = _fitted(request, foreign.model)
         spec = _input(request, contract)
         original = Original(foreign.model, contract)
     except ModelContractError as error:
@@ -131,7 +160,7 @@ def import_foreign(request: ImportRequest) -> Imported:
         detector=request.detector,
     )
     extractor = build_extractor(section)
-    real = _real_crops(request.data, extractor) if request.data is not None else []
+    real = _real_crops(request, extractor, stages)
     crops = [*real, *_drawn_crops(spec)]
     try:
         expected = original.embed(spec, crops)
@@ -151,22 +180,53 @@ def import_foreign(request: ImportRequest) -> Imported:
         golden_embedding=golden,
         licence=request.licence,
         provenance=Provenance(
-            source=request.source,
+            source=_source(request, foreign),
             source_sha256=foreign.sha256,
             training_data=request.training_data,
             calibration_data="none",
             citation=request.citation,
         ),
         golden_tolerance=_QUANTISED_TOLERANCE if rewritten.quantised else _TOLERANCE,
+        fusion=request.preset.fusion if request.preset else "max",
     )
     detector = load(request.detector).detector if request.crop == "five_point" else None
-    write_model(
-        request.target, encoder, model, onnx.load_model_from_string(detector) if detector else None
-    )
-    notes = tuple(_notes(rewritten, original, swapped))
+    network = onnx.load_model_from_string(detector) if detector else None
+    measured = None
+    if request.calibration is None:
+        write_model(request.target, encoder, model, network)
+    else:
+        measured = calibrated(request.target, encoder, model, network, request.calibration)
+        model = measured.apply(model)
+    notes = tuple(_notes(request, rewritten, original, swapped))
     text = render_card(model) + _render_import(request, rewritten, len(real), notes)
     atomic_write(card, text)
-    return Imported(request.target, card, model, parity, len(real), notes)
+    return Imported(request.target, card, model, parity, len(real), notes, measured)
+
+
+def _source(request: ImportRequest, foreign: ForeignFile) -> str:
+    """Return where the file is from; what a preset says is of a publisher, not of a file."""
+    if request.preset is None or request.source != request.preset.source:
+        return request.source
+    return f"{request.source}, {foreign.path.name}"
+
+
+def _fitted(request: ImportRequest, model: onnx.ModelProto) -> tuple[ImportRequest, Contract]:
+    """Return the request and what the file takes, checked against the preset if there is one."""
+    preset = request.preset
+    if preset is None:
+        return request, read_contract(model, request.layout, request.output)
+    output = recognition_output(model, preset, request.output)
+    contract = read_contract(model, request.layout, output)
+    require_form(model, contract, preset)
+    side = preset.size_px
+    if (request.height_px or side, request.width_px or side) != (side, side):
+        raise InputError(
+            f"--height and --width: encoders of {preset.title} take {side} x {side} px"
+        )
+    request = replace(request, height_px=side, width_px=side)
+    if preset.scaled_by_mxnet and scales_itself(model, contract):
+        request = replace(request, mean=(0.0,) * 3, std=(1.0,) * 3)
+    return request, contract
 
 
 def _input(request: ImportRequest, contract: Contract) -> InputSpec:
@@ -201,16 +261,34 @@ def _size(what: str, in_file: int, requested: int | None) -> int:
     return size
 
 
-def _real_crops(data: Path, extractor: SampleExtractor) -> list[Image]:
+def _real_crops(
+    request: ImportRequest, extractor: SampleExtractor, stages: Stages | None
+) -> list[Image]:
+    """Return crops of some images, none without data; raise DataError if no image gives one."""
+    aligned = False
+    if request.calibration is not None:
+        paths = [image.path for image in request.calibration.data.images]
+        aligned = request.calibration.data.is_aligned
+    elif request.data is not None:
+        paths = [record.path for record in read_records(request.data)]
+    else:
+        return []
     crops, reasons = [], []
-    records = read_records(data)
-    for record in records[:: max(1, len(records) // _REAL_IMAGES)][:_REAL_IMAGES]:
+    size = extractor.spec.height_px, extractor.spec.width_px
+    chosen = paths[:: max(1, len(paths) // _REAL_IMAGES)][:_REAL_IMAGES]
+    progress = stage(stages, "cropping", len(chosen))
+    for number, path in enumerate(chosen, 1):
+        if progress:
+            progress(number)
         try:
-            samples = extractor.samples(record.path, SampleOptions("largest", "warn"))
+            if aligned:
+                crop = crop_plain(load_image(path), PlainCrop(*size, "stretch"))
+            else:
+                crop = extractor.samples(path, SampleOptions("largest", "warn"))[0].crop
         except InputError as error:
-            reasons.append(f"{shortened(record.path)}: {error}")
+            reasons.append(f"{shortened(path)}: {error}")
             continue
-        crops.append(samples[0].crop)
+        crops.append(crop)
     if not crops:
         raise DataError(f"not one image gave a crop; {reasons[0]}")
     return crops
@@ -224,8 +302,17 @@ def _drawn_crops(spec: InputSpec) -> list[Image]:
     return [np.ascontiguousarray(view) for view in (*views, *dimmed)]
 
 
-def _notes(rewritten: Rewritten, original: Original, swapped: float | None) -> Iterator[str]:
+def _notes(
+    request: ImportRequest, rewritten: Rewritten, original: Original, swapped: float | None
+) -> Iterator[str]:
     """Yield what a user of the model has to know about its file."""
+    if request.preset is not None:
+        if request.mean != request.preset.mean:
+            yield (
+                "the file scales its pixels itself, as those of MXNet do: it is given 0 to 255, with mean 0 "
+                "and deviation 1"
+            )
+        yield f"licence of the weights, as stated by their publisher: {request.preset.licence_hint}"
     if rewritten.half:
         yield "the file's float16 weights are stored as float32"
     if original.is_rounded:
@@ -262,7 +349,12 @@ def _render_import(
         ),
         f"- one image against seven at once: {parity.batch_gap:.1e}",
         f"- file: {request.target.stat().st_size} bytes, opset {opset_of(rewritten.encoder)}",
+        *([f"- preset: {request.preset.title}"] if request.preset else []),
         *(f"- {note}" for note in notes),
-        "- error rates: not measured here",
+        (
+            "- error rates: not measured here"
+            if request.calibration is None
+            else "- error rates: those of the operating points, on the calibration data"
+        ),
     ]
     return "\n" + "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ jump with the last bit of a score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,7 +77,12 @@ def open_session(model: onnx.ModelProto) -> Session:
 
 
 def embed_with_onnx(
-    session: Session, spec: InputSpec, crops: Sequence[Image], *, batch: int = BATCH
+    session: Session,
+    spec: InputSpec,
+    crops: Sequence[Image],
+    *,
+    batch: int = BATCH,
+    progress: Callable[[int], None] | None = None,
 ) -> Embeddings:
     """Return (N, D) float32 unit rows of N crops by a file."""
     parts = []
@@ -85,17 +90,27 @@ def embed_with_onnx(
         some = crops[start : start + batch]
         outputs = session.run(to_tensor(some, spec))
         parts.append(unit_rows(outputs, "encoder", len(some), outputs[0].shape[-1]))
+        if progress:
+            progress(start + len(some))
     return np.concatenate(parts)
 
 
 @torch.inference_mode()
-def embed_with_torch(encoder: nn.Module, spec: InputSpec, crops: Sequence[Image]) -> Embeddings:
+def embed_with_torch(
+    encoder: nn.Module,
+    spec: InputSpec,
+    crops: Sequence[Image],
+    *,
+    progress: Callable[[int], None] | None = None,
+) -> Embeddings:
     """Return (N, D) float32 unit rows of N crops by the network in torch, in eval mode."""
     encoder.eval()
-    parts = [
-        encoder(torch.from_numpy(to_tensor(crops[start : start + BATCH], spec))).numpy()
-        for start in range(0, len(crops), BATCH)
-    ]
+    parts = []
+    for start in range(0, len(crops), BATCH):
+        some = crops[start : start + BATCH]
+        parts.append(encoder(torch.from_numpy(to_tensor(some, spec))).numpy())
+        if progress:
+            progress(start + len(some))
     return np.concatenate(parts)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from verifykit.extraction import SampleOptions
 from verifykit.modelfile import ModelFile
 from verifykit.models import load, render_card
 from verifykit.spec import ModelSpec
-from verifykit.types import Embeddings, Image
+from verifykit.types import Image
 from verifykit_export.errors import ExportError
 from verifykit_export.model_card import INT8_NOTE, card_path
 from verifykit_export.modelfile import golden_embedding, weights_digest, write_model
@@ -28,6 +29,7 @@ from verifykit_export.standard_form import is_quantised
 from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.evaluation import Verification, verification_rates
+from verifykit_training.stages import Stages, stage
 
 _GOLDEN_TOLERANCE = 0.99
 PROVIDER_NOTE = (
@@ -82,7 +84,7 @@ class Quantised:
     int8: Verification
 
 
-def quantise(request: QuantiseRequest) -> Quantised:
+def quantise(request: QuantiseRequest, *, stages: Stages | None = None) -> Quantised:
     """Quantise a model and write it, unless it is wrong more often than allowed.
 
     Ranges are measured on every second subject, error rates on the others. The file has no operating
@@ -97,15 +99,20 @@ def quantise(request: QuantiseRequest) -> Quantised:
     card = card_path(request.target, name)
     ranges, rated = _parted(read_records(request.data))
     encoder = Encoder.open(file, providers="cpu")
-    known = _crops(encoder, ranges[:: max(1, len(ranges) // request.images)][: request.images])
-    others = _crops(encoder, rated)
+    chosen = ranges[:: max(1, len(ranges) // request.images)][: request.images]
+    known = _crops(encoder, chosen, stage(stages, "cropping for the ranges", len(chosen)))
+    others = _crops(encoder, rated, stage(stages, "cropping for the rates", len(rated)))
     if len(known) < LEAST_IMAGES:
         raise DataError(
             f"{shortened(request.data)}: {len(known)} images of every second subject give a crop, at least "
             f"{LEAST_IMAGES} are required to measure ranges: give more images"
         )
     int8 = to_int8_convolutions(model, file.spec.input, [crop for _, crop in known])
-    rows = [_embedded(each, file.spec, [crop for _, crop in others]) for each in (model, int8)]
+    crops = [crop for _, crop in others]
+    rows = []
+    for each, precision in ((model, "float32"), (int8, "int8")):
+        progress = stage(stages, f"embedding in {precision}", len(crops))
+        rows.append(embed_with_onnx(open_session(each), file.spec.input, crops, progress=progress))
     records = [record for record, _ in others]
     before, after = (verification_rates(each, records, len(rated) - len(records)) for each in rows)
     _require_small_rise(request, before, after)
@@ -156,20 +163,18 @@ def _parted(records: Sequence[Record]) -> tuple[list[Record], list[Record]]:
     return genuine, [record for record in records if record.subject not in ranges]
 
 
-def _crops(encoder: Encoder, records: Sequence[Record]) -> list[tuple[Record, Image]]:
+def _crops(
+    encoder: Encoder, records: Sequence[Record], progress: Callable[[int], None] | None
+) -> list[tuple[Record, Image]]:
     """Return the crop of each image that gives one."""
     found = []
-    for record in records:
-        try:
+    for number, record in enumerate(records, 1):
+        with suppress(AcquisitionError, ImageError):
             samples = encoder.extractor.samples(record.path, SampleOptions("largest", "warn"))
-        except (AcquisitionError, ImageError):
-            continue
-        found.append((record, samples[0].crop))
+            found.append((record, samples[0].crop))
+        if progress:
+            progress(number)
     return found
-
-
-def _embedded(model: onnx.ModelProto, spec: ModelSpec, crops: Sequence[Image]) -> Embeddings:
-    return embed_with_onnx(open_session(model), spec.input, crops)
 
 
 def _require_small_rise(

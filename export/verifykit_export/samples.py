@@ -13,6 +13,7 @@ from verifykit_training.dataset import Record, read_records
 from verifykit_training.errors import DataError
 from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import EncoderRecord, RunFolder
+from verifykit_training.stages import Stages
 from verifykit_training.trained_on import separate
 
 LEAST_IMAGES = 24
@@ -65,10 +66,11 @@ def read_samples(
     limit: int,
     cache: Path | None = None,
     known_subjects: bool = False,
+    stages: Stages | None = None,
 ) -> Samples:
     """Crop real images exactly as the run did."""
     records, trained_on = read_records(data), run.read_trained_on()
-    digests = digests_for(trained_on, records, cache)
+    digests = digests_for(trained_on, records, cache, stages=stages)
     parted = separate(trained_on, records, digests, ("train",))
     unseen, seen = parted.unseen, parted.seen
     if known_subjects:
@@ -85,7 +87,7 @@ def read_samples(
     held_out = _whole_subjects(unseen, limit)
     known = [r for r in seen if not r.is_forgery]
     known = known[:: max(1, len(known) // _CALIBRATION_IMAGES)][:_CALIBRATION_IMAGES]
-    cache_of, kept, refused = crop_records([*held_out, *known], config, cache)
+    cache_of, kept, refused = crop_records([*held_out, *known], config, cache, stages=stages)
     if cache_of.spec != record.crop:
         raise ModelContractError(
             f"{shortened(run.path)} was trained on other crops than these: spec.json and config.toml "

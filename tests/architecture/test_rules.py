@@ -13,8 +13,10 @@ FOLDERS = ("verifykit", "training", "export", "demo", "benchmarks", "tests")
 SOURCES = sorted(path for folder in FOLDERS for path in (CHECKOUT / folder).rglob("*.py"))
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "core", "manager", "misc"}
 PICKLES = "pickle=True"
-# Insightface's files are pickles: read by a class that finds no name but its own, and made by its tests.
+# Insightface's files and torch's checkpoints are pickles: read by a class that finds no name but its own, and
+# made by its tests.
 FOREIGN_PICKLES = {
+    "export/verifykit_export/checkpoint_file.py",
     "verifykit/insightface_bin.py",
     "tests/unit/evaluation/test_insightface_bin.py",
     "tests/e2e/test_training_cli.py",

@@ -32,7 +32,9 @@ def texts() -> list[Path]:
     shown = [path for path in page.iterdir() if path.suffix in (".js", ".html", ".css")]
     templates = (CHECKOUT / "verifykit" / "evaluation" / "report").glob("*.j2")
     changelog = CHECKOUT / "docs" / "changelog.md"
-    return sorted({*sources(CHECKOUT), *documents, *shown, *templates} - {GLOSSARY, changelog})
+    configs = (CHECKOUT / "configs").glob("*.toml")
+    found = {*sources(CHECKOUT), *documents, *shown, *templates, *configs}
+    return sorted(found - {GLOSSARY, changelog})
 
 
 def offences(paths: list[Path], root: Path) -> Counter[str]:

@@ -40,6 +40,7 @@ RUN_BY = {
     "how-to/batch-identification.md": "test_batch_docs.py::test_the_page_runs",
     "how-to/identify.md": _HOW_TO,
     "how-to/import-an-encoder.md": "test_docs.py::test_the_page_on_importing_runs",
+    "how-to/import-a-published-encoder.md": _UNDERSTOOD,
     "how-to/install.md": _HOW_TO,
     "how-to/manage-a-gallery.md": _HOW_TO,
     "how-to/models.md": _HOW_TO,

@@ -15,7 +15,7 @@ PAGE = DOCS / "how-to" / "duplicates-and-clusters.md"
 
 @pytest.mark.usefixtures("portrait_folder", "face_model")
 def test_the_page_on_duplicates_and_clusters_runs(in_process: Run) -> None:
-    assert run_document(PAGE, run=in_process) == {"python": 2, "console": 5}
+    assert run_document(PAGE, run=in_process) == {"python": 2, "console": 6}
     (shown,) = re.findall(
         r"^```text\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL
     )

@@ -153,6 +153,30 @@ def test_a_run_becomes_a_model_that_decides_as_its_network(
     assert [line.split(" | ")[2] for line in costs] == ["1", "2", "3", "4", "5"]
 
 
+def test_an_export_says_how_far_it_is(workspace: Path, target: Path, tmp_path: Path) -> None:
+    seen: list[tuple[str, int, int]] = []
+    request = verifykit_export.export_run.ExportRequest(
+        workspace / "run", target, workspace / "people", cache=tmp_path / "crops"
+    )
+    verifykit_export.export_run.export_run(request, stages=lambda *now: seen.append(now))
+    assert list(dict.fromkeys(name for name, *_ in seen)) == [
+        "reading images",
+        "cropping",
+        "embedding by the file",
+        "embedding by the network",
+    ]
+    ends = {name: (done, total) for name, done, total in seen}
+    assert set(ends.values()) == {(96, 96)}
+
+
+@pytest.mark.parametrize("words", [("-h",), ("run", "-h"), ("import", "-h"), ("classifier", "-h")])
+def test_help_has_a_short_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert command(monkeypatch, *words) == 0
+    assert "Usage: verifykit-export" in capsys.readouterr().out
+
+
 def test_the_counts_of_an_operating_point_are_those_of_the_file(
     monkeypatch: pytest.MonkeyPatch, workspace: Path, target: Path
 ) -> None:

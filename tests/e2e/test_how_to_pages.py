@@ -19,6 +19,7 @@ from tests.helpers.run_document import Run, run_document
         ("how-to/manage-a-gallery", 1, 14),
         ("how-to/models", 1, 5),
         ("how-to/templates", 5, 0),
+        ("how-to/watch-scores", 2, 2),
         ("how-to/execution-providers", 1, 2),
     ],
 )

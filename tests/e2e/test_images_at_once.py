@@ -8,14 +8,19 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 import verifykit as vk
+from verifykit._cpus import kept_pool
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
+from verifykit.modalities.face import FaceDetector
 from verifykit.models import load
+from verifykit.session import Session
 from verifykit.types import ImageLike, Sample, SampleRole
 
 PEOPLE = ("person_a_1", "person_a_2", "person_b_1", "person_b_2")
@@ -143,3 +148,46 @@ def test_a_copy_and_a_pickle_keep_the_number(two: Encoder) -> None:
     assert two.limited(10_000_000).image_threads == 2
     assert copy.deepcopy(two).image_threads == 2
     assert Encoder.open(load("face"), threads=3).image_threads == 3
+
+
+def test_detectors_run_on_one_thread_while_images_share_the_processors(
+    two: Encoder, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = two.extractor.detector
+    assert isinstance(detector, FaceDetector)
+    used: list[bool] = []
+    run = Session.run
+
+    def watched_run(session: Session, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        if session in (detector._session, detector._single):
+            used.append(session is detector._single)
+        return run(session, tensor)
+
+    monkeypatch.setattr(Session, "run", watched_run)
+    verifier = vk.Verifier(two)
+    pair = portraits["person_a_1"], portraits["person_a_2"]
+    verifier.compare(*pair)
+    assert used
+    assert all(used)
+    used.clear()
+    verifier.extract(pair[0])
+    assert used
+    assert not any(used)
+    # With two processors or more for each image, the network keeps its threads.
+    many = vk.Verifier(Encoder(two.spec, two.encode, two.extractor, image_threads=4))
+    used.clear()
+    many.compare(*pair)
+    assert used
+    assert not any(used)
+
+
+def test_no_image_is_waited_for_in_a_pool_that_others_keep_busy(
+    two: Encoder, portraits: Mapping[str, Path]
+) -> None:
+    release = threading.Event()
+    busy = kept_pool("verifykit-image", 1).submit(release.wait, 60)
+    try:
+        assert vk.Verifier(two).compare(portraits["person_a_1"], portraits["person_a_2"])
+        assert not busy.done()
+    finally:
+        release.set()

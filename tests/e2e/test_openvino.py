@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ needs_bf16 = pytest.mark.skipif(not computes_bf16(), reason="this processor has 
 
 # Measured on 1549 crops of LFW: 0.99952 and more (benchmarks.precision).
 LEAST_BF16_COSINE = 0.999
+TASKS = Path("/proc/self/task")
 
 
 @pytest.fixture(scope="module", params=["face", "signature"])
@@ -103,6 +105,38 @@ def test_one_thread_is_one_thread(face_model: Path, precision: Any) -> None:
     for _ in range(10):
         encoder.encode(crops)
     assert (time.process_time() - cpu) / (time.perf_counter() - start) < 1.3
+
+
+@pytest.mark.skipif(available_cpus() < 2, reason="one processor")
+@pytest.mark.skipif(not TASKS.is_dir(), reason="no /proc")
+def test_two_callers_do_not_wait_for_each_other(face_model: Path) -> None:
+    encoder = Encoder.open(face_model, providers="openvino", threads=1)
+    crops = [golden_image(112, 112)] * 4
+    stop = threading.Event()
+
+    def encode() -> None:
+        while not stop.is_set():
+            encoder.encode(crops)
+
+    callers = [threading.Thread(target=encode) for _ in range(2)]
+    for caller in callers:
+        caller.start()
+    try:
+        time.sleep(0.5)
+        busy = [_running_threads() for _ in range(200)]
+    finally:
+        stop.set()
+        for caller in callers:
+            caller.join()
+    assert np.mean([count >= 2 for count in busy]) > 0.8
+
+
+def _running_threads() -> int:
+    """Return how many other threads of this process have work, whether or not they have a core."""
+    time.sleep(0.005)
+    others = [task for task in TASKS.iterdir() if task.name != str(threading.get_native_id())]
+    states = [(task / "stat").read_text().rpartition(")")[2].split()[0] for task in others]
+    return states.count("R")
 
 
 def _first(encoder: Encoder, queue: Any) -> None:

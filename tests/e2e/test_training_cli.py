@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -260,6 +262,35 @@ def test_check_says_what_is_wrong(command: Command, config: Path, tmp_path: Path
         ["not_an_image", 1],
     ]
     assert "not_an_image  1" in command("check", data)[1]
+
+
+def test_notes_are_printed_whole(command: Command, config: Path, tmp_path: Path) -> None:
+    data = draw_folder(tmp_path / "data", 9, 2)
+    for number in range(2, 60):
+        shutil.copy(data / "s00" / "0.png", data / "s00" / f"{number}.png")
+    options = ["--config", config, "--set", "sampler.p=8", "--set", "data.validation_share=0"]
+    out = command("check", data, *options, "--set", "data.test_share=0")[1]
+    assert re.search(
+        r"An epoch of 1 batch\(es\) shows at most 24 of 76 images, .*sampler\.even = true", out
+    )
+
+
+def test_lone_images_are_noted_without_a_configuration(command: Command, tmp_path: Path) -> None:
+    status, out, _ = command("check", draw_folder(tmp_path / "data", 6, 1))
+    assert status == 0
+    assert "Each of the 6 subjects has one image: only the losses of a margin softmax" in out
+    assert "has one image" not in command("check", draw_folder(tmp_path / "more", 6, 2))[1]
+
+
+def test_more_neighbours_than_images_is_one_message(
+    command: Command, config: Path, tmp_path: Path
+) -> None:
+    data, cache = draw_folder(tmp_path / "data", 12, 6), tmp_path / "cache"
+    given = ["--data", data, "--cache", cache]
+    command(config, *given, "--quiet", "--set", "run.epochs=1", "--set", "run.steps_per_epoch=1")
+    options = ["--part", "all", "--classify", "--neighbours", 999]
+    status, _, err = command("evaluate", "runs/drawn-0", *given, *options)
+    assert (status, "999 neighbours were requested" in " ".join(err.split())) == (2, True)
 
 
 @pytest.mark.parametrize(

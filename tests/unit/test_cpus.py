@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -100,3 +103,32 @@ def test_bf16_is_read_from_the_processors_flags(
         (tmp_path / "proc").mkdir()
         (tmp_path / "proc/cpuinfo").write_text(cpuinfo)
     assert _cpus.computes_bf16(tmp_path) is computes
+
+
+def test_cores_are_shared_within_the_block_alone() -> None:
+    assert not _cpus.cores_are_shared()
+    with _cpus.sharing_cores():
+        assert _cpus.cores_are_shared()
+        with ThreadPoolExecutor(1) as pool:  # a thread of its own, and no part of the block
+            assert not pool.submit(_cpus.cores_are_shared).result()
+            copied = contextvars.copy_context()
+            assert pool.submit(copied.run, _cpus.cores_are_shared).result()
+    assert not _cpus.cores_are_shared()
+
+
+def test_a_pool_is_kept_by_its_name_and_number() -> None:
+    pool = _cpus.kept_pool("verifykit-test", 1)
+    assert _cpus.kept_pool("verifykit-test", 1) is pool
+    assert _cpus.kept_pool("verifykit-test", 2) is not pool
+    name = pool.submit(lambda: threading.current_thread().name).result()
+    assert name.startswith("verifykit-test")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
+def test_a_forked_process_has_pools_of_its_own() -> None:
+    _cpus.kept_pool("verifykit-test", 1).submit(int).result()
+    child = os.fork()
+    if not child:
+        os._exit(_cpus.kept_pool("verifykit-test", 1).submit(int).result(timeout=60))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from verifykit import session
-from verifykit._cpus import available_cpus
+from verifykit import _environment, session
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, ProviderError
 from verifykit.session import IntegerProduct, Session, available_providers, unit_rows
 
@@ -77,6 +76,41 @@ class _FakeOrt(types.ModuleType):
     @staticmethod
     def get_available_providers() -> list[str]:
         return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+
+@pytest.mark.parametrize(
+    ("version", "threads", "entries"),
+    [
+        ("1.26.0", 2, {"session.intra_op.spin_duration_us", "session.force_spinning_stop"}),
+        ("1.31.1", None, {"session.intra_op.spin_duration_us", "session.force_spinning_stop"}),
+        ("1.25.1", 2, {"session.intra_op.allow_spinning"}),  # knows no duration: milliseconds
+        ("1.26.0", 1, {"session.intra_op.allow_spinning"}),
+        ("1.26.0", 3, {"session.intra_op.allow_spinning"}),  # more threads than processors
+    ],
+)
+def test_threads_spin_within_a_run_where_each_has_a_processor(
+    doubling: bytes,
+    monkeypatch: pytest.MonkeyPatch,
+    version: str,
+    threads: int | None,
+    entries: set[str],
+) -> None:
+    ort = _FakeOrt("onnxruntime")
+    given: dict[str, str] = {}
+
+    class Options(_FakeOrt.SessionOptions):
+        def add_session_config_entry(self, key: str, value: str) -> None:
+            given[key] = value
+
+    monkeypatch.setattr(ort, "SessionOptions", Options, raising=False)
+    monkeypatch.setattr(ort, "__version__", version, raising=False)
+    monkeypatch.setattr(session, "available_cpus", lambda: 2)
+    monkeypatch.setattr(_environment, "telemetry_is_off", lambda: True)
+    monkeypatch.setitem(sys.modules, "onnxruntime", ort)
+    Session(doubling, name="doubling", providers="cpu", threads=threads)
+    assert set(given) == entries
+    assert given.get("session.intra_op.allow_spinning", "0") == "0"
+    assert given.get("session.force_spinning_stop", "1") == "1"
 
 
 def test_the_silent_fall_back_of_onnxruntime_is_an_error(
@@ -148,18 +182,29 @@ def test_auto_takes_openvino_for_a_network_in_int8(openvino: list[Any]) -> None:
 
 @pytest.mark.parametrize(("precision", "hint"), [("fp32", "f32"), ("bf16", "bf16")])
 def test_threads_and_precision_reach_openvino(
-    doubling: bytes, openvino: list[Any], precision: Any, hint: str
+    doubling: bytes,
+    openvino: list[Any],
+    precision: Any,
+    hint: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    Session(doubling, name="doubling", providers="openvino", threads=3, precision=precision)
-    Session(doubling, name="doubling", providers="openvino", precision=precision)
-    load = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}'
-    assert openvino == [
-        (
-            "OpenVINOExecutionProvider",
-            {"device_type": "CPU", "num_of_threads": str(threads), "load_config": load},
+    monkeypatch.setattr(session, "available_cpus", lambda: 8)
+    for threads in (None, 1, 3, 16):
+        Session(
+            doubling, name="doubling", providers="openvino", threads=threads, precision=precision
         )
-        for threads in (3, available_cpus())
+    load = f'{{"CPU": {{"INFERENCE_PRECISION_HINT": "{hint}"}}}}'
+    # As many runs at once as there is room for, each of so many threads.
+    assert [options for _, options in openvino] == [
+        {
+            "device_type": "CPU",
+            "num_of_threads": str(streams * each),
+            "num_streams": str(streams),
+            "load_config": load,
+        }
+        for streams, each in ((1, 8), (8, 1), (2, 3), (1, 16))
     ]
+    assert {name for name, _ in openvino} == {"OpenVINOExecutionProvider"}
 
 
 def test_bf16_on_another_provider_is_refused(doubling: bytes) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import tempfile
+import unicodedata
 import zipfile
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit.errors import shortened, shortened_path
+from verifykit.errors import shortened, shortened_path, shown
 from verifykit_training.errors import DataError, first_line
 
 _FORM = "images (N, H, W) or (N, H, W, 1 or 3) uint8, labels (N,) of whole numbers or texts"
@@ -41,6 +43,12 @@ def unpack(path: Path, cache: Path) -> Path:
     return table
 
 
+def is_subject(name: str) -> bool:
+    """Return whether a table gives a subject's name back: cells lose spaces around them."""
+    has_control = any(unicodedata.category(each) in ("Cc", "Cs") for each in name)
+    return bool(name) and name == name.strip() and not has_control
+
+
 def _read(path: Path, data: bytes) -> tuple[NDArray[np.uint8], list[str]]:
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -65,20 +73,22 @@ def _read(path: Path, data: bytes) -> tuple[NDArray[np.uint8], list[str]]:
             f"{labels.shape}; required are {_FORM}"
         )
     subjects = [str(label) for label in labels.tolist()]
-    if any(set(name) & set('",\\r\\n') or name != name.strip() or not name for name in subjects):
+    if wrong := [name for name in subjects if not is_subject(name)]:
         raise DataError(
-            f"{shortened(path)}: a label is empty, or holds a comma, a quote or a line break"
+            f"{shortened(path)}: the label {shown(wrong[0])} is empty, has a space at an end, or holds a "
+            "control character: give the subject's name"
         )
     return images.reshape(*images.shape[:3], -1), subjects
 
 
 def _write(folder: Path, images: NDArray[np.uint8], labels: list[str]) -> None:
     folder.mkdir()
-    lines = ["path,subject"]
+    rows = [("path", "subject")]
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
         done, data = cv2.imencode(".png", image if image.shape[2] == 1 else image[:, :, ::-1])
         if not done:
             raise DataError(f"image {number} of shape {image.shape} cannot be stored as PNG")
         (folder / f"{number:07}.png").write_bytes(data.tobytes())
-        lines.append(f"{number:07}.png,{label}")
-    (folder / "images.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+        rows.append((f"{number:07}.png", label))
+    with (folder / "images.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)

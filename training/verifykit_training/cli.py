@@ -8,9 +8,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,6 +19,7 @@ from rich.table import Table
 
 from verifykit._environment import escape_unprintable
 from verifykit.errors import VerifyKitError, shortened
+from verifykit_training.errors import show_warnings_in_one_line, system_error_text
 
 if TYPE_CHECKING:  # torch, which these import, is for commands that need it
     from verifykit_training.config import Config
@@ -78,6 +77,7 @@ def train(
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import summarise
     from verifykit_training.run_folder import RunFolder, TrainingJob
+    from verifykit_training.stages import shown_stages
 
     parsed = load_config(config, set_ or ())
     if seeds is not None:
@@ -103,7 +103,8 @@ def train(
     if outcome.stopped_by == signal.SIGINT:
         raise typer.Exit(130)
     if outcome.ended and outcome.is_first_process:
-        summarise(RunFolder(folder), source, cache)
+        with shown_stages(quiet=quiet) as stages:
+            summarise(RunFolder(folder), source, cache, stages=stages)
         best = "" if outcome.best is None else f", {parsed.validation.metric} {outcome.best:.2%}"
         typer.echo(f"{shortened(folder)}: weights of epoch {outcome.best_epoch}{best}")
 
@@ -148,6 +149,7 @@ def check(
     from verifykit_training.layout import nested_sentences, other_endings, tree_lines
     from verifykit_training.preparation import default_data
     from verifykit_training.splits import divide_for
+    from verifykit_training.stages import shown_stages, stage
 
     found_data = read_training_data(default_data(data))
     records = to_records(found_data)
@@ -161,11 +163,19 @@ def check(
             if not wrong:
                 splits = divide_for(parsed, records).subjects
                 places = {subject: name for name, part in splits.items() for subject in part}
-    with _progress("reading images", len(records)) as progress:
+    with shown_stages() as stages:
         found = check_records(
-            records, places=places, left_out=found_data.left_out, progress=progress
+            records,
+            places=places,
+            left_out=found_data.left_out,
+            progress=stage(stages, "reading images", len(records)),
         )
     problems = [*found.problems, *problems]
+    if config is None and found.subjects and len(found.single) == found.subjects:
+        notes.append(
+            f"Each of the {found.subjects} subjects has one image: only the losses of a margin softmax, or a "
+            "teacher, can learn from them, and no error rate can be measured."
+        )
     body = asdict(found) | {"other_endings": other_endings(found_data), "notes": notes}
     if as_json:
         typer.echo(json.dumps(body | {"problems": problems}, default=str, indent=1))
@@ -239,20 +249,21 @@ def evaluate(
     from verifykit_training.preparation import default_data
     from verifykit_training.reporting import draw_det, draw_scores
     from verifykit_training.run_folder import RunFolder
+    from verifykit_training.stages import shown_stages
 
     folder = RunFolder(run)
     encoder, parsed = load_encoder(folder, untrained=untrained)
     found: dict[str, Any] = {}
     if pairs is not None:
         listed = read_pairs(pairs, images)
-        with _progress("cropping", len(listed.images)) as progress:
+        with shown_stages() as stages:
             accuracy, scores = evaluate_pairs(
                 encoder,
                 parsed,
                 listed,
                 cache,
                 trained=folder.read_trained_on(),
-                progress=progress,
+                stages=stages,
             )
         found["pairs"] = asdict(accuracy)
         if accuracy.trained_images:
@@ -262,11 +273,14 @@ def evaluate(
                 err=True,
             )
     else:
-        records = records_of(
-            folder, default_data(data), part, cache, say=lambda text: typer.echo(text, err=True)
-        )
-        with _progress("cropping", len(records)) as progress:
-            rows, kept, refused = embed_records(encoder, parsed, records, cache, progress=progress)
+        notes: list[str] = []
+        with shown_stages() as stages:
+            records = records_of(
+                folder, default_data(data), part, cache, say=notes.append, stages=stages
+            )
+            rows, kept, refused = embed_records(encoder, parsed, records, cache, stages=stages)
+        for note in notes:
+            typer.echo(note, err=True)
         rates, scores = evaluate_verification(rows, kept, len(refused))
         found["verification"] = asdict(rates)
         if classify:
@@ -288,15 +302,13 @@ def evaluate(
 def main() -> None:
     """Run the command line and leave the process with its exit status."""
     escape_unprintable()
-    # A warning of a library is for users too, and the path of its source is not.
-    warnings.showwarning = _show_warning
+    show_warnings_in_one_line()
     try:
         app(_with_command(sys.argv[1:]), prog_name="verifykit-train")
     except VerifyKitError as error:
         _fail(str(error))
     except OSError as error:
-        where = f"{shortened(error.filename)}: " if error.filename else ""
-        _fail(f"{where}{error.strerror or error}")
+        _fail(system_error_text(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -306,10 +318,6 @@ def _fail(message: str) -> None:
         f"error: {message}", style="red", highlight=False, markup=False, soft_wrap=True
     )
     sys.exit(2)
-
-
-def _show_warning(message: Warning | str, *_: object, **_further: object) -> None:
-    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201
 
 
 def _with_command(arguments: list[str]) -> list[str]:
@@ -334,17 +342,6 @@ def _default_folder(config: Path, name: str, seed: int, *, resume: bool) -> Path
     return folder
 
 
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Show progress on standard error, on a terminal only."""
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
 def _print_check(found: dict[str, Any], problems: list[str]) -> None:
     console = Console(highlight=False)
     for name, value in found.items():
@@ -353,7 +350,8 @@ def _print_check(found: dict[str, Any], problems: list[str]) -> None:
         console.print(f"{label}: {value if is_count else len(value)}", markup=False)
         for item in [] if is_count else value[:5]:
             parts = [item] if isinstance(item, str) else map(str, item)
-            text = "  ".join(map(shortened, parts))
+            # Notes are sentences, everything else comes from the data.
+            text = item if name == "notes" else "  ".join(map(shortened, parts))
             console.print(f"    {text}", markup=False, soft_wrap=True)
     text = "\n".join(problems) if problems else "nothing prevents training"
     console.print(text, markup=False, soft_wrap=True)

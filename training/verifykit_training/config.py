@@ -423,10 +423,11 @@ def _differing(new: Mapping[str, Any], old: Mapping[str, Any], prefix: str = "")
 def load_config(path: Path, overrides: Iterable[str] = ()) -> Config:
     """Read a TOML file and lay overrides over it."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
+        text = path.read_text(encoding="utf-8-sig")  # editors of Windows write a mark in front
+    except (OSError, ValueError) as error:  # ValueError: not UTF-8
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(
-            f"cannot read configuration {shown(str(path))}: {error.strerror}"
+            f"cannot read configuration {shown(str(path))}: {reason}"
         ) from shortened_path(error)
     try:
         body = tomllib.loads(text)

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 import verifykit
-from verifykit._files import atomic_write
 from verifykit.errors import InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.modalities.face.crop import ARCFACE_112_PX
@@ -27,7 +26,8 @@ from verifykit_training.config import CropConfig
 from verifykit_training.dataset import Record, name_bytes
 from verifykit_training.errors import DataError
 from verifykit_training.parallel import in_threads
-from verifykit_training.pixel_digests import PixelDigests, file_key
+from verifykit_training.pixel_digests import PixelDigests, file_key, write_cached
+from verifykit_training.stages import Stages, stage
 
 _TEMPLATE_PX = 112
 
@@ -83,7 +83,7 @@ class CropCache:
         extractor: Callable[[], SampleExtractor],
         *,
         workers: int = 2,
-        progress: Callable[[int], None] | None = None,
+        stages: Stages | None = None,
     ) -> dict[Path, str]:
         """Crop every image that is not in the cache; return the refused ones, each with its reason."""
         refused, missing = {}, []
@@ -99,7 +99,10 @@ class CropCache:
             return refused
         cropper = extractor()
         made = in_threads(
-            lambda image: self._make(image, cropper), missing, workers=workers, progress=progress
+            lambda image: self._make(image, cropper),
+            missing,
+            workers=workers,
+            progress=stage(stages, "cropping", len(missing)),
         )
         return refused | {image: reason for image, reason in made if reason}
 
@@ -111,7 +114,6 @@ class CropCache:
         path = self._path(image)
         if path is None:
             return "the file is missing"
-        path.parent.mkdir(exist_ok=True)
         try:
             loaded = extractor.load(image)
             key = file_key(image)
@@ -119,13 +121,7 @@ class CropCache:
                 self.digests.note(key, loaded.pixels)  # decoded once for both
             samples = extractor.samples(loaded, SampleOptions("largest", "warn"))
         except InputError as error:
-            _write(path.with_suffix(".refused"), name_bytes(str(error)))
+            write_cached(path.with_suffix(".refused"), name_bytes(str(error)))
             return str(error)
-        _write(path, samples[0].crop.tobytes())
+        write_cached(path, samples[0].crop.tobytes())
         return ""
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Whole or not at all, also with another process at the same file."""
-    # Only a cache: to wait for the disk at each crop would take longer than to crop.
-    atomic_write(path, data, mode=0o600, durable=False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
+
 from verifykit.errors import InputError, VerifyKitError, shortened
 
 
@@ -21,3 +24,18 @@ def first_line(error: BaseException) -> str:
     """Return the first line of a library's message, shortened, or the name of its kind."""
     lines = str(error).strip().splitlines()
     return shortened(lines[0].rstrip(". ")) if lines else type(error).__name__
+
+
+def system_error_text(error: OSError) -> str:
+    """Return what a command prints of an error of the system: the shortened path, and the reason."""
+    where = f"{shortened(error.filename)}: " if error.filename else ""
+    return f"{where}{error.strerror or error}"
+
+
+def show_warnings_in_one_line() -> None:
+    """Print warnings of libraries on standard error without the path of their source."""
+    warnings.showwarning = _show_warning
+
+
+def _show_warning(message: Warning | str, *_: object, **_further: object) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)  # noqa: T201

@@ -21,6 +21,7 @@ from verifykit.errors import shortened, shown
 from verifykit.evaluation.embedding import Embedded
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.one_to_one import measure_attack, supported
+from verifykit.evaluation.pair_tiles import PairTiles
 from verifykit.evaluation.pairs import (
     Comparisons,
     ScoredComparisons,
@@ -38,6 +39,7 @@ from verifykit_training.errors import DataError
 from verifykit_training.learner import Learner, encoder_of, input_of
 from verifykit_training.preparation import crop_records, digests_for
 from verifykit_training.run_folder import RunFolder, load_weights
+from verifykit_training.stages import Stages, stage
 from verifykit_training.trained_on import TrainedOn, of_split, separate
 
 Part: TypeAlias = Literal["held_out", "train", "validation", "test", "all"]
@@ -49,7 +51,12 @@ _NAMED = 5
 
 @torch.inference_mode()
 def embed(
-    encoder: nn.Module, dataset: CropDataset, *, batch_size: int, workers: int = 0
+    encoder: nn.Module,
+    dataset: CropDataset,
+    *,
+    batch_size: int,
+    workers: int = 0,
+    progress: Callable[[int], None] | None = None,
 ) -> NDArray[np.float32]:
     """Return (N, D) embeddings of a dataset without augmentation; the encoder's mode is put back."""
     device = next(encoder.parameters()).device
@@ -57,11 +64,14 @@ def embed(
     plans = [Plan(rows[at : at + batch_size], 0) for at in range(0, len(rows), batch_size)]
     modes = [(module, module.training) for module in encoder.modules()]
     encoder.eval()
+    parts: list[NDArray[np.float32]] = []
+    done = 0
     try:
-        parts = [
-            encoder(batch.images.to(device)).float().cpu().numpy()
-            for batch in build_loader(dataset, plans, workers)
-        ]
+        for batch in build_loader(dataset, plans, workers):
+            parts.append(encoder(batch.images.to(device)).float().cpu().numpy())
+            done += len(batch.images)
+            if progress:
+                progress(done)
     finally:
         for module, mode in modes:
             module.training = mode
@@ -86,6 +96,7 @@ def records_of(
     cache: Path | None = None,
     *,
     say: Callable[[str], None] = lambda _: None,
+    stages: Stages | None = None,
 ) -> list[Record]:
     """Return a part of some data as the run divided it: images and subjects are found by content.
 
@@ -95,7 +106,7 @@ def records_of(
     if part == "all":
         return records
     trained = run.read_trained_on()
-    digests = digests_for(trained, records, cache)
+    digests = digests_for(trained, records, cache, stages=stages)
     if part == "held_out":
         found = separate(trained, records, digests, ("train", "validation"))
         chosen = found.unseen
@@ -117,12 +128,19 @@ def embed_records(
     records: Sequence[Record],
     cache: Path | None = None,
     *,
-    progress: Callable[[int], None] | None = None,
+    stages: Stages | None = None,
+    embedding: str = "embedding",
 ) -> tuple[NDArray[np.float32], list[Record], dict[Path, str]]:
     """Return (N, D) unit rows, their N records, and why the other images gave no crop."""
-    crops, kept, refused = crop_records(records, config, cache, progress=progress)
+    crops, kept, refused = crop_records(records, config, cache, stages=stages)
     dataset = CropDataset(kept, [0] * len(kept), crops, input_of(config))
-    rows = embed(encoder, dataset, batch_size=config.run.batch_size, workers=config.data.workers)
+    rows = embed(
+        encoder,
+        dataset,
+        batch_size=config.run.batch_size,
+        workers=config.data.workers,
+        progress=stage(stages, embedding, len(kept)),
+    )
     return rows, kept, refused
 
 
@@ -157,10 +175,13 @@ class Verification:
 
 def pair_counts(embeddings: NDArray[np.float32], records: Sequence[Record]) -> PairCounts:
     """Count the scores of every pair of images, in memory that does not grow with the pairs."""
+    subjects = np.array([record.subject for record in records], np.str_)
     return PairCounts(
-        embeddings,
-        [record.subject for record in records],
-        [record.is_forgery for record in records],
+        PairTiles(
+            embeddings,
+            np.unique(subjects, return_inverse=True)[1],
+            np.array([record.is_forgery for record in records], bool),
+        )
     )
 
 
@@ -256,7 +277,7 @@ def evaluate_pairs(
     cache: Path | None = None,
     *,
     trained: TrainedOn | None = None,
-    progress: Callable[[int], None] | None = None,
+    stages: Stages | None = None,
 ) -> tuple[PairAccuracy, ScoreBins]:
     """Return accuracy and error rates on listed pairs (`read_pairs`), and counts of their scores.
 
@@ -267,7 +288,7 @@ def evaluate_pairs(
         crop = config.crop.model_copy(update={"kind": "plain", "fit": "stretch"})
         config = config.model_copy(update={"crop": crop})
     records = [Record(image.path, image.subject, image.is_forgery) for image in data.images]
-    rows, kept, refused = embed_records(encoder, config, records, cache, progress=progress)
+    rows, kept, refused = embed_records(encoder, config, records, cache, stages=stages)
     places = {record.path: row for row, record in enumerate(kept)}
     row_of = np.array([places.get(record.path, -1) for record in records])
     scored = score_comparisons(data, Embedded(rows, row_of, {}, ()))
@@ -281,7 +302,8 @@ def evaluate_pairs(
     seen = None
     if trained is not None and trained.images is not None:
         known = frozenset().union(*(trained.images.get(p, ()) for p in ("train", "validation")))
-        seen = sum(digest in known for digest in digests_for(trained, kept, cache).values())
+        digests = digests_for(trained, kept, cache, stages=stages)
+        seen = sum(digest in known for digest in digests.values())
     result = PairAccuracy(
         pairs=len(mated),
         refused=accuracy.failed_pairs,
@@ -414,6 +436,10 @@ def classify(
     train, test = train_test_split(
         chosen, test_size=share, random_state=seed, stratify=owners[chosen]
     )
+    if k > len(train):
+        raise DataError(
+            f"{k} neighbours were requested, and the classifier sees {len(train)} images: ask for fewer"
+        )
     linear = LogisticRegression(C=100.0, max_iter=2000).fit(embeddings[train], owners[train])
     near = KNeighborsClassifier(n_neighbors=k).fit(embeddings[train], owners[train])
     return Classification(

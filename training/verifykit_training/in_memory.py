@@ -21,6 +21,7 @@ from verifykit._files import atomic_write
 from verifykit.errors import VerifyKitError, shortened, shown
 from verifykit.image import load_image
 from verifykit.types import Image
+from verifykit_training.arrays import is_subject
 from verifykit_training.errors import DataError, first_line
 
 LIST = "images.csv"
@@ -140,14 +141,13 @@ def _subject(label: Any, names: list[str] | None, number: int) -> str:
         label = label.item()
     if isinstance(label, float) and label.is_integer():
         label = int(label)
-    if isinstance(label, str) and label.strip():
-        return label
-    if not isinstance(label, int):
+    if isinstance(label, int) and names is not None and 0 <= label < len(names):
+        label = str(names[label])
+    if not isinstance(label, (int, str)) or not is_subject(str(label)):
         raise DataError(
-            f"label {number} is {shown(str(label))}: a whole number or a text is required"
+            f"label {number} is {shown(str(label))}: a whole number or a text is required, without spaces "
+            "around it and without control characters"
         )
-    if names is not None and 0 <= label < len(names):
-        return str(names[label])
     return str(label)
 
 

@@ -12,6 +12,7 @@ from verifykit.errors import shown
 _SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "test", "testing", "dev", "eval"}
 _EXAMPLES = 3
 _LEAST_BELOW = 2
+_MOST_STRAYS = 0.1
 
 
 def tree_lines(data: Dataset) -> list[str]:
@@ -43,11 +44,16 @@ def _nested(data: Dataset) -> str:
             "as subjects: give one of them, or a CSV path,subject,split"
         )
     below: defaultdict[str, set[str]] = defaultdict(set)
+    direct = 0
     for image in data.images:
         subject, middle, *rest = image.name.split("/")
-        if not rest:  # an image in a subject's own folder
-            return ""
-        below[subject].add(middle)
+        if rest:
+            below[subject].add(middle)
+        else:
+            direct += 1
+    # Images in the subjects' own folders are what a subject has; a few may be strays of another layout.
+    if not below or len(below) < len(subjects) or direct > _MOST_STRAYS * len(data.images):
+        return ""
     names = Counter(name for found in below.values() for name in found)
     shared = sum(count > 1 for count in names.values())
     # Sessions have the same names in each subject's folder; people have not.

@@ -37,7 +37,7 @@ from verifykit_training.loggers import open_loggers
 from verifykit_training.losses import LossOutput
 from verifykit_training.precision import PrecisionTimes, set_precision, time_precisions
 from verifykit_training.preflight import build_fabric, examine, try_out
-from verifykit_training.preparation import build_sampler, default_cache, prepare
+from verifykit_training.preparation import build_sampler, default_cache, prepare, require_apart
 from verifykit_training.reporting import Display
 from verifykit_training.run_folder import (
     CHECKPOINT_SCHEMA,
@@ -53,6 +53,7 @@ from verifykit_training.run_folder import (
     trained_before,
 )
 from verifykit_training.schedule import rate_factor
+from verifykit_training.stages import stage
 from verifykit_training.teachers import (
     embed_targets,
     open_teacher,
@@ -193,8 +194,11 @@ class _Run:
         self.folder = RunFolder(job.run)
 
         # One process crops, the others then find the crops done.
-        with fabric.rank_zero_first(), display.cropping() as progress:
-            self.data = prepare(config, job.data, input_of(config), job.cache, progress=progress)
+        with fabric.rank_zero_first(), display.preparing() as stages:
+            self.data = prepare(config, job.data, input_of(config), job.cache, stages=stages)
+        if not job.continues:
+            for sentence in require_apart(self.data):
+                display.say(f"note: {sentence}")
         sampler = build_sampler(
             config, self.data.train.records, self.data.train.labels, job.triplets
         )
@@ -233,7 +237,8 @@ class _Run:
         self.teacher, records = teacher.record, self.data.train.records
         cache = self.job.cache or default_cache()
         # One process computes, the others then find the embeddings done.
-        with self.fabric.rank_zero_first(), self.display.teaching(len(records)) as progress:
+        with self.fabric.rank_zero_first(), self.display.preparing() as stages:
+            progress = stage(stages, "embedding by the teacher", len(records))
             targets = embed_targets(teacher, records, cache, progress=progress)
         for sentence in seen_by_teacher(teacher, self.data):
             self.display.say(f"note: {sentence}")

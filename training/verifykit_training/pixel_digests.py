@@ -7,10 +7,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from verifykit._files import atomic_write
-from verifykit.errors import ImageError
+from verifykit.errors import ImageError, shortened, shortened_path
 from verifykit.image import load_image
 from verifykit.types import Image
 from verifykit_training.dataset import Record, pixel_digest
+from verifykit_training.errors import TrainingError
 from verifykit_training.parallel import in_threads
 
 
@@ -22,6 +23,19 @@ def file_key(image: Path) -> str | None:
         return None
     identity = f"{image.resolve()}\0{status.st_size}\0{status.st_mtime_ns}"
     return hashlib.sha256(identity.encode(errors="surrogateescape")).hexdigest()
+
+
+def write_cached(path: Path, data: bytes | str) -> None:
+    """Write a file of the cache whole or not at all, also with another process at the same file."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Only a cache: to wait for the disk at each image would take longer than to crop it.
+        atomic_write(path, data, mode=0o600, durable=False)
+    except OSError as error:
+        raise TrainingError(
+            f"{shortened(path.parent)} cannot be written ({error.strerror}): crops and digests of images are "
+            "kept there; free some of the disk, or give another --cache"
+        ) from shortened_path(error)
 
 
 class PixelDigests:
@@ -49,9 +63,7 @@ class PixelDigests:
     def note(self, key: str, pixels: Image) -> str:
         """Store and return the digest of an image that is decoded already."""
         digest = pixel_digest(pixels)
-        path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(path, digest, mode=0o600, durable=False)
+        write_cached(self._path(key), digest)
         return digest
 
     def of_all(

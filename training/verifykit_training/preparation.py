@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,10 @@ from verifykit_training.dataset import Record, Split, name_bytes, read_records, 
 from verifykit_training.errors import DataError
 from verifykit_training.pixel_digests import PixelDigests
 from verifykit_training.splits import divide_for
+from verifykit_training.stages import Stages, stage
 from verifykit_training.trained_on import TrainedOn
+
+READING = "reading images"
 
 
 @dataclass(frozen=True)
@@ -75,12 +78,17 @@ def default_cache() -> Path:
 
 
 def digests_for(
-    trained: TrainedOn, records: Sequence[Record], cache: Path | None = None
+    trained: TrainedOn,
+    records: Sequence[Record],
+    cache: Path | None = None,
+    *,
+    stages: Stages | None = None,
 ) -> dict[Path, str]:
     """Return the digests by which records are found in what a run was trained on; none if it has none."""
     if trained.images is None:
         return {}
-    return PixelDigests(cache or default_cache()).of_all(records)
+    progress = stage(stages, READING, len(records))
+    return PixelDigests(cache or default_cache()).of_all(records, progress=progress)
 
 
 def crop_records(
@@ -88,13 +96,13 @@ def crop_records(
     config: Config,
     cache: Path | None = None,
     *,
-    progress: Callable[[int], None] | None = None,
+    stages: Stages | None = None,
 ) -> tuple[CropCache, list[Record], dict[Path, str]]:
     """Crop images as configured, once for all runs; return cache, kept records and refusals with reasons."""
     extractor = build_extractor(config.crop)
     crops = CropCache(cache or default_cache(), extractor.spec)
     refused = crops.fill(
-        records, lambda: extractor, workers=max(1, config.data.workers), progress=progress
+        records, lambda: extractor, workers=max(1, config.data.workers), stages=stages
     )
     kept = [record for record in records if record.path not in refused]
     if not kept:
@@ -111,18 +119,20 @@ def prepare(
     spec: InputSpec,
     cache: Path | None = None,
     *,
-    progress: Callable[[int], None] | None = None,
+    stages: Stages | None = None,
 ) -> Prepared:
     """Read, split and crop the data of a run."""
     division = divide_for(config, read_records(data))
     parts = division.parts
     used = [*parts["train"], *parts["validation"]]
-    crops, kept, refused = crop_records(used, config, cache, progress=progress)
+    crops, kept, refused = crop_records(used, config, cache, stages=stages)
     train = [record for record in parts["train"] if record.path not in refused]
     validation = [record for record in parts["validation"] if record.path not in refused]
     subjects = tuple(sorted({record.subject for record in train}))
     every = [*used, *parts["test"]]
-    digests = crops.digests.of_all(every, workers=max(1, config.data.workers), progress=progress)
+    digests = crops.digests.of_all(
+        every, workers=max(1, config.data.workers), progress=stage(stages, READING, len(every))
+    )
     names = [f"{r.subject}\t{r.path.name}\t{r.is_forgery}" for r in kept]
     contents = [
         f"{r.subject}\t{digests.get(r.path)}\t{r.is_forgery}" for r in [*train, *validation]
@@ -146,6 +156,29 @@ def prepare(
         is_within=division.is_within,
         names_digest=hashlib.sha256(name_bytes("\n".join(names))).hexdigest(),
     )
+
+
+def require_apart(data: Prepared) -> list[str]:
+    """Raise `DataError` if an image, by content, is in two splits; return a sentence about copies within.
+
+    Of validation within the training subjects a copy is no leak to another person, but it is known.
+    """
+    train, validation, test = (set(data.images[part]) for part in ("train", "validation", "test"))
+    shared = (train | validation) & test
+    if not data.is_within:
+        shared |= train & validation
+    if shared:
+        raise DataError(
+            f"{len(shared)} image(s) are in more than one of training, validation and test, as copies under "
+            "different subjects, so that error rates would be too low: verifykit-train check DATA --config "
+            "CONFIG names them; remove or correct them"
+        )
+    copies = train & validation
+    sentence = (
+        f"{len(copies)} of {len(validation)} validation images are copies of training images: the error rate "
+        "flatters."
+    )
+    return [sentence] if copies else []
 
 
 def build_sampler(

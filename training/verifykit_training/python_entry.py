@@ -19,6 +19,7 @@ from verifykit_training.in_memory import LIST, write_images
 from verifykit_training.loop import train as train_job
 from verifykit_training.reporting import summarise
 from verifykit_training.run_folder import RunFolder, TrainingJob
+from verifykit_training.stages import shown_stages
 from verifykit_training.teachers import Teacher
 
 
@@ -110,7 +111,8 @@ def train(
     if outcome.stopped_by == signal.SIGINT:
         raise KeyboardInterrupt
     if outcome.ended and outcome.is_first_process:
-        summarise(RunFolder(folder), data, job.cache)
+        with shown_stages(quiet=quiet) as stages:
+            summarise(RunFolder(folder), data, job.cache, stages=stages)
     return TrainedRun(
         folder=folder,
         data=data,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -33,6 +33,7 @@ from verifykit_training.evaluation import embed_records, evaluate_verification, 
 from verifykit_training.preparation import Prepared
 from verifykit_training.run_folder import RunFolder
 from verifykit_training.splits import divide_for
+from verifykit_training.stages import Bars, Stages
 
 _TICKS = (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4)
 _MAPPED_IMAGES, _MAPPED_SUBJECTS = 1500, 20
@@ -199,22 +200,13 @@ class Display:
         self._progress.stop()
 
     @contextmanager
-    def cropping(self) -> Iterator[Callable[[int], None]]:
-        """Count images while they are cropped; nothing is shown when all were cropped before."""
-        task = self._progress.add_task("cropping", total=None, visible=False)
+    def preparing(self) -> Iterator[Stages]:
+        """Show stages before the training until they are done; nothing of what was done before."""
+        bars = Bars(self._progress)
         try:
-            yield lambda done: self._progress.update(task, completed=done, visible=True)
+            yield bars
         finally:
-            self._progress.remove_task(task)
-
-    @contextmanager
-    def teaching(self, total: int) -> Iterator[Callable[[int], None]]:
-        """Count images while the teacher embeds them."""
-        task = self._progress.add_task("embedding by the teacher", total=total)
-        try:
-            yield lambda done: self._progress.update(task, completed=done)
-        finally:
-            self._progress.remove_task(task)
+            bars.clear()
 
     def begin(self, data: Prepared, steps: int, done: int) -> None:
         """Print what is trained on, and start the progress bar."""
@@ -249,7 +241,9 @@ class Display:
         self._progress.console.print(text, highlight=False, markup=False)
 
 
-def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
+def summarise(
+    run: RunFolder, data: Path, cache: Path | None = None, *, stages: Stages | None = None
+) -> None:
     """Write ``report/``: training curves, scores, DET curve, map of the embeddings, ``report.json``.
 
     They are of the validation subjects, which chose the epoch and flatter it somewhat;
@@ -266,7 +260,9 @@ def summarise(run: RunFolder, data: Path, cache: Path | None = None) -> None:
     figures: dict[str, object] = {"part": part}
     for name, untrained in (("before training", True), ("after training", False)):
         encoder, _ = load_encoder(run, untrained=untrained)
-        rows, records, refused = embed_records(encoder, config, parts[part], cache)
+        rows, records, refused = embed_records(
+            encoder, config, parts[part], cache, stages=stages, embedding=f"embedding, {name}"
+        )
         rates, scores = evaluate_verification(rows, records, len(refused))
         curves.append((name, scores))
         figures[name.replace(" ", "_")] = asdict(rates)

@@ -138,6 +138,8 @@ def _written(path: Path) -> Iterator[None]:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:
         reason = getattr(error, "strerror", None) or first_line(error)
+        if "inline_container" in reason:  # where torch finds that less was written than given
+            reason = "it could not be written whole"
         raise TrainingError(
             f"{shortened(path)} cannot be written ({reason}); the files before it are kept: free some of "
             "the disk, then continue with --resume"
@@ -435,14 +437,15 @@ class Metrics:
         """Begin, or continue after ``steps`` steps: later lines, of a run that was killed, are dropped."""
         kept = [line for line in run.read_metrics() if line.get("step", 0) <= steps]
         run.write_text("metrics.jsonl", "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = run.metrics.open("a", encoding="utf-8")
+        self._path, self._file = run.metrics, run.metrics.open("a", encoding="utf-8")
         self._loggers = loggers
 
     def write(self, event: str, step: int, values: Mapping[str, Any]) -> None:
         """Write one line."""
         clean = {key: _finite(value) for key, value in values.items()}
-        self._file.write(json.dumps({"event": event, "step": step, **clean}) + "\n")
-        self._file.flush()
+        with _written(self._path):
+            self._file.write(json.dumps({"event": event, "step": step, **clean}) + "\n")
+            self._file.flush()
         numbers = {key: value for key, value in clean.items() if isinstance(value, (int, float))}
         for logger in self._loggers:
             logger.write(event, step, numbers)

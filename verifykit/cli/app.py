@@ -17,6 +17,7 @@ from verifykit.cli.identify import identify
 from verifykit.cli.identify_batch import identify_batch
 from verifykit.cli.usage import Commands
 from verifykit.cli.verify import verify
+from verifykit.cli.watch_scores import watch_scores
 
 app = typer.Typer(
     cls=Commands,
@@ -36,6 +37,7 @@ app.command("identify-batch")(identify_batch)
 app.command()(cluster)
 app.command()(evaluate)
 app.command()(calibrate)
+app.command("watch-scores")(watch_scores)
 app.add_typer(gallery.app, name="gallery")
 app.add_typer(audit.app, name="audit")
 app.add_typer(models.app, name="models")

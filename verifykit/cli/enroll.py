@@ -28,6 +28,7 @@ from verifykit.cli.options import (
 )
 from verifykit.cli.render import counted
 from verifykit.decision import DecisionOptions
+from verifykit.enrollment import MOST_LOOK_ALIKES
 from verifykit.errors import shortened
 from verifykit.extraction import SampleOptions
 from verifykit.image import MAX_PIXELS
@@ -56,6 +57,9 @@ def enroll(
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
     keep_crops: KeepCropsOption = False,
+    no_look_alikes: Annotated[
+        bool, typer.Option("--no-look-alikes", help="Do not count enrolled look-alikes.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Enroll a subject from images; the gallery file is created if it does not exist.
@@ -74,7 +78,7 @@ def enroll(
         keep_crops=keep_crops,
         **verifier_options(decision, sample),
     )
-    report = verifier.enroll(subject_id, images, stored)
+    report = verifier.enroll(subject_id, images, stored, look_alikes=not no_look_alikes)
     emit(report.to_dict(), _report_text(report, len(images)), as_json=as_json)
 
 
@@ -84,4 +88,10 @@ def _report_text(report: EnrollmentReport, count: int) -> str:
     lines = [f"enrolled {subject}: {accepted}, {counted(report.template_count, 'template')} now"]
     lines += [f"refused  {each.image} ({each.reason}): {each.message}" for each in report.refused]
     lines += [f"warning  {warning}" for warning in report.warnings]
+    if report.look_alikes:
+        many = " or more" if report.look_alikes == MOST_LOOK_ALIKES else ""
+        who = "enrolled looks" if report.look_alikes == 1 else f"enrolled{many} look"
+        lines.append(
+            f"note     {report.look_alikes} {who} much alike: see `verifykit gallery look-alikes`"
+        )
     return "\n".join(lines)

@@ -280,6 +280,12 @@ def serve(
             help="Share of a gallery's subjects that may expire at once.",
         ),
     ] = MAX_SHARE,
+    no_watch_scores: Annotated[
+        bool,
+        typer.Option(
+            "--no-watch-scores", help="Do not count scores to find out when a stated rate fails."
+        ),
+    ] = False,
     tls_cert: Annotated[
         str | None, typer.Option("--tls-cert", metavar="FILE", help="Certificate chain, PEM.")
     ] = None,
@@ -327,6 +333,7 @@ def serve(
         keep_crops=keep_crops,
         expire=None if expire is None else parse_duration(expire),
         expire_max_share=expire_max_share,
+        watch_scores=not no_watch_scores,
         tls_cert=tls_cert,
         tls_key=tls_key,
     )

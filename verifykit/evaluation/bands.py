@@ -19,6 +19,7 @@ from verifykit.errors import InputError, shown
 from verifykit.evaluation.one_to_one import rate_of, supported
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import Band, BandAtFmr, Interval, Rate, RateAtFmr
+from verifykit.evaluation.tiled_scores import TiledComparisons
 from verifykit.metrics import SubjectBootstrap
 
 _MOST_BANDS = 50
@@ -209,12 +210,17 @@ def ends_of(
 
 def measure_bands(
     data: Dataset,
-    scored: ScoredComparisons,
+    scored: ScoredComparisons | TiledComparisons,
     labels: NDArray[np.int64],
     rates: Sequence[RateAtFmr],
     bands: Sequence[Bands],
 ) -> tuple[Band, ...]:
-    """Measure rates by band, against random forgeries, at given thresholds."""
+    """Measure rates by band, against random forgeries, at given thresholds.
+
+    Where there are too many comparisons to hold, those of two bands are not among the rows.
+    """
+    if isinstance(scored, TiledComparisons):
+        return tuple(_tiled_bands(scored, labels, rates, bands))
     ends = [ends_of(data, bands, kind) for kind in (scored.mated, scored.random)]
     found: list[Band] = []
     for number, each in enumerate(bands):
@@ -235,6 +241,45 @@ def measure_bands(
                 )
             )
     return tuple(found)
+
+
+def _tiled_bands(
+    scored: TiledComparisons,
+    labels: NDArray[np.int64],
+    rates: Sequence[RateAtFmr],
+    bands: Sequence[Bands],
+) -> Iterator[Band]:
+    """Yield the bands of images whose comparisons are too many to hold."""
+    for each in bands:
+        for code in range(len(each)):
+            here = each.codes == code
+            found = [scored.rates_within(here, at.threshold) for at in rates]
+            mated, non_mated = (
+                next((rate.trials for rate in kind if rate is not None), 0)
+                for kind in zip(*found, strict=True)
+            )
+            yield Band(
+                column=each.column.name,
+                band=each.label(code),
+                subject_count=len(np.unique(labels[here & scored.seen])),
+                mated_count=mated,
+                non_mated_count=non_mated,
+                rates=tuple(
+                    _at(row, fmr=fmr, fnmr=fnmr, count=non_mated)
+                    for row, (fnmr, fmr) in zip(rates, found, strict=True)
+                ),
+            )
+
+
+def _at(row: RateAtFmr, *, fmr: Rate | None, fnmr: Rate | None, count: int) -> BandAtFmr:
+    return BandAtFmr(
+        requested_fmr=row.requested,
+        threshold=row.threshold,
+        fmr=fmr,
+        fnmr=fnmr,
+        got_over_requested=None if fmr is None else _over(fmr, row.requested),
+        is_supported=supported(row.requested, count),
+    )
 
 
 def _within(
@@ -265,14 +310,8 @@ def _band_rates(
     (mates, ours), (others, theirs) = kinds
     for at in rates:
         fmr = rate_of(others >= at.threshold, theirs) if others.size else None
-        yield BandAtFmr(
-            requested_fmr=at.requested,
-            threshold=at.threshold,
-            fmr=fmr,
-            fnmr=rate_of(mates < at.threshold, ours) if mates.size else None,
-            got_over_requested=None if fmr is None else _over(fmr, at.requested),
-            is_supported=supported(at.requested, others.size),
-        )
+        fnmr = rate_of(mates < at.threshold, ours) if mates.size else None
+        yield _at(at, fmr=fmr, fnmr=fnmr, count=others.size)
 
 
 def _over(rate: Rate, requested: float) -> Interval:

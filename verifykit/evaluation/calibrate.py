@@ -31,14 +31,23 @@ from verifykit.evaluation.embedding import (
     failures,
 )
 from verifykit.evaluation.one_to_one import supported
+from verifykit.evaluation.pair_tiles import PairTiles
 from verifykit.evaluation.pairs import (
     as_dataset,
+    coded,
     columns,
     count_pairs,
     data_digest,
     score_comparisons,
 )
 from verifykit.evaluation.reference_scores import DRAWS, Pool, ReferenceScores, draw_scores
+from verifykit.evaluation.single_references import (
+    Weighted,
+    evidence_of,
+    group_draws,
+    points_of_every_pair,
+)
+from verifykit.evaluation.tiled_scores import MOST_HELD
 from verifykit.evaluation.worst_band import (
     BandedScores,
     Unsupported,
@@ -46,13 +55,8 @@ from verifykit.evaluation.worst_band import (
     band_rates,
     worst_band_threshold,
 )
-from verifykit.metrics import (
-    SubjectBootstrap,
-    cllr,
-    fit_log_likelihood_ratio,
-    rate_interval,
-    threshold_at_fmr,
-)
+from verifykit.metrics import SubjectBootstrap, rate_interval, threshold_at_fmr
+from verifykit.scoring import penalties, unit_rows
 from verifykit.spec import (
     Attack,
     BandRate,
@@ -67,6 +71,9 @@ from verifykit.types import Embeddings
 
 ANY = "any"
 """Name of the population whose thresholds keep a rate in every band."""
+
+MOST_BANDED = 50_000_000
+"""More pairs than this are refused with bands: the scores of all are held, 30 bytes each."""
 
 LEAST_BAND_PEOPLE = 5
 """A band of fewer people says how these score, and nothing about others."""
@@ -362,6 +369,16 @@ def measured_points(
     """
     parts: list[Measured] = []
     for count in counts:
+        size = sum(count_pairs(subjects, forged, populations).values())
+        if bands and size > MOST_BANDED:
+            raise InputError(
+                f"{size:,} pairs are too many for bands, which hold the scores of every pair, at most "
+                f"{MOST_BANDED:,}: take fewer images of each subject, or no bands"
+            )
+        if count == 1 and not bands and size > MOST_HELD:
+            images = embeddings, subjects, forged, populations
+            parts.append(_of_every_pair(images, cohort, fmrs, seed))
+            continue
         scores = draw_scores(
             embeddings,
             subjects,
@@ -386,6 +403,28 @@ def measured_points(
         first.band_rates,
         first.notes,
     )
+
+
+def _of_every_pair(
+    images: tuple[Embeddings, Sequence[str], Sequence[bool], Sequence[str] | None],
+    cohort: Cohort | None,
+    fmrs: Mapping[Attack, Sequence[float]],
+    seed: int,
+) -> Measured:
+    """Return points and evidence of single references, without holding the scores."""
+    embeddings, subjects, forged, populations = images
+    labels, sets, fake = coded(subjects, forged, populations)
+    weights, groups = group_draws(labels, seed)
+    pairs = PairTiles(
+        embeddings,
+        labels,
+        fake,
+        sets=sets,
+        penalties=None if cohort is None else penalties(cohort, unit_rows(embeddings)),
+        groups=groups,
+    )
+    points, evidence = points_of_every_pair(pairs, fmrs, weights)
+    return Measured(tuple(points), tuple(evidence))
 
 
 def points_of(
@@ -578,20 +617,11 @@ def _interval(
 
 def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons: int) -> Evidence:
     mated = scores.mated.scores
-    fit = fit_log_likelihood_ratio(mated, others.scores)
-    found = Evidence(
-        attack=attack,
-        reference_count=scores.reference_count,
-        slope=fit.slope,
-        intercept=fit.intercept,
-        cllr=0.0,
-        mated_count=max(1, mated.size // scores.draws),
-        non_mated_count=comparisons,
-        non_mated_median=float(np.median(others.scores)),
+    return evidence_of(
+        attack,
+        scores.reference_count,
+        Weighted(mated),
+        Weighted(others.scores),
+        sizes=(mated.size // scores.draws, comparisons),
+        median=float(np.median(others.scores)),
     )
-    low, high = -math.log1p(found.mated_count), math.log1p(found.non_mated_count)
-    llrs = [
-        np.clip(fit.slope * each.astype(np.float64) + fit.intercept, low, high)
-        for each in (mated, others.scores)
-    ]
-    return replace(found, cllr=cllr(*llrs))

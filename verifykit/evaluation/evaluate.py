@@ -27,12 +27,19 @@ from verifykit.evaluation.embedding import (
 )
 from verifykit.evaluation.folds import fold_accuracy
 from verifykit.evaluation.hardest_pairs import hardest_pairs
-from verifykit.evaluation.one_to_one import REPORTED_FMRS, measure_attack, rate_of
+from verifykit.evaluation.one_to_one import (
+    REPORTED_FMRS,
+    AttackScores,
+    ListedScores,
+    measure_scores,
+    rate_of,
+)
 from verifykit.evaluation.open_set import measure_open_set
 from verifykit.evaluation.pairs import (
-    Comparisons,
     ScoredComparisons,
     as_dataset,
+    columns,
+    count_pairs,
     data_digest,
     listed_scores,
     score_comparisons,
@@ -48,6 +55,7 @@ from verifykit.evaluation.results import (
     Subgroup,
 )
 from verifykit.evaluation.subgroups import measure_subgroups
+from verifykit.evaluation.tiled_scores import MOST_HELD, TiledComparisons
 from verifykit.spec import Attack
 
 _SUBGROUP_FMR = 1e-3
@@ -147,29 +155,21 @@ def measure_model(
 ) -> ModelResult:
     """Measure one model on the data that it embedded."""
     labels = data.subject_numbers()
-    scored = score_comparisons(data, embedded, embedder.cohort)
+    scored = _scored(embedder, data, embedded, measurement.seed)
     _require_some(embedder, data, embedded, scored)
-    kinds: tuple[tuple[Attack, Comparisons], ...]
-    kinds = (("random_forgery", scored.random), ("skilled_forgery", scored.skilled))
+    kinds: tuple[tuple[Attack, str], ...]
+    kinds = (("random_forgery", "random"), ("skilled_forgery", "skilled"))
     attacks = [
-        measure_attack(
+        measure_scores(
             attack,
-            scored.mated,
-            kind,
-            labels,
+            _against(scored, kind, labels, measurement),
             fmrs=measurement.fmrs,
             own=embedder.operating_points,
-            seed=measurement.seed,
         )
         for attack, kind in kinds
-        if kind.scores.size
+        if scored.size(kind)
     ]
-    notes = []
-    if scored.drawn_share < 1.0:
-        notes.append(
-            f"Of the comparisons of different subjects {scored.drawn_share:.2%} were drawn at random."
-        )
-    notes += left_out_sentences(data.left_out, data.left_out_names)
+    notes = left_out_sentences(data.left_out, data.left_out_names)
     if not data.has_subjects:
         notes.append(
             "The pairs name no subjects: images are taken for one subject's where mated pairs join them, so "
@@ -196,7 +196,7 @@ def measure_model(
         lost_non_mated=scored.lost_non_mated,
         attacks=tuple(attacks),
         open_set=open_set,
-        folds=_folds(data, scored),
+        folds=_folds(data, scored) if isinstance(scored, ScoredComparisons) else None,
         subgroups=subgroups,
         worst=hardest_pairs(data, scored, measurement.hardest_pairs),
         notes=tuple(notes),
@@ -206,7 +206,7 @@ def measure_model(
 
 def _banded(
     data: Dataset,
-    scored: ScoredComparisons,
+    scored: ScoredComparisons | TiledComparisons,
     labels: NDArray[np.int64],
     attacks: Sequence[AttackResult],
     how: tuple[Sequence[Bands], list[str]],
@@ -221,8 +221,31 @@ def _banded(
                 f"Column {each.column.name}: {missing} of {len(each.codes)} {whose}s without a value are in "
                 "no band."
             )
+    if bands and isinstance(scored, TiledComparisons):
+        notes.append("Pairs of two bands are not reported: there are too many pairs to hold.")
     rates = [a.own or a.rates for a in attacks if a.attack == "random_forgery"]
     return measure_bands(data, scored, labels, rates[0], bands) if rates else ()
+
+
+def _scored(
+    embedder: Embedder, data: Dataset, embedded: Embedded, seed: int
+) -> ScoredComparisons | TiledComparisons:
+    """Compare: hold the scores, or count them in tiles where there are many."""
+    if data.pairs is None and sum(count_pairs(*columns(data.images)).values()) > MOST_HELD:
+        return TiledComparisons(data, embedded, embedder.cohort, seed=seed)
+    return score_comparisons(data, embedded, embedder.cohort)
+
+
+def _against(
+    scored: ScoredComparisons | TiledComparisons,
+    kind: str,
+    labels: NDArray[np.int64],
+    measurement: Measurement,
+) -> AttackScores:
+    """Return the mated scores and those of one kind that is not mated."""
+    if isinstance(scored, TiledComparisons):
+        return scored.scores(kind, measurement.fmrs)
+    return ListedScores(scored.mated, getattr(scored, kind), labels, seed=measurement.seed)
 
 
 def _not_enrolled(
@@ -235,10 +258,13 @@ def _not_enrolled(
 
 
 def _require_some(
-    embedder: Embedder, data: Dataset, embedded: Embedded, scored: ScoredComparisons
+    embedder: Embedder,
+    data: Dataset,
+    embedded: Embedded,
+    scored: ScoredComparisons | TiledComparisons,
 ) -> None:
-    others = scored.random.scores.size + scored.skilled.scores.size
-    if scored.mated.scores.size and others:
+    others = scored.size("random") + scored.size("skilled")
+    if scored.size("mated") and others:
         return
     which = "mated" if others else "non-mated"
     counts = ", ".join(f"{each.count} {each.reason}" for each in failures(data.images, embedded))
@@ -275,7 +301,7 @@ def _open_set(
 
 def _subgroups(
     data: Dataset,
-    scored: ScoredComparisons,
+    scored: ScoredComparisons | TiledComparisons,
     labels: NDArray[np.int64],
     attacks: Sequence[AttackResult],
     notes: list[str],

@@ -16,18 +16,24 @@ from verifykit.errors import InputError
 from verifykit.evaluation.embedding import ModelEmbedder
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import EvaluationReport, HardestPair
+from verifykit.evaluation.tiled_scores import TiledComparisons
 from verifykit.spec import Attack
 
 _MOST_TOGETHER = 2
+_NEAR = 500  # comparisons for each that is named, of which most name a subject again
 _SIDE_PX = 160
 _JPEG_QUALITY = 85
 
 
-def hardest_pairs(data: Dataset, scored: ScoredComparisons, count: int) -> tuple[HardestPair, ...]:
+def hardest_pairs(
+    data: Dataset, scored: ScoredComparisons | TiledComparisons, count: int
+) -> tuple[HardestPair, ...]:
     """Return mated comparisons of the lowest scores, then non-mated ones of the highest.
 
     Each image is shown once in each part, and two subjects together twice, or they would fill it.
     """
+    if isinstance(scored, TiledComparisons):
+        scored = scored.hardest(_NEAR * count)
     return (
         *_hardest(data, scored.mated, None, count),
         *_hardest(data, scored.random, "random_forgery", count),
@@ -42,7 +48,7 @@ def _hardest(
         return
     keys = kind.scores if attack is None else -kind.scores
     # Enough to find `count` of these, without sorting millions.
-    near = min(len(keys), 500 * count)
+    near = min(len(keys), _NEAR * count)
     order = np.argpartition(keys, near - 1)[:near] if 0 < near < len(keys) else np.arange(len(keys))
     shown: set[int] = set()
     met: Counter[frozenset[str]] = Counter()

@@ -20,9 +20,6 @@ from verifykit.scoring import paired_scores, penalised, penalties, unit_rows
 from verifykit.spec import Cohort
 from verifykit.types import Embeddings
 
-MOST_NON_MATED = 30_000_000
-"""More non-mated pairs than this are not all compared: each is drawn with the same chance."""
-
 
 def as_dataset(data: Dataset | str | os.PathLike[str]) -> Dataset:
     """Return data that were read, or read what a path names."""
@@ -154,7 +151,6 @@ class ScoredComparisons:
         skilled: A genuine image and an imitation of the same subject.
         lost_mated: Mated comparisons without a score, because an image gave no template.
         lost_non_mated: Non-mated ones, random and skilled.
-        drawn_share: Share of the random comparisons that were made, 1.0 for all.
     """
 
     mated: Comparisons
@@ -162,18 +158,18 @@ class ScoredComparisons:
     skilled: Comparisons
     lost_mated: int = 0
     lost_non_mated: int = 0
-    drawn_share: float = 1.0
+
+    def size(self, kind: str) -> int:
+        """Return the number of comparisons of a kind."""
+        found: Comparisons = getattr(self, kind)
+        return int(found.scores.size)
 
 
 def score_comparisons(
-    data: Dataset,
-    embedded: Embedded,
-    cohort: Cohort | None = None,
-    *,
-    most: int = MOST_NON_MATED,
+    data: Dataset, embedded: Embedded, cohort: Cohort | None = None
 ) -> ScoredComparisons:
     """Score the listed pairs, or every pair of images that is mated or non-mated; less penalties."""
-    found = _every(data, embedded, most) if data.pairs is None else _listed(data, embedded)
+    found = _every(data, embedded) if data.pairs is None else _listed(data, embedded)
     if cohort is None:
         return found
     of_row = penalties(cohort, unit_rows(embedded.rows))
@@ -206,11 +202,11 @@ def _listed(data: Dataset, embedded: Embedded) -> ScoredComparisons:
     return ScoredComparisons(found[0], found[1], found[2], *lost)
 
 
-def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
+def _every(data: Dataset, embedded: Embedded) -> ScoredComparisons:
     seen = np.flatnonzero(embedded.row_of >= 0)
     images = [data.images[n] for n in seen.tolist()]
     rows = embedded.rows[embedded.row_of[seen]]
-    found = every_pair(rows, *columns(images), most=most)
+    found = every_pair(rows, *columns(images))
     whole, here = count_pairs(*columns(data.images)), count_pairs(*columns(images))
     lost = {kind: whole[kind] - here[kind] for kind in whole}
     at = seen.astype(np.int32)
@@ -219,9 +215,7 @@ def _every(data: Dataset, embedded: Embedded, most: int) -> ScoredComparisons:
         for kind in (found.mated, found.random, found.skilled)
     ]
     strangers_lost = lost["random"] + lost["skilled"]
-    return ScoredComparisons(
-        kinds[0], kinds[1], kinds[2], lost["mated"], strangers_lost, found.drawn_share
-    )
+    return ScoredComparisons(kinds[0], kinds[1], kinds[2], lost["mated"], strangers_lost)
 
 
 def listed_scores(data: Dataset, scored: ScoredComparisons) -> NDArray[np.float64]:
@@ -249,18 +243,13 @@ def every_pair(
     subjects: Sequence[str],
     forged: Sequence[bool],
     populations: Sequence[str] | None = None,
-    *,
-    most: int = MOST_NON_MATED,
-    seed: int = 0,
 ) -> ScoredComparisons:
     """Score each pair of N unit rows once, by the rows' indices; a kind may be empty.
 
     Strangers are compared within their population (None is one), for one who writes in another script is too
-    easily recognised to count. Of more than about `most` random pairs so many are drawn.
+    easily recognised to count. All are held: of many images see `verifykit.evaluation.pair_tiles`.
     """
-    labels, sets, fake = _coded(subjects, forged, populations)
-    share = min(1.0, most / max(1, count_pairs(subjects, forged, populations)["random"]))
-    random = np.random.default_rng(seed)
+    labels, sets, fake = coded(subjects, forged, populations)
     units = unit_rows(embeddings)
     genuine, imitations = np.flatnonzero(~fake), np.flatnonzero(fake)
     parts: dict[str, list[Comparisons]] = {"mated": [], "random": [], "skilled": []}
@@ -268,22 +257,20 @@ def every_pair(
         later = genuine[n + 1 :]
         same = labels[later] == labels[image]
         other = ~same & (sets[later] == sets[image])
-        if share < 1.0:
-            other &= random.random(len(later)) < share
         mine = imitations[labels[imitations] == labels[image]]
         for kind, met in (("mated", later[same]), ("random", later[other]), ("skilled", mine)):
             scores = paired_scores(units[image], units[met])
             probes = np.full(len(met), image, np.int32)
             parts[kind].append(Comparisons(probes, met.astype(np.int32), scores))
     mated, strange, copied = (_joined(parts[kind]) for kind in ("mated", "random", "skilled"))
-    return ScoredComparisons(mated, strange, copied, drawn_share=share)
+    return ScoredComparisons(mated, strange, copied)
 
 
 def count_pairs(
     subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None = None
 ) -> dict[str, int]:
-    """Count the pairs of each kind that :func:`every_pair` would score without a draw."""
-    labels, sets, fake = _coded(subjects, forged, populations)
+    """Count the pairs of each kind that :func:`every_pair` scores."""
+    labels, sets, fake = coded(subjects, forged, populations)
     genuine, imitations = Counter(labels[~fake].tolist()), Counter(labels[fake].tolist())
     mated = _pairs(genuine.values())
     within = _pairs(Counter(sets[~fake].tolist()).values())
@@ -293,9 +280,10 @@ def count_pairs(
     return {"mated": mated, "random": within - within_mated, "skilled": skilled}
 
 
-def _coded(
+def coded(
     subjects: Sequence[str], forged: Sequence[bool], populations: Sequence[str] | None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_]]:
+    """Return numbers of subjects and of populations, and which are imitations."""
     labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
     sets = np.zeros(len(labels), np.int64)
     if populations is not None:

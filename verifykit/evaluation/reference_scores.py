@@ -94,7 +94,7 @@ def draw_scores(
     scorer = _Scorer(embeddings, cohort)
     codes = np.stack(bands) if bands else _no_bands(len(owner))
     if reference_count == 1:
-        pairs = every_pair(embeddings, subjects, forged, populations, seed=seed)
+        pairs = every_pair(embeddings, subjects, forged, populations)
         return _single(pairs, owner, len(enough), scorer, codes)
     # A subject's population is that of its first image.
     home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}

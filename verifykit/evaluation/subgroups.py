@@ -12,6 +12,7 @@ from verifykit.errors import shown
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.pairs import Comparisons, ScoredComparisons
 from verifykit.evaluation.results import Rate, RateAtFmr, Subgroup
+from verifykit.evaluation.tiled_scores import TiledComparisons
 from verifykit.metrics import SubjectBootstrap
 
 _MOST_VALUES = 20  # a column with more is a date or a number, not a group
@@ -19,7 +20,7 @@ _MOST_VALUES = 20  # a column with more is a date or a number, not a group
 
 def measure_subgroups(
     data: Dataset,
-    scored: ScoredComparisons,
+    scored: ScoredComparisons | TiledComparisons,
     labels: NDArray[np.int64],
     at: RateAtFmr,
 ) -> tuple[tuple[Subgroup, ...], tuple[str, ...]]:
@@ -38,15 +39,9 @@ def measure_subgroups(
             )
             continue
         codes = np.array([known.index(value) if value else -1 for value in values])
-        kinds = [_coded(data, codes, kind) for kind in (scored.mated, scored.random)]
-        for number, value in enumerate(known):
-            fnmr, fmr = (
-                _rate(kind, code == number, labels, at.threshold, is_mated=is_mated)
-                for kind, code, is_mated in (
-                    (scored.mated, kinds[0], True),
-                    (scored.random, kinds[1], False),
-                )
-            )
+        for value, fnmr, fmr in zip(
+            known, *_rates(data, scored, labels, codes, at.threshold), strict=True
+        ):
             groups.append(
                 Subgroup(
                     column=column,
@@ -60,6 +55,25 @@ def measure_subgroups(
                 )
             )
     return tuple(groups), tuple(notes)
+
+
+def _rates(
+    data: Dataset,
+    scored: ScoredComparisons | TiledComparisons,
+    labels: NDArray[np.int64],
+    codes: NDArray[np.int64],
+    threshold: float,
+) -> tuple[list[Rate | None], list[Rate | None]]:
+    """Return FNMR and FMR of each value of a column."""
+    values = range(int(codes.max(initial=-1)) + 1)
+    if isinstance(scored, TiledComparisons):
+        found = [scored.rates_within(codes == number, threshold) for number in values]
+        return [fnmr for fnmr, _ in found], [fmr for _, fmr in found]
+    mated, random = (_coded(data, codes, kind) for kind in (scored.mated, scored.random))
+    return (
+        [_rate(scored.mated, mated == n, labels, threshold, is_mated=True) for n in values],
+        [_rate(scored.random, random == n, labels, threshold, is_mated=False) for n in values],
+    )
 
 
 def _columns(data: Dataset) -> dict[str, list[str]]:

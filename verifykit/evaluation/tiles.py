@@ -6,30 +6,19 @@ a second pass counts value by value; so the rates are those of all scores, to th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from verifykit.evaluation.pair_tiles import KINDS, PairTiles
 from verifykit.metrics import DetCurve, EqualErrorRate
 from verifykit.metrics.inputs import allowed_matches
-from verifykit.scoring import unit_rows
-from verifykit.types import Embeddings
 
 _BINS = 1 << 18
-_TILE = 1024
-
-KINDS = ("mated", "random", "skilled")
-
-
-@dataclass(frozen=True, eq=False)
-class _Values:
-    """Distinct scores in some bins, and how often each occurs."""
-
-    scores: NDArray[np.float32]
-    counts: NDArray[np.int64]
+_MERGED = 1 << 20  # scores that are gathered before equal ones are counted together
 
 
 class ScoreBins:
@@ -45,16 +34,20 @@ class ScoreBins:
         """Count scores that are at hand."""
         found = cls()
         for kind, values in scores.items():
-            found.add(kind, np.clip(values, -1.0, 1.0))
+            found.add(kind, values)
         return found
 
     def add(self, kind: str, scores: NDArray[np.float32]) -> None:
-        """Count further scores in [-1, 1] of a kind."""
-        self._bins[kind] += np.bincount(self._bin_of(scores), minlength=self._bin_count)
+        """Count further scores of a kind; those outside [-1, 1] are in the first and last bins."""
+        self._bins[kind] += np.bincount(self.bin_of(scores), minlength=self._bin_count)
 
     def size(self, kind: str) -> int:
         """Return the number of scores of a kind."""
         return int(self._bins[kind].sum())
+
+    def counts(self, kind: str) -> NDArray[np.int64]:
+        """Return the number of scores of a kind in each bin."""
+        return self._bins[kind]
 
     def lowest(self) -> float:
         """Return the lower edge of the lowest bin that holds a score."""
@@ -73,138 +66,226 @@ class ScoreBins:
         """
         mates, others = self._bins["mated"], self._bins[non_mated]
         filled = np.flatnonzero(mates + others)
-        missed = np.append(_below(mates)[filled], mates.sum())
-        held = np.append(_below(others)[filled], others.sum())
+        missed = np.append(below(mates)[filled], mates.sum())
+        held = np.append(below(others)[filled], others.sum())
         return DetCurve(
             np.append(self._edges(filled), np.inf),
             (others.sum() - held) / others.sum(),
             missed / mates.sum(),
         )
 
+    def bin_of(self, scores: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the bin of each score; a higher score is never in a lower bin."""
+        places = (scores.astype(np.float64) + 1.0) * (self._bin_count / 2)
+        return np.clip(places, 0, self._bin_count - 1).astype(np.int64)
+
+    def bin_at(self, kind: str, ranks: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the bins of the scores at ranks from 0, the lowest first."""
+        return np.searchsorted(np.cumsum(self._bins[kind]), ranks, side="right")
+
+    def edges_at(self, kind: str, rank: int) -> tuple[float, float]:
+        """Return the edges of the bin of the score at a rank from 0, the lowest first."""
+        place = self.bin_at(kind, np.array([rank]))
+        return float(self._edges(place)[0]), float(self._edges(place + 1)[0])
+
     def _edges(self, places: NDArray[Any]) -> NDArray[np.float64]:
         edges: NDArray[np.float64] = places * (2.0 / self._bin_count) - 1.0
         return edges
 
-    def _bin_of(self, scores: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the bin of each score in [-1, 1]; a higher score is never in a lower bin."""
-        places = (scores.astype(np.float64) + 1.0) * (self._bin_count / 2)
-        return np.minimum(places.astype(np.int64), self._bin_count - 1)
-
 
 class PairCounts(ScoreBins):
-    """Counts of the scores of every pair of N unit rows, by kind.
+    """Counts of the scores of every pair, by kind: see :class:`PairTiles`."""
 
-    ``mated`` are two genuine images of one subject, ``random`` of two, ``skilled`` a genuine image and an
-    imitation of its subject.
-    """
-
-    def __init__(
-        self,
-        embeddings: Embeddings,
-        subjects: Sequence[str],
-        forged: Sequence[bool],
-        *,
-        bins: int = _BINS,
-        tile: int = _TILE,
-    ) -> None:
-        """Score every pair once; `bins` and `tile` change memory and time, and no rate."""
+    def __init__(self, pairs: PairTiles, *, bins: int = _BINS) -> None:
+        """Score every pair once; the number of bins changes memory and time, and no rate."""
         super().__init__(bins)
-        self._tile = tile
-        labels = np.unique(np.asarray(subjects, np.str_), return_inverse=True)[1]
-        fake = np.asarray(forged, bool)
-        order = np.argsort(fake, kind="stable")
-        self._rows = unit_rows(embeddings)[order]
-        self._labels = labels[order]
-        self._genuine = int((~fake).sum())
-        for kind, scores in self._tiles():
-            self.add(kind, scores)
+        self.pairs = pairs
+        self._moments = {kind: _Moments() for kind in KINDS}
+        for kind in KINDS:
+            for tile in pairs.tiles(kind):
+                scores = tile.picked()
+                self.add(kind, scores)
+                self._moments[kind].add(scores)
 
     def equal_error_rate(self, non_mated: str) -> EqualErrorRate:
         """Return the EER of mated against a kind, as `verifykit.metrics.equal_error_rate` of all scores."""
+        return self.keep(self.crossing_bins(non_mated), ("mated", non_mated)).crossing(non_mated)
+
+    def fnmr_at_fmr(self, non_mated: str, fmr: float) -> tuple[float, float]:
+        """Return FNMR and threshold, as `verifykit.metrics.fnmr_at_fmr` of all scores."""
+        bins = self.fmr_bins(non_mated, [fmr])
+        kept = self.keep(bins, ("mated", non_mated))
+        threshold = kept.threshold_at(non_mated, fmr)
+        missed = kept.below("mated", np.array([threshold]))[0]
+        return float(missed / self.size("mated")), threshold
+
+    def moments(self, kind: str) -> tuple[float, float]:
+        """Return mean and population variance of the scores of a kind."""
+        return self._moments[kind].values()
+
+    def extremes(self, kind: str) -> tuple[float, float, int]:
+        """Return the lowest and the highest score of a kind, and how often the highest occurs."""
+        found = self._moments[kind]
+        return found.lowest, found.highest, found.highest_count
+
+    def means(self, kind: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the mean score of each bin that holds scores of a kind, and their number."""
+        sums = np.zeros(self._bin_count)
+        for tile in self.pairs.tiles(kind):
+            scores = tile.picked()
+            sums += np.bincount(self.bin_of(scores), weights=scores, minlength=self._bin_count)
+        counts = self._bins[kind]
+        filled = counts > 0
+        return sums[filled] / counts[filled], counts[filled].astype(np.float64)
+
+    def crossing_bins(self, non_mated: str) -> NDArray[np.int64]:
+        """Return the bins in which FMR and FNMR cross."""
         mates, others = self._bins["mated"], self._bins[non_mated]
         # Rates at the lower edge of each bin are those at its lowest score.
-        fnmr = _below(mates) * others.sum()
-        fmr = (others.sum() - _below(others)) * mates.sum()
+        fnmr = below(mates) * others.sum()
+        fmr = (others.sum() - below(others)) * mates.sum()
         filled = np.flatnonzero(mates + others)
         first = int(filled[fnmr[filled] < fmr[filled]][-1])
         later = filled[fnmr[filled] > fmr[filled]]
         last = int(later[0]) if later.size else int(filled[-1])
-        found = self._values((first, last), ("mated", non_mated))
-        ours, theirs = found["mated"], found[non_mated]
-        thresholds = np.unique(np.concatenate([ours.scores, theirs.scores])).astype(np.float64)
-        if not later.size:
-            thresholds = np.append(thresholds, np.inf)
-        missed = _below(mates)[first] + _count_below(ours, thresholds)
-        held = _below(others)[first] + _count_below(theirs, thresholds)
-        sizes = int(mates.sum()), int(others.sum())
-        return DetCurve(thresholds, (sizes[1] - held) / sizes[1], missed / sizes[0]).crossing()
+        return np.arange(first, last + 1)
 
-    def fnmr_at_fmr(self, non_mated: str, fmr: float) -> tuple[float, float]:
-        """Return FNMR and threshold, as `verifykit.metrics.fnmr_at_fmr` of all scores."""
-        others, mates = self._bins[non_mated], self._bins["mated"]
-        allowed = allowed_matches(int(others.sum()), fmr)
-        if allowed >= others.sum():
-            return 0.0, -np.inf
-        # The largest score that may not match, counted from below.
-        rank = int(others.sum()) - allowed
-        place = int(np.searchsorted(np.cumsum(others), rank))
-        found = self._values((place, place), ("mated", non_mated))
-        theirs = found[non_mated]
-        at = int(np.searchsorted(_below(others)[place] + np.cumsum(theirs.counts), rank))
-        threshold = float(np.nextafter(np.float64(theirs.scores[at]), np.inf))
-        missed = _below(mates)[place] + _count_below(found["mated"], np.array([threshold]))[0]
-        return float(missed / mates.sum()), threshold
+    def fmr_bins(self, non_mated: str, fmrs: Sequence[float]) -> NDArray[np.int64]:
+        """Return the bins of the largest scores that may not match at false match rates."""
+        ranks = [self.size(non_mated) - 1 - self.allowed(non_mated, fmr) for fmr in fmrs]
+        return self.bin_at(non_mated, np.array([rank for rank in ranks if rank >= 0], np.int64))
 
-    def _values(self, bins: tuple[int, int], kinds: Sequence[str]) -> dict[str, _Values]:
-        """Count the scores in a range of bins value by value."""
-        empty = _Values(np.empty(0, np.float32), np.empty(0, np.int64))
-        found = dict.fromkeys(kinds, empty)
-        for kind, scores in self._tiles():
-            if kind not in found:
-                continue
-            places = self._bin_of(scores)
-            inside = scores[(places >= bins[0]) & (places <= bins[1])]
-            if inside.size:
-                found[kind] = _merged(found[kind], inside)
+    def allowed(self, non_mated: str, fmr: float) -> int:
+        """Return how many scores of a kind may match at a false match rate."""
+        return allowed_matches(self.size(non_mated), fmr)
+
+    def keep(self, bins: NDArray[np.int64], kinds: Iterable[str]) -> KeptValues:
+        """Count the scores of some kinds in some bins value by value, in a pass over all pairs."""
+        wanted = np.zeros(self._bin_count, bool)
+        wanted[bins] = True
+        found = {}
+        for kind in kinds:
+            values = _Values()
+            for tile in self.pairs.tiles(kind):
+                scores = tile.picked()
+                values.add(scores[wanted[self.bin_of(scores)]])
+            values.merge()
+            found[kind] = values
+        return KeptValues(self, wanted, found)
+
+
+class KeptValues:
+    """The scores in some of the bins, value by value, and so exact counts at thresholds in them."""
+
+    def __init__(
+        self, counts: PairCounts, wanted: NDArray[np.bool_], values: Mapping[str, _Values]
+    ) -> None:
+        """Take what was gathered; `wanted` are the bins."""
+        self._counts, self._wanted, self._values = counts, wanted, values
+
+    def distinct(self, kinds: Iterable[str]) -> NDArray[np.float64]:
+        """Return the distinct scores of some kinds together, ascending."""
+        return np.unique(np.concatenate([self._values[kind].scores for kind in kinds])).astype(
+            np.float64
+        )
+
+    def below(self, kind: str, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Return how many scores of a kind are below thresholds, which are in kept bins or infinite."""
+        bins, values = self._counts.counts(kind), self._values[kind]
+        places = self._counts.bin_of(np.clip(thresholds, -2.0, 2.0))
+        sums = np.concatenate([[0], np.cumsum(values.counts)])
+        firsts = np.searchsorted(self._counts.bin_of(values.scores), places, side="left")
+        ends = np.searchsorted(values.scores.astype(np.float64), thresholds, side="left")
+        found: NDArray[np.int64] = below(bins)[places] + sums[ends] - sums[firsts]
+        found[thresholds == np.inf] = bins.sum()
         return found
 
-    def _tiles(self) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        """Yield scores by kind, a tile at a time."""
-        total = len(self._rows)
-        for start in range(0, self._genuine, self._tile):
-            mine = slice(start, min(start + self._tile, self._genuine))
-            wide = self._rows[mine].astype(np.float64)
-            for other in range(start, total, self._tile):
-                theirs = slice(other, min(other + self._tile, total))
-                scores = wide @ self._rows[theirs].astype(np.float64).T
-                tile = np.clip(scores, -1.0, 1.0).astype(np.float32)
-                yield from self._by_kind(tile, mine, theirs)
+    def at(self, kind: str, ranks: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of a kind at ranks from 0, the lowest first, which are in kept bins."""
+        places = self._counts.bin_at(kind, ranks)
+        values = self._values[kind]
+        sums = np.concatenate([[0], np.cumsum(values.counts)])
+        firsts = np.searchsorted(self._counts.bin_of(values.scores), places, side="left")
+        within = ranks - below(self._counts.counts(kind))[places] + sums[firsts]
+        found: NDArray[np.float32] = values.scores[np.searchsorted(sums[1:], within, side="right")]
+        return found
 
-    def _by_kind(
-        self, scores: NDArray[np.float32], mine: slice, theirs: slice
-    ) -> Iterator[tuple[str, NDArray[np.float32]]]:
-        rows = np.arange(mine.start, mine.stop)[:, None]
-        columns = np.arange(theirs.start, theirs.stop)[None, :]
-        same = self._labels[mine][:, None] == self._labels[theirs][None, :]
-        later, genuine = columns > rows, columns < self._genuine
-        yield "mated", scores[same & later & genuine]
-        yield "random", scores[~same & later & genuine]
-        yield "skilled", scores[same & ~genuine]
+    def threshold_at(self, non_mated: str, fmr: float) -> float:
+        """Return `verifykit.metrics.threshold_at_fmr` of all scores."""
+        rank = self._counts.size(non_mated) - 1 - self._counts.allowed(non_mated, fmr)
+        if rank < 0:
+            return -np.inf
+        refused = float(self.at(non_mated, np.array([rank]))[0])
+        return float(np.nextafter(refused, np.inf))
+
+    def crossing(self, non_mated: str) -> EqualErrorRate:
+        """Return where FMR and FNMR cross: the bins of `PairCounts.crossing_bins` are kept."""
+        places = self._counts.crossing_bins(non_mated)
+        thresholds = self.distinct(("mated", non_mated))
+        bins = self._counts.bin_of(thresholds)
+        thresholds = thresholds[(bins >= places[0]) & (bins <= places[-1])]
+        # Above all scores, where the rates cross at the highest of them.
+        thresholds = np.append(thresholds, np.inf)
+        sizes = self._counts.size("mated"), self._counts.size(non_mated)
+        missed, held = self.below("mated", thresholds), self.below(non_mated, thresholds)
+        return DetCurve(thresholds, (sizes[1] - held) / sizes[1], missed / sizes[0]).crossing()
 
 
-def _below(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+class _Values:
+    """Distinct scores, and how often each occurs."""
+
+    def __init__(self) -> None:
+        self.scores = np.empty(0, np.float32)
+        self.counts = np.empty(0, np.int64)
+        self._gathered: list[NDArray[np.float32]] = []
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        self._gathered.append(scores)
+        if sum(len(part) for part in self._gathered) > _MERGED:
+            self.merge()
+
+    def merge(self) -> None:
+        if not self._gathered:
+            return
+        found, counts = np.unique(np.concatenate(self._gathered), return_counts=True)
+        self._gathered = []
+        every, places = np.unique(np.concatenate([self.scores, found]), return_inverse=True)
+        sums = np.zeros(len(every), np.int64)
+        np.add.at(sums, places, np.concatenate([self.counts, counts]))
+        self.scores, self.counts = every, sums
+
+
+@dataclass
+class _Moments:
+    """Sums of scores around the first of them, so that equal ones have a variance of exactly 0."""
+
+    count: int = 0
+    pivot: float = 0.0
+    total: float = 0.0
+    squares: float = 0.0
+    lowest: float = np.inf
+    highest: float = -np.inf
+    highest_count: int = 0
+
+    def add(self, scores: NDArray[np.float32]) -> None:
+        if not self.count:
+            self.pivot = float(scores[0])
+        centred = scores.astype(np.float64) - self.pivot
+        self.count += len(scores)
+        self.total += float(centred.sum())
+        self.squares += float(np.square(centred).sum())
+        self.lowest = min(self.lowest, float(scores.min()))
+        highest = float(scores.max())
+        if highest >= self.highest:
+            ties = int(np.count_nonzero(scores == highest))
+            self.highest_count = ties + (self.highest_count if highest == self.highest else 0)
+            self.highest = highest
+
+    def values(self) -> tuple[float, float]:
+        mean = self.total / self.count
+        return self.pivot + mean, max(0.0, self.squares / self.count - mean * mean)
+
+
+def below(counts: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return how many are in lower bins."""
     return np.cumsum(counts) - counts
-
-
-def _count_below(values: _Values, thresholds: NDArray[np.float64]) -> NDArray[np.int64]:
-    sums = np.concatenate([[0], np.cumsum(values.counts)])
-    return sums[np.searchsorted(values.scores.astype(np.float64), thresholds, side="left")]
-
-
-def _merged(values: _Values, scores: NDArray[np.float32]) -> _Values:
-    found, counts = np.unique(scores, return_counts=True)
-    every, places = np.unique(np.concatenate([values.scores, found]), return_inverse=True)
-    sums = np.zeros(len(every), np.int64)
-    np.add.at(sums, places, np.concatenate([values.counts, counts]))
-    return _Values(every, sums)

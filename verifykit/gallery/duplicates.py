@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,6 +32,27 @@ class DuplicatePair:
 
     subject_id: str
     other_id: str
+    score: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-ready plain values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class LookAlikes:
+    """A subject with others who are like it.
+
+    Attributes:
+        subject_id: The subject.
+        count: How many others reach the threshold.
+        nearest_id: The one with the highest score.
+        score: That score.
+    """
+
+    subject_id: str
+    count: int
+    nearest_id: str
     score: float
 
     def to_dict(self) -> dict[str, Any]:
@@ -143,3 +164,25 @@ def find_duplicates(
             on_template(min(start + _BATCH, count), count)
     pairs = [DuplicatePair(*ids, score) for ids, score in best.items()]
     return sorted(pairs, key=lambda pair: (-pair.score, pair.subject_id, pair.other_id))
+
+
+def count_look_alikes(pairs: Sequence[DuplicatePair]) -> list[LookAlikes]:
+    """Return the subjects of pairs with the number of others that each is like.
+
+    Args:
+        pairs: What :func:`find_duplicates` found, the best score first.
+
+    Returns:
+        Most look-alikes first, then by score and id; subjects without any are left out.
+    """
+    counts: dict[str, int] = {}
+    nearest: dict[str, tuple[str, float]] = {}
+    for pair in pairs:
+        for one, other in (
+            (pair.subject_id, pair.other_id),
+            (pair.other_id, pair.subject_id),
+        ):
+            counts[one] = counts.get(one, 0) + 1
+            nearest.setdefault(one, (other, pair.score))
+    found = [LookAlikes(one, count, *nearest[one]) for one, count in counts.items()]
+    return sorted(found, key=lambda each: (-each.count, -each.score, each.subject_id))

@@ -12,10 +12,8 @@ matter, and only the others are read: see :mod:`verifykit.gallery.coarse`.
 from __future__ import annotations
 
 import itertools
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from verifykit._cpus import available_cpus
+from verifykit._cpus import available_cpus, kept_pool
 from verifykit.gallery.coarse import CoarseChunk, CoarseProbes, integer_product
 from verifykit.scoring import LONGEST_ROW, paired_scores, unit_rows
 
@@ -248,8 +246,16 @@ class IndexView:
         slot = self._slot_of.get(subject_id)
         if slot is None:
             return None
-        parts = [rows[slots == slot] for rows, slots in zip(self.chunks, self.slots, strict=True)]
+        lowest, highest = self._slot_bounds
+        near = np.flatnonzero((lowest <= slot) & (slot <= highest)).tolist()
+        parts = [self.chunks[i][self.slots[i] == slot] for i in near]
         return np.concatenate(parts) if parts else None
+
+    @cached_property
+    def _slot_bounds(self) -> tuple[_Slots, _Slots]:
+        """Return the lowest and the highest slot of each chunk: most subjects are in one."""
+        lowest = np.array([slots.min() for slots in self.slots], np.int64)
+        return lowest, np.array([slots.max() for slots in self.slots], np.int64)
 
     def _nominate(self, probes: _Rows, limit: int, threshold: float) -> list[list[_Shortlist]]:
         """For each worker a shortlist a probe.
@@ -397,25 +403,6 @@ def _floor(cut: float) -> float:
     return cut if cut > -1.0 else -np.inf
 
 
-pools: dict[int, ThreadPoolExecutor] = {}  # by the number of threads
-
-
-def _forget_pools() -> None:
-    """Begin without pools in a forked process, which has none of their threads."""
-    global pools
-    pools = {}
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_pools)
-
-
-def _pool(threads: int) -> ThreadPoolExecutor:
-    pool = pools.get(threads)
-    # Two threads may make one each: both work, and one of them is kept.
-    return pool or pools.setdefault(threads, ThreadPoolExecutor(threads, "verifykit-index"))
-
-
 def _shared(work: Callable[[Iterator[int]], Found], items: range, workers: int) -> list[Found]:
     """Return what the caller, and threads that are kept, made of the items each of them took.
 
@@ -431,7 +418,7 @@ def _shared(work: Callable[[Iterator[int]], Found], items: range, workers: int) 
     helpers = min(available_cpus(), workers) - 1
     futures = []
     if helpers > 0:
-        pool = _pool(helpers)
+        pool = kept_pool("verifykit-index", helpers)
         futures = [pool.submit(work, taken()) for _ in range(helpers)]
     try:
         mine = work(taken())

@@ -66,31 +66,41 @@ class PenalisedSearch:
             found = self._search(probes[waiting], count, _cosine(least, threshold))
             left = []
             for n, candidates in zip(waiting.tolist(), found, strict=True):
-                results[n] = self._scored(units[n], candidates, limit, threshold)
-                if not _complete(results[n], candidates, (limit, count), float(halves[n])):
+                own = float(halves[n])
+                results[n], is_sure = self._best(units[n], own, candidates, limit, threshold)
+                if not is_sure and len(candidates) == count:
                     left.append(n)
             waiting = np.array(left, np.int64)
             count *= 4
         return results
 
-    def _scored(
+    def _best(
         self,
         probe: NDArray[np.float32],
+        half: float,
         candidates: Sequence[Candidate],
         limit: int,
         threshold: float,
-    ) -> list[Candidate]:
-        mine = penalties(self._cohort, probe[None])
-        scored = []
+    ) -> tuple[list[Candidate], bool]:
+        """Return the best of some candidates, and whether no subject behind them can be among the best.
+
+        They are in the order of their cosines, so the first that cannot be among the best ends it.
+        """
+        kept: list[Candidate] = []
         for candidate in candidates:
+            most = _most(candidate, half)
+            if most < threshold or (len(kept) == limit and kept[-1].score > most):
+                return kept, True
             known = self._reference(candidate.subject_id)
             if known is None:  # removed since
                 continue
             rows, theirs = known
-            score = float(penalised(paired_scores(probe, rows), mine, theirs).max())
+            score = float(penalised(paired_scores(probe, rows), 2 * half, theirs).max())
             if score >= threshold:
-                scored.append(replace(candidate, score=score, threshold=threshold))
-        return sorted(scored, key=lambda each: (-each.score, each.subject_id))[:limit]
+                kept.append(replace(candidate, score=score, threshold=threshold))
+                kept.sort(key=lambda each: (-each.score, each.subject_id))
+                del kept[limit:]
+        return kept, len(kept) == limit and kept[-1].score > _most(candidates[-1], half)
 
     def _reference(self, subject_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
         if subject_id not in self._known:
@@ -106,15 +116,9 @@ def _cosine(least: float, threshold: float) -> float:
     return -1.0 if threshold <= -1.0 else max(least, -1.0)
 
 
-def _complete(
-    kept: Sequence[Candidate], candidates: Sequence[Candidate], counts: tuple[int, int], half: float
-) -> bool:
-    """Return whether no subject outside of ``candidates`` can be among the best."""
-    limit, requested = counts
-    if len(candidates) < requested:
-        return True
-    best_of_others = max(candidates[-1].score - half, -1.0) + _ROUNDING
-    return len(kept) == limit and kept[-1].score > best_of_others
+def _most(candidate: Candidate, half: float) -> float:
+    """Return what the score of a candidate, and of all behind it, is at most."""
+    return max(candidate.score - half, -1.0) + _ROUNDING
 
 
 def searcher(gallery: Gallery, spec: ModelSpec) -> Search:

@@ -34,6 +34,16 @@ def checked_scores(name: str, values: ArrayLike, *, finite: bool = False) -> NDA
     return scores
 
 
+def checked_counts(name: str, values: ArrayLike | None, size: int) -> NDArray[np.float64] | None:
+    """Return how often each of some scores occurs, finite and above 0; None for once."""
+    if values is None:
+        return None
+    counts = np.asarray(values, np.float64)
+    if counts.shape != (size,) or not (np.isfinite(counts) & (counts > 0)).all():
+        raise InputError(f"{name} are {size} finite numbers above 0, one for each score")
+    return counts
+
+
 def checked_threshold(threshold: float) -> float:
     """Return a threshold, which may be infinite but not NaN."""
     if math.isnan(threshold):

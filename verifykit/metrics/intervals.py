@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
+from verifykit.metrics.draws import draw_subjects
 from verifykit.metrics.inputs import checked_confidence, checked_count, checked_part
 
 
@@ -92,14 +93,14 @@ class SubjectBootstrap:
         groups: int = 2000,
     ) -> None:
         total, sides = _subject_indices(first, second, subjects)
-        rng = np.random.default_rng(checked_count("seed", seed))
-        limit, count = checked_count("groups", groups, 2), checked_count("resamples", resamples, 1)
-        if total > limit:
-            sides = (rng.permutation(total) % limit)[sides]
-        self._size = min(total, limit)
-        draws = rng.multinomial(self._size, np.full(self._size, 1 / self._size), size=count)
-        self._weights = draws.astype(np.float64)
-        self._cells = sides[0] * self._size + sides[1]
+        self._weights, group_of = draw_subjects(
+            total, resamples=resamples, seed=seed, groups=groups
+        )
+        self._size = self._weights.shape[1]
+        sides = group_of[sides]
+        # Mated comparisons need no table.
+        self._is_within = bool((sides[0] == sides[1]).all())
+        self._cells = sides[0] if self._is_within else sides[0] * self._size + sides[1]
         self._trials = self._weighed(self._cells)
 
     def rates(self, events: ArrayLike) -> NDArray[np.float64]:
@@ -144,6 +145,8 @@ class SubjectBootstrap:
 
     def _weighed(self, cells: NDArray[np.int64]) -> NDArray[np.float64]:
         """(B,) sums of the comparisons in these cells of the G x G table, each by its weight."""
+        if self._is_within:
+            return self._weights @ np.bincount(cells, minlength=self._size).astype(np.float64)
         tally = np.bincount(cells, minlength=self._size**2).reshape(self._size, self._size)
         between = tally.astype(np.float64)
         within = between.diagonal().copy()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from verifykit.metrics.inputs import checked_scores
+from verifykit.metrics.inputs import checked_counts, checked_scores
 
 _STEPS = 100
 _BLOCK = 1 << 13
@@ -28,7 +28,13 @@ class LogisticFit:
     intercept: float
 
 
-def cllr(mated_llr: ArrayLike, non_mated_llr: ArrayLike) -> float:
+def cllr(
+    mated_llr: ArrayLike,
+    non_mated_llr: ArrayLike,
+    *,
+    mated_counts: ArrayLike | None = None,
+    non_mated_counts: ArrayLike | None = None,
+) -> float:
     """Return the cost of log-likelihood ratios: what they leave unknown, averaged over all priors' decisions.
 
     ``(mean log2(1 + exp(-mated)) + mean log2(1 + exp(non_mated))) / 2``. Brümmer and du Preez,
@@ -37,20 +43,31 @@ def cllr(mated_llr: ArrayLike, non_mated_llr: ArrayLike) -> float:
     Args:
         mated_llr: (M,) finite natural logarithms of likelihood ratios.
         non_mated_llr: (N,) the same.
+        mated_counts: (M,) how often each occurs, more than 0; None for once.
+        non_mated_counts: (N,) the same.
 
     Returns:
         Bits, at least 0: 1 for ratios that say nothing (all 0), more for ratios that mislead.
 
     Raises:
-        InputError: There are none, or one is NaN or infinite.
+        InputError: There are none, one is NaN or infinite, or the counts are not such numbers.
     """
     mates = checked_scores("mated_llr", mated_llr, finite=True)
     others = checked_scores("non_mated_llr", non_mated_llr, finite=True)
-    nats = np.logaddexp(0.0, -mates).mean() + np.logaddexp(0.0, others).mean()
+    often = checked_counts("mated_counts", mated_counts, mates.size)
+    others_often = checked_counts("non_mated_counts", non_mated_counts, others.size)
+    nats = np.average(np.logaddexp(0.0, -mates), weights=often)
+    nats += np.average(np.logaddexp(0.0, others), weights=others_often)
     return float(nats) / (2.0 * math.log(2.0))
 
 
-def fit_log_likelihood_ratio(mated: ArrayLike, non_mated: ArrayLike) -> LogisticFit:
+def fit_log_likelihood_ratio(
+    mated: ArrayLike,
+    non_mated: ArrayLike,
+    *,
+    mated_counts: ArrayLike | None = None,
+    non_mated_counts: ArrayLike | None = None,
+) -> LogisticFit:
     """Fit log-likelihood ratios to scores by logistic regression, mated and non-mated at prior 1/2 each.
 
     With equal priors the posterior log-odds are the log-likelihood ratio (Brümmer and du Preez, 2006).
@@ -61,16 +78,24 @@ def fit_log_likelihood_ratio(mated: ArrayLike, non_mated: ArrayLike) -> Logistic
     Args:
         mated: (M,) finite scores.
         non_mated: (N,) finite scores.
+        mated_counts: (M,) how often each score occurs, more than 0; None for once. M above is their sum.
+        non_mated_counts: (N,) the same.
 
     Returns:
         Slope and intercept for scores as they were given. Both are 0 where a higher score would speak
         against a mated comparison, or where all scores are equal: no evidence either way.
 
     Raises:
-        InputError: There are no scores, or one is NaN or infinite.
+        InputError: There are no scores, one is NaN or infinite, or the counts are not such numbers.
     """
     mates = checked_scores("mated", mated, finite=True)
     others = checked_scores("non_mated", non_mated, finite=True)
+    often = checked_counts("mated_counts", mated_counts, mates.size)
+    others_often = checked_counts("non_mated_counts", non_mated_counts, others.size)
+    totals = [
+        float(values.size if counts is None else counts.sum())
+        for values, counts in ((mates, often), (others, others_often))
+    ]
     low = min(float(mates.min()), float(others.min()))
     span = max(float(mates.max()), float(others.max())) - low
     if span == 0.0:
@@ -80,8 +105,8 @@ def fit_log_likelihood_ratio(mated: ArrayLike, non_mated: ArrayLike) -> Logistic
     mates, others = (mates - low) / span, (others - low) / span
     centre = float(np.median(mates) + np.median(others)) / 2.0
     slope, intercept = _minimum(
-        _Class(mates - centre, (mates.size + 1) / (mates.size + 2)),
-        _Class(others - centre, 1 / (others.size + 2)),
+        _Class(mates - centre, (totals[0] + 1) / (totals[0] + 2), often),
+        _Class(others - centre, 1 / (totals[1] + 2), others_often),
     )
     if slope <= 0.0:
         return LogisticFit(0.0, 0.0)
@@ -90,10 +115,11 @@ def fit_log_likelihood_ratio(mated: ArrayLike, non_mated: ArrayLike) -> Logistic
 
 @dataclass(frozen=True, eq=False)
 class _Class:
-    """Scores of one kind, in [-1, 1], and the probability to predict for each."""
+    """Scores of one kind, in [-1, 1], the probability to predict for each, and how often each occurs."""
 
     scores: NDArray[np.float64]
     target: float
+    counts: NDArray[np.float64] | None
 
     def sums(self, slope: float, intercept: float) -> NDArray[np.float64]:
         """(6,) means over the scores: loss, its gradient (2), its curvature (aa, ab, bb)."""
@@ -107,6 +133,9 @@ class _Class:
             excess = np.where(odds >= 0.0, 1.0, decay) / (1.0 + decay) - self.target
             curve = decay / (1.0 + decay) ** 2
             loss = np.maximum(odds, 0.0) + np.log1p(decay) - self.target * odds
+            if self.counts is not None:
+                often = self.counts[start : start + _BLOCK]
+                excess, curve, loss = excess * often, curve * often, loss * often
             weighted = curve * scores
             sums += (
                 loss.sum(),
@@ -116,7 +145,7 @@ class _Class:
                 weighted.sum(),
                 curve.sum(),
             )
-        return sums / self.scores.size
+        return sums / (self.scores.size if self.counts is None else self.counts.sum())
 
 
 def _minimum(mated: _Class, non_mated: _Class) -> tuple[float, float]:

@@ -23,7 +23,11 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 from starlette.types import Scope
+
+from verifykit.drift import DriftReport
 
 
 def request_id_of(scope: Mapping[str, Any]) -> str:
@@ -172,6 +176,10 @@ class Metrics:
         """Read the length of the queue whenever the metrics are read."""
         self._queue.set_function(length)
 
+    def watch_drift(self, reports: Callable[[], Mapping[str, DriftReport]]) -> None:
+        """Read what the counted scores of each model say whenever the metrics are read."""
+        self._registry.register(_DriftCollector(reports))
+
     def decided(self, verb: str, outcome: str) -> None:
         """Count a decision of a verb, by its outcome: ``match`` or ``no_match``."""
         self._decisions.labels(verb, outcome).inc()
@@ -191,3 +199,50 @@ class Metrics:
     def render(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
         return generate_latest(self._registry)
+
+
+class _DriftCollector(Collector):
+    """Counts of live non-mated scores, and the evidence against the calibration, of every process."""
+
+    def __init__(self, reports: Callable[[], Mapping[str, DriftReport]]) -> None:
+        self._reports = reports
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics as they are now."""
+        found = self._reports()
+        probes = CounterMetricFamily(
+            "verifykit_watched_probes", "Probes compared with others.", labels=["model"]
+        )
+        scores = CounterMetricFamily(
+            "verifykit_watched_scores", "Scores of probes against others.", labels=["model"]
+        )
+        reached = CounterMetricFamily(
+            "verifykit_watched_scores_reached",
+            "Those that reached the threshold of a false match rate.",
+            labels=["model", "fmr"],
+        )
+        stated = GaugeMetricFamily(
+            "verifykit_stated_fmr", "The false match rate of decisions.", labels=["model"]
+        )
+        estimated = GaugeMetricFamily(
+            "verifykit_estimated_fmr", "Its estimate from recent scores.", labels=["model"]
+        )
+        evidence = GaugeMetricFamily(
+            "verifykit_drift_evidence",
+            "Evidence against the calibration; 365,000 is an alarm.",
+            labels=["model"],
+        )
+        drift = GaugeMetricFamily(
+            "verifykit_drift", "1 once a stated rate no longer held.", labels=["model"]
+        )
+        for name, report in found.items():
+            probes.add_metric([name], report.probes)
+            scores.add_metric([name], report.scores)
+            for level in report.levels:
+                reached.add_metric([name, f"{level.fmr:g}"], level.count)
+            stated.add_metric([name], report.stated_fmr)
+            if report.fmr_now is not None:
+                estimated.add_metric([name], report.fmr_now)
+            evidence.add_metric([name], report.evidence)
+            drift.add_metric([name], report.has_drift)
+        yield from (probes, scores, reached, stated, estimated, evidence, drift)

@@ -91,6 +91,9 @@ class EnrolmentQuery(ModelQuery):
     multi_face: Literal["error", "largest"] | None = Field(
         None, description="What to do with several faces in an image."
     )
+    look_alikes: bool = Field(
+        True, description="Whether to count enrolled subjects who nearly reach the threshold."
+    )
 
 
 @with_options(DecisionOptions, ("fpir",))

@@ -15,8 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from verifykit.audit import AuditLog
+from verifykit.decision import DecisionOptions
+from verifykit.drift import DriftReport, ScoreWatch
 from verifykit.encoder import BATCH_SIZES, Encoder
-from verifykit.errors import InputError, shortened, shown
+from verifykit.errors import CalibrationError, InputError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.gallery import open_gallery
 from verifykit.image import LoadedImage
@@ -108,7 +110,9 @@ class ServedModel:
     gallery_kind: str
 
     def close(self) -> None:
-        """Close the gallery."""
+        """Store the counts of scores, and close the gallery."""
+        if self.verifier.watch is not None:
+            self.verifier.watch.flush()
         self.verifier.gallery.close()
 
 
@@ -182,6 +186,7 @@ def _open_model(
         open_gallery(location, encoder.spec, key=key),
         keep_crops=settings.keep_crops,
         fmr=fmr,
+        watch=_score_watch(settings, encoder, location, fmr),
         **settings.sample_values,
     )
     name = model if model in registered() else encoder.spec.name
@@ -190,6 +195,29 @@ def _open_model(
         verifier,
         gallery_kind=location.partition("://")[0] if is_url(location) else "file",
     )
+
+
+def _score_watch(
+    settings: ServerSettings, encoder: Encoder, location: str, fmr: float | None
+) -> ScoreWatch | None:
+    """Return what counts the scores of a model; None if not requested, or if it is not calibrated."""
+    if not settings.watch_scores:
+        return None
+    path = settings.scores_path(location, encoder.spec.digest)
+    try:
+        return ScoreWatch(encoder.spec, path, DecisionOptions(fmr), restart=True)
+    except CalibrationError:
+        return None
+
+
+def drift_reports(models: Mapping[str, ServedModel]) -> dict[str, DriftReport]:
+    """Return what the counts of each model say; of those whose file cannot be read, nothing."""
+    found = {}
+    for name, model in models.items():
+        if (watch := model.verifier.watch) is not None:
+            with contextlib.suppress(InputError):
+                found[name] = watch.report()
+    return found
 
 
 def _open_encoder(
@@ -254,6 +282,7 @@ class Service:
         rate, failed = settings.rate_per_minute, settings.failed_verifications
         workers = WorkerPool(settings.worker_count, settings.queue)
         metrics.watch_queue(lambda: workers.waiting)
+        metrics.watch_drift(lambda: drift_reports(models))
         authenticator = Authenticator(
             keys,
             rate=RateLimiter(rate) if rate else None,

@@ -10,6 +10,7 @@ from typing import Any
 
 from verifykit._cpus import available_cpus
 from verifykit.audit.log import log_path
+from verifykit.drift.state import scores_path
 from verifykit.errors import InputError, shown
 from verifykit.expiry_check import MAX_SHARE, require_share
 from verifykit.extraction import SampleOptions
@@ -68,6 +69,8 @@ class ServerSettings:
             None keeps all. Only for galleries in files.
         expire_max_share: Share of a gallery's subjects that ``expire`` may erase at once, 0 to 1; see
             :func:`~verifykit.expire` on what else it refuses.
+        watch_scores: Whether to count the scores of probes against others, and say when a stated rate no
+            longer holds; the counts are stored in ``<gallery>.scores.json``.
         tls_cert: Certificate chain, PEM; with ``tls_key``.
         tls_key: Its private key, PEM.
         body_timeout_s: How long a client may take to send a body.
@@ -109,6 +112,7 @@ class ServerSettings:
     keep_crops: bool = False
     expire: timedelta | None = None
     expire_max_share: float = MAX_SHARE
+    watch_scores: bool = True
     tls_cert: str | None = None
     tls_key: str | None = None
     body_timeout_s: float = 30.0
@@ -177,6 +181,12 @@ class ServerSettings:
     def state_path(self) -> Path:
         """The file of API keys and idempotency records."""
         return Path(self.state) if self.state else state_path(self.gallery)
+
+    def scores_path(self, location: str, spec_digest: str) -> Path:
+        """The file of counted scores of a model's gallery."""
+        if is_url(location):
+            return Path(f"{self.state_path}.{spec_digest[:12]}.scores.json")
+        return scores_path(location)
 
     @property
     def audit_path(self) -> Path:

@@ -64,6 +64,24 @@ def test_embeddings_that_differ_end_the_run(
     assert json.loads(capsys.readouterr().out)["parity"] == {"encoder, lowest cosine": 0.99}
 
 
+def test_what_was_measured_before_a_part_fails_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr(cuda, "open_verifier", lambda _: None)
+    monkeypatch.setattr(cuda, "portraits", lambda **_: {})
+    monkeypatch.setattr(cuda, "parity", lambda *_: {"encoder, lowest cosine": 1.0})
+    monkeypatch.setattr(cuda, "speed", fails)
+    with pytest.raises(SystemExit) as stopped:
+        cuda.main(["--on", "cpu"])
+    assert stopped.value.code == 2
+    said = capsys.readouterr()
+    assert json.loads(said.out)["parity"] == {"encoder, lowest cosine": 1.0}
+    assert "speed: RuntimeError: CUDA error: out of memory" in said.err
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_every_step_runs_on_the_cpu_when_that_is_said(
@@ -74,6 +92,8 @@ def test_every_step_runs_on_the_cpu_when_that_is_said(
     cuda.main(["--on", "cpu", *small])
     figures = json.loads(capsys.readouterr().out)
     assert figures.pop("device").startswith("CPU: no figure")
+    assert "torch" in figures.pop("versions")
+    assert figures.pop("seconds") > 0
     assert list(figures) == ["parity", "speed", "search", "training"]
     assert min(figures["parity"].values()) > 0.9999
     values = [value for part in figures.values() for value in part.values()]

@@ -13,6 +13,7 @@ from verifykit.errors import InputError
 from verifykit.evaluation.bands import ACROSS, BandColumn, Bands, measure_bands, read_bands
 from verifykit.evaluation.pairs import score_comparisons
 from verifykit.evaluation.results import Band, Rate, RateAtFmr
+from verifykit.evaluation.tiled_scores import TiledComparisons
 
 ANYTHING = Rate(0.0, 0.0, 1.0, 0, 1)
 PEOPLE = made(9, 4)
@@ -158,3 +159,24 @@ def test_codes_are_small_integers_and_say_who_has_no_value() -> None:
     assert isinstance(bands, Bands)
     assert bands.codes.dtype == np.int16
     assert bands.codes.tolist() == [0] + [-1] * 35
+
+
+def test_bands_of_comparisons_that_are_not_held_have_the_same_rates() -> None:
+    ages = [str(int(subject[1:]) * 3) for subject in PEOPLE.subjects]
+    people = _with([{"age": age} for age in ages])
+    data, bands = people.data(), read_bands(people.data(), ["age=10,20"])
+    held = measure_bands(
+        data, score_comparisons(data, people.embedded({3: "blank"})), people.labels, AT, bands
+    )
+    tiled = measure_bands(
+        data, TiledComparisons(data, people.embedded({3: "blank"})), people.labels, AT, bands
+    )
+    assert [band.band for band in tiled] == [band.band for band in held[:-1]]
+    for one, other in zip(held[:-1], tiled, strict=True):
+        assert one.subject_count == other.subject_count
+        assert (one.mated_count, one.non_mated_count) == (other.mated_count, other.non_mated_count)
+        for mine, theirs in zip(one.rates, other.rates, strict=True):
+            assert mine.is_supported == theirs.is_supported
+            for name in ("fmr", "fnmr"):
+                rate, again = getattr(mine, name), getattr(theirs, name)
+                assert (rate.errors, rate.trials) == (again.errors, again.trials)

@@ -55,7 +55,6 @@ def test_listed_pairs_in_their_order_and_as_often_as_listed(
         assert kind.scores.dtype == np.float32
     assert found.lost_mated == sum(p.mated for p in pairs) - sum(p.mated for p in usable)
     assert found.lost_non_mated == len(pairs) - len(usable) - found.lost_mated
-    assert found.drawn_share == 1.0
 
 
 @given(LOST, st.booleans())
@@ -84,15 +83,6 @@ def test_nothing_gave_a_template() -> None:
         assert [len(k.scores) for k in (found.mated, found.random, found.skilled)] == [0, 0, 0]
         assert found.lost_mated == (5 * 6 if pairs is None else 1)
         assert found.lost_non_mated == (10 * 16 + 5 * 4 * 2 if pairs is None else 1)
-
-
-def test_a_share_of_the_random_pairs_is_drawn_and_nothing_else_is_lost() -> None:
-    found = score_comparisons(PEOPLE.data(), PEOPLE.embedded({0: "blank"}), most=40)
-    whole = score_comparisons(PEOPLE.data(), PEOPLE.embedded({0: "blank"}))
-    assert found.drawn_share == 40 / len(whole.random.scores)
-    assert len(found.random.scores) < len(whole.random.scores)
-    assert as_table(found.random).items() <= as_table(whole.random).items()
-    assert (found.lost_mated, found.lost_non_mated) == (whole.lost_mated, whole.lost_non_mated)
 
 
 def test_columns_of_images() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -20,7 +19,7 @@ from verifykit.datasets import Dataset, ListedPair
 from verifykit.errors import InputError
 from verifykit.evaluation.embedding import EmbeddingCache, embed_images
 from verifykit.evaluation.evaluate import Measurement, evaluate, measure_model
-from verifykit.evaluation.pairs import ScoredComparisons, data_digest, read_data, score_comparisons
+from verifykit.evaluation.pairs import data_digest, read_data
 from verifykit.evaluation.results import EvaluationReport, Failure, ModelResult
 from verifykit.spec import OperatingPoint
 
@@ -275,15 +274,3 @@ def test_pairs_of_unnamed_subjects_are_noted() -> None:
     assert len(told.notes) == 1
     assert told.notes[0].startswith("The pairs name no subjects")
     assert told.open_set == ()
-
-
-def test_a_drawn_share_is_noted(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = made(16, 2)
-
-    def drawn(data: Dataset, embedded: object, cohort: None) -> ScoredComparisons:
-        return score_comparisons(data, embedded, cohort, most=120)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(sys.modules["verifykit.evaluation.evaluate"], "score_comparisons", drawn)
-    found = measure_model(ShadeEmbedder(), crowd.data(), crowd.embedded(), Measurement())
-    assert found.notes == ("Of the comparisons of different subjects 25.00% were drawn at random.",)
-    assert found.attacks[0].non_mated_count < 480

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -33,7 +32,6 @@ def test_every_pair_is_that_of_a_double_loop(drawn: tuple[People, list[str] | No
     found = every_pair(people.rows, people.subjects, people.forged, sets)
     table = list(pairs_of(people, sets))
     counts = count_pairs(people.subjects, people.forged, sets)
-    assert found.drawn_share == 1.0
     assert set(counts) == set(KINDS)
     for name in KINDS:
         kind = getattr(found, name)
@@ -50,33 +48,3 @@ def test_the_imitation_is_the_reference_of_a_skilled_comparison() -> None:
     assert len(skilled.scores) == 3 * 4 * 3
     assert not any(people.forged[i] for i in skilled.probe)
     assert all(people.forged[i] for i in skilled.reference)
-
-
-@pytest.mark.parametrize("most", [3000, 300])
-def test_of_too_many_random_pairs_a_share_is_drawn(most: int) -> None:
-    people = made(30, 4, forgeries=1)
-    whole = every_pair(people.rows, people.subjects, people.forged)
-    few = every_pair(people.rows, people.subjects, people.forged, most=most)
-    count = count_pairs(people.subjects, people.forged)["random"]
-    assert count == len(whole.random.scores) == 30 * 29 // 2 * 16
-    assert few.drawn_share == pytest.approx(most / count)
-    # A binomial count: five standard deviations.
-    assert abs(len(few.random.scores) - most) < 5 * np.sqrt(most * (1 - most / count))
-    assert as_table(few.random).items() <= as_table(whole.random).items()
-    for name in ("mated", "skilled"):
-        assert np.array_equal(getattr(few, name).scores, getattr(whole, name).scores)
-    # Every subject and every place in the order has its chance.
-    drawn = np.bincount(few.random.probe, minlength=len(people.rows))
-    drawn += np.bincount(few.random.reference, minlength=len(people.rows))
-    assert np.count_nonzero(drawn) > 0.9 * 30 * 4
-    again, other = (
-        every_pair(people.rows, people.subjects, people.forged, most=most, seed=s) for s in (0, 1)
-    )
-    assert as_table(again.random) == as_table(few.random)
-    assert as_table(other.random) != as_table(few.random)
-
-
-def test_exactly_as_many_as_allowed_are_all_compared() -> None:
-    people = made(5, 2)
-    found = every_pair(people.rows, people.subjects, people.forged, most=40)
-    assert (found.drawn_share, len(found.random.scores)) == (1.0, 40)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from verifykit import _cpus
 from verifykit.errors import ProviderError
 from verifykit.gallery import coarse as coarse_module
 from verifykit.gallery import index as index_module
@@ -254,10 +255,10 @@ def test_a_forked_process_searches_with_threads_of_its_own(monkeypatch: pytest.M
     index = ExactIndex(16)
     index.append([f"{i:03}" for i in range(900)], rows)
     expected = index.view().search(rows[:2], 4, -1.0)
-    assert index_module.pools
+    assert _cpus.pools
     child = os.fork()
     if not child:
-        fresh = not index_module.pools
+        fresh = not _cpus.pools
         os._exit(0 if fresh and index.view().search(rows[:2], 4, -1.0) == expected else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert index.view().search(rows[:2], 4, -1.0) == expected
@@ -269,7 +270,7 @@ def test_threads_are_kept_from_one_search_to_the_next(monkeypatch: pytest.Monkey
     index = ExactIndex(16)
     index.append([f"{i:03}" for i in range(900)], rows)
     index.view().search(rows[:1], 4, -1.0)
-    pools = dict(index_module.pools)
+    pools = dict(_cpus.pools)
     index.view().search(rows[:1], 4, -1.0)
-    assert index_module.pools == pools
+    assert _cpus.pools == pools
     assert pools

@@ -83,6 +83,26 @@ def test_growing_and_shrinking_it_finds_what_the_loop_finds(data: st.DataObject)
             )
 
 
+def test_the_rows_of_a_subject_are_found_wherever_they_are() -> None:
+    """Of each subject there are rows in several chunks, which removals move."""
+    index, rows = ExactIndex(3), units(4, 60, 3)
+    for start in range(0, 60, 6):
+        index.append([f"s{n % 4}" for n in range(start, start + 6)], rows[start : start + 6])
+    index.append(["gone", "one"], units(5, 2, 3))
+    for name in ("s2", "gone"):
+        index.remove(name)
+    view = index.view()
+    for n in (0, 1, 3):
+        found = view.rows_of(f"s{n}")
+        assert found is not None
+        assert sorted(map(tuple, found)) == sorted(map(tuple, rows[n::4]))
+    one = view.rows_of("one")
+    assert one is not None
+    assert one.shape == (1, 3)
+    assert view.rows_of("gone") is view.rows_of("s2") is None
+    assert ExactIndex(3).view().rows_of("one") is None
+
+
 def test_equal_scores_are_ordered_by_subject_id_beyond_the_limit() -> None:
     index = ExactIndex(8)
     row = units(1, 1, 8)

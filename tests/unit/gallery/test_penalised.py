@@ -108,6 +108,25 @@ def test_few_candidates_are_requested_where_few_can_be_among_the_best() -> None:
     assert requested == [32]
 
 
+@pytest.mark.parametrize(("threshold", "most"), [(-1.0, 12), (0.985, 20)])
+def test_references_are_read_only_of_those_who_may_be_among_the_best(
+    threshold: float, most: int
+) -> None:
+    rows = clustered(4, 2000)
+    stored = {f"{n:04}": row[None] for n, row in enumerate(rows)}
+    gallery, read = filled("max", stored), list[str]()
+
+    def rows_of(name: str) -> NDArray[np.float32]:
+        read.append(name)
+        return stored[name]
+
+    search = PenalisedSearch(gallery.search, rows_of, Cohort.of(rows[:9], 3, 1.0))
+    found = search(rows[1:2], 5, threshold)[0]
+    assert found[0].subject_id == "0001"
+    assert len(found) <= 5
+    assert len(found) <= len(read) <= most
+
+
 @pytest.mark.parametrize(("limit", "threshold"), [(0, 0.5), (1, float("nan"))])
 def test_impossible_questions(limit: int, threshold: float) -> None:
     gallery = filled("max", {})

@@ -18,7 +18,7 @@ from verifykit.modalities.face import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.covered import measure_covered, measure_regions
 from verifykit.modalities.face.covered_model import MODELS
 from verifykit.modalities.face.crop import ARCFACE_112_PX
-from verifykit.modalities.ops import similarity_transform
+from verifykit.modalities.ops import golden_image, similarity_transform
 from verifykit.types import Image
 
 NAMES = (
@@ -153,3 +153,32 @@ def test_measures_of_any_crop_are_finite() -> None:
     for crop in crops:
         assert np.isfinite(list(measure_regions(crop).values())).all()
         assert all(0.0 <= value <= 1.0 for value in measure_covered(crop).values())
+
+
+def test_regions_are_measured_as_the_plain_means() -> None:
+    """Against percentiles and means of numpy, part by part."""
+    crop = cv2.GaussianBlur(golden_image(112, 112), (0, 0), 1.2)
+    found = measure_regions(crop)
+    lab = cv2.cvtColor(crop.astype(np.float32) / 255.0, cv2.COLOR_RGB2Lab)
+    low, middle, high = np.percentile(lab[36:104, 28:84, 0], (5, 50, 95))
+    light = (lab[..., 0] - middle) / max(high - low, 8.0)
+    across = np.abs(np.diff(light, axis=1, prepend=light[:, :1]))
+    down = np.abs(np.diff(light, axis=0, prepend=light[:1]))
+    changes = np.hypot(across, down)
+    right, left = np.s_[44:60, 24:50], np.s_[44:60, 62:88]
+    brow = lab[20:34, 36:76, 1:].mean(axis=(0, 1))
+    textures = [np.log(changes[side].mean() + 0.004) for side in (right, left)]
+    expected = {
+        "eyes lightness": (light[right].mean() + light[left].mean()) / 2,
+        "eyes lightness sides": abs(light[right].mean() - light[left].mean()),
+        "eyes texture": np.mean(textures),
+        "eyes texture sides": abs(textures[0] - textures[1]),
+        "nose spread": np.log(light[60:74, 48:64].std() + 0.02),
+        "chin grain": np.log(
+            (down[101:112, 44:68].mean() + 0.002) / (across[101:112, 44:68].mean() + 0.002)
+        ),
+        "mouth red": lab[86:99, 40:72, 1].mean(),
+        "nose from brow": np.hypot(*(lab[60:74, 48:64, 1:].mean(axis=(0, 1)) - brow)),
+        "mouth asymmetry": np.abs(light[64:104, 24:88] - light[64:104, 24:88][:, ::-1]).mean(),
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-4)

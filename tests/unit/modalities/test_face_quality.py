@@ -17,7 +17,12 @@ from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import load_image
 from verifykit.modalities.face.covered import measure_covered
 from verifykit.modalities.face.crop import ARCFACE_112_PX
-from verifykit.modalities.face.quality import QualityLimits, face_reasons, measure_face
+from verifykit.modalities.face.quality import (
+    QualityLimits,
+    _scale_and_rotation,
+    face_reasons,
+    measure_face,
+)
 from verifykit.types import Detection, Image
 
 LIMITS = QualityLimits()
@@ -53,6 +58,20 @@ def seen_from(yaw: float, pitch: float, roll: float, eye_distance_px: float = 40
     tilted = np.array([[np.cos(r), -np.sin(r), 0], [np.sin(r), np.cos(r), 0], [0, 0, 1]])
     points = (FACE @ (turned @ raised @ tilted).T)[:, :2] * eye_distance_px + 100
     return Detection((60, 60, 80, 100), tuple(map(tuple, points.tolist())), 0.9)
+
+
+@pytest.mark.parametrize("flat", [False, True])
+def test_scale_and_rotation_are_those_of_the_singular_values(flat: bool) -> None:
+    """Also where one singular value is zero: landmarks on one line, as of a false face."""
+    rng = np.random.default_rng(3)
+    for _ in range(50):
+        camera = rng.normal(size=(2, 3)) * 40.0
+        if flat:
+            camera[1] = camera[0] * rng.normal()
+        left, scales, right = np.linalg.svd(camera, full_matrices=False)
+        scale, rotation = _scale_and_rotation(camera)
+        assert scale == pytest.approx(scales.mean())
+        assert np.allclose(rotation, left @ right, atol=1e-9)
 
 
 def measures_of(detection: Detection) -> Mapping[str, float]:

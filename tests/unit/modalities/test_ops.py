@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.helpers.model_specs import FACE_INPUT
 from verifykit.errors import ImageError
 from verifykit.modalities import golden_image, to_tensor
-from verifykit.modalities.ops import similarity_transform, warp
+from verifykit.modalities.ops import inverse_rotation, similarity_transform, warp
 from verifykit.spec import InputSpec
 
 
@@ -90,6 +90,26 @@ def test_similarity_transform_agrees_with_opencv_on_noisy_points() -> None:
     other, inliers = cv2.estimateAffinePartial2D(source, target, ransacReprojThreshold=50)
     assert inliers.all()
     assert np.allclose(matrix, other, atol=1e-3)
+
+
+def test_similarity_transform_is_that_of_the_paper() -> None:
+    """Umeyama 1991, equations 40 to 43, with the singular value decomposition written out."""
+    rng = np.random.default_rng(8)
+    for mirror in (1.0, -1.0):
+        source = rng.uniform(0, 200, (5, 2))
+        target = source * [0.7 * mirror, 0.7] + rng.normal(0, 9.0, (5, 2))
+        centred, aim = source - source.mean(axis=0), target - target.mean(axis=0)
+        u, singular, vt = np.linalg.svd(aim.T @ centred / len(source))
+        sign = np.array([1.0, np.sign(np.linalg.det(u) * np.linalg.det(vt))])
+        linear = (u * sign) @ vt * (singular @ sign) / (centred**2).sum(axis=1).mean()
+        matrix = similarity_transform(source, target)
+        assert np.allclose(matrix[:, :2], linear, atol=1e-12)
+        assert np.allclose(matrix[:, 2], target.mean(axis=0) - linear @ source.mean(axis=0))
+
+
+def test_the_inverse_of_a_similarity() -> None:
+    matrix = similarity_transform([[0.0, 0], [4, 1], [2, 9]], [[7.0, 3], [6, 1], [1, 2]])
+    assert np.allclose(inverse_rotation(matrix) @ matrix[:, :2], np.eye(2))
 
 
 def test_similarity_transform_never_mirrors() -> None:

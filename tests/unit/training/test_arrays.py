@@ -33,6 +33,13 @@ def test_arrays_are_unpacked_once_without_loss(tmp_path: Path, shape: tuple[int,
     assert read_records(tmp_path / "b.npz") == records
 
 
+def test_any_name_of_a_subject_is_kept(tmp_path: Path) -> None:
+    names = ["Anna", "Brown, Jr.", 'the "Rock"', "王小明", "می‌خواهم", "back\\slash", "a  b", "=1+1"]
+    images = np.arange(len(names) * 64, dtype=np.uint16).astype(np.uint8).reshape(-1, 8, 8)
+    np.savez(tmp_path / "a.npz", images=images, labels=names)
+    assert [record.subject for record in read_records(tmp_path / "a.npz")] == names
+
+
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
@@ -41,7 +48,9 @@ def test_arrays_are_unpacked_once_without_loss(tmp_path: Path, shape: tuple[int,
         ({"images": np.zeros((2, 8, 8), np.uint8), "labels": [0]}, r"labels int64 \(1,\)"),
         ({"images": np.zeros((0, 8, 8), np.uint8), "labels": np.zeros(0, int)}, "holds images"),
         ({"images": np.zeros((2, 8, 8, 4), np.uint8), "labels": [0, 1]}, "holds images"),
-        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": ["a", "b,c"]}, "a label is empty"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": ["a", "b "]}, "the label 'b ' is"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": ["a", ""]}, "the label '' is empty"),
+        ({"images": np.zeros((2, 8, 8), np.uint8), "labels": ["a", "b\nc"]}, "control character"),
         ({"images": np.array([None]), "labels": [0]}, "without objects"),
     ],
 )

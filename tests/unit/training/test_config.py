@@ -82,6 +82,12 @@ def test_what_is_not_allowed_is_named(file: Path, override: str, message: str) -
         load_config(file, [override])
 
 
+def test_a_byte_order_mark_is_no_part_of_the_file(file: Path) -> None:
+    config = load_config(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert load_config(file) == config
+
+
 def test_every_problem_is_named_at_once(file: Path) -> None:
     text = file.read_text().replace('licence = "Apache-2.0"\n', "").replace("p = 3", "q = 3")
     file.write_text(text)
@@ -92,6 +98,9 @@ def test_every_problem_is_named_at_once(file: Path) -> None:
 def test_no_file_and_no_toml_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot read"):
         load_config(tmp_path / "none.toml")
+    (tmp_path / "latin.toml").write_bytes(b'name = "M\xfcller"')
+    with pytest.raises(ConfigError, match=r"latin\.toml': it is not UTF-8 text"):
+        load_config(tmp_path / "latin.toml")
     (tmp_path / "bad.toml").write_text("name = ")
     with pytest.raises(ConfigError, match="is not TOML"):
         load_config(tmp_path / "bad.toml")

@@ -46,6 +46,19 @@ def test_splits_and_groups_are_objected_to(
     assert message in sentence
 
 
+def test_groups_with_stray_images_are_objected_to(tmp_path: Path) -> None:
+    for group in ("group1", "group2"):
+        draw_folder(tmp_path / group, 3, 4)
+        for person in sorted((tmp_path / group).iterdir()):
+            person.rename(person.with_name(f"{group}-{person.name}"))
+    shutil.copy(tmp_path / "group1" / "group1-s00" / "0.png", tmp_path / "group1" / "cover.png")
+    (sentence,) = nested_sentences(read_training_data(tmp_path))
+    assert "which look like the subjects: give" in sentence
+    for number in range(6):
+        shutil.copy(tmp_path / "group1" / "cover.png", tmp_path / "group1" / f"{number}.png")
+    assert nested_sentences(read_training_data(tmp_path)) == []
+
+
 def test_sessions_and_plain_folders_are_not(tmp_path: Path) -> None:
     for person in "abc":
         draw_folder(tmp_path / person, 2, 1)  # each with s00 and s01, as sessions are named

@@ -131,6 +131,8 @@ def test_named_columns_are_taken(tmp_path: Path) -> None:
         ((np.zeros((2, 4, 4, 7), np.uint8), [0, 1]), "image 0: "),
         ((PIXELS, [0.5] * len(PIXELS)), r"label 0 is '0\.5': a whole number or a text"),
         ((PIXELS, [" "] * len(PIXELS)), "label 0 is ' '"),
+        ((PIXELS, ["anna "] * len(PIXELS)), "label 0 is 'anna '.*without spaces around it"),
+        ((PIXELS, ["an\nna"] * len(PIXELS)), "without control characters"),
         ((PIXELS, np.zeros((len(PIXELS), 2))), r"label 0 has shape \(2,\)"),
     ],
 )

@@ -12,6 +12,7 @@ from verifykit.cli.gallery.copy import accept_copy_, copy
 from verifykit.cli.gallery.duplicates import duplicates
 from verifykit.cli.gallery.expire import expire_
 from verifykit.cli.gallery.keys import encrypt, new_key, rotate_key
+from verifykit.cli.gallery.look_alikes import look_alikes
 from verifykit.cli.gallery.opening import GalleryArgument, existing, is_encrypted, target
 from verifykit.cli.gallery.reenroll import plan, reenroll_
 from verifykit.cli.gallery.show import show
@@ -37,6 +38,7 @@ from verifykit.gallery.subject_ids import id_problems
 
 app = typer.Typer(help="Look into a gallery, export, import and check it.", no_args_is_help=True)
 app.command()(duplicates)
+app.command("look-alikes")(look_alikes)
 app.command()(copy)
 app.command("accept-copy")(accept_copy_)
 app.command("new-key")(new_key)

@@ -6,6 +6,8 @@ risen: measured by ``python -m benchmarks.quality``, shown in docs/explanation/q
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from verifykit.modalities.base import FoundSample, SampleCheck
 from verifykit.modalities.face.crop import ARCFACE_112_PX
-from verifykit.modalities.ops import similarity_transform
+from verifykit.modalities.ops import inverse_rotation, similarity_transform
 from verifykit.types import Detection, Image
 
 _CROP_PX = 112
@@ -24,7 +26,11 @@ _FACE_ROWS, _FACE_COLUMNS = slice(36, 104), slice(28, 84)
 # Points (x, y) of an aligned crop, 4 px apart, on the head with brow and chin.
 _HEAD = np.stack(np.meshgrid(np.arange(16, 96, 4), np.arange(10, 112, 4)), axis=-1).reshape(-1, 2)
 _DARK, _BRIGHT = 20, 250
+_LEVELS = np.arange(256)
 _BLUR_PX = 9
+# The face with as much around it as its blurred pixels and their neighbours need; the face within that.
+_BLUR_ROWS, _BLUR_COLUMNS = slice(32, 109), slice(24, 89)
+_WITHIN, _BELOW, _RIGHT = np.s_[4:72, 4:60], np.s_[5:73, 4:60], np.s_[4:72, 5:61]
 
 # Right eye, left eye, nose tip, mouth corners in (right, down, away from the viewer), in distances
 # between the eyes. Affine factorisation with metric upgrade (Tomasi and Kanade, IJCV 9, 1992) of
@@ -41,6 +47,8 @@ _FACE_MODEL = np.array(
 _CENTRED_MODEL = _FACE_MODEL - _FACE_MODEL.mean(axis=0)
 _POSE_SOLVER = np.linalg.pinv(_CENTRED_MODEL)
 _QUARTER_TURN = np.array([(0, 1), (-1, 0)])  # counter-clockwise, y down
+_QUARTER_TURNS = tuple(np.linalg.matrix_power(_QUARTER_TURN, quarters).T for quarters in range(4))
+_LEAST_DETERMINANT = 1e-9  # relative, of a camera's two rows: below, landmarks are on one line
 
 
 @dataclass(frozen=True)
@@ -111,18 +119,19 @@ def measure_face(
     import cv2
 
     landmarks_px = np.asarray(detection.landmarks_px, dtype=np.float64)
-    turns = np.linalg.matrix_power(_QUARTER_TURN, round(turned_deg / 90.0))
-    eye_distance_px, yaw, pitch, roll = _pose(landmarks_px @ turns.T)
+    turned_px = landmarks_px @ _QUARTER_TURNS[round(turned_deg / 90.0) % 4]
+    eye_distance_px, yaw, pitch, roll = _pose(turned_px)
     luma: Image = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)
     if luma.shape != (_CROP_PX, _CROP_PX):
         luma = cv2.resize(luma, (_CROP_PX, _CROP_PX), interpolation=cv2.INTER_AREA).astype(np.uint8)
-    face = luma[_FACE_ROWS, _FACE_COLUMNS]
+    counts = np.bincount(luma[_FACE_ROWS, _FACE_COLUMNS].ravel(), minlength=256)
+    total = int(counts.sum())
     return {
         "eye_distance_px": eye_distance_px,
         "sharpness": _sharpness(luma),
-        "brightness": float(face.mean()),
-        "dark_share": float((face < _DARK).mean()),
-        "bright_share": float((face > _BRIGHT).mean()),
+        "brightness": int(counts @ _LEVELS) / total,
+        "dark_share": int(counts[:_DARK].sum()) / total,
+        "bright_share": int(counts[_BRIGHT + 1 :].sum()) / total,
         "yaw_deg": yaw,
         "pitch_deg": pitch,
         "roll_deg": roll,
@@ -154,14 +163,37 @@ def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float
     The affine camera that best maps the model to the landmarks, and the rotation nearest to it.
     """
     camera = (_POSE_SOLVER @ (landmarks_px - landmarks_px.mean(axis=0))).T
-    left, scales, right = np.linalg.svd(camera, full_matrices=False)
-    rotation = left @ right
-    away = np.cross(rotation[0], rotation[1])
-    yaw = np.arctan2(-rotation[0, 2], away[2])
-    pitch = np.arctan2(rotation[1, 2], np.hypot(rotation[0, 2], away[2]))
-    roll = np.arctan2(rotation[1, 0], rotation[0, 0])
-    degrees = np.degrees([yaw, pitch, roll])
-    return float(scales.mean()), float(degrees[0]), float(degrees[1]), float(degrees[2])
+    scale, rotation = _scale_and_rotation(camera)
+    (right_x, right_y, right_z), (down_x, down_y, down_z) = rotation
+    away_z = right_x * down_y - right_y * down_x
+    yaw = math.atan2(-right_z, away_z)
+    pitch = math.atan2(down_z, math.hypot(right_z, away_z))
+    roll = math.atan2(down_x, right_x)
+    return scale, math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
+
+
+def _scale_and_rotation(camera: NDArray[np.float64]) -> tuple[float, list[list[float]]]:
+    """Return the mean of an affine camera's two singular values, and the nearest two rows of a rotation.
+
+    The polar decomposition; the root of the (2, 2) matrix of the rows' products has a closed form.
+    """
+    right, down = camera.tolist()
+    products = [
+        sum(map(operator.mul, *rows)) for rows in ((right, right), (right, down), (down, down))
+    ]
+    determinant = products[0] * products[2] - products[1] ** 2
+    if not determinant > _LEAST_DETERMINANT * (products[0] + products[2]) ** 2:
+        left, scales, others = np.linalg.svd(camera, full_matrices=False)
+        return float(scales.mean()), (left @ others).tolist()
+    root = math.sqrt(determinant)
+    total = math.sqrt(products[0] + products[2] + 2.0 * root)  # of the singular values
+    own, shared, other = products[0] + root, products[1], products[2] + root
+    factor = total / (own * other - shared**2)
+    rotation = [
+        [factor * (other * x - shared * y) for x, y in zip(right, down, strict=True)],
+        [factor * (own * y - shared * x) for x, y in zip(right, down, strict=True)],
+    ]
+    return total / 2.0, rotation
 
 
 def _sharpness(luma: Image) -> float:
@@ -172,12 +204,12 @@ def _sharpness(luma: Image) -> float:
     """
     import cv2
 
-    grey = luma.astype(np.float32)
+    grey = luma[_BLUR_ROWS, _BLUR_COLUMNS].astype(np.float32)
     shares = []
-    for axis in (0, 1):
-        blurred = cv2.blur(grey, (1, _BLUR_PX) if axis == 0 else (_BLUR_PX, 1))
-        change = np.abs(np.diff(grey, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
-        left = np.abs(np.diff(blurred, axis=axis))[_FACE_ROWS, _FACE_COLUMNS]
+    for kernel, neighbour in (((1, _BLUR_PX), _BELOW), ((_BLUR_PX, 1), _RIGHT)):
+        blurred = cv2.blur(grey, kernel)
+        change = np.abs(grey[neighbour] - grey[_WITHIN])
+        left = np.abs(blurred[neighbour] - blurred[_WITHIN])
         whole = float(change.sum())
         shares.append(float(np.maximum(change - left, 0.0).sum()) / whole if whole > 0 else 0.0)
     return min(shares)
@@ -189,6 +221,6 @@ def _visible_share(landmarks_px: NDArray[np.float64], height: int, width: int) -
     Not the detector's box: for a face cut by the image's edge, the box is that of the rest.
     """
     matrix = similarity_transform(landmarks_px, ARCFACE_112_PX)
-    head_px = (_HEAD - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    head_px = (_HEAD - matrix[:, 2]) @ inverse_rotation(matrix).T
     inside = (head_px >= 0.0) & (head_px <= (width - 1, height - 1))
     return float(inside.all(axis=1).mean())

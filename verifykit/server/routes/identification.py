@@ -78,6 +78,7 @@ def _identify(
             rule=rule,
             limit=query.limit,
             options=query.sample(verifier.sample_options),
+            watch=verifier.watch,
         )
     for face in faces:
         best = face.candidates[0] if face.candidates else None

@@ -181,7 +181,8 @@ class _Enrolment:
     def _digest(self, images: Sequence[bytes], metadata: dict[str, Any] | None) -> str:
         """Return a digest of the request's content; not of its body, as multipart boundaries differ."""
         content = {
-            **self._query.model_dump(),
+            # What is counted for the response changes nothing that is stored.
+            **self._query.model_dump(exclude={"look_alikes"}),
             "model": self._model.name,
             "subject_id": self._subject_id,
             "metadata": metadata,
