@@ -740,11 +740,11 @@ def _read_path(path: str | bytes, name: str, max_bytes: int) -> bytes:
 
 def _read_unbuffered(file: io.FileIO, size: int, max_bytes: int) -> bytes:
     """Return a file's bytes, which may be more than its size says, up to one more than ``max_bytes``."""
-    parts, total, wanted = [], 0, size + 1
-    while total <= max_bytes and (part := file.read(wanted)):
+    parts, total, next_size = [], 0, size + 1
+    while total <= max_bytes and (part := file.read(next_size)):
         parts.append(part)
         total += len(part)
-        wanted = min(1 << 20, max_bytes + 1 - total)
+        next_size = min(1 << 20, max_bytes + 1 - total)
     return b"".join(parts)
 
 

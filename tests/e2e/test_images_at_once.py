@@ -18,7 +18,6 @@ from verifykit._cpus import kept_pool
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor, SampleOptions
 from verifykit.image import LoadedImage
-from verifykit.modalities.face import FaceDetector
 from verifykit.models import load
 from verifykit.session import Session
 from verifykit.types import ImageLike, Sample, SampleRole
@@ -150,35 +149,31 @@ def test_a_copy_and_a_pickle_keep_the_number(two: Encoder) -> None:
     assert Encoder.open(load("face"), threads=3).image_threads == 3
 
 
-def test_detectors_run_on_one_thread_while_images_share_the_processors(
+def test_a_detector_has_a_session_of_its_own_where_images_share_the_processors(
     two: Encoder, portraits: Mapping[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    detector = two.extractor.detector
-    assert isinstance(detector, FaceDetector)
-    used: list[bool] = []
+    used: list[Session] = []
     run = Session.run
 
     def watched_run(session: Session, tensor: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        if session in (detector._session, detector._single):
-            used.append(session is detector._single)
+        if "cls_8" in session.output_names:
+            used.append(session)
         return run(session, tensor)
 
+    def detecting(verifier: vk.Verifier) -> set[Session]:
+        used.clear()
+        verifier.compare(portraits["person_a_1"], portraits["person_a_2"])
+        return set(used)
+
     monkeypatch.setattr(Session, "run", watched_run)
-    verifier = vk.Verifier(two)
-    pair = portraits["person_a_1"], portraits["person_a_2"]
-    verifier.compare(*pair)
-    assert used
-    assert all(used)
+    (sharing,) = detecting(vk.Verifier(two))
     used.clear()
-    verifier.extract(pair[0])
-    assert used
-    assert not any(used)
+    vk.Verifier(two).extract(portraits["person_a_1"])
+    (alone,) = set(used)
+    assert alone is not sharing
     # With two processors or more for each image, the network keeps its threads.
     many = vk.Verifier(Encoder(two.spec, two.encode, two.extractor, image_threads=4))
-    used.clear()
-    many.compare(*pair)
-    assert used
-    assert not any(used)
+    assert detecting(many) == {alone}
 
 
 def test_no_image_is_waited_for_in_a_pool_that_others_keep_busy(

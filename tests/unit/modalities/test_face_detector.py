@@ -1,16 +1,13 @@
-"""The detector's decoding against the plain loop, and what it is shown of a large image."""
+"""The detector's decoding against the plain loop."""
 
 from __future__ import annotations
 
 import math
 
-import cv2
 import numpy as np
-import pytest
 from numpy.typing import NDArray
 
-from verifykit.modalities.face.detector import _reduced, decode
-from verifykit.modalities.ops import golden_image
+from verifykit.modalities.face.detector import decode
 
 THRESHOLD = 0.6
 
@@ -64,34 +61,3 @@ def test_decoding_is_the_plain_loop() -> None:
 def test_no_cell_reaches_the_threshold() -> None:
     boxes, landmarks, scores = decode(heads_of(64, 64), (64, 64), 1.01)
     assert (boxes.shape, landmarks.shape, scores.shape) == ((0, 4), (0, 5, 2), (0,))
-
-
-@pytest.mark.parametrize(("height", "width"), [(640, 480), (250, 250)])
-def test_a_small_image_is_seen_as_it_is(height: int, width: int) -> None:
-    image = golden_image(height, width)
-    reduced, *size = _reduced(image, 1.0)
-    assert reduced is image
-    assert size == [height, width]
-
-
-def test_below_a_factor_of_two_the_reduction_is_by_area() -> None:
-    image = golden_image(900, 1000)
-    reduced, *size = _reduced(image, 0.64)
-    assert np.array_equal(reduced, cv2.resize(image, (640, 576), interpolation=cv2.INTER_AREA))
-    assert size == [900, 1000]
-
-
-@pytest.mark.parametrize(("height", "width"), [(1500, 2000), (1999, 1471), (2557, 3), (7, 4003)])
-def test_a_large_image_keeps_its_geometry(height: int, width: int) -> None:
-    """Each pixel of the reduced image is the mean of the part of the whole that it is said to show."""
-    y, x = np.mgrid[0:height, 0:width]
-    ramp = np.stack([x * 255.0 / width, y * 255.0 / height, x * 0.0], axis=-1).astype(np.uint8)
-    scale = 640 / max(height, width)
-    reduced, rows, columns = _reduced(ramp, scale)
-    assert reduced.shape == (max(1, round(height * scale)), max(1, round(width * scale)), 3)
-    assert 0 <= height - rows < 1 / scale
-    assert 0 <= width - columns < 1 / scale
-    across = (np.arange(reduced.shape[1]) + 0.5) * columns / reduced.shape[1] * 255.0 / width
-    down = (np.arange(reduced.shape[0]) + 0.5) * rows / reduced.shape[0] * 255.0 / height
-    assert np.abs(reduced[..., 0] - across).max() < 1.6 or width < 10
-    assert np.abs(reduced[..., 1] - down[:, None]).max() < 1.6 or height < 10

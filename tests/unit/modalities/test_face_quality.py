@@ -19,9 +19,9 @@ from verifykit.modalities.face.covered import measure_covered
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.quality import (
     QualityLimits,
-    _scale_and_rotation,
     face_reasons,
     measure_face,
+    scale_and_rotation,
 )
 from verifykit.types import Detection, Image
 
@@ -69,7 +69,7 @@ def test_scale_and_rotation_are_those_of_the_singular_values(flat: bool) -> None
         if flat:
             camera[1] = camera[0] * rng.normal()
         left, scales, right = np.linalg.svd(camera, full_matrices=False)
-        scale, rotation = _scale_and_rotation(camera)
+        scale, rotation = scale_and_rotation(camera)
         assert scale == pytest.approx(scales.mean())
         assert np.allclose(rotation, left @ right, atol=1e-9)
 

@@ -10,7 +10,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +31,6 @@ _MIN_GAIN = 0.01
 _SURE_GAIN = 0.05
 _MIN_OVERLAP = 0.3
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
-
-# An image as the detector sees it, and the height and width that it shows, in pixels of the whole one.
-_Reduced: TypeAlias = tuple[Image, int, int]
 
 
 @dataclass(frozen=True)
@@ -137,12 +133,12 @@ class FaceDetector:
         found, searched = self._search(image)
         if found and all(face.score >= _UPRIGHT_SCORE for face in found):
             return [TurnedFace(face) for face in found]
-        chosen = choose_turned(found, self._search_rotated(searched))
+        chosen = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
         return sorted(chosen, key=lambda face: -_area(face.detection))
 
-    def _search(self, image: Image) -> tuple[list[Detection], list[_Reduced]]:
+    def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
         """Return the faces of the first size that shows any, and the image at the sizes so far."""
-        searched: list[_Reduced] = []
+        searched: list[Image] = []
         tried = set()
         for long_side_px in self.spec.long_sides_px:
             scale = min(1.0, long_side_px / max(image.shape[:2]))
@@ -150,16 +146,18 @@ class FaceDetector:
                 continue
             tried.add(scale)
             searched.append(_reduced(image, scale))
-            if found := self._run(*searched[-1]):
+            if found := self._run(searched[-1], *image.shape[:2]):
                 return sorted(found, key=lambda face: -_area(face)), searched
         return [], searched
 
-    def _search_rotated(self, searched: Sequence[_Reduced]) -> list[tuple[Detection, float]]:
+    def _search_rotated(
+        self, searched: Sequence[Image], height: int, width: int
+    ) -> list[tuple[Detection, float]]:
         """Return the faces in each rotation of an image, in the image's pixels, with the rotation."""
         found: list[tuple[Detection, float]] = []
         for quarters in (1, 2, 3):
-            for reduced, height, width in searched:
-                size = (height, width) if quarters == 2 else (width, height)
+            size = (height, width) if quarters == 2 else (width, height)
+            for reduced in searched:
                 rotated = np.ascontiguousarray(np.rot90(reduced, quarters))
                 if faces := self._run(rotated, *size):
                     found += [
@@ -307,27 +305,13 @@ def decode(
     )
 
 
-def _reduced(image: Image, scale: float) -> _Reduced:
-    """Return an image reduced to a scale by area, and the height and width of the part that it shows.
-
-    First by an integer factor, which takes OpenCV a fraction of the time of any other. What is not a whole
-    block at the right and the bottom, less than a pixel of the reduced image, is left out.
-    """
+def _reduced(image: Image, scale: float) -> Image:
     if scale >= 1.0:
-        return image, *image.shape[:2]
-    height, width = image.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    factor = min(int(1.0 / scale), height, width)
-    if factor > 1:
-        rows, columns = height // factor, width // factor
-        height, width = rows * factor, columns * factor
-        image = _by_area(image[:height, :width], (columns, rows))
-    return _by_area(image, size), height, width
-
-
-def _by_area(image: Image, size: tuple[int, int]) -> Image:
+        return image
     import cv2
 
+    height, width = image.shape[:2]
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 

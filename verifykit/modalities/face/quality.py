@@ -163,7 +163,7 @@ def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float
     The affine camera that best maps the model to the landmarks, and the rotation nearest to it.
     """
     camera = (_POSE_SOLVER @ (landmarks_px - landmarks_px.mean(axis=0))).T
-    scale, rotation = _scale_and_rotation(camera)
+    scale, rotation = scale_and_rotation(camera)
     (right_x, right_y, right_z), (down_x, down_y, down_z) = rotation
     away_z = right_x * down_y - right_y * down_x
     yaw = math.atan2(-right_z, away_z)
@@ -172,7 +172,7 @@ def _pose(landmarks_px: NDArray[np.float64]) -> tuple[float, float, float, float
     return scale, math.degrees(yaw), math.degrees(pitch), math.degrees(roll)
 
 
-def _scale_and_rotation(camera: NDArray[np.float64]) -> tuple[float, list[list[float]]]:
+def scale_and_rotation(camera: NDArray[np.float64]) -> tuple[float, list[list[float]]]:
     """Return the mean of an affine camera's two singular values, and the nearest two rows of a rotation.
 
     The polar decomposition; the root of the (2, 2) matrix of the rows' products has a closed form.
