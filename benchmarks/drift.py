@@ -25,20 +25,29 @@ from rich.table import Table
 import verifykit as vk
 from benchmarks.bands import Faces
 from benchmarks.face.data import read_ages, read_evaluation_data
+<<<<<<< HEAD
 from benchmarks.populations import embed, read_cfp
 from verifykit.drift import DriftReport, ScoreWatch
+=======
+from benchmarks.populations import Faces, embed, read_cfp
+from verifykit.drift import ScoreWatch
+>>>>>>> main
 from verifykit.drift.evidence import (
     ALLOWANCE,
     FALSE_ALARM_PROBES,
     Bets,
+    Evidence,
     Levels,
+    rate_now,
     shifted,
     spread,
 )
+from verifykit.drift.watch import PANEL_SUBJECTS
 from verifykit.encoder import Encoder
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder
 from verifykit.metrics import wilson_interval
 from verifykit.models import load
+from verifykit.scoring import penalties
 from verifykit.spec import ModelSpec
 
 WITHIN = 2000
@@ -223,27 +232,34 @@ def closed_groups(levels: Levels, console: Console, runs: int) -> None:
     console.print(table)
 
 
-def traffic(faces: Faces, spec: ModelSpec, seed: int) -> DriftReport:
-    """Return what is known after 2,000 probes, two minutes apart, against a gallery of half of the people."""
-    rng, now = np.random.default_rng(seed), 0.0
+def traffic(faces: Faces, spec: ModelSpec, levels: Levels, seed: int) -> tuple[int, float | None]:
+    """Return the number of probes at the alarm (0 for none in 2,000), and the estimate of the rate then.
+
+    Half of the people are enrolled with an image each, the images of the others are the probes, in turns.
+    """
+    rng = np.random.default_rng(seed)
     names = rng.permutation(np.unique(faces.subjects))
-    gallery = vk.MemoryGallery(
-        spec_digest=spec.digest, embedding_size=spec.embedding_size, fusion=spec.fusion
-    )
-    for name in names[::2]:
-        row = faces.rows[np.flatnonzero(faces.subjects == name)[0]]
-        gallery.add(str(name), [vk.Template(row, spec.digest)])
+    enrolled = [np.flatnonzero(faces.subjects == name)[0] for name in names[::2]]
+    bets = levels.bets(len(enrolled))
+    assert bets is not None  # noqa: S101 - only sets of enough people are played
+    own = penalties(spec.cohort, faces.rows) / 2
     probes = np.flatnonzero(np.isin(faces.subjects, names[1::2]))
-    watch = ScoreWatch(spec, clock=lambda: now)
-    while watch.report().probes < WITHIN and not watch.report().has_drift:
-        for probe in rng.permutation(probes):
-            now += 86.4
-            watch.record(gallery, faces.rows[probe][None], [None])
-        watch.flush()
-    return watch.report()
+    scores = faces.rows[probes].astype(np.float64) @ faces.rows[enrolled].T
+    scores -= own[probes][:, None] + own[enrolled]
+    reached = scores[:, :, None] >= levels.thresholds(spec, 1)
+    found, met = Evidence.none(levels), min(PANEL_SUBJECTS, len(enrolled))
+    turns = itertools.chain.from_iterable(rng.permutation(len(probes)) for _ in itertools.count())
+    for probe in itertools.islice(turns, WITHIN):
+        drawn = rng.choice(len(enrolled), met, replace=False)
+        counts = reached[probe][drawn].sum(axis=0)
+        found = found.then(Evidence.of_probe(bets, met, counts))
+        if found.is_alarm:
+            break
+    rate = rate_now(levels, found.recent[1], found.recent[2:].tolist())
+    return found.probes if found.is_alarm else 0, rate
 
 
-def real(data: Path, cache: Path | None, model: str, console: Console) -> None:
+def real(data: Path, cache: Path | None, model: str, fmr: float, console: Console) -> None:
     """Print whether the people of each set, in front of a camera, would raise an alarm."""
     embedder = ModelEmbedder(Encoder.open(load(model)), model, multi_face="middle", quality="warn")
     spec, sets = embedder.spec, {}
@@ -262,18 +278,22 @@ def real(data: Path, cache: Path | None, model: str, console: Console) -> None:
         }
         for band in np.unique(ages.kinds):
             sets[f"All-Age-Faces, {band}"] = ages.only(ages.kinds == band)
+    levels = Levels.of(spec, fmr)
     table = Table(
-        title=f"{model}: half of the people enrolled, the others before the camera, 5 halvings"
+        title=f"{model}, FMR {levels.stated:g}: half of the people enrolled, others the probes"
     )
-    for column in ("set", "enrolled", "alarms", "at probe", "estimated FMR"):
+    for column in ("set", "enrolled", "alarms in 20", "median probes", "estimated FMR"):
         table.add_column(column, justify="left" if column == "set" else "right")
     for name, faces in sets.items():
-        found = [traffic(faces, spec, seed) for seed in range(5)]
-        when = [str(report.drift_probes) for report in found if report.drift_probes]
-        rates = [report.fmr_now for report in found if report.fmr_now is not None]
         enrolled = (len(np.unique(faces.subjects)) + 1) // 2
-        cells = [str(enrolled), f"{len(when)} of 5", ", ".join(when)]
-        table.add_row(name, *cells, f"{min(rates):.1e} to {max(rates):.1e}" if rates else "")
+        if enrolled < levels.least_subjects:
+            table.add_row(name, str(enrolled), "too few", "", "")
+            continue
+        found = [traffic(faces, spec, levels, seed) for seed in range(20)]
+        when = [probes for probes, _ in found if probes]
+        rates = [rate for _, rate in found if rate is not None]
+        cells = [str(len(when)), f"{np.median(when):,.0f}" if when else ""]
+        table.add_row(name, str(enrolled), *cells, f"{np.median(rates):.1e}" if rates else "")
     console.print(table)
 
 
@@ -311,7 +331,7 @@ def main() -> None:
     spec = load(arguments.model).spec
     levels, console = Levels.of(spec, arguments.fmr), Console(width=120)
     if arguments.data:
-        real(arguments.data, arguments.cache, arguments.model, console)
+        real(arguments.data, arguments.cache, arguments.model, arguments.fmr, console)
         return
     simulated(levels, console, arguments.runs)
     false_alarms(levels, console, arguments.years)

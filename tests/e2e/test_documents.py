@@ -58,6 +58,7 @@ RUN_BY = {
     "how-to/signatures.md": "test_docs.py::test_the_page_on_signatures_runs",
     "how-to/reduced-precision.md": _UNDERSTOOD,
     "how-to/templates.md": _HOW_TO,
+    "how-to/watch-scores.md": _HOW_TO,
     "how-to/train-an-encoder.md": _UNDERSTOOD,
     "how-to/execution-providers.md": _HOW_TO,
     "explanation/signatures.md": _UNDERSTOOD,

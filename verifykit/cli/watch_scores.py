@@ -267,19 +267,19 @@ def _show(report: DriftReport, unused: _Unused, *, as_json: bool) -> None:
 
 def _text(report: DriftReport) -> str:
     counts = f"{counted(report.probes, 'probe')}, {counted(report.scores, 'score')} against others"
-    first = f"the stated rate holds: {counts}"
-    if report.has_drift:
-        first = (
-            f"the stated rate does not hold: found on {(report.drift_since or '')[:10]} after "
-            f"{counted(report.drift_probes or 0, 'probe')}; now {counts}"
-        )
-    now = "unknown: too few scores" if report.fmr_now is None else f"{report.fmr_now:.2g}"
+    holds = "does not hold" if report.has_drift else "holds"
+    now = "unknown: too few scores"
+    if report.fmr_now is not None:
+        now = f"{report.fmr_now:.2g}, from recent scores"
     lines = [
-        first,
+        f"the stated rate {holds}: {counts}",
         f"stated     FMR {report.stated_fmr:g}",
-        f"estimate   {now}" + ("" if report.fmr_now is None else ", from recent scores"),
+        f"estimate   {now}",
         f"evidence   {report.evidence:.3g}; {report.alarm_at:,} is an alarm",
     ]
+    if report.drift_since is not None:
+        after = counted(report.drift_probes or 0, "probe")
+        lines.append(f"alarm      {report.drift_since[:10]}, after {after}")
     rows = [
         (
             f"{level.fmr:g}",

@@ -221,9 +221,9 @@ class ScoreWatch:
         return found
 
     def _announce(self, state: WatchState) -> None:
-        if state.drift_since is None or self._is_announced:
+        was_announced, self._is_announced = self._is_announced, state.drift_since is not None
+        if was_announced or not self._is_announced:
             return
-        self._is_announced = True
         report = state.report()
         now = "unknown" if report.fmr_now is None else f"{report.fmr_now:.2g}"
         _log.warning(

@@ -36,7 +36,8 @@ def test_scores_of_an_application(invoke: Invoke) -> None:
     # Without --state nothing is stored.
     assert not list(Path().glob("*.json"))
     found = invoke("watch-scores", "high.jsonl", "--state", "one.json", status=1).stdout
-    assert found.startswith("the stated rate does not hold: found on ")
+    assert found.startswith("the stated rate does not hold: 300 probes, 600 scores against others")
+    assert "\nalarm      20" in found
     shown = body(invoke("watch-scores", "--state", "one.json", "--json", status=1))
     assert (shown["probes"], shown["has_drift"]) == (300, True)
     invoke("watch-scores", "usual.jsonl", "--state", "two.json", status=0)

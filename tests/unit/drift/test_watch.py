@@ -308,6 +308,21 @@ def test_a_reset_forgets(tmp_path: Path) -> None:
         assert watch.report().probes == 1
 
 
+def test_an_alarm_after_a_reset_is_announced_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scores.json"
+    watch = ScoreWatch(SPEC, path)
+    for _ in range(2):
+        for row in drawn(watch.levels, 30.0, 100, 20):
+            watch.record_scores(row.tolist())
+        assert watch.report().has_drift
+        path.unlink()  # as `watch-scores --reset` of another process does
+        watch.record_scores([-0.1])
+        watch.flush()
+    assert len(caplog.records) == 2
+
+
 def test_files_of_several_machines_are_joined(tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.json" for n in range(2)]
     for n, path in enumerate(paths):
