@@ -25,13 +25,8 @@ from rich.table import Table
 import verifykit as vk
 from benchmarks.bands import Faces
 from benchmarks.face.data import read_ages, read_evaluation_data
-<<<<<<< HEAD
 from benchmarks.populations import embed, read_cfp
-from verifykit.drift import DriftReport, ScoreWatch
-=======
-from benchmarks.populations import Faces, embed, read_cfp
 from verifykit.drift import ScoreWatch
->>>>>>> main
 from verifykit.drift.evidence import (
     ALLOWANCE,
     FALSE_ALARM_PROBES,
