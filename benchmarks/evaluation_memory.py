@@ -49,14 +49,14 @@ class DrawnRows:
 
 
 def do(work: str, images: int) -> None:
-    """Do one of `WORK` and print seconds and the peak of this process."""
+    """Do one of `WORK` and print seconds, those of the processor, and the peak of this process."""
     random = np.random.default_rng(0)
     centres = np.repeat(random.normal(size=(images // PER_SUBJECT, SIZE)), PER_SUBJECT, axis=0)
     rows = (centres + random.normal(scale=0.9, size=centres.shape)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
     subjects = [f"s{n // PER_SUBJECT:05}" for n in range(len(rows))]
     records = [Record(Path(f"{n}"), subject) for n, subject in enumerate(subjects)]
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     if work == "rates":
         verification_rates(rows, records)
     if work == "report":
@@ -69,9 +69,9 @@ def do(work: str, images: int) -> None:
         embedded = Embedded(rows, np.arange(len(rows)), {}, tuple(subjects))
         data = Dataset(Path("drawn"), "images", listed, None)
         measure_model(DrawnRows(), data, embedded, Measurement(open_set=False))
-    seconds = time.perf_counter() - began
+    seconds, cpu = time.perf_counter() - began, time.process_time() - busy
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(f"{seconds:.1f} {peak}")
+    print(f"{seconds:.1f} {cpu:.1f} {peak}")
 
 
 def main() -> None:
@@ -84,14 +84,15 @@ def main() -> None:
     if options.inside:
         do(options.work[0], options.images[0])
         return
-    table = Table("work", "images", "pairs", "seconds", "peak MB", title="rates over every pair")
+    columns = ("work", "images", "pairs", "seconds", "CPU seconds", "peak MB")
+    table = Table(*columns, title="rates over every pair")
     for work in options.work:
         for images in options.images:
             command = [sys.executable, "-m", "benchmarks.evaluation_memory", "--inside"]
             command += ["--work", work, "--images", str(images)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             pairs = images * (images - 1) // 2
-            table.add_row(work, f"{images:,}", f"{pairs:,}", *said.split()[-2:])
+            table.add_row(work, f"{images:,}", f"{pairs:,}", *said.split()[-3:])
     Console().print(table)
 
 

@@ -255,6 +255,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.quality", description=__doc__)
     add_data_argument(parser)
     parser.add_argument("--people", type=int, default=250, help="number of subjects to degrade")
+    parser.add_argument("--only", metavar="MEASURE", help="only the degradations of this measure")
     arguments = parser.parse_args()
     console = Console(width=130)
     cv2.setNumThreads(2)
@@ -270,7 +271,8 @@ def main() -> None:
         f"{len(probes.images)} mated pairs; threshold {probes.threshold:.4f} at FMR {FMR:g} over "
         f"{probes.non_mated_count} non-mated pairs; limits {encoder.extractor.checks[0].limits}"
     )
-    for degradation in DEGRADATIONS:
+    chosen = [each for each in DEGRADATIONS if arguments.only in (None, each.measure)]
+    for degradation in chosen:
         table = Table(title=degradation.name)
         measure = f"{degradation.measure} 5/50/95 %"
         for column in ("level", measure, "no face", "score", "FNMR", "refused", "FNMR of the rest"):
@@ -280,6 +282,8 @@ def main() -> None:
             table.add_row(*probes.row(degradation, level))
         console.print(table)
         console.print(probes.by_measure(degradation))
+    if arguments.only:
+        return
     for table in pose_tables(encoder, images, probes.threshold):
         console.print(table)
     reasons: Counter[str] = Counter()

@@ -30,7 +30,8 @@ from benchmarks.measure import Timing, resident_bytes, time_interleaved
 from benchmarks.synthetic import entries, random_rows
 from verifykit._cpus import available_cpus
 from verifykit.gallery import GalleryInfo, SqliteGallery, encrypt_gallery
-from verifykit.gallery.index import ExactIndex, IndexView
+from verifykit.gallery import index as index_module
+from verifykit.gallery.index import COARSE_FROM_VALUES, ExactIndex, IndexView
 from verifykit.gallery.penalised import PenalisedSnapshot
 from verifykit.gallery.snapshot import IndexSnapshot
 from verifykit.scoring import unit_rows
@@ -135,7 +136,9 @@ def opened(rows: NDArray[np.float32], label: str) -> IndexView:
     return view
 
 
-def measure(count: int, size: int, cluster: int, rounds: int, table: Table) -> None:
+def measure(
+    count: int, size: int, cluster: int, rounds: int, table: Table, *, with_batch: bool
+) -> None:
     """Add a table row for a single probe, and one for a batch."""
     rows, probes = vectors_and_probes(count, size, cluster)
     label = f"{count:,} x {size}" + (f", {cluster} alike" if cluster else "")
@@ -158,6 +161,8 @@ def measure(count: int, size: int, cluster: int, rounds: int, table: Table) -> N
         }
         timings = time_interleaved(jobs, rounds)
         add_row(table, label, "one probe", timings, 1, "1.3")
+    if not with_batch:
+        return
     tile = np.empty((BATCH, 8192), np.float32)
     jobs = {
         "limit": lambda: product(rows, probes, tile),
@@ -261,6 +266,13 @@ def main() -> None:
         "--clusters", type=int, nargs="+", default=[0, 100], help="vectors that are alike; 0: none"
     )
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--single", action="store_true", help="leave out the batches of probes")
+    parser.add_argument(
+        "--copy-from",
+        type=int,
+        default=COARSE_FROM_VALUES,
+        help="values (rows x dimensions) from which there is an 8-bit copy",
+    )
     parser.add_argument(
         "--opening",
         type=int,
@@ -268,13 +280,16 @@ def main() -> None:
         help="also open gallery files of this size",
     )
     arguments = parser.parse_args()
+    index_module.COARSE_FROM_VALUES = arguments.copy_from
     table = Table(title="milliseconds a probe, medians of interleaved rounds")
     for column in ("vectors", "", "limit", *SEARCHES, "limit / ours", "numpy / ours"):
         table.add_column(column, justify="right", no_wrap=True)
     for size in arguments.dimensions:
         for count in arguments.rows:
             for cluster in arguments.clusters:
-                measure(count, size, cluster, arguments.rounds, table)
+                measure(
+                    count, size, cluster, arguments.rounds, table, with_batch=not arguments.single
+                )
     console.print(table)
     if arguments.opening:
         measure_opening(arguments.opening, arguments.dimensions[0])

@@ -95,6 +95,7 @@ def cluster_folder(
     quality: QualityGate = "strict",
     turned: TurnedChoice = "upright",
     max_faces: int = 64,
+    second_face_share: float = 0.25,
     on_image: OnProgress | None = None,
     on_face: OnProgress | None = None,
 ) -> Clusters:
@@ -111,6 +112,8 @@ def cluster_folder(
         quality: Whether a quality reason refuses or only warns.
         turned: What to do with a face on its side: turn the image upright, or refuse it.
         max_faces: Most faces of one image, the largest.
+        second_face_share: With ``multi_face="error"``, the share of the largest face's area from which a
+            second one counts.
         on_image: Called with the number of images that are read and of all, also before the first.
         on_face: Called with the number of faces that are compared and of all, also before the first.
 
@@ -125,7 +128,7 @@ def cluster_folder(
     """
     folder = Path(folder)
     options, decision = (
-        SampleOptions(multi_face, quality, turned, max_faces),
+        SampleOptions(multi_face, quality, turned, max_faces, second_face_share),
         DecisionOptions(fmr, threshold, attack),
     )
     _rule(encoder.spec, 2, decision)  # before the long part, not after it

@@ -14,6 +14,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit._cpus import available_cpus, kept_pool, sharing_cores
+from verifykit._given_faces import PlacedImage
 from verifykit.calibration import Calibration
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
@@ -24,7 +25,7 @@ from verifykit.spec import ModelSpec
 from verifykit.types import Embeddings, Image, ImageLike, SampleRole, Template
 
 _T = TypeVar("_T")
-_AnyImage = TypeVar("_AnyImage", bound="ImageLike | LoadedImage")
+_AnyImage = TypeVar("_AnyImage", bound="ImageLike | LoadedImage | PlacedImage")
 
 Encode: TypeAlias = Callable[[Sequence[Image]], Embeddings]
 """N crops, (h, w, 3) uint8 RGB each, to (N, D) unit rows: the one function that a test replaces."""
@@ -194,7 +195,7 @@ class Encoder:
 
     def templates(
         self,
-        image: ImageLike | LoadedImage,
+        image: ImageLike | LoadedImage | PlacedImage,
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
@@ -211,7 +212,7 @@ class Encoder:
 
     def templates_each(
         self,
-        images: Sequence[ImageLike | LoadedImage],
+        images: Sequence[ImageLike | LoadedImage | PlacedImage],
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
@@ -261,12 +262,13 @@ class Encoder:
         finally:
             wait([other for other in others if not other.cancel()])
 
-    def _may_be_at_once(self, images: Sequence[ImageLike | LoadedImage]) -> bool:
+    def _may_be_at_once(self, images: Sequence[ImageLike | LoadedImage | PlacedImage]) -> bool:
         kinds = (str, bytes, os.PathLike, np.ndarray, LoadedImage)
+        pure = (image.image if isinstance(image, PlacedImage) else image for image in images)
         return (
             self.image_threads > 1
             and len(images) > 1
-            and all(isinstance(image, kinds) for image in images)
+            and all(isinstance(image, kinds) for image in pure)
         )
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
+from verifykit._given_faces import AnyFaces, PlacedImage, one_given_face, placed_each
 from verifykit.encoder import Encoder
 from verifykit.errors import (
     AcquisitionError,
@@ -30,12 +31,13 @@ from verifykit.gallery import (
 )
 from verifykit.gallery.base import require_one_spelling
 from verifykit.gallery.penalised import Search
-from verifykit.image import image_name, is_pillow
+from verifykit.image import LoadedImage, image_name, is_pillow
 from verifykit.scoring import scores_of
 from verifykit.spec import Cohort
 from verifykit.types import (
     Detection,
     EnrollmentReport,
+    FaceLike,
     Image,
     ImageLike,
     RefusedImage,
@@ -77,6 +79,8 @@ def _around(image: Image, detection: Detection) -> Image:
     return image[rows, columns]
 
 
+FacesOfImages: TypeAlias = AnyFaces | Sequence[FaceLike | None] | None
+"""The face of each image, None where the detector finds it."""
 MOST_LOOK_ALIKES = 100
 """Look-alikes that an enrollment counts; more would make it slow, and say no more."""
 
@@ -109,6 +113,7 @@ def enroll(
     options: SampleOptions,
     on_existing: IfEnrolled = "append",
     keep_crops: bool = False,
+    faces: FacesOfImages = None,
     near: float | None = None,
 ) -> EnrollmentReport:
     """Store the usable images' templates in one durable step; report refusals and warnings.
@@ -131,12 +136,13 @@ def enroll(
         raise InputError(
             "multi_face='all' would enroll several people as one: use 'error' or 'largest'"
         )
+    located = _located(images, faces)
     templates: list[Template] = []
     crops: list[bytes] = []
     accepted, refused, warnings = [], [], []
     failures: list[AcquisitionError | ImageError] = []
     work = partial(_enrolled, encoder, options, keep_crops)
-    for index, result in enumerate(encoder.each_at_once(work, images), start=1):
+    for index, result in enumerate(encoder.each_at_once(work, located), start=1):
         name = image_name(images[index - 1], index)
         try:
             template, crop = result()
@@ -167,12 +173,35 @@ def enroll(
     )
 
 
+def _located(
+    images: Sequence[ImageLike], faces: FacesOfImages
+) -> Sequence[ImageLike | PlacedImage]:
+    """Return the images, those with a given face with it.
+
+    Raises:
+        InputError: Another number of faces than of images, or something that is not a face.
+    """
+    is_only_none = isinstance(faces, (list, tuple)) and len(faces) == 1 and faces[0] is None
+    if len(images) == 1 and faces is not None and not is_only_none:
+        return [PlacedImage(images[0], (one_given_face(cast("AnyFaces", faces)),))]
+    located = placed_each(images, cast("Sequence[AnyFaces | None] | None", faces))
+    for image in located:
+        if isinstance(image, PlacedImage) and len(image.faces) > 1:
+            raise InputError(
+                f"faces: {len(image.faces)} faces were given for one image, and one is required"
+            )
+    return located
+
+
 def _enrolled(
-    encoder: Encoder, options: SampleOptions, keep_crops: bool, image: ImageLike
+    encoder: Encoder, options: SampleOptions, keep_crops: bool, image: ImageLike | PlacedImage
 ) -> tuple[Template, bytes | None]:
     """Return the template of an image, and its enrollment crop if they are kept."""
-    loaded = encoder.extractor.load(image)
-    (template,) = encoder.templates(loaded, options, role="enrollment")
+    faces = image.faces if isinstance(image, PlacedImage) else ()
+    pure = image.image if isinstance(image, PlacedImage) else image
+    loaded = pure if isinstance(pure, LoadedImage) else encoder.extractor.load(pure)
+    located = PlacedImage(loaded, faces) if faces else loaded
+    (template,) = encoder.templates(located, options, role="enrollment")
     if not keep_crops:
         return template, None
     return template, enrollment_crop(loaded.whole().pixels, template.detection)

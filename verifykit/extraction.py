@@ -8,8 +8,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from typing import Any, get_args
 
+from verifykit._given_faces import GivenFace, PlacedImage
 from verifykit.errors import AcquisitionError, InputError, ModelContractError, shown
 from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
@@ -42,6 +44,9 @@ class SampleOptions:
             ``"error"`` refuses it.
         max_faces: With ``multi_face="all"``, the number of samples of one image that are used, the largest;
             each of them then has the reason ``more_faces``, which refuses none.
+        second_face_share: With ``multi_face="error"``, the share of the largest sample's area from which a
+            further one counts, in [0, 1]; 0 counts every one. Where smaller ones are passed over, the largest
+            has the reason ``smaller_faces``, which refuses none.
 
     Raises:
         InputError: An unknown value.
@@ -63,6 +68,13 @@ class SampleOptions:
             "bounds": {"ge": 1, "le": MAX_FACES},
         },
     )
+    second_face_share: float = field(
+        default=0.25,
+        metadata={
+            "help": "A second face counts from this share of the largest one's area; 0 counts all.",
+            "bounds": {"ge": 0, "le": 1},
+        },
+    )
 
     def __post_init__(self) -> None:
         for name, known in (
@@ -76,6 +88,9 @@ class SampleOptions:
         count = self.max_faces
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MAX_FACES:
             raise InputError(f"max_faces is an integer from 1 to {MAX_FACES}, got {shown(count)}")
+        share = self.second_face_share
+        if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 1:
+            raise InputError(f"second_face_share is a number from 0 to 1, got {shown(share)}")
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""
@@ -142,7 +157,7 @@ class SampleExtractor:
 
     def samples(
         self,
-        image: ImageLike | LoadedImage,
+        image: ImageLike | LoadedImage | PlacedImage,
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",
@@ -156,7 +171,8 @@ class SampleExtractor:
         :attr:`SampleCheck.warnings_for_probe`.
 
         Args:
-            image: A path, encoded bytes, an open binary file, a uint8 RGB array, or what :meth:`load` gave.
+            image: A path, encoded bytes, an open binary file, a uint8 RGB array, what :meth:`load` gave, or
+                an image whose faces are given: these are used, whatever ``multi_face`` is.
             options: How samples are chosen and judged; None takes the defaults.
             role: What the image is for: ``"enrollment"`` or ``"probe"``.
             limit: Return at most this many; samples behind them are not cropped or checked.
@@ -165,11 +181,14 @@ class SampleExtractor:
             ImageError: The image cannot be read.
             AcquisitionError: Nothing usable in it; ``reason`` is a code of the modality or of a check.
         """
-        loaded = image if isinstance(image, LoadedImage) else self.load(image)
+        options = options or SampleOptions()
+        faces = image.faces if isinstance(image, PlacedImage) else ()
+        pure = image.image if isinstance(image, PlacedImage) else image
+        loaded = pure if isinstance(pure, LoadedImage) else self.load(pure)
         if not loaded.has_further_frames:
-            return self._usable(loaded, options or SampleOptions(), role, limit)
+            return self._usable(loaded, options, role, limit, faces)
         try:
-            found = self._usable(loaded, options or SampleOptions(), role, limit)
+            found = self._usable(loaded, options, role, limit, faces)
         except AcquisitionError as error:
             raise AcquisitionError(
                 f"{error}; only the first page or frame of the file was looked at, and more follow: save "
@@ -180,9 +199,20 @@ class SampleExtractor:
         return [replace(each, reasons=(*each.reasons, FURTHER_FRAMES)) for each in found]
 
     def _usable(
-        self, loaded: LoadedImage, options: SampleOptions, role: SampleRole, limit: int | None
+        self,
+        loaded: LoadedImage,
+        options: SampleOptions,
+        role: SampleRole,
+        limit: int | None,
+        faces: Sequence[GivenFace],
     ) -> list[Sample]:
-        loaded, findings = self._found(loaded, options)
+        if faces:
+            options = replace(options, multi_face="all", max_faces=len(faces))
+            loaded = loaded.whole()
+            found = self.modality.find_given(loaded.pixels, self.spec, self.detector, faces)
+            findings = self._chosen(found, options)
+        else:
+            loaded, findings = self._found(loaded, options, limit)
         usable: list[Sample] = []
         refused: list[Sample] = []
         for finding in findings[: options.max_faces]:
@@ -198,22 +228,24 @@ class SampleExtractor:
         return usable
 
     def _found(
-        self, loaded: LoadedImage, options: SampleOptions
+        self, loaded: LoadedImage, options: SampleOptions, limit: int | None
     ) -> tuple[LoadedImage, list[Finding]]:
         """Return the findings that the options choose, and the image at the scale that shows them."""
+        every = options.multi_face == "all" and limit != 1
+        find = self.modality.find_every if every else self.modality.find
         try:
-            found = self.modality.find(loaded.pixels, self.spec, self.detector)
+            found = find(loaded.pixels, self.spec, self.detector)
         except AcquisitionError:
             if loaded.reduction == 1:
                 raise
-            return self._found(loaded.whole(), options)
+            return self._found(loaded.whole(), options, limit)
         findings = self._chosen(found, options)
         if loaded.reduction == 1 or all(
             self.modality.is_resolved(self.spec, finding)
             for finding in findings[: options.max_faces]
         ):
             return loaded, findings
-        return self._found(loaded.whole(), options)
+        return self._found(loaded.whole(), options, limit)
 
     def _chosen(self, findings: list[Finding], options: SampleOptions) -> list[Finding]:
         """Return the findings that the options choose.
@@ -221,12 +253,8 @@ class SampleExtractor:
         Raises:
             AcquisitionError: Several, or all turned, where the options refuse that.
         """
-        if len(findings) > 1 and options.multi_face == "error":
-            raise AcquisitionError(
-                f"{len(findings)} {self.modality.plural} were found and one is required: crop the image, or "
-                "pass multi_face='largest' or 'all'",
-                reason=f"several_{self.modality.plural}",
-            )
+        if options.multi_face == "error":
+            findings = self._only(findings, options.second_face_share)
         if options.multi_face != "all":
             findings = findings[:1]
         usable = [
@@ -241,9 +269,27 @@ class SampleExtractor:
             )
         return usable
 
+    def _only(self, findings: list[Finding], second_share: float) -> list[Finding]:
+        """Return the largest finding, which says so if smaller ones do not count.
+
+        Raises:
+            AcquisitionError: Another one counts.
+        """
+        largest = _area(findings[0])
+        count = 1 + sum(_area(each) >= second_share * largest for each in findings[1:])
+        if count > 1:
+            raise AcquisitionError(
+                f"{count} {self.modality.plural} were found and one is required: crop the image, or "
+                "pass multi_face='largest' or 'all'",
+                reason=f"several_{self.modality.plural}",
+            )
+        if len(findings) == 1:
+            return findings
+        return [replace(findings[0], reasons=(*findings[0].reasons, self._smaller))]
+
     def refusing(self, sample: Sample, role: SampleRole = "probe") -> tuple[str, ...]:
         """Return the reasons of a sample that refuse it in a role; the others are warnings."""
-        tolerated = {self._more}
+        tolerated = {self._more, self._smaller, *self.modality.warnings}
         if role == "probe":
             tolerated = tolerated.union(*(check.warnings_for_probe for check in self.checks))
         return tuple(reason for reason in sample.reasons if reason not in tolerated)
@@ -251,6 +297,10 @@ class SampleExtractor:
     @property
     def _more(self) -> str:
         return f"more_{self.modality.plural}"
+
+    @property
+    def _smaller(self) -> str:
+        return f"smaller_{self.modality.plural}"
 
     def _checked(self, loaded: LoadedImage, finding: Finding) -> Sample:
         crop = self.modality.crop(
@@ -264,7 +314,7 @@ class SampleExtractor:
             measures |= measured
             reasons += check.judge(measured)
         detection = finding.detection and _scaled(finding.detection, loaded.reduction)
-        return Sample(crop, detection, measures, tuple(dict.fromkeys(reasons)))
+        return Sample(crop, detection, measures, tuple(dict.fromkeys((*reasons, *finding.reasons))))
 
     def _refusal(self, sample: Sample, reason: str) -> AcquisitionError:
         measured = ", ".join(f"{name} {value:.3g}" for name, value in sample.quality.items())
@@ -274,6 +324,14 @@ class SampleExtractor:
             f"limits: {limits}; take another image, or accept it with quality='warn'",
             reason=reason,
         )
+
+
+def _area(finding: Finding) -> float:
+    """Return the area of a finding; of one without a box, any positive number."""
+    if finding.detection is None:
+        return 1.0
+    _, _, width, height = finding.detection.box_px
+    return width * height
 
 
 def _scaled(face: Detection, factor: int) -> Detection:

@@ -27,6 +27,7 @@ LONGEST_ROW = 4.0
 
 # Bounds the float64 copies of one call.
 _BLOCK_ROWS = 4096
+_BLOCK_VALUES = 1 << 17
 
 
 def checked_fusion(fusion: str) -> Fusion:
@@ -95,12 +96,13 @@ def tile_scores(
     products = one @ other.T
     # Twice the bound of both sums' errors: D roundings each, of terms whose magnitudes sum up to 1.
     doubt = 4 * probes.shape[1] * float(np.finfo(np.float64).eps)
-    found = (products + doubt).astype(np.float32)
+    found: NDArray[np.float32] = (products + doubt).astype(np.float32)
     rows, columns = np.nonzero(found != (products - doubt).astype(np.float32))
     for start in range(0, len(rows), _BLOCK_ROWS):
         some = slice(start, start + _BLOCK_ROWS)
         found[rows[some], columns[some]] = (one[rows[some]] * other[columns[some]]).sum(axis=1)
-    return np.clip(found, -1.0, 1.0, out=found)
+    np.clip(found, -1.0, 1.0, out=found)
+    return found
 
 
 def cosine(a: ArrayLike, b: ArrayLike) -> float:
@@ -218,11 +220,15 @@ def penalties(cohort: Cohort | None, rows: NDArray[np.float32]) -> NDArray[np.fl
     """
     if cohort is None:
         return np.zeros(len(rows))
-    found = np.empty(len(rows))
-    for n, row in enumerate(unit_rows(rows)):
-        cosines = np.sort(paired_scores(row, cohort.centres))[-cohort.nearest :]
-        found[n] = cosines.astype(np.float64).mean() - cohort.typical
-    return cohort.factor * np.maximum(found, 0.0)
+    means, units = np.empty(len(rows)), unit_rows(rows)
+    step = max(1, _BLOCK_VALUES // cohort.centres.size)
+    for start in range(0, len(units), step):
+        # As paired_scores, of several rows at once.
+        products = cohort.centres * units[start : start + step, None].astype(np.float64)
+        cosines = np.clip(products.sum(axis=2).astype(np.float32), -1.0, 1.0)
+        nearest = np.sort(cosines, axis=1)[:, -cohort.nearest :].astype(np.float64)
+        means[start : start + step] = nearest.mean(axis=1)
+    return cohort.factor * np.maximum(means - cohort.typical, 0.0)
 
 
 def penalised(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, TypeAlias, Union
 
@@ -67,12 +67,20 @@ class Detection(_Record):
         box_px: (left, top, width, height); may reach beyond the image.
         landmarks_px: Five (x, y): right eye, left eye (the subject's), nose tip, right and left
             mouth corner.
-        score: The detector's own score in [0, 1].
+        score: The detector's own score in [0, 1]; None for a face that was given by its landmarks, of which
+            no detector has said that it is one.
     """
 
     box_px: tuple[float, float, float, float]
     landmarks_px: tuple[tuple[float, float], ...]
-    score: float
+    score: float | None
+
+
+FaceLike: TypeAlias = (
+    Detection | Sequence[float] | Sequence[Sequence[float]] | NDArray[Any] | Mapping[str, Any]
+)
+"""A face in an image, in pixels after EXIF rotation: a box (left, top, width, height); five landmarks (x, y),
+in the order of :class:`Detection`; a :class:`Detection`; or a mapping with ``box_px`` or ``landmarks_px``."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +169,9 @@ class Decision(_Record):
         subject_id: The claimed subject; None for ``compare``.
         reference_count: Number of references that the probe was compared with: those of the subject, 1 for
             ``compare``.
-        warnings: Reason codes of the samples: of quality, with ``quality="warn"``; always ``covered``, which
-            refuses no probe, and ``more_faces``.
+        warnings: Reason codes of the samples: of quality, with ``quality="warn"``; always those that refuse
+            no probe, such as ``covered`` and ``extreme_pose``, and ``more_faces``, ``smaller_faces`` and
+            ``not_detected``, which refuse no image.
         detections: Where the faces were found: the probe's, for ``compare`` both images'.
         population: Of whom and of which conditions ``fmr`` is the rate, as the calibration states it; None
             if it does not, or with a bare ``threshold=``.

@@ -6,15 +6,16 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
+from verifykit._given_faces import AnyFaces, PlacedImage, one_given_face, placed, placed_each
 from verifykit.calibration import Calibration
 from verifykit.decision import DecisionOptions, DecisionRule, Policy
 from verifykit.drift import ScoreWatch
 from verifykit.encoder import Encoder
-from verifykit.enrollment import IfEnrolled, as_images, checked_keep_crops, enroll
+from verifykit.enrollment import FacesOfImages, IfEnrolled, as_images, checked_keep_crops, enroll
 from verifykit.errors import InputError, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery, KeySource, checked_question, open_gallery, searcher
@@ -31,6 +32,7 @@ from verifykit.types import (
     ImageLike,
     MultiFace,
     QualityGate,
+    SampleRole,
     Subject,
     Template,
     TurnedChoice,
@@ -78,7 +80,7 @@ def decide_pair(
 def identify_each(
     encoder: Encoder,
     gallery: Gallery,
-    image: ImageLike,
+    image: ImageLike | PlacedImage,
     *,
     rule: DecisionRule,
     limit: int,
@@ -197,6 +199,7 @@ class Verifier:
         max_pixels: int | None = None,
         precision: Precision = "fp32",
         population: str | None = None,
+        second_face_share: float = 0.25,
         watch: str | os.PathLike[str] | ScoreWatch | None = None,
     ) -> None:
         """Open a model and a gallery.
@@ -210,7 +213,8 @@ class Verifier:
             policy: Two rates and a review zone between them, instead of ``fmr`` or ``threshold``.
             calibration: From your own images (``verifykit calibrate``), in place of the model's own.
             multi_face: What to do with several faces in an image: ``"error"``, ``"largest"``, ``"all"``.
-            quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them.
+            quality: ``"strict"`` refuses weak samples, ``"warn"`` accepts and reports them. Of a probe, some
+                reasons only warn with ``"strict"`` too, such as ``covered`` and ``extreme_pose``.
             turned: ``"upright"`` turns a face that is on its side or upside down, ``"error"`` refuses it.
             max_faces: With ``multi_face="all"``, the number of faces that are used, the largest; 1 to 1000.
             providers: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"openvino"``; a named one is never replaced.
@@ -221,6 +225,8 @@ class Verifier:
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
             population: ``"any"`` decides by thresholds that keep the rate in every measured band of people;
                 None by the usual ones.
+            second_face_share: With ``multi_face="error"``, a further face counts from this share of the
+                largest one's area, in [0, 1]; 0 counts every one.
             watch: File of counts of non-mated scores, by which ``verify`` and ``identify`` find out whether a
                 stated rate still holds: see :class:`~verifykit.drift.ScoreWatch`. None counts nothing.
 
@@ -233,7 +239,9 @@ class Verifier:
             InputError: An option is not allowed, ``watch`` is of another calibration, or two of ``fmr``,
                 ``threshold`` and ``policy`` are given.
         """
-        self.sample_options = SampleOptions(multi_face, quality, turned, max_faces)
+        self.sample_options = SampleOptions(
+            multi_face, quality, turned, max_faces, second_face_share
+        )
         self.decision_options = DecisionOptions(fmr, threshold, attack, policy)
         self.encoder = open_encoder(
             model,
@@ -270,6 +278,8 @@ class Verifier:
         threshold: float | None = None,
         attack: Attack | None = None,
         on_existing: IfEnrolled = "append",
+        second_face_share: float | None = None,
+        faces: FacesOfImages = None,
         look_alikes: bool = True,
     ) -> EnrollmentReport:
         """Store templates of a subject; durable when this returns. More images may be added later.
@@ -287,6 +297,8 @@ class Verifier:
             threshold: A bare threshold for those warnings instead.
             attack: What the rate is about; None takes the verifier's.
             on_existing: ``"append"`` to an enrolled subject, or ``"error"``.
+            second_face_share: For this call.
+            faces: Where the face of each image is, as for :meth:`verify`; None where the detector finds it.
             look_alikes: Whether to count the enrolled subjects who nearly reach the threshold: those who
                 reach the threshold of ten times the rate.
 
@@ -310,10 +322,15 @@ class Verifier:
             metadata,
             threshold=decision.pair_threshold(self.spec, self.decision_options),
             options=self.sample_options.changed(
-                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+                multi_face=multi_face,
+                quality=quality,
+                turned=turned,
+                max_faces=max_faces,
+                second_face_share=second_face_share,
             ),
             on_existing=on_existing,
             keep_crops=self._keep_crops,
+            faces=faces,
             near=near,
         )
 
@@ -330,6 +347,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
     ) -> Decision:
         """Verify a claim (1:1): return whether an image shows the subject enrolled under an id.
 
@@ -344,6 +363,10 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the face is, if the detector misses it: a box (left, top, width, height), near which
+                the detector looks again, or five landmarks, by which it is aligned, or a :class:`Detection`;
+                in pixels of the upright image. Of several the best decides.
 
         Returns:
             The decision; its truth value is ``match``.
@@ -358,7 +381,12 @@ class Verifier:
         subject = self.gallery.get(stored_subject_id(self.gallery, subject_id))
         rule = options.rule(self.spec, references=len(subject.templates))
         (probes,) = self._templates(
-            [image], multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            [placed(image, faces)],
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+            second_face_share=second_face_share,
         )
         decision = decide_subject(rule, self.spec.fusion, subject, probes, self.spec.cohort)
         if self.watch is not None:
@@ -379,6 +407,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: Sequence[AnyFaces | None] | None = None,
     ) -> Decision:
         """Compare two images: return whether they show the same subject. Nothing is stored.
 
@@ -393,6 +423,9 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the faces are, as for :meth:`verify`: those of ``probe``, then those of
+                ``reference``; None where the detector finds them.
 
         Returns:
             The decision, with both detections: the probe's first.
@@ -405,11 +438,12 @@ class Verifier:
         options = DecisionOptions(fmr, threshold, attack, policy).over(self.decision_options)
         rule = options.rule(self.spec)
         probes, references = self._templates(
-            [probe, reference],
+            placed_each((probe, reference), faces),
             multi_face=multi_face,
             quality=quality,
             turned=turned,
             max_faces=max_faces,
+            second_face_share=second_face_share,
         )
         return decide_pair(rule, probes, references, self.spec.cohort)
 
@@ -426,6 +460,8 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
     ) -> list[Candidate]:
         """Identify a probe (1:N): return candidates over the threshold, best first; may be empty.
 
@@ -440,6 +476,8 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the faces are, as for :meth:`verify`; each is searched for.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
@@ -450,11 +488,15 @@ class Verifier:
         results = identify_each(
             self.encoder,
             self.gallery,
-            image,
+            placed(image, faces),
             rule=options.search_rule(self.spec, self.decision_options, len(self.gallery)),
             limit=limit,
             options=self.sample_options.changed(
-                multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+                multi_face=multi_face,
+                quality=quality,
+                turned=turned,
+                max_faces=max_faces,
+                second_face_share=second_face_share,
             ),
             watch=self.watch,
         )
@@ -469,6 +511,9 @@ class Verifier:
         quality: QualityGate | None = None,
         turned: TurnedChoice | None = None,
         max_faces: int | None = None,
+        second_face_share: float | None = None,
+        faces: AnyFaces | None = None,
+        role: SampleRole = "enrollment",
     ) -> Template:
         """Return the template of an image: a (D,) float32 unit embedding with its model's digest.
 
@@ -478,14 +523,26 @@ class Verifier:
             quality: For this call.
             turned: For this call.
             max_faces: For this call.
+            second_face_share: For this call.
+            faces: Where the face is, as for :meth:`verify`; one.
+            role: What the template is for: ``"enrollment"``, to be stored, with the limits of :meth:`enroll`;
+                or ``"probe"``, with those of :meth:`verify`.
 
         Raises:
             AcquisitionError, ImageError: Nothing usable in the image, or it cannot be read.
+            InputError: An option is not allowed.
         """
+        if role not in get_args(SampleRole):
+            raise InputError(f"role must be one of {get_args(SampleRole)}, got {shown(role)}")
         options = self.sample_options.changed(
-            multi_face=multi_face, quality=quality, turned=turned, max_faces=max_faces
+            multi_face=multi_face,
+            quality=quality,
+            turned=turned,
+            max_faces=max_faces,
+            second_face_share=second_face_share,
         )
-        return self.encoder.templates_each([image], options, limit=1)[0][0]
+        located = image if faces is None else PlacedImage(image, (one_given_face(faces),))
+        return self.encoder.templates_each([located], options, role=role, limit=1)[0][0]
 
     def remove(self, subject_id: str) -> int:
         """Erase a subject: all templates and metadata.
@@ -501,5 +558,7 @@ class Verifier:
         """
         return self.gallery.remove(stored_subject_id(self.gallery, subject_id))
 
-    def _templates(self, images: Sequence[ImageLike], **options: Any) -> list[list[Template]]:
+    def _templates(
+        self, images: Sequence[ImageLike | PlacedImage], **options: Any
+    ) -> list[list[Template]]:
         return self.encoder.templates_each(images, self.sample_options.changed(**options))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,20 @@ def read_held_out(data: Path) -> list[HeldOut]:
         ]
         found.append(_held_out(f"CFP {title}", pairs))
     return found
+
+
+def every_held_out_pair(data: Path) -> HeldOut:
+    """Return every pair of images, frontal and profile, of CFP's folds 4 and 5 without people of LFW."""
+    cfp = data / "faces" / "cfp"
+    people = _cfp_people(cfp)
+    images = [path for path, _ in _cfp_images(cfp) if _is_held_out(path, people)]
+    pairs = [(a, b, a.parent.name == b.parent.name) for a, b in combinations(images, 2)]
+    return _held_out("CFP, every pair", pairs)
+
+
+def held_out_paths(held_out: Sequence[HeldOut]) -> list[Path]:
+    """Return the images of all pairs, each once."""
+    return sorted({path for pairs in held_out for path in (*pairs.first, *pairs.second)})
 
 
 def _is_held_out(path: Path, people: dict[str, str]) -> bool:

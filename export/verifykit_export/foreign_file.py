@@ -48,7 +48,7 @@ def read_foreign(path: Path) -> ForeignFile:
     except Exception as error:  # as above
         raise ExportError(
             f"{shortened(path)}: its weights are in {shortened(', '.join(others))}, which cannot be read: "
-            f"{shortened_path(error)}; keep these files next to it"
+            f"{str(shortened_path(error)).rstrip('. ')}; keep these files next to it"
         ) from error
     return ForeignFile(path, _inlined(model), sha256)
 

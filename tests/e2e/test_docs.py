@@ -212,6 +212,7 @@ def test_every_error_and_reason_is_documented() -> None:
         assert f"\n| `{name}` |" in text, name
     worst = dict.fromkeys(["eye_distance_px", "visible_share", "brightness", "sharpness"], 0.0)
     worst |= {"yaw_deg": 90.0, "pitch_deg": 90.0, "roll_deg": 0.0, "bright_share": 1.0}
+    worst["profile"] = 1.0
     reasons = face_reasons(worst, QualityLimits())
     assert len(reasons) >= 6
     listed = re.findall(r"^\| `([a-z_]+)` \|", text, re.MULTILINE)
@@ -220,7 +221,8 @@ def test_every_error_and_reason_is_documented() -> None:
     marks = {**dict.fromkeys(measure_signature(_no_ink()), 0.0), **unlikely}
     of_signatures = signature_reasons(marks, SignatureLimits())
     assert len(of_signatures) == 4
-    of_faces = ["no_face", "several_faces", "turned", *reasons, "covered", "more_faces"]
+    warnings = ["smaller_faces", "not_detected", "more_faces"]
+    of_faces = ["no_face", "several_faces", "turned", *reasons, "covered", *warnings]
     assert sorted(of_faces) == sorted([*FaceModality.reasons, *reasons, *CoveredCheck.reasons])
     assert listed == [*of_faces, "blank", *of_signatures]
 

@@ -13,7 +13,14 @@ import verifykit as vk
 from tests.helpers.fake_encoder import encoder, solid_image
 from tests.helpers.model_specs import plain_spec
 from verifykit.errors import ModelContractError
-from verifykit.scoring import penalised, penalties, scores_of, subject_score
+from verifykit.scoring import (
+    paired_scores,
+    penalised,
+    penalties,
+    scores_of,
+    subject_score,
+    unit_rows,
+)
 from verifykit.spec import Cohort, ModelSpec, OperatingPoint
 
 RANDOM = np.random.default_rng(0)
@@ -38,6 +45,23 @@ def test_penalties_are_those_of_the_formula(factor: float) -> None:
     assert 0 < (found == 0).sum() < 50
     alone = [penalties(cohort, row[None])[0] for row in rows]
     assert alone == found.tolist()  # equal bits
+
+
+@pytest.mark.parametrize(
+    ("centres", "size", "nearest"), [(58, 128, 5), (256, 128, 10), (40, 257, 39)]
+)
+def test_penalties_of_many_rows_have_the_bits_of_each_alone(
+    centres: int, size: int, nearest: int
+) -> None:
+    cohort, rows = Cohort.of(units(centres, size), nearest, 0.0), units(200, size)
+    found = penalties(cohort, rows)
+    expected = [
+        np.sort(paired_scores(row, cohort.centres))[-nearest:].astype(np.float64).mean()
+        for row in unit_rows(rows)
+    ]
+    assert found.tolist() == np.maximum(expected, 0.0).tolist()
+    assert found.tolist() == [penalties(cohort, row[None])[0] for row in rows]
+    assert (found > 0).any()
 
 
 def test_scores_lose_half_of_each_side() -> None:

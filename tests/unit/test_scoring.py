@@ -22,6 +22,7 @@ from verifykit.scoring import (
     reference_rows,
     score_matrix,
     subject_score,
+    tile_scores,
     unit_rows,
 )
 from verifykit.spec import Fusion
@@ -147,3 +148,15 @@ def test_a_matrix_of_scores_is_that_of_single_pairs(
         enumerate(rows[:probes]), enumerate(rows[probes:])
     ):
         assert scores[i, j] == subject_score(probe, reference[None], "max")
+
+
+@pytest.mark.parametrize("size", [2, 8, 128, 512])
+def test_a_tile_has_the_scores_of_pairs_to_the_last_bit(size: int) -> None:
+    probes, rows = units(1, 300, size), units(2, 700, size)
+    # Orthogonal, equal and opposite rows: near zero float32 is finest, and rounding shows most.
+    probes[:40] = np.roll(np.eye(size, dtype=np.float32), 1, axis=0)[np.arange(40) % size]
+    rows[:40] = np.eye(size, dtype=np.float32)[np.arange(40) % size]
+    rows[40:60] = -probes[40:60]
+    found = tile_scores(probes, rows)
+    assert found.dtype == np.float32
+    assert np.array_equal(found, np.stack([paired_scores(probe, rows) for probe in probes]))

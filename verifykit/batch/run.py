@@ -149,6 +149,7 @@ def identify_batch(
     quality: QualityGate = "strict",
     turned: TurnedChoice = "upright",
     max_faces: int = 64,
+    second_face_share: float = 0.25,
     every: int | None = None,
     workers: int | None = None,
     engine: Engine | None = None,
@@ -179,6 +180,8 @@ def identify_batch(
         quality: Whether a quality reason refuses or only warns.
         turned: What to do with a face on its side: turn the image upright, or refuse it.
         max_faces: Most faces of one image, the largest.
+        second_face_share: With ``multi_face="error"``, the share of the largest face's area from which a
+            second one counts.
         every: Of a video, every n-th frame.
         workers: Threads that decode, detect and embed, at least 1; None takes one a core. The output does
             not depend on it. With several, a model opened with ``threads=1`` is the fastest.
@@ -197,7 +200,7 @@ def identify_batch(
         OSError: ``out`` cannot be written.
     """
     start, out = time.perf_counter(), Path(out)
-    sample = SampleOptions(multi_face, quality, turned, max_faces)
+    sample = SampleOptions(multi_face, quality, turned, max_faces, second_face_share)
     if workers is not None and (isinstance(workers, bool) or workers < 1):
         raise InputError(f"workers is a positive integer, got {shown(workers)}")
     if engine is not None and workers is not None:
@@ -251,7 +254,11 @@ def _question(
 def _header(
     question: Question, images: Source, gallery: GallerySnapshot, encoder: Encoder
 ) -> dict[str, Any]:
-    rule, sample = question.rule, question.sample
+    rule, chosen = question.rule, asdict(question.sample)
+    if (
+        question.sample.multi_face != "error"
+    ):  # without effect, and an earlier version did not name it
+        del chosen["second_face_share"]
     return {
         FORMAT_KEY: FORMAT,
         "source": images.identity,
@@ -260,7 +267,7 @@ def _header(
         "gallery": gallery_state(gallery.info),
         **rule.search_values(),
         "limit": question.limit,
-        **asdict(sample),
+        **chosen,
         "block": block_size(encoder),
         # An output of an earlier version names none: it was begun in float32.
         **({} if encoder.precision == "fp32" else {"precision": encoder.precision}),

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from verifykit._given_faces import faces_from_texts
 from verifykit.cli._run import MATCH, NO_MATCH, emit
 from verifykit.cli.options import (
     CalibrationOption,
     ClaimDecision,
+    FaceOption,
     JsonOption,
     MaxPixelsOption,
     ModelOption,
@@ -38,12 +40,16 @@ def compare(
     calibration: CalibrationOption = None,
     population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
+    face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compare two images: do they show the same subject? Nothing is stored."""
+    """Compare two images: do they show the same subject? Nothing is stored.
+
+    --face is given for both, A first, - where the face is found.
+    """
     if save is not None:
         require_writable(save, probe, reference)
     verifier = Verifier(
@@ -54,7 +60,7 @@ def compare(
         max_pixels=max_pixels,
         **verifier_options(decision, sample),
     )
-    result = verifier.compare(probe, reference)
+    result = verifier.compare(probe, reference, faces=faces_from_texts(face))
     if save is not None:
         draw_comparison(save, probe, reference, result, max_pixels=max_pixels)
     names = image_name(probe, 1), image_name(reference, 2)

@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from verifykit._given_faces import faces_from_texts
 from verifykit.cli._run import emit
 from verifykit.cli.options import (
     CalibrationOption,
+    FaceOption,
     GalleryOption,
     JsonOption,
     KeepCropsOption,
@@ -53,6 +55,7 @@ def enroll(
     calibration: CalibrationOption = None,
     population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
+    face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
@@ -64,7 +67,8 @@ def enroll(
 ) -> None:
     """Enroll a subject from images; the gallery file is created if it does not exist.
 
-    Status 0 when at least one image was accepted; refused images are listed with their reasons.
+    Status 0 when at least one image was accepted; refused images are listed with their reasons. With several
+    images, --face is given once for each, - where the face is found.
     """
     stored = parse_metadata(metadata or [])
     verifier = Verifier(
@@ -78,7 +82,13 @@ def enroll(
         keep_crops=keep_crops,
         **verifier_options(decision, sample),
     )
-    report = verifier.enroll(subject_id, images, stored, look_alikes=not no_look_alikes)
+    report = verifier.enroll(
+        subject_id,
+        images,
+        stored,
+        faces=faces_from_texts(face),
+        look_alikes=not no_look_alikes,
+    )
     emit(report.to_dict(), _report_text(report, len(images)), as_json=as_json)
 
 

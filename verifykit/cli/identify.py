@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import typer
 
+from verifykit._given_faces import faces_from_texts, placed
 from verifykit.cli._run import MATCH, NO_MATCH, emit
 from verifykit.cli.options import (
     CalibrationOption,
+    FaceOption,
     GalleryOption,
     ImageArgument,
     JsonOption,
@@ -41,6 +43,7 @@ def identify(
     calibration: CalibrationOption = None,
     population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
+    face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     save: SaveOption = None,
@@ -63,7 +66,7 @@ def identify(
     results = identify_each(
         verifier.encoder,
         verifier.gallery,
-        image,
+        placed(image, faces_from_texts(face)),
         rule=rule,
         limit=limit,
         options=sample,

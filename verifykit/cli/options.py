@@ -93,6 +93,14 @@ SaveOption = Annotated[
         "--save", metavar="FILE", help="Draw faces, names and scores into this image file."
     ),
 ]
+FaceOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--face",
+        metavar="BOX|LANDMARKS",
+        help="Where a face is that is not found: left,top,width,height or x,y of five landmarks; repeatable.",
+    ),
+]
 KeepCropsOption = Annotated[
     bool,
     typer.Option(

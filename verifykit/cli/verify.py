@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import typer
 
+from verifykit._given_faces import faces_from_texts
 from verifykit.cli._run import MATCH, NO_MATCH, emit
 from verifykit.cli.options import (
     CalibrationOption,
     ClaimDecision,
+    FaceOption,
     GalleryOption,
     ImageArgument,
     JsonOption,
@@ -40,6 +42,7 @@ def verify(
     calibration: CalibrationOption = None,
     population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
+    face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
     key_file: KeyFileOption = None,
@@ -57,7 +60,7 @@ def verify(
         max_pixels=max_pixels,
         key=gallery_key(key_file),
     )
-    result = verifier.verify(subject_id, image)
+    result = verifier.verify(subject_id, image, faces=faces_from_texts(face))
     body = {"image": image_name(image, 1), **result.to_dict(), "model": verifier.spec.digest}
     emit(
         body,

@@ -269,11 +269,12 @@ def middle(samples: Sequence[Sample], height_px: int, width_px: int) -> Sample:
 def _cache_key(
     encoder: Encoder, multi_face: FaceChoice, quality: QualityGate, *, is_aligned: bool
 ) -> str:
+    checks = encoder.extractor.checks
     depends_on = [
         encoder.spec.digest,
         multi_face,
         quality,
-        repr([(check.name, check.limits) for check in encoder.extractor.checks]),
+        repr([(check.name, check.limits, *sorted(check.warnings_for_probe)) for check in checks]),
         __version__,
         encoder.provider,
         encoder.extractor.least_side_px,

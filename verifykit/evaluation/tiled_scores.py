@@ -1,7 +1,7 @@
 """1:1 error rates of every pair of images, with their intervals, in memory that does not grow with the pairs.
 
 The same numbers as those of lists of comparisons, to the last pair and the last draw of subjects. What a list
-would hold is asked for again, in further passes over tiles of the scores.
+would hold is computed again, in further passes over tiles of the scores.
 """
 
 from __future__ import annotations
@@ -233,13 +233,13 @@ class TiledComparisons:
     def _extreme(self, kind: str, most: int) -> Comparisons:
         size, pairs = self.size(kind), self._counts.pairs
         sign = 1 if kind == "mated" else -1
-        wanted = min(most, size)
+        count = min(most, size)
         limit = math.inf
-        if wanted:
-            rank = wanted - 1 if kind == "mated" else size - wanted
+        if count:
+            rank = count - 1 if kind == "mated" else size - count
             limit = sign * self._counts.edges_at(kind, rank)[0 if sign < 0 else 1]
-        found = _Extremes(wanted)
-        for tile in pairs.tiles(kind) if wanted else ():
+        found = _Extremes(count)
+        for tile in pairs.tiles(kind) if count else ():
             rows, other = tile.places(sign * tile.scores <= limit)
             ends = pairs.ends(kind, tile.rows[rows], tile.columns[other])
             found.add(*ends, sign * tile.scores[rows, other])
@@ -331,7 +331,7 @@ def _rates(sums: NDArray[np.float64], trials: NDArray[np.float64]) -> NDArray[np
 def _between(
     lower: NDArray[np.float32], higher: NDArray[np.float32], share: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Return what lies at a share of the way, rounded as `numpy.quantile` rounds it."""
+    """Return what is at a share of the way, rounded as `numpy.quantile` rounds it."""
     low, high = lower.astype(np.float64), higher.astype(np.float64)
     way = high - low
     return np.where(share >= 0.5, high - way * (1 - share), low + way * share)

@@ -161,27 +161,25 @@ class PairCounts(ScoreBins):
 
     def keep(self, bins: NDArray[np.int64], kinds: Iterable[str]) -> KeptValues:
         """Count the scores of some kinds in some bins value by value, in a pass over all pairs."""
-        wanted = np.zeros(self._bin_count, bool)
-        wanted[bins] = True
+        chosen = np.zeros(self._bin_count, bool)
+        chosen[bins] = True
         found = {}
         for kind in kinds:
             values = _Values()
             for tile in self.pairs.tiles(kind):
                 scores = tile.picked()
-                values.add(scores[wanted[self.bin_of(scores)]])
+                values.add(scores[chosen[self.bin_of(scores)]])
             values.merge()
             found[kind] = values
-        return KeptValues(self, wanted, found)
+        return KeptValues(self, found)
 
 
 class KeptValues:
     """The scores in some of the bins, value by value, and so exact counts at thresholds in them."""
 
-    def __init__(
-        self, counts: PairCounts, wanted: NDArray[np.bool_], values: Mapping[str, _Values]
-    ) -> None:
-        """Take what was gathered; `wanted` are the bins."""
-        self._counts, self._wanted, self._values = counts, wanted, values
+    def __init__(self, counts: PairCounts, values: Mapping[str, _Values]) -> None:
+        """Take what was gathered."""
+        self._counts, self._values = counts, values
 
     def distinct(self, kinds: Iterable[str]) -> NDArray[np.float64]:
         """Return the distinct scores of some kinds together, ascending."""

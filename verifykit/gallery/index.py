@@ -30,7 +30,7 @@ from verifykit.scoring import LONGEST_ROW, paired_scores, unit_rows
 _CHUNK_VALUES = 1 << 20  # at most 4 MB of float32 a chunk
 CHUNK_ROWS = 8192  # and with 256 probes at most 8 MB of products
 
-COARSE_FROM_VALUES = 1 << 22  # 16 MB of float32: fewer are read in less time than it saves
+COARSE_FROM_VALUES = 1 << 21  # 8 MB of float32: fewer are read in less time than it saves
 
 Found = TypeVar("Found")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,10 @@ from verifykit.types import Candidate, Embeddings
 
 RowsOf = Callable[[str], "NDArray[np.float32] | None"]
 
+_Reference: TypeAlias = tuple[NDArray[np.float32], NDArray[np.float64]]
+
 _FIRST_LIMIT = 32
+_LEAST_GROUP = 8  # candidates that are scored at once
 _ROUNDING = 1e-6  # a float32 score rounds by less
 
 
@@ -50,7 +53,7 @@ class PenalisedSearch:
 
     def __init__(self, search: Search, rows_of: RowsOf, cohort: Cohort) -> None:
         self._search, self._rows_of, self._cohort = search, rows_of, cohort
-        self._known: dict[str, tuple[NDArray[np.float32], NDArray[np.float64]] | None] = {}
+        self._known: dict[str, _Reference | None] = {}
 
     def __call__(self, probes: Embeddings, limit: int, threshold: float) -> list[list[Candidate]]:
         """See :meth:`Gallery.search`."""
@@ -86,29 +89,53 @@ class PenalisedSearch:
 
         They are in the order of their cosines, so the first that cannot be among the best ends it.
         """
-        kept: list[Candidate] = []
-        for candidate in candidates:
-            most = _most(candidate, half)
-            if most < threshold or (len(kept) == limit and kept[-1].score > most):
-                return kept, True
-            known = self._reference(candidate.subject_id)
-            if known is None:  # removed since
-                continue
-            rows, theirs = known
-            score = float(penalised(paired_scores(probe, rows), 2 * half, theirs).max())
-            if score >= threshold:
-                kept.append(replace(candidate, score=score, threshold=threshold))
-                kept.sort(key=lambda each: (-each.score, each.subject_id))
-                del kept[limit:]
-        return kept, len(kept) == limit and kept[-1].score > _most(candidates[-1], half)
+        kept: list[tuple[float, str, Candidate]] = []
+        start, end, is_sure = 0, max(2 * limit, _LEAST_GROUP), False
+        while start < len(candidates):
+            most = _most(candidates[start], half)
+            is_sure = most < threshold or (len(kept) == limit and -kept[-1][0] > most)
+            if is_sure:
+                break
+            some = candidates[start:end]
+            for score, candidate in zip(self._scores(probe, half, some), some, strict=True):
+                if score >= threshold:
+                    kept.append((-score, candidate.subject_id, candidate))
+            kept = sorted(kept)[:limit]
+            start, end = end, 2 * end
+        if len(kept) == limit:
+            is_sure = is_sure or -kept[-1][0] > _most(candidates[-1], half)
+        best = [replace(each, score=-score, threshold=threshold) for score, _, each in kept]
+        return best, is_sure
 
-    def _reference(self, subject_id: str) -> tuple[NDArray[np.float32], NDArray[np.float64]] | None:
-        if subject_id not in self._known:
-            rows = self._rows_of(subject_id)
-            self._known[subject_id] = (
-                rows if rows is None else (rows, penalties(self._cohort, rows))
-            )
-        return self._known[subject_id]
+    def _scores(
+        self, probe: NDArray[np.float32], half: float, candidates: Sequence[Candidate]
+    ) -> list[float]:
+        """Return the score of each candidate, -inf for one that was removed since."""
+        references = self._references([each.subject_id for each in candidates])
+        scores = np.full(len(candidates), -np.inf, np.float32)
+        present = [n for n, each in enumerate(references) if each is not None]
+        if present:
+            known = [each for each in references if each is not None]
+            rows, theirs = (np.concatenate(each) for each in zip(*known, strict=True))
+            of_rows = penalised(paired_scores(probe, rows), 2 * half, theirs)
+            firsts = np.cumsum([0, *(len(each) for each, _ in known[:-1])])
+            scores[present] = np.maximum.reduceat(of_rows, firsts)
+        return [float(score) for score in scores]
+
+    def _references(self, subject_ids: Sequence[str]) -> list[_Reference | None]:
+        """Return of each subject the reference rows and their penalties, None for an unknown one."""
+        new = [each for each in subject_ids if each not in self._known]
+        rows = [self._rows_of(each) for each in new]
+        self._known.update(dict.fromkeys(new))
+        found = [each for each in rows if each is not None]
+        if found:
+            all_penalties = penalties(self._cohort, np.concatenate(found))
+            ends = np.cumsum([len(each) for each in found])[:-1]
+            each_penalties = iter(np.split(all_penalties, ends))
+            for subject_id, mine in zip(new, rows, strict=True):
+                if mine is not None:
+                    self._known[subject_id] = mine, next(each_penalties)
+        return [self._known[each] for each in subject_ids]
 
 
 def _cosine(least: float, threshold: float) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verifykit.errors import InputError
-from verifykit.metrics.draws import draw_subjects
+from verifykit.metrics.draws import draw_subjects, eer_draws
 from verifykit.metrics.inputs import checked_confidence, checked_count, checked_part
 
 
@@ -208,31 +208,8 @@ def eer_interval(
         InputError: The shapes differ or are not (T, B), no draw is without NaN, a rate runs the wrong way,
             the rates of a draw do not cross within the thresholds, or ``confidence`` is outside (0, 1).
     """
-    fmr, fnmr = np.asarray(fmr_draws, np.float64), np.asarray(fnmr_draws, np.float64)
-    if fmr.ndim != 2 or fmr.shape != fnmr.shape or not fmr.size:
-        raise InputError(
-            f"draws are two arrays of one shape (T, B), got {fmr.shape} and {fnmr.shape}"
-        )
-    usable = ~np.isnan(fmr + fnmr).any(axis=0)
-    fmr, fnmr = fmr[:, usable], fnmr[:, usable]
-    if (np.diff(fmr, axis=0) > 0).any() or (np.diff(fnmr, axis=0) < 0).any():
-        raise InputError(
-            "fmr_draws rises or fnmr_draws falls along the thresholds: sort these ascending"
-        )
-    ahead = fmr - fnmr
-    apart = int(((ahead[0] < 0) | (ahead[-1] > 0)).sum())
-    if apart:
-        raise InputError(
-            f"in {apart} of {ahead.shape[1]} draws FMR and FNMR do not cross within the {len(ahead)} "
-            "thresholds: add lower and higher ones, -inf and inf at the ends always do"
-        )
-    after = np.argmax(ahead <= 0, axis=0)
-    before = np.maximum(after - 1, 0)
-    draw = np.arange(after.size)
-    fall = ahead[before, draw] - ahead[after, draw]
-    share = np.divide(ahead[before, draw], fall, out=np.zeros_like(fall), where=fall > 0)
-    eer = (1.0 - share) * fmr[before, draw] + share * fmr[after, draw]
-    return _percentiles(eer, confidence)
+    found = eer_draws(fmr_draws, fnmr_draws)
+    return _percentiles(found[~np.isnan(found)], confidence)
 
 
 def _percentiles(draws: NDArray[np.float64], confidence: float) -> tuple[float, float]:

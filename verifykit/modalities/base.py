@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
-from verifykit.errors import ModelContractError, shown
+from verifykit._given_faces import GivenFace
+from verifykit.errors import InputError, ModelContractError, shown
 from verifykit.session import Provider
 from verifykit.spec import CropSpec
 from verifykit.spec.model import MODALITIES
@@ -37,6 +38,7 @@ class Finding:
         turned_deg: Degrees by which the image must be rotated counter-clockwise to show it upright; the crop
             does so.
         is_turn_sure: Whether that is beyond doubt; a sample of which it is not is never cropped.
+        reasons: Reason codes of the modality that warn of this sample and do not refuse it.
     """
 
     detection: Detection | None = None
@@ -44,6 +46,7 @@ class Finding:
     evidence: Any = None
     turned_deg: float = 0.0
     is_turn_sure: bool = True
+    reasons: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +110,7 @@ class Modality(ABC):
         takes_crops: Whether an image that is a crop already can be used whole.
         reference_count: References that an enrollment should have.
         reasons: Reason codes that finding a sample may give, each with a hint.
+        warnings: Those of them that refuse no sample.
         checks: The checks that come with the modality, in order.
     """
 
@@ -119,6 +123,7 @@ class Modality(ABC):
     takes_crops: ClassVar[bool] = False
     reference_count: ClassVar[int] = 3
     reasons: ClassVar[Mapping[str, str]] = {}
+    warnings: ClassVar[frozenset[str]] = frozenset()
     checks: ClassVar[tuple[SampleCheck, ...]] = ()
 
     def open_detector(
@@ -146,6 +151,38 @@ class Modality(ABC):
             AcquisitionError: There is none; ``reason`` is one of ``reasons``.
         """
         return [Finding()]
+
+    def find_every(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
+        """Return :meth:`find` for a caller who wants every sample, small ones too, at a greater cost.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            spec: The model's crop.
+            detector: What :meth:`open_detector` returned.
+
+        Raises:
+            AcquisitionError: As :meth:`find`.
+        """
+        return self.find(image, spec, detector)
+
+    def find_given(
+        self, image: Image, spec: CropSpec, detector: Detector | None, faces: Sequence[GivenFace]
+    ) -> list[Finding]:
+        """Return the samples at given places, in their order.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, whole.
+            spec: The model's crop.
+            detector: What :meth:`open_detector` returned.
+            faces: Where they are, at least one.
+
+        Raises:
+            InputError: A place is not in the image, or the modality is not one of faces.
+            AcquisitionError: There is no sample at a place.
+        """
+        raise InputError(
+            f"faces= is for models of faces, and this one is of {self.plural}: leave it out"
+        )
 
     def least_side_px(self, spec: CropSpec) -> int | None:
         """Return the longer side that a JPEG decoded at a reduced scale must keep; None decodes it whole.

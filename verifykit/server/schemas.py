@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, create_model
 from pydantic.dataclasses import dataclass
 from starlette.responses import Response
 
+from verifykit._given_faces import faces_from_texts
 from verifykit._options import build_options, option_fields
 from verifykit.decision import DecisionOptions
 from verifykit.enrollment import IfEnrolled
-from verifykit.extraction import SampleOptions
+from verifykit.extraction import MAX_FACES, SampleOptions
 from verifykit.types import (
     Decision,
     Detection,
@@ -75,14 +76,33 @@ class ModelQuery(BaseModel):
         return build_options(DecisionOptions, self.model_dump(exclude_none=True))
 
 
+class FaceQuery(ModelQuery):
+    """A query that may say where faces are."""
+
+    face: list[str] | None = Field(
+        None,
+        description="Where a face is that is not found: left,top,width,height or x,y of five landmarks, in "
+        "pixels of the upright image. Of several images one for each, - where the face is found.",
+        max_length=MAX_FACES,
+    )
+
+    def faces(self) -> list[Any] | None:
+        """Return the given faces; None without any."""
+        return faces_from_texts(self.face)
+
+    def options(self) -> dict[str, Any]:
+        """Return the keyword arguments of the verb, ``faces`` too."""
+        return {**self.model_dump(exclude={"model", "face"}), "faces": self.faces()}
+
+
 @with_options(SampleOptions)
 @with_options(DecisionOptions, ("fmr", "threshold", "attack"))
-class DecisionQuery(ModelQuery):
+class DecisionQuery(FaceQuery):
     """The query of verbs that decide."""
 
 
 @with_options(SampleOptions)
-class EnrolmentQuery(ModelQuery):
+class EnrolmentQuery(FaceQuery):
     """The query of enrolment."""
 
     on_existing: IfEnrolled = Field(

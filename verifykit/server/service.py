@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from verifykit._given_faces import PlacedImage
 from verifykit.audit import AuditLog
 from verifykit.decision import DecisionOptions
 from verifykit.drift import DriftReport, ScoreWatch
@@ -131,7 +132,7 @@ class ServedExtractor(SampleExtractor):
 
     def samples(
         self,
-        image: ImageLike | LoadedImage,
+        image: ImageLike | LoadedImage | PlacedImage,
         options: SampleOptions | None = None,
         *,
         role: SampleRole = "probe",

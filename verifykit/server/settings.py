@@ -50,6 +50,8 @@ class ServerSettings:
         quality: Whether a quality reason refuses or warns, unless a request says otherwise.
         turned: Whether a turned face is turned upright or refused, unless a request says otherwise.
         max_faces: Number of faces of one image that are used, the largest, unless a request says otherwise.
+        second_face_share: Share of the largest face's area from which a second face counts, unless a request
+            says otherwise.
         providers: Where the networks run.
         threads: Threads of one network run; None is each worker's share of the cores, at least one.
         precision: ``"bf16"`` runs the encoders in bfloat16, on OpenVINO.
@@ -97,6 +99,7 @@ class ServerSettings:
     quality: QualityGate = "strict"
     turned: TurnedChoice = "upright"
     max_faces: int = 64
+    second_face_share: float = 0.25
     providers: Provider = "auto"
     threads: int | None = None
     precision: Precision = "fp32"

@@ -118,7 +118,7 @@ def test_wrong_usage_is_status_two(invoke: Invoke, arguments: list[str]) -> None
 def test_an_unexpected_error_has_no_traceback(
     invoke: Invoke, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("odd")
 
     monkeypatch.setattr(Verifier, "compare", fail)
@@ -275,3 +275,44 @@ def test_every_command_has_json_and_debug(invoke: Invoke) -> None:
 
 def test_the_version(invoke: Invoke) -> None:
     assert invoke("--version", status=0).stdout == f"verifykit {vk.__version__}\n"
+
+
+def test_a_face_may_be_given_by_its_box_or_landmarks(invoke: Invoke) -> None:
+    pair = ("person_a_1.jpg", "person_a_2.jpg")
+    found = body(invoke("compare", *pair, "--json", status=0))["detections"]
+    box = ",".join(map(str, found[1]["box_px"]))
+    points = ",".join(str(value) for point in found[1]["landmarks_px"] for value in point)
+    given = body(invoke("compare", *pair, "--face", "-", "--face", points, "--json", status=0))
+    assert given["warnings"] == ["not_detected"]
+    assert [each["score"] is None for each in given["detections"]] == [False, True]
+    gallery = ("--gallery", "given.db")
+    invoke("enroll", "alice", *pair, "--face", "-", "--face", box, *gallery, status=0)
+    text = invoke("verify", "alice", pair[1], "--face", points, *gallery, status=0).stdout
+    assert "warnings   not_detected" in text
+    names = body(invoke("identify", pair[1], "--face", box, "--json", *gallery, status=0))
+    assert [face["candidates"][0]["subject_id"] for face in names["faces"]] == ["alice"]
+
+
+@pytest.mark.parametrize(
+    ("face", "answer"),
+    [
+        ("1,2,3", "4 or 10 numbers"),
+        ("0,0,0,0", "less than a pixel"),
+        ("90000,0,9,9", "outside the image"),
+    ],
+)
+def test_a_wrong_face_is_an_error_in_one_line(invoke: Invoke, face: str, answer: str) -> None:
+    invoke("enroll", "alice", "person_a_1.jpg", "--gallery", "wrong.db", status=0)
+    arguments = ("verify", "alice", "person_a_2.jpg", "--gallery", "wrong.db", "--face", face)
+    result = invoke(*arguments, status=2)
+    assert answer in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_box_without_a_face_is_no_face(invoke: Invoke) -> None:
+    Picture.new("RGB", (300, 200), (90, 120, 150)).save("wall.png")
+    result = invoke(
+        "compare", "wall.png", "biden.jpg", "--face", "5,5,40,40", "--face", "-", status=2
+    )
+    assert "AcquisitionError (no_face)" in result.stderr
+    assert "given box (5, 5, 40, 40)" in result.stderr

@@ -170,3 +170,24 @@ def test_scores_that_cannot_be_fitted_are_refused(
         function([0.1], [0.1, math.nan])
     with pytest.raises(InputError, match=r"mated.*: 1 of 1 scores are infinite"):
         function([-math.inf], [0.1])
+
+
+@given(TIED, TIED)
+def test_counted_scores_are_those_written_out(mated: list[float], non_mated: list[float]) -> None:
+    (mates, often), (others, others_often) = (
+        np.unique(each, return_counts=True) for each in (mated, non_mated)
+    )
+    counts: dict[str, ArrayLike] = {"mated_counts": often, "non_mated_counts": others_often}
+    assert cllr(mates, others, **counts) == pytest.approx(cllr(mated, non_mated))
+    found = fit_log_likelihood_ratio(mates, others, **counts)
+    wanted = fit_log_likelihood_ratio(mated, non_mated)
+    assert (found.slope, found.intercept) == pytest.approx(
+        (wanted.slope, wanted.intercept), rel=1e-5, abs=1e-6
+    )
+
+
+@pytest.mark.parametrize("counts", [[1.0], [1.0, 0.0], [1.0, math.nan], [1.0, -2.0]])
+def test_counts_that_are_none_are_refused(counts: list[float]) -> None:
+    for measure in (cllr, fit_log_likelihood_ratio):
+        with pytest.raises(InputError, match="mated_counts are 2 finite numbers above 0"):
+            measure([0.5, 0.6], [0.1, 0.2], mated_counts=counts)

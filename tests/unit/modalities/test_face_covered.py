@@ -106,7 +106,10 @@ def test_a_covered_face_is_refused_at_enrollment_and_a_warning_of_a_probe(
     assert [refused.reason for refused in report.refused] == ["covered"]
     assert verifier.verify("a", masked).warnings == ("covered",)
     assert verifier.compare(masked, image).warnings == ("covered",)
-    assert verifier.extract(masked).reasons == ("covered",)
+    assert verifier.extract(masked, role="probe").reasons == ("covered",)
+    with pytest.raises(vk.AcquisitionError) as kept:
+        verifier.extract(masked)
+    assert kept.value.reason == "covered"
     for candidate in verifier.identify(masked, threshold=-1.0):
         assert candidate.warnings == ("covered",)
     assert verifier.verify("a", other).warnings == ()
@@ -132,7 +135,8 @@ def test_an_evaluation_takes_a_covered_face_as_a_probe(
     masked = mask(encoder.extractor, load_image(portraits["person_b_2"]))
     for choice in ("error", "middle"):
         embedder = ModelEmbedder(encoder, "face", multi_face=choice)
-        assert embedder.embed(masked) @ vk.Verifier(encoder).extract(masked).embedding > 0.9999
+        probe = vk.Verifier(encoder).extract(masked, role="probe")
+        assert embedder.embed(masked) @ probe.embedding > 0.9999
 
 
 def test_the_limit_is_an_option(encoder: Encoder, portraits: Mapping[str, Path]) -> None:

@@ -197,6 +197,7 @@ def test_each_reason_has_its_limit() -> None:
         "brightness": 120.0,
         "bright_share": 0.0,
         "sharpness": 0.5,
+        "profile": 0.0,
     }
     assert face_reasons(good, LIMITS) == ()
     for name, limit, reason in (
@@ -211,6 +212,7 @@ def test_each_reason_has_its_limit() -> None:
         ("yaw_deg", LIMITS.max_yaw_deg, "extreme_pose"),
         ("pitch_deg", LIMITS.max_pitch_deg, "extreme_pose"),
         ("bright_share", LIMITS.max_bright_share, "too_bright"),
+        ("profile", LIMITS.max_profile, "extreme_pose"),
     ):
         assert face_reasons(good | {name: limit}, LIMITS) == ()
         assert face_reasons(good | {name: limit + 0.01}, LIMITS) == (reason,)

@@ -105,7 +105,10 @@ def test_workers_and_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_operator_sets_every_option_of_samples() -> None:
-    given = {"multi_face": "all", "quality": "warn", "turned": "error", "max_faces": 3}
+    given = {
+        **{"multi_face": "all", "quality": "warn", "turned": "error", "max_faces": 3},
+        "second_face_share": 0.1,
+    }
     settings = ServerSettings("staff.db", **given)  # type: ignore[arg-type]
     assert settings.sample_values == given
     assert ServerSettings("staff.db").sample_values == dataclasses.asdict(SampleOptions())

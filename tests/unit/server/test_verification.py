@@ -169,3 +169,48 @@ def test_the_operator_refuses_turned_faces_and_a_request_may_turn_them(
         assert (refused.status_code, refused.json()["code"]) == (422, "turned")
         turned = service.client.post("/v1/compare?turned=upright", files=sent)
         assert turned.json()["match"] is True
+
+
+def _box(answer: httpx.Response, number: int = 0) -> str:
+    return ",".join(map(str, answer.json()["detections"][number]["box_px"]))
+
+
+def test_a_face_may_be_given_for_each_image(
+    client: httpx.Client, pictures: dict[str, bytes]
+) -> None:
+    sent = files(probe=pictures["person_a_1"], reference=pictures["person_a_2"])
+    found = client.post("/v1/compare", files=sent)
+    points = found.json()["detections"][1]["landmarks_px"]
+    flat = ",".join(str(value) for point in points for value in point)
+    given = client.post("/v1/compare", files=sent, params={"face": ["-", flat]})
+    assert given.status_code == 200, given.text
+    assert given.json()["score"] == pytest.approx(found.json()["score"], abs=1e-5)
+    assert given.json()["warnings"] == ["not_detected"]
+    assert [each["score"] is None for each in given.json()["detections"]] == [False, True]
+
+    client.put("/v1/subjects/given", files=files(image=pictures["person_a_1"])).raise_for_status()
+    path, one = "/v1/subjects/given/verify", files(image=pictures["person_a_2"])
+    near = client.post(path, files=one, params={"face": _box(found, 1)})
+    assert near.json()["match"] is True
+    assert near.json()["warnings"] == []
+    problem(client.post(path, files=one, params={"face": "0,0,9,9"}), 422, "no_face")
+    for wrong in ("0,0,9", "x", "0,0,0,0", "90000,0,9,9"):
+        problem(client.post(path, files=one, params={"face": wrong}), 422, "invalid_value")
+    problem(client.post("/v1/compare", files=sent, params={"face": "-"}), 422, "invalid_value")
+
+
+def test_a_face_may_be_given_for_an_enrolment_and_a_search(
+    client: httpx.Client, pictures: dict[str, bytes]
+) -> None:
+    sent = files(image=pictures["person_b_1"])
+    pair = files(probe=pictures["person_b_1"], reference=pictures["person_b_2"])
+    found = client.post("/v1/compare", files=pair)
+    answer = client.put("/v1/subjects/boxed", files=sent, params={"face": _box(found)})
+    assert answer.status_code == 201, answer.text
+    probe = files(image=pictures["person_b_2"])
+    (face,) = client.post(
+        "/v1/identify", files=probe, params={"face": _box(found, 1), "limit": 1}
+    ).json()["faces"]
+    assert face["candidates"][0]["subject_id"] in {"boxed", "person_b_1"}
+    assert face["detection"]["score"] > 0.5
+    problem(client.post("/v1/identify", files=probe, params={"face": "1,2"}), 422, "invalid_value")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from torch import nn
 
 from tests.unit.training.drawing import draw_folder, small_config
@@ -79,6 +80,23 @@ def test_what_a_loop_saved_besides_is_reported(resnet: dict[str, Any], tmp_path:
     assert report.unexpected == ("loss.weight",)
     assert "not used: loss.weight" in report.sentence
     assert json.loads(report.to_json())["unexpected"] == ["loss.weight"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(
+    value: float, resnet: dict[str, Any], tmp_path: Path
+) -> None:
+    state = resnet | {"layer1.0.conv1.weight": torch.full((64, 64, 3, 3), value)}
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(ModelIntegrityError, match=r"infinity in 1 tensor\(s\): layer1\.0\.conv1"):
+        build_encoder("resnet18", weights=str(tmp_path / "w.pth"))
+
+
+def test_safetensors_are_known_by_their_content(resnet: dict[str, Any], tmp_path: Path) -> None:
+    save_file(resnet, tmp_path / "w.bin")
+    report = build_encoder("resnet18", weights=str(tmp_path / "w.bin")).loaded_weights
+    assert report is not None
+    assert len(report.matched) == len(resnet) - 2
 
 
 def test_a_deeper_network_of_the_same_kind_is_refused(tmp_path: Path) -> None:

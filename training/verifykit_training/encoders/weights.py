@@ -139,7 +139,7 @@ def read_source(path: str | Path) -> Source:
     if path.suffix == ".onnx":
         return Source(path, *read_model_weights(path))
     try:
-        if path.suffix == ".safetensors":
+        if _is_safetensors(path):
             from safetensors import SafetensorError
             from safetensors.torch import load_file
 
@@ -173,6 +173,13 @@ def read_source(path: str | Path) -> Source:
             f"checkpoint under a name such as {', '.join(_WRAPPERS[:3])}"
         )
     return Source(path, state)
+
+
+def _is_safetensors(path: Path) -> bool:
+    """Return whether a file is named or begins as safetensors: the length of a header, and its brace."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    return path.suffix == ".safetensors" or start[8:] == b"{"
 
 
 def _file_of(path: Path) -> Path:
@@ -264,6 +271,7 @@ def load_state(
     own = network.state_dict()
     given, unexpected = _placed(state, own, published)
     _fit_channels(given, own)
+    _require_finite(given, f"{name} ({source})")
     differing = [
         (key, tuple(value.shape), tuple(own[key].shape))
         for key, value in given.items()
@@ -329,6 +337,20 @@ def _fit_channels(given: dict[str, Tensor], own: Mapping[str, Tensor]) -> None:
     first = next((key for key, value in own.items() if value.ndim == 4), None)
     if first in given and given[first].ndim == 4 and given[first].shape[1] == 3:
         given[first] = one_channel(given[first], own[first].shape[1])
+
+
+def _require_finite(given: Mapping[str, Tensor], what: str) -> None:
+    """Raise ModelIntegrityError for NaN or infinity, with which the first step would end."""
+    wrong = [
+        _bare(key)
+        for key, value in given.items()
+        if value.is_floating_point() and not value.isfinite().all()
+    ]
+    if wrong:
+        raise ModelIntegrityError(
+            f"the weights of {shortened(what)} hold NaN or infinity in {len(wrong)} tensor(s): "
+            f"{_some(wrong)}; take an earlier checkpoint of that training"
+        )
 
 
 def _require_backbone(

@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from verifykit._given_faces import GivenFace
 from verifykit.errors import AcquisitionError
 from verifykit.modalities.base import Capture, Detector, Finding, Modality, SampleCheck
 from verifykit.modalities.face.covered import CoveredCheck, CoveredLimits
 from verifykit.modalities.face.crop import crop_five_point
 from verifykit.modalities.face.detector import FaceDetector, TurnedFace
+from verifykit.modalities.face.given import find_at
 from verifykit.modalities.face.quality import FaceQuality, QualityLimits
 from verifykit.modalities.ops import similarity_transform
 from verifykit.session import Provider
@@ -45,8 +47,11 @@ class FaceModality(Modality):
         "no_face": "Look at the camera, with the whole face in the image.",
         "several_faces": "One person only: ask the others to step aside.",
         "more_faces": "Crop the image: it shows more faces than are examined.",
+        "smaller_faces": "Other people are in the background; the largest face is used.",
+        "not_detected": "The face was given by its landmarks; no detector has confirmed it.",
         "turned": "Rotate the image: the face is on its side or upside down.",
     }
+    warnings: ClassVar[frozenset[str]] = frozenset({"not_detected"})
     checks: ClassVar[tuple[SampleCheck, ...]] = (FaceQuality(), CoveredCheck())
 
     def open_detector(
@@ -62,6 +67,18 @@ class FaceModality(Modality):
         if isinstance(detector, FaceDetector):
             return _findings(detector.detect_turned(image), image)
         return _findings([TurnedFace(detection) for detection in detector.detect(image)], image)
+
+    def find_every(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
+        """Return the faces of every size that the detector searches at, largest first."""
+        if not isinstance(detector, FaceDetector):
+            return self.find(image, spec, detector)
+        return _findings(detector.detect_turned(image, every_size=True), image)
+
+    def find_given(
+        self, image: Image, spec: CropSpec, detector: Detector | None, faces: Sequence[GivenFace]
+    ) -> list[Finding]:
+        """Return given faces, in their order: aligned by their landmarks, or detected near their box."""
+        return [find_at(image, face, detector) for face in faces]
 
     def least_side_px(self, spec: CropSpec) -> int:
         """Return what the detector looks at, at least ``LEAST_SIDE_PX``."""

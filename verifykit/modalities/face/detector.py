@@ -7,8 +7,9 @@ decoding is that of the reference implementation (libfacedetection, and OpenCV's
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,11 @@ _MIN_GAIN = 0.01
 # Of low scores, the better one by less may be that of the wrong rotation (benchmarks.turned).
 _SURE_GAIN = 0.05
 _MIN_OVERLAP = 0.3
+# A face in a given box (benchmarks.gates): longer sides of the box in the searched image, the window's margin
+# in sides of the box, and the score that suffices.
+_NEAR_SIDES_PX = (128, 64, 256)
+_NEAR_MARGIN = 0.75
+_NEAR_SCORE = 0.5
 _HEADS = tuple(f"{head}_{stride}" for head in ("cls", "obj", "bbox", "kps") for stride in _STRIDES)
 
 
@@ -113,7 +119,7 @@ class FaceDetector:
         """
         return self._search(image)[0]
 
-    def detect_turned(self, image: Image) -> list[TurnedFace]:
+    def detect_turned(self, image: Image, *, every_size: bool = False) -> list[TurnedFace]:
         """Return every face in an image, also rotated by quarter turns, largest first.
 
         A face on its side or upside down is often found too, but with the landmarks of an upright one,
@@ -123,6 +129,7 @@ class FaceDetector:
 
         Args:
             image: (H, W, 3) uint8 RGB.
+            every_size: Search at every size in ``spec.long_sides_px``, for small faces next to a large one.
 
         Returns:
             Each face with its rotation; coordinates are the given image's pixels.
@@ -131,24 +138,76 @@ class FaceDetector:
             ProviderError: The provider failed.
         """
         found, searched = self._search(image)
-        if found and all(face.score >= _UPRIGHT_SCORE for face in found):
-            return [TurnedFace(face) for face in found]
-        chosen = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
-        return sorted(chosen, key=lambda face: -_area(face.detection))
+        faces = [TurnedFace(face) for face in found]
+        if not found or any(_score(face) < _UPRIGHT_SCORE for face in found):
+            faces = choose_turned(found, self._search_rotated(searched, *image.shape[:2]))
+        if every_size and faces:
+            faces += self._search_further(image, faces)
+        return sorted(faces, key=lambda face: -_area(face.detection))
+
+    def detect_near(
+        self, image: Image, box_px: tuple[float, float, float, float]
+    ) -> TurnedFace | None:
+        """Return the face in a box, which the search of the whole image may have missed.
+
+        The window around the box is searched at several sizes, enlarged too, and rotated, and a lower score
+        suffices: the box says that there is a face.
+
+        Args:
+            image: (H, W, 3) uint8 RGB.
+            box_px: (left, top, width, height) in its pixels; must touch it.
+
+        Returns:
+            The best face that overlaps the box; None without one.
+
+        Raises:
+            ProviderError: The provider failed.
+        """
+        window, (x, y) = _window(image, box_px)
+        height, width = window.shape[:2]
+        given = Detection((box_px[0] - x, box_px[1] - y, *box_px[2:]), (), None)
+        best: TurnedFace | None = None
+        for side_px in _NEAR_SIDES_PX:
+            scaled = _scaled_to(window, side_px / max(box_px[2:]))
+            found = _near(self._run(scaled, height, width, _NEAR_SCORE), given)
+            rotated: list[tuple[Detection, float]] = []
+            if not any(_score(face) >= _UPRIGHT_SCORE for face in found):
+                for quarters in (1, 2, 3):
+                    faces = self._run_rotated(scaled, height, width, quarters, _NEAR_SCORE)
+                    rotated += [(face, 90.0 * quarters) for face in _near(faces, given)]
+            for turned in choose_turned(found, rotated):
+                if best is None or _score(turned.detection) > _score(best.detection):
+                    best = turned
+            if best is not None and _score(best.detection) >= _UPRIGHT_SCORE:
+                break
+        return best and replace(best, detection=_moved(best.detection, x, y))
 
     def _search(self, image: Image) -> tuple[list[Detection], list[Image]]:
         """Return the faces of the first size that shows any, and the image at the sizes so far."""
         searched: list[Image] = []
-        tried = set()
-        for long_side_px in self.spec.long_sides_px:
-            scale = min(1.0, long_side_px / max(image.shape[:2]))
-            if scale in tried:
-                continue
-            tried.add(scale)
+        for scale in self._scales(image):
             searched.append(_reduced(image, scale))
             if found := self._run(searched[-1], *image.shape[:2]):
                 return sorted(found, key=lambda face: -_area(face)), searched
         return [], searched
+
+    def _search_further(self, image: Image, known: Sequence[TurnedFace]) -> list[TurnedFace]:
+        """Return the faces that only the larger sizes show, in the rotation of most that are known."""
+        height, width = image.shape[:2]
+        turned_deg = Counter(face.turned_deg for face in known).most_common(1)[0][0]
+        quarters = round(turned_deg / 90.0)
+        found = [face.detection for face in known]
+        further: list[Detection] = []
+        for scale in self._scales(image)[1:]:
+            for face in self._run_rotated(_reduced(image, scale), height, width, quarters):
+                if not _is_known(face, [*found, *further]):
+                    further.append(face)
+        return [TurnedFace(face, turned_deg) for face in further]
+
+    def _scales(self, image: Image) -> list[float]:
+        """Return the scales at which an image is searched, each once."""
+        longest = max(image.shape[:2])
+        return list(dict.fromkeys(min(1.0, side / longest) for side in self.spec.long_sides_px))
 
     def _search_rotated(
         self, searched: Sequence[Image], height: int, width: int
@@ -156,18 +215,31 @@ class FaceDetector:
         """Return the faces in each rotation of an image, in the image's pixels, with the rotation."""
         found: list[tuple[Detection, float]] = []
         for quarters in (1, 2, 3):
-            size = (height, width) if quarters == 2 else (width, height)
             for reduced in searched:
-                rotated = np.ascontiguousarray(np.rot90(reduced, quarters))
-                if faces := self._run(rotated, *size):
-                    found += [
-                        (_rotated_back(face, quarters, height, width), 90.0 * quarters)
-                        for face in faces
-                    ]
+                if faces := self._run_rotated(reduced, height, width, quarters):
+                    found += [(face, 90.0 * quarters) for face in faces]
                     break
         return found
 
-    def _run(self, reduced: Image, height: int, width: int) -> list[Detection]:
+    def _run_rotated(
+        self,
+        reduced: Image,
+        height: int,
+        width: int,
+        quarters: int,
+        score_threshold: float | None = None,
+    ) -> list[Detection]:
+        """Return the faces in a reduced image rotated counter-clockwise, in the image's pixels."""
+        size = (height, width) if quarters % 2 == 0 else (width, height)
+        rotated = np.ascontiguousarray(np.rot90(reduced, quarters))
+        found = self._run(rotated, *size, score_threshold)
+        if not quarters:
+            return found
+        return [_rotated_back(face, quarters, height, width) for face in found]
+
+    def _run(
+        self, reduced: Image, height: int, width: int, score_threshold: float | None = None
+    ) -> list[Detection]:
         """Return the faces in a reduced image, best first, in the pixels of the one of the given size."""
         rows, columns = reduced.shape[:2]
         size = (-(-rows // _ALIGNED_PX) * _ALIGNED_PX, -(-columns // _ALIGNED_PX) * _ALIGNED_PX)
@@ -177,7 +249,8 @@ class FaceDetector:
         split_channels(reduced, planes[::-1] if self.spec.color == "bgr" else planes)
         session = self._single if cores_are_shared() else self._session
         heads = dict(zip(session.output_names, session.run(tensor), strict=True))
-        boxes, landmarks, scores = decode(heads, size, self.spec.score_threshold)
+        least = self.spec.score_threshold if score_threshold is None else score_threshold
+        boxes, landmarks, scores = decode(heads, size, least)
         kept = _non_maximum_suppression(boxes, scores, self.spec.nms_threshold)
         factors = np.array([width / reduced.shape[1], height / reduced.shape[0]])
         boxes[:, :2] *= factors
@@ -207,25 +280,38 @@ def choose_turned(
     """
     if not rotated:
         return [TurnedFace(face) for face in found]
-    best_face, turned_deg = max(rotated, key=lambda each: each[0].score)
-    upright = max((face.score for face in found), default=0.0)
-    others = [face.score for face, degrees in rotated if degrees != turned_deg]
-    if _is_sure(best_face.score, upright):
-        is_sure = bool(found) or _is_sure(best_face.score, max(others, default=0.0))
+    best_face, turned_deg = max(rotated, key=lambda each: _score(each[0]))
+    upright = max(map(_score, found), default=0.0)
+    others = [_score(face) for face, degrees in rotated if degrees != turned_deg]
+    if _is_sure(_score(best_face), upright):
+        is_sure = bool(found) or _is_sure(_score(best_face), max(others, default=0.0))
         return [TurnedFace(*each, is_sure) for each in rotated if each[1] == turned_deg]
-    scores = np.array([face.score for face, _ in rotated])
+    scores = np.array([_score(face) for face, _ in rotated])
     overlaps = _overlaps(found, [face for face, _ in rotated])
     # A face that is partly hidden by another must not become that one, upside down.
     own = overlaps == overlaps.max(axis=0, initial=_MIN_OVERLAP)
     chosen = []
     for number, face in enumerate(found):
-        better = own[number] & (scores > face.score + _MIN_GAIN)
-        if face.score >= _UPRIGHT_SCORE or not better.any():
+        better = own[number] & (scores > _score(face) + _MIN_GAIN)
+        if _score(face) >= _UPRIGHT_SCORE or not better.any():
             chosen.append(TurnedFace(face))
             continue
         best_face, turned_deg = rotated[int(np.argmax(np.where(better, scores, -1.0)))]
-        chosen.append(TurnedFace(best_face, turned_deg, _is_sure(best_face.score, face.score)))
+        chosen.append(TurnedFace(best_face, turned_deg, _is_sure(_score(best_face), _score(face))))
     return chosen
+
+
+def _score(face: Detection) -> float:
+    return face.score or 0.0
+
+
+def _is_known(face: Detection, others: Sequence[Detection]) -> bool:
+    """Return whether a face is one of those that are known, or the part of one."""
+    left, top, width, height = face.box_px
+    boxes = np.array([other.box_px for other in others]).reshape(-1, 4)
+    offset = np.array([left + width / 2, top + height / 2]) - boxes[:, :2]
+    is_inside = ((offset > 0) & (offset < boxes[:, 2:])).all(axis=1)
+    return bool((is_inside | (_overlaps([face], others)[0] > _MIN_OVERLAP)).any())
 
 
 def _is_sure(score: float, other: float) -> bool:
@@ -313,6 +399,40 @@ def _reduced(image: Image, scale: float) -> Image:
     height, width = image.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def _near(faces: Sequence[Detection], given: Detection) -> list[Detection]:
+    """Return the faces that overlap a given box."""
+    overlaps = _overlaps(faces, [given])[:, 0]
+    return [face for face, shared in zip(faces, overlaps, strict=True) if shared > _MIN_OVERLAP]
+
+
+def _window(
+    image: Image, box_px: tuple[float, float, float, float]
+) -> tuple[Image, tuple[int, int]]:
+    """Return the part of an image around a box, with a margin, and its left and top."""
+    left, top, width, height = box_px
+    margin = _NEAR_MARGIN * max(width, height)
+    x, y = (max(0, int(edge - margin)) for edge in (left, top))
+    right, bottom = (int(np.ceil(edge + margin)) for edge in (left + width, top + height))
+    return np.ascontiguousarray(image[y:bottom, x:right]), (x, y)
+
+
+def _scaled_to(image: Image, scale: float) -> Image:
+    """Return an image reduced or enlarged."""
+    import cv2
+
+    if scale <= 1.0:
+        return _reduced(image, scale)
+    size = (round(image.shape[1] * scale), round(image.shape[0] * scale))
+    enlarged = cv2.resize(image, size, interpolation=cv2.INTER_CUBIC)
+    return np.asarray(enlarged, dtype=np.uint8)
+
+
+def _moved(face: Detection, x: int, y: int) -> Detection:
+    left, top, width, height = face.box_px
+    landmarks_px = tuple((each_x + x, each_y + y) for each_x, each_y in face.landmarks_px)
+    return Detection((left + x, top + y, width, height), landmarks_px, face.score)
 
 
 def _non_maximum_suppression(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from verifykit.modalities.base import FoundSample, SampleCheck
 from verifykit.modalities.face.crop import ARCFACE_112_PX
+from verifykit.modalities.face.profile import measure_profile
 from verifykit.modalities.ops import inverse_rotation, similarity_transform
 from verifykit.types import Detection, Image
 
@@ -63,6 +64,8 @@ class QualityLimits:
         max_yaw_deg: Head turned to either side, degrees.
         max_pitch_deg: Head raised or lowered, degrees.
         min_visible_share: Share of the head that is inside the image, in [0, 1].
+        max_profile: How much a head looks like one in profile, in [0, 1]: see
+            :mod:`~verifykit.modalities.face.profile`.
     """
 
     min_eye_distance_px: float = 14.0
@@ -71,7 +74,8 @@ class QualityLimits:
     max_bright_share: float = 0.25
     max_yaw_deg: float = 50.0
     max_pitch_deg: float = 30.0
-    min_visible_share: float = 0.77
+    min_visible_share: float = 0.70
+    max_profile: float = 0.5
 
 
 class FaceQuality(SampleCheck):
@@ -87,6 +91,9 @@ class FaceQuality(SampleCheck):
         "too_bright": "Less light: parts of the face are white.",
         "too_blurred": "Hold still and clean the lens: the face is blurred.",
     }
+    warnings_for_probe: ClassVar[frozenset[str]] = frozenset(
+        {"clipped", "extreme_pose", "too_bright"}
+    )
 
     def __init__(self, limits: QualityLimits | None = None) -> None:
         self.limits = limits or QualityLimits()
@@ -114,7 +121,7 @@ def measure_face(
     (pixels at the ends of the range, 0..1), ``yaw_deg`` (positive: towards the image's right),
     ``pitch_deg`` (positive: up), ``roll_deg`` (positive: clockwise), ``turned_deg`` (as given),
     ``visible_share`` (of the head inside the image, 0..1). The three angles are those in the image
-    rotated counter-clockwise by ``turned_deg``.
+    rotated counter-clockwise by ``turned_deg``. ``profile`` is :func:`measure_profile`, 0..1.
     """
     import cv2
 
@@ -137,6 +144,7 @@ def measure_face(
         "roll_deg": roll,
         "turned_deg": turned_deg,
         "visible_share": _visible_share(landmarks_px, image.shape[0], image.shape[1]),
+        "profile": measure_profile(detection, yaw),
     }
 
 
@@ -145,6 +153,7 @@ def face_reasons(measures: Mapping[str, float], limits: QualityLimits) -> tuple[
     turned = (
         abs(measures["yaw_deg"]) > limits.max_yaw_deg
         or abs(measures["pitch_deg"]) > limits.max_pitch_deg
+        or measures["profile"] > limits.max_profile
     )
     applies = {
         "face_too_small": measures["eye_distance_px"] < limits.min_eye_distance_px,
@@ -194,6 +203,11 @@ def scale_and_rotation(camera: NDArray[np.float64]) -> tuple[float, list[list[fl
         [factor * (own * y - shared * x) for x, y in zip(right, down, strict=True)],
     ]
     return total / 2.0, rotation
+
+
+def yaw_deg(landmarks_px: Sequence[tuple[float, float]]) -> float:
+    """Return the yaw of upright landmarks in degrees, positive towards the image's right."""
+    return _pose(np.asarray(landmarks_px, dtype=np.float64))[1]
 
 
 def _sharpness(luma: Image) -> float:

@@ -8,6 +8,8 @@ const REASONS = {
   extreme_pose: ["The face is turned away", "Look straight at the camera and keep the head upright."],
   covered: ["The face is covered", "Take off sunglasses or mask, and keep hands away from the face."],
   turned: ["The image is not upright", "Rotate the image, or hold the camera upright."],
+  smaller_faces: ["There are smaller faces in the background", "The largest face was used."],
+  not_detected: ["The place of the face was given", "No detector has confirmed that it is a face."],
   more_faces: ["There are more faces than were examined", "Crop the image, or raise the limit."],
   too_dark: ["The image is too dark", "Turn towards a lamp or a window."],
   too_bright: ["The image is too bright", "Step out of the direct light."],

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from starlette.responses import Response
 
+from verifykit._given_faces import placed
 from verifykit.errors import AcquisitionError
 from verifykit.extraction import SampleOptions
 from verifykit.server.dependencies import Caller, DecisionRecorder, require, service_of
@@ -74,7 +75,7 @@ def _identify(
         faces = identify_each(
             verifier.encoder,
             verifier.gallery,
-            image,
+            placed(image, query.faces()),
             rule=rule,
             limit=query.limit,
             options=query.sample(verifier.sample_options),
