@@ -106,7 +106,10 @@ def test_workers_and_threads_fit_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_the_operator_sets_every_option_of_samples() -> None:
     given = {
-        **{"multi_face": "all", "quality": "warn", "turned": "error", "max_faces": 3},
+        "multi_face": "all",
+        "quality": "warn",
+        "turned": "error",
+        "max_faces": 3,
         "second_face_share": 0.1,
     }
     settings = ServerSettings("staff.db", **given)  # type: ignore[arg-type]
