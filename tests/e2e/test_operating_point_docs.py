@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
@@ -129,10 +128,6 @@ def _staff(folder: Path, portraits: Mapping[str, Path]) -> None:
     # What the page moves to other folders is not of this person alone.
     for name in ("0005/2", "0005/3", "0243/1", "0398/1"):
         both.save(folder / f"{name}.jpg")
-    for number, name in enumerate(("person_a_2", "impostor_2"), start=98):
-        turned = Image.open(portraits[name]).convert("RGB")
-        turned.thumbnail((320, 320))
-        Image.fromarray(np.rot90(np.asarray(turned)).copy()).save(folder / "0041" / f"{number}.jpg")
 
 
 def _views(image: Image.Image) -> Iterator[Image.Image]:
