@@ -25,7 +25,8 @@ _LOCKED_BYTE = 4096
 def require_possible(path: Path, kind: type[VerifyKitError] = InputError) -> None:
     """Raise for a text that no path can be: too long, or with a NUL."""
     try:
-        path.exists()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise kind(f"{shown(str(path))} cannot be a path: {reason}") from None

@@ -13,6 +13,7 @@ from verifykit.errors import InputError, shown
 from verifykit.image import LoadedImage
 from verifykit.types import Detection, FaceLike, ImageLike
 
+_FURTHEST = 1e12  # pixels: far outside of every image, and its square is no overflow
 _ORDER = "right eye, left eye (the subject's), nose tip, right and left mouth corner"
 _FORMS = (
     f"a face is a box (left, top, width, height), five landmarks (x, y) ({_ORDER}), or a Detection, in "
@@ -78,6 +79,13 @@ def placed(image: ImageLike, faces: AnyFaces | None) -> ImageLike | PlacedImage:
         InputError: As :func:`given_faces`.
     """
     return image if faces is None else PlacedImage(image, given_faces(faces))
+
+
+def unplaced(
+    image: ImageLike | LoadedImage | PlacedImage,
+) -> tuple[ImageLike | LoadedImage, tuple[GivenFace, ...]]:
+    """Return an image without its faces, and these; none for an image itself."""
+    return (image.image, image.faces) if isinstance(image, PlacedImage) else (image, ())
 
 
 def placed_each(
@@ -147,8 +155,10 @@ def _of_numbers(face: object) -> GivenFace | None:
     if numbers.dtype.kind not in "iuf" or numbers.shape not in ((4,), (5, 2)):
         return None
     numbers = numbers.astype(np.float64)
-    if not np.isfinite(numbers).all():
-        raise InputError(f"faces: every number must be finite, got {shown(numbers.tolist())}")
+    if not (np.abs(numbers) <= _FURTHEST).all():
+        raise InputError(
+            f"faces: every number must be finite, at most {_FURTHEST:g}, got {shown(numbers.tolist())}"
+        )
     if numbers.shape == (4,):
         return _box(*numbers.tolist())
     return _landmarks(numbers)

@@ -14,7 +14,7 @@ import numpy as np
 
 from verifykit import modelfile
 from verifykit._cpus import available_cpus, kept_pool, sharing_cores
-from verifykit._given_faces import PlacedImage
+from verifykit._given_faces import PlacedImage, unplaced
 from verifykit.calibration import Calibration
 from verifykit.errors import InputError, ModelContractError, ModelIntegrityError, shortened, shown
 from verifykit.extraction import SampleExtractor, SampleOptions
@@ -250,7 +250,8 @@ class Encoder:
             return
         is_shared = 2 * len(images) > self.image_threads
         shared = partial(_sharing_cores, work) if is_shared else work
-        pool = kept_pool("verifykit-image", min(self.image_threads, len(images)) - 1)
+        # One pool for any number of images: it starts a thread when the others are busy.
+        pool = kept_pool("verifykit-image", self.image_threads - 1)
         others = [
             pool.submit(contextvars.copy_context().run, shared, image) for image in images[1:]
         ]
@@ -264,11 +265,10 @@ class Encoder:
 
     def _may_be_at_once(self, images: Sequence[ImageLike | LoadedImage | PlacedImage]) -> bool:
         kinds = (str, bytes, os.PathLike, np.ndarray, LoadedImage)
-        pure = (image.image if isinstance(image, PlacedImage) else image for image in images)
         return (
             self.image_threads > 1
             and len(images) > 1
-            and all(isinstance(image, kinds) for image in pure)
+            and all(isinstance(unplaced(image)[0], kinds) for image in images)
         )
 
 

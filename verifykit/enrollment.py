@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from verifykit._given_faces import AnyFaces, PlacedImage, one_given_face, placed_each
+from verifykit._given_faces import AnyFaces, PlacedImage, one_given_face, placed_each, unplaced
 from verifykit.encoder import Encoder
 from verifykit.errors import (
     AcquisitionError,
@@ -197,8 +197,7 @@ def _enrolled(
     encoder: Encoder, options: SampleOptions, keep_crops: bool, image: ImageLike | PlacedImage
 ) -> tuple[Template, bytes | None]:
     """Return the template of an image, and its enrollment crop if they are kept."""
-    faces = image.faces if isinstance(image, PlacedImage) else ()
-    pure = image.image if isinstance(image, PlacedImage) else image
+    pure, faces = unplaced(image)
     loaded = pure if isinstance(pure, LoadedImage) else encoder.extractor.load(pure)
     located = PlacedImage(loaded, faces) if faces else loaded
     (template,) = encoder.templates(located, options, role="enrollment")

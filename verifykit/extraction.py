@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, get_args
 
-from verifykit._given_faces import GivenFace, PlacedImage
+from verifykit._given_faces import GivenFace, PlacedImage, unplaced
 from verifykit.errors import AcquisitionError, InputError, ModelContractError, shown
 from verifykit.image import MAX_PIXELS, LoadedImage, read_image
 from verifykit.modalities import Detector, Finding, FoundSample, SampleCheck, checks_of, of_crop
@@ -91,6 +91,7 @@ class SampleOptions:
         share = self.second_face_share
         if isinstance(share, bool) or not isinstance(share, Real) or not 0 <= share <= 1:
             raise InputError(f"second_face_share is a number from 0 to 1, got {shown(share)}")
+        object.__setattr__(self, "second_face_share", float(share))  # as JSON has it
 
     def changed(self, **options: Any) -> SampleOptions:
         """Return these options with the given values that are not None."""
@@ -182,8 +183,7 @@ class SampleExtractor:
             AcquisitionError: Nothing usable in it; ``reason`` is a code of the modality or of a check.
         """
         options = options or SampleOptions()
-        faces = image.faces if isinstance(image, PlacedImage) else ()
-        pure = image.image if isinstance(image, PlacedImage) else image
+        pure, faces = unplaced(image)
         loaded = pure if isinstance(pure, LoadedImage) else self.load(pure)
         if not loaded.has_further_frames:
             return self._usable(loaded, options, role, limit, faces)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from fractions import Fraction
 from pathlib import Path
 
 import cv2
@@ -241,6 +243,8 @@ def test_the_share_is_an_option_of_the_verifier_and_is_checked(
     for wrong in (-0.1, 1.1, float("nan"), "0.5", True):
         with pytest.raises(vk.InputError, match="second_face_share"):
             vk.Verifier(encoder, second_face_share=wrong)  # type: ignore[arg-type]
+    exact = vk.Verifier(encoder, second_face_share=Fraction(1, 4))  # type: ignore[arg-type]
+    assert json.dumps(exact.sample_options.second_face_share) == "0.25"
 
 
 def test_a_small_face_next_to_a_large_one_is_found_with_all(

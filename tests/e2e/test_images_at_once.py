@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image as PilImage
 
 import verifykit as vk
+from verifykit import _cpus
 from verifykit._cpus import kept_pool
 from verifykit.encoder import Encoder
 from verifykit.extraction import SampleExtractor, SampleOptions
@@ -186,3 +187,12 @@ def test_no_image_is_waited_for_in_a_pool_that_others_keep_busy(
         assert not busy.done()
     finally:
         release.set()
+
+
+def test_one_pool_serves_any_number_of_images(two: Encoder, portraits: Mapping[str, Path]) -> None:
+    verifier = vk.Verifier(Encoder(two.spec, two.encode, two.extractor, image_threads=7))
+    before = set(_cpus.pools)
+    images = [portraits["person_a_1"], portraits["person_a_2"], portraits["obama"]]
+    verifier.compare(*images[:2])
+    verifier.enroll("ada", images)
+    assert set(_cpus.pools) - before == {("verifykit-image", 6)}

@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from verifykit._files import FileLock, LockHeldError, atomic_file, atomic_write, sync_folder
+from verifykit._files import (
+    FileLock,
+    LockHeldError,
+    atomic_file,
+    atomic_write,
+    require_possible,
+    sync_folder,
+)
+from verifykit.errors import InputError
 
 CHECKOUT = Path(__file__).parents[2]
 POSIX = pytest.mark.skipif(os.name == "nt", reason="file modes and open files differ")
@@ -188,3 +196,11 @@ def test_a_file_that_was_replaced_while_waiting_is_opened_again(tmp_path: Path) 
         path.touch()
     thread.join()
     assert is_current == [True]
+
+
+@pytest.mark.parametrize("name", ["a\0b", "a" * 5000])
+def test_a_text_that_no_path_can_be_is_an_input_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="cannot be a path"):
+        require_possible(tmp_path / name)
+    for possible in (tmp_path, tmp_path / "new", Path(__file__) / "below"):
+        require_possible(possible)

@@ -68,6 +68,8 @@ def test_every_form_is_read(faces: Any, expected: list[GivenFace]) -> None:
         (0.0, 0.0, 5.0, -5.0),
         (0.0, 0.0, float("nan"), 5.0),
         (0.0, float("inf"), 5.0, 5.0),
+        (-8e307, 0.0, 1.6e308, 5.0),
+        [(1e200 * x, 1e200 * y) for x, y in LANDMARKS],
         ("1", "2", "3", "4"),
         [(1.0, 2.0)] * 5,
         LANDMARKS[:4],

@@ -161,7 +161,7 @@ def test_a_specification_contains_its_cohort() -> None:
 def test_a_cohort_of_schema_3_is_refused_with_advice() -> None:
     body: dict[str, Any] = json.loads(SPEC.to_json())
     body["schema"] = 3
-    del body["population"]
+    del body["population"], body["populations"]
     body["cohort"] = {"rows_base64": "", "embedding_size": 4, "nearest": 2}
     with pytest.raises(ModelContractError, match="calibrate the model again"):
         ModelSpec.from_json(json.dumps(body))

@@ -13,7 +13,7 @@ import typer
 from verifykit._files import require_possible
 from verifykit.batch.sources import Source, open_source
 from verifykit.calibration import Calibration
-from verifykit.cli._run import NO_MATCH, emit, progress, require_complete
+from verifykit.cli._run import INCOMPLETE, NO_MATCH, emit, progress, require_complete
 from verifykit.cli.options import (
     CalibrationOption,
     EverySample,
@@ -31,7 +31,7 @@ from verifykit.cli.render import columns, counted, share_text
 from verifykit.datasets import LeftOut, left_out_sentences, overlooked, shown_names
 from verifykit.decision import DecisionOptions
 from verifykit.drift import DriftReport, ScoreWatch
-from verifykit.drift.state import WatchState, joined, scores_path
+from verifykit.drift.state import WatchState, forget, joined, scores_path
 from verifykit.errors import AcquisitionError, ImageError, InputError, shortened_path, shown
 from verifykit.extraction import SampleOptions
 from verifykit.gallery import Gallery
@@ -86,7 +86,7 @@ def watch_scores(
 
     A service counts the scores of its probes against subjects drawn at random. Without SOURCE this is shown;
     with it, its images or scores are counted, and stored only with --state. Status 0 while the rate holds, 1
-    when it does not, 3 if images were not looked at.
+    when it does not, 3 if images were not looked at, or nothing could be counted.
     """
     files = state or []
     if source is None and not enrolled:
@@ -125,7 +125,7 @@ def watch_scores(
             _count_enrolled(watch, verifier.gallery)
         else:
             unused = _count_images(watch, verifier, open_source(source))
-    watch.flush()
+    watch.store()
     _show(watch.report(), unused, as_json=as_json)
 
 
@@ -172,7 +172,7 @@ def _default_file(gallery: str | None) -> Path:
 
 def _forget(files: list[Path], *, as_json: bool) -> None:
     for file in files:
-        file.unlink(missing_ok=True)
+        forget(file)
     names = [str(file) for file in files]
     emit({"forgotten": names}, f"forgotten: {', '.join(map(shown, names))}", as_json=as_json)
 
@@ -240,7 +240,7 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
                 [float(score) for score in body["scores"]],
                 body.get("references", 1),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(
                 f"{shown(str(source))}, line {number}: a line is an object with the scores of a probe "
                 f'against others, such as {{"scores": [0.1, 0.2]}}, got {shown(line)}'
@@ -263,11 +263,14 @@ def _show(report: DriftReport, unused: _Unused, *, as_json: bool) -> None:
     if report.has_drift:
         raise typer.Exit(DRIFT)
     require_complete(unused.overlooked)
+    if not report.probes:
+        typer.echo("verifykit: nothing was counted: more subjects or probes are needed", err=True)
+        raise typer.Exit(INCOMPLETE)
 
 
 def _text(report: DriftReport) -> str:
     counts = f"{counted(report.probes, 'probe')}, {counted(report.scores, 'score')} against others"
-    holds = "does not hold" if report.has_drift else "holds"
+    holds = "does not hold" if report.has_drift else "holds" if report.probes else "is not judged"
     now = "unknown: too few scores"
     if report.fmr_now is not None:
         now = f"{report.fmr_now:.2g}, from recent scores"

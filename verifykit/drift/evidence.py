@@ -134,6 +134,11 @@ class Levels:
         tolerated = tuple(min(1.0, max(each)) for each in zip(moved, highs, strict=True))
         return cls(tuple(rates), tolerated, stated)
 
+    def is_same(self, other: Levels) -> bool:
+        """Return whether both are of one calibration; another machine's may differ in the last bits."""
+        mine, theirs = ((*each.rates, *each.tolerated, each.stated) for each in (self, other))
+        return len(mine) == len(theirs) and all(map(math.isclose, mine, theirs))
+
     def used(self, subject_count: float) -> int:
         """Return how many levels, the highest first, can be judged in a gallery of so many subjects."""
         pairs = subject_count * (subject_count - 1) / 2

@@ -1,7 +1,8 @@
 """The probes of the last hour: a person who stands before the camera counts once.
 
 Scores of one person's images are alike. Without this, one person who resembles many and tries again and
-again would look like a change of everyone. The embeddings stay in memory, and leave it after the hour.
+again would look like a change of everyone. The embeddings are in memory alone, and leave it with the first
+probe after the hour.
 """
 
 from __future__ import annotations

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,18 +14,23 @@ from typing import Any
 
 import numpy as np
 
+from verifykit._files import FileLock, LockHeldError
 from verifykit.drift.evidence import BET_COUNT, FALSE_ALARM_PROBES, Evidence, Levels, rate_now
 from verifykit.errors import InputError, shortened_path, shown
 
 FORMAT_KEY = "verifykit_scores"
 FORMAT = 1
 
+LOCK_S = 5.0
+"""How long a file of counts is waited for while another process writes it."""
+
+_SUFFIX = "scores.json"
 _ARRAYS = ("counts", "recent", "log_product", "log_sum")
 
 
 def scores_path(gallery: str) -> Path:
     """Return where the counts of a service on a gallery's file are."""
-    return Path(f"{gallery}.scores.json")
+    return Path(f"{gallery}.{_SUFFIX}")
 
 
 @dataclass(frozen=True)
@@ -109,8 +116,7 @@ class WatchState:
 
     def is_of(self, other: WatchState) -> bool:
         """Return whether both are of one calibration and one stated rate."""
-        mine, theirs = ((s.calibration, s.levels) for s in (self, other))
-        return mine == theirs
+        return self.calibration == other.calibration and self.levels.is_same(other.levels)
 
     def then(self, later: Evidence) -> WatchState:
         """Return the state after more probes."""
@@ -175,7 +181,7 @@ class WatchState:
             body = json.loads(text)
             if (found := body[FORMAT_KEY]) == FORMAT:
                 return cls._of(body)
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"{shown(str(path))} is not a file of counted scores, or it is damaged: give another path, "
                 "or begin again with --reset"
@@ -202,9 +208,9 @@ class WatchState:
             str(body["calibration"]),
             levels,
             Evidence(int(body["probes"]), int(body["scores"]), *arrays),
-            body["started"],
-            body["drift_since"],
-            body["drift_probes"],
+            _optional(body["started"], str),
+            _optional(body["drift_since"], str),
+            _optional(body["drift_probes"], int),
         )
 
     @classmethod
@@ -224,6 +230,46 @@ class WatchState:
         return cls.from_json(text, path) if text else None
 
 
+@contextmanager
+def locked(path: Path) -> Iterator[int]:
+    """Hold a file of counts against other processes, and yield its descriptor; it is made if it is missing.
+
+    Raises:
+        InputError: Another process holds it.
+        OSError: It cannot be opened.
+    """
+    try:
+        with FileLock(path, timeout_s=LOCK_S) as handle:
+            yield handle
+    except LockHeldError as error:
+        raise InputError(f"{shown(str(path))} is in use by another process: try again") from error
+
+
+def forget(path: Path) -> None:
+    """Remove a file of counts, if there is one.
+
+    Raises:
+        InputError: It is another file, or another process holds it.
+        OSError: It cannot be removed.
+    """
+    if not path.exists():
+        return
+    with locked(path) as handle:
+        _require_counts(path)
+        os.ftruncate(handle, 0)  # who waits for the lock finds it empty
+    path.unlink(missing_ok=True)
+
+
+def _require_counts(path: Path) -> None:
+    """Raise for a file that no counts were in: a mistyped path must not cost a gallery."""
+    with path.open("rb") as file:
+        start = file.read(len(FORMAT_KEY) + 3)
+    if start and FORMAT_KEY.encode() not in start and not path.name.endswith(_SUFFIX):
+        raise InputError(
+            f"{shown(str(path))} is not a file of counted scores, so that it is not removed: check the path"
+        )
+
+
 def joined(states: Sequence[WatchState]) -> WatchState:
     """Return the counts and the evidence of several files together, such as those of several machines.
 
@@ -240,6 +286,12 @@ def joined(states: Sequence[WatchState]) -> WatchState:
         first = replace(first.then(other.evidence), started=min(times, default=None))
     alarms = [each.drift_since for each in states if each.drift_since]
     return replace(first, drift_since=min(alarms)) if alarms else first
+
+
+def _optional(value: Any, kind: type[str] | type[int]) -> Any:
+    if value is not None and type(value) is not kind:
+        raise ValueError(f"expected {kind.__name__}")
+    return value
 
 
 def _array(values: Any, size: int, kind: Any) -> Any:

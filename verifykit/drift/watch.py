@@ -9,17 +9,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from verifykit._files import FileLock, LockHeldError, atomic_write
+from verifykit._files import atomic_write, require_possible
 from verifykit.decision import DecisionOptions
 from verifykit.drift.evidence import Evidence, Levels
 from verifykit.drift.panel import Panel
 from verifykit.drift.repeats import RecentProbes
-from verifykit.drift.state import DriftReport, WatchState
+from verifykit.drift.state import DriftReport, WatchState, forget, locked
 from verifykit.errors import InputError, VerifyKitError, shown
 from verifykit.gallery import Gallery
 from verifykit.models import calibration_digest
@@ -32,7 +32,6 @@ _FLUSH_PROBES = 100
 _FLUSH_S = 60.0
 _PANEL_S = 60.0
 _PANEL_SHARE = 100  # drawing a panel takes at most a hundredth of the time
-_LOCK_S = 5.0
 
 _log = logging.getLogger("verifykit.drift")
 
@@ -76,7 +75,7 @@ class ScoreWatch:
         """
         if panel_subjects < 1:
             raise InputError(f"panel_subjects must be at least 1, got {panel_subjects}")
-        self.path = None if path is None else Path(path)
+        self.path = None if path is None else _checked_path(path)
         self.levels = Levels.of(spec, stated_rate(spec, decision or DecisionOptions()))
         self._spec, self._decision = spec, decision
         self._panel_subjects, self._clock = panel_subjects, clock
@@ -89,9 +88,9 @@ class ScoreWatch:
         except InputError:
             if not restart or self.path is None:
                 raise
-            _log.warning("scores are counted again: the file is of another calibration, or damaged")
             with suppress(OSError):  # then the first flush fails, and says so
-                self.path.unlink(missing_ok=True)
+                forget(self.path)
+            _log.warning("scores are counted again: the file is of another calibration, or damaged")
 
     @property
     def least_subjects(self) -> int:
@@ -100,10 +99,10 @@ class ScoreWatch:
 
     def __reduce__(self) -> tuple[object, ...]:
         self.flush()
-        return ScoreWatch, (self._spec, self.path, self._decision)
+        opened = partial(ScoreWatch, panel_subjects=self._panel_subjects)
+        return opened, (self._spec, self.path, self._decision)
 
     def _begin(self) -> None:
-        self._pid = os.getpid()
         self._lock, self._flushing, self._drawing = (threading.Lock() for _ in range(3))
         self._memory = self._empty
         self._pending = self._empty.evidence
@@ -111,7 +110,9 @@ class ScoreWatch:
         self._panel: tuple[Gallery, Panel, float] | None = None
         self._recent = RecentProbes(self._spec, self._clock)
         self._random = random.Random(int.from_bytes(os.urandom(8), "big"))  # noqa: S311
-        self._is_announced = self._is_broken = False
+        self._is_announced = self._is_broken = self._is_unstored = False
+        # Last: another thread of a forked process must not take the parent's locks for its own.
+        self._pid = os.getpid()
 
     def record(self, gallery: Gallery, probes: Embeddings, left_out: Sequence[str | None]) -> None:
         """Count the probes of one image; whatever fails is logged, and never the caller's error.
@@ -126,7 +127,7 @@ class ScoreWatch:
         """
         try:
             self._record(gallery, probes, left_out)
-        except VerifyKitError as error:
+        except Exception as error:  # noqa: BLE001 - a store of another package may raise anything
             self._warn_once("live scores are not counted", error)
 
     def _record(self, gallery: Gallery, probes: Embeddings, left_out: Sequence[str | None]) -> None:
@@ -177,12 +178,25 @@ class ScoreWatch:
         self._own_process()
         with self._lock:
             self._pending = self._pending.then(evidence)
-            count = self._pending.probes
-        if count >= _FLUSH_PROBES or self._clock() - self._flushed_at >= _FLUSH_S:
+            # A file that could not be written is tried each minute: it may be waited for in vain.
+            is_full = self._pending.probes >= _FLUSH_PROBES and not self._is_unstored
+        if is_full or self._clock() - self._flushed_at >= _FLUSH_S:
             self.flush()
 
     def flush(self) -> None:
         """Store what was counted; where that fails it is logged, kept, and stored with the next."""
+        try:
+            self.store()
+        except (OSError, VerifyKitError) as error:
+            self._warn_once("counts of live scores are not stored", error)
+
+    def store(self) -> None:
+        """Store what was counted; where that fails it is kept, and stored with the next.
+
+        Raises:
+            InputError: The file is not one of these counts, or another process holds it.
+            OSError: It cannot be written.
+        """
         self._own_process()
         with self._flushing:
             with self._lock:
@@ -192,18 +206,18 @@ class ScoreWatch:
                 return
             try:
                 state = self._store(block)
-            except (OSError, LockHeldError, VerifyKitError) as error:
+            except (OSError, VerifyKitError):
                 with self._lock:
-                    self._pending = block.then(self._pending)
-                self._warn_once("counts of live scores are not stored", error)
-                return
+                    self._pending, self._is_unstored = block.then(self._pending), True
+                raise
+            self._is_unstored = False
         self._announce(state)
 
     def _store(self, block: Evidence) -> WatchState:
         if self.path is None:
             self._memory = self._memory.then(block)
             return self._memory
-        with FileLock(self.path, timeout_s=_LOCK_S):
+        with locked(self.path):
             state = (self._read() or self._empty).then(block)
             atomic_write(self.path, state.to_json(), mode=0o600, durable=False)
         return state
@@ -256,6 +270,7 @@ class ScoreWatch:
         Raises:
             InputError: The file cannot be read.
         """
+        self._own_process()
         with self._lock:
             pending = self._pending
         state = self._read() or self._empty
@@ -265,14 +280,23 @@ class ScoreWatch:
         """Begin again: forget all counts, also those that other processes stored.
 
         Raises:
+            InputError: The file is another one, or another process holds it.
             OSError: The file cannot be removed.
         """
+        self._own_process()
+        if self.path is not None:
+            forget(self.path)
         with self._lock:
             self._pending = self._empty.evidence
-        self._memory = replace(self._empty)
+        self._memory = self._empty
         self._is_announced = False
-        if self.path is not None:
-            self.path.unlink(missing_ok=True)
+
+
+def _checked_path(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputError(f"the file of counts is a path, got {shown(path)}")
+    require_possible(found := Path(path))
+    return found
 
 
 def stated_rate(spec: ModelSpec, decision: DecisionOptions) -> float:

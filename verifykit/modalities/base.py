@@ -153,7 +153,7 @@ class Modality(ABC):
         return [Finding()]
 
     def find_every(self, image: Image, spec: CropSpec, detector: Detector | None) -> list[Finding]:
-        """Return :meth:`find` for a caller who wants every sample, small ones too, at a greater cost.
+        """Return :meth:`find` for a caller that needs every sample, small ones too, at a greater cost.
 
         Args:
             image: (H, W, 3) uint8 RGB.

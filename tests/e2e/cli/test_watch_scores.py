@@ -126,3 +126,24 @@ def test_what_cannot_be_done_is_said(
     Path("bad.jsonl").write_text('{"scores": [0.1]}\n{"score": 0.1}\n')
     Path("references.jsonl").write_text('{"scores": [0.1], "references": 0}\n')
     assert message in invoke("watch-scores", *arguments, status=2).stderr
+
+
+def test_what_was_not_counted_or_stored_is_no_success(invoke: Invoke, face_model: Path) -> None:
+    invoke("enroll", "ada", "person_a_1.jpg", "-g", "few.db", status=0)
+    few = invoke("watch-scores", "--enrolled", "-g", "few.db", status=3)
+    assert few.stdout.startswith("the stated rate is not judged: 0 probes")
+    assert "nothing was counted" in few.stderr
+    Path("one.jsonl").write_text('{"scores": [0.1]}\n')
+    told = body(invoke("watch-scores", "one.jsonl", "--state", "no/s.json", "--json", status=2))
+    assert told["error"]["name"] == "FileNotFoundError"
+
+
+def test_a_reset_removes_counts_alone(invoke: Invoke, face_model: Path) -> None:
+    invoke("enroll", "ada", "person_a_1.jpg", "-g", "g.db", status=0)
+    before = Path("g.db").read_bytes()
+    for more in ((), ("--enrolled", "-g", "g.db")):
+        refused = invoke("watch-scores", "--state", "g.db", "--reset", *more, status=2)
+        assert "check the path" in refused.stderr
+    assert Path("g.db").read_bytes() == before
+    Path("big.jsonl").write_text('{"scores": [1' + "0" * 400 + "]}")
+    assert "line 1" in invoke("watch-scores", "big.jsonl", status=2).stderr

@@ -5,19 +5,22 @@ from __future__ import annotations
 import copy
 import json
 import logging
+import math
 import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.helpers.drift_scores import calibrated_spec, drawn, filled, unit_rows
+from verifykit._files import FileLock, LockHeldError
 from verifykit.decision import DecisionOptions
 from verifykit.drift import ScoreWatch
-from verifykit.drift.state import WatchState, joined
+from verifykit.drift.state import WatchState, forget, joined
 from verifykit.errors import CalibrationError, GalleryError, InputError
 from verifykit.gallery import MemoryGallery
 
@@ -199,12 +202,29 @@ def test_a_forked_process_counts_for_itself(tmp_path: Path) -> None:
     assert ScoreWatch(SPEC, path).report().probes == 2
 
 
+def test_a_forked_process_reports_what_it_counted_itself() -> None:
+    watch = ScoreWatch(SPEC)
+    watch.record_scores([0.1])
+
+    def work() -> None:
+        assert watch.report().probes == 0
+        watch.reset()
+
+    child = multiprocessing.get_context("fork").Process(target=work)
+    child.start()
+    child.join(30)
+    assert child.exitcode == 0
+    assert watch.report().probes == 1
+
+
 def test_a_watch_can_be_pickled(tmp_path: Path) -> None:
-    watch = ScoreWatch(SPEC, tmp_path / "scores.json", DecisionOptions(fmr=1e-3))
+    watch = ScoreWatch(SPEC, tmp_path / "scores.json", DecisionOptions(fmr=1e-3), panel_subjects=7)
     watch.record_scores([0.1, 0.2])
     again = copy.copy(watch)  # as pickle does: by `__reduce__`
     assert again.report() == watch.report()
     assert again.levels == watch.levels
+    again.record(filled(SPEC, 100), unit_rows(1), [None])
+    assert again.report().scores == 2 + 7
 
 
 def test_counts_of_another_calibration_or_rate_are_not_continued(tmp_path: Path) -> None:
@@ -229,6 +249,7 @@ def test_counts_of_another_calibration_or_rate_are_not_continued(tmp_path: Path)
         '{"verifykit_scores": 2}',
         '{"verifykit_scores": 1, "levels": {"rates": [0.1]}}',
         "\ud800",
+        "[" * 100_000,
     ],
 )
 def test_a_damaged_file_is_refused_or_begun_again(tmp_path: Path, text: str) -> None:
@@ -240,6 +261,51 @@ def test_a_damaged_file_is_refused_or_begun_again(tmp_path: Path, text: str) -> 
     watch.record_scores([0.1])
     watch.flush()
     assert watch.report().probes == 1
+
+
+def test_another_file_is_never_removed(tmp_path: Path) -> None:
+    path = tmp_path / "staff.db"
+    for content in (b"SQLite format 3\0", b'{"calibration": 1}'):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match="not a file of counted scores, so"):
+            ScoreWatch(SPEC, path, restart=True)
+        with pytest.raises(InputError, match="not a file of counted scores, so"):
+            forget(path)
+        assert path.read_bytes() == content
+    forget(tmp_path / "missing.json")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_counts_that_another_process_writes_are_not_forgotten_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "counts.json"
+    watch = ScoreWatch(SPEC, path)
+    watch.record_scores([0.1])
+    watch.flush()
+    monkeypatch.setattr("verifykit.drift.state.LOCK_S", 0.0)
+    with FileLock(path), pytest.raises(InputError, match="in use"):
+        watch.reset()
+    assert watch.report().probes == 1
+    watch.reset()
+    assert not path.exists()
+
+
+def test_a_time_that_is_a_number_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "scores.json"
+    watch = ScoreWatch(SPEC, path)
+    watch.record_scores([0.1])
+    watch.flush()
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps({**body, "drift_since": 5}))
+    with pytest.raises(InputError, match="damaged"):
+        watch.report()
+
+
+@pytest.mark.parametrize("path", [True, 5, "a\0b"])
+def test_what_no_path_can_be_is_an_input_error(path: Any) -> None:
+    with pytest.raises(InputError, match="path"):
+        ScoreWatch(SPEC, path)
 
 
 @pytest.mark.parametrize("name", ["counts", "recent", "log_product", "log_sum"])
@@ -266,23 +332,50 @@ def test_counts_that_cannot_be_stored_are_kept_for_later(
     assert [r.getMessage() for r in caplog.records] == [
         "counts of live scores are not stored: FileNotFoundError"
     ]
+    with pytest.raises(FileNotFoundError):
+        watch.store()
     folder.mkdir()
     watch.flush()
     assert ScoreWatch(SPEC, folder / "scores.json").report().probes == 2
 
 
+def test_a_file_that_another_process_holds_is_not_waited_for_at_every_probe(
+    tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, tries = tmp_path / "scores.json", []
+
+    def held(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise LockHeldError
+
+    watch = ScoreWatch(SPEC, path, clock=clock)
+    with monkeypatch.context() as patched:
+        patched.setattr("verifykit.drift.state.FileLock", held)
+        for _ in range(150):
+            watch.record_scores([0.1])
+        assert len(tries) == 1
+        clock.now = 61.0
+        watch.record_scores([0.1])
+        assert len(tries) == 2
+    clock.now = 122.0
+    for _ in range(101):
+        watch.record_scores([0.1])
+    assert ScoreWatch(SPEC, path).report().probes == 252
+
+
+@pytest.mark.parametrize("error", [GalleryError("subject 0001"), RuntimeError("closed")])
 def test_a_gallery_that_fails_is_not_the_callers_error(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(_: MemoryGallery) -> Iterator[str]:
-        raise GalleryError("subject 0001 is unreadable")
+        raise error
 
     watch, gallery = ScoreWatch(SPEC), filled(SPEC, 100)
     monkeypatch.setattr(MemoryGallery, "subject_ids", broken)
     for seed in range(2):
         watch.record(gallery, unit_rows(1, seed=seed), [None])
     assert caplog.record_tuples == [
-        ("verifykit.drift", logging.WARNING, "live scores are not counted: GalleryError")
+        ("verifykit.drift", logging.WARNING, f"live scores are not counted: {type(error).__name__}")
     ]
 
 
@@ -337,6 +430,9 @@ def test_files_of_several_machines_are_joined(tmp_path: Path) -> None:
     assert both.probes == 3000
     assert both.evidence > one.report().evidence
     assert both.has_drift
+    # Another machine's mathematics may differ in the last bits.
+    moved = tuple(math.nextafter(each, 1.0) for each in two.levels.tolerated)
+    assert joined([one, replace(two, levels=replace(two.levels, tolerated=moved))]).report() == both
     other = replace(two, calibration="another")
     with pytest.raises(InputError, match="different calibrations"):
         joined([one, other])

@@ -9,7 +9,7 @@ from verifykit.errors import AcquisitionError, InputError
 from verifykit.modalities.base import Detector, Finding
 from verifykit.modalities.face.crop import ARCFACE_112_PX
 from verifykit.modalities.face.detector import FaceDetector
-from verifykit.modalities.ops import similarity_transform
+from verifykit.modalities.ops import inverse_rotation, similarity_transform
 from verifykit.types import Detection, Image
 
 # Left, top, right and bottom of YuNet's box in an aligned crop: medians of lfw_val (benchmarks.profiles).
@@ -64,7 +64,7 @@ def _box_of(matrix: np.ndarray) -> tuple[float, float, float, float]:
     """Return the box, in the image, of a face with the matrix that aligns it."""
     left, top, right, bottom = _BOX_112_PX
     corners = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
-    placed = (corners - matrix[:, 2]) @ np.linalg.inv(matrix[:, :2]).T
+    placed = (corners - matrix[:, 2]) @ inverse_rotation(matrix).T
     low, high = placed.min(axis=0), placed.max(axis=0)
     return float(low[0]), float(low[1]), *(high - low).tolist()
 

@@ -2,8 +2,8 @@
 
 On a profile the detector places the hidden eye and the hidden corner of the mouth too, so that the yaw of
 its points is often 30 to 45 degrees. A logistic model of where points and box are in the aligned crop
-tells such a head from one that is turned by so much. ``python -m benchmarks.profiles`` fits it and states its
-error rates, which docs/explanation/quality.md shows.
+distinguishes such a head from one that is turned by so much. ``python -m benchmarks.profiles`` fits it and
+states its error rates, which docs/explanation/quality.md shows.
 """
 
 from __future__ import annotations
