@@ -18,7 +18,7 @@ from verifykit._given_faces import faces_from_texts
 from verifykit._options import build_options, option_fields
 from verifykit.decision import DecisionOptions
 from verifykit.enrollment import IfEnrolled
-from verifykit.extraction import MAX_FACES, SampleOptions
+from verifykit.extraction import SampleOptions
 from verifykit.types import (
     Decision,
     Detection,
@@ -76,6 +76,10 @@ class ModelQuery(BaseModel):
         return build_options(DecisionOptions, self.model_dump(exclude_none=True))
 
 
+# A box costs up to 40 ms of processor time, and one request must not take a core for long.
+_MOST_GIVEN_FACES = 64
+
+
 class FaceQuery(ModelQuery):
     """A query that may say where faces are."""
 
@@ -83,7 +87,7 @@ class FaceQuery(ModelQuery):
         None,
         description="Where a face is that is not found: left,top,width,height or x,y of five landmarks, in "
         "pixels of the upright image. Of several images one for each, - where the face is found.",
-        max_length=MAX_FACES,
+        max_length=_MOST_GIVEN_FACES,
     )
 
     def faces(self) -> list[Any] | None:

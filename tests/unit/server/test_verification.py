@@ -197,6 +197,8 @@ def test_a_face_may_be_given_for_each_image(
     for wrong in ("0,0,9", "x", "0,0,0,0", "90000,0,9,9"):
         problem(client.post(path, files=one, params={"face": wrong}), 422, "invalid_value")
     problem(client.post("/v1/compare", files=sent, params={"face": "-"}), 422, "invalid_value")
+    many = {"face": [_box(found, 1)] * 65}
+    problem(client.post(path, files=one, params=many), 422, "invalid_value")
 
 
 def test_a_face_may_be_given_for_an_enrolment_and_a_search(
