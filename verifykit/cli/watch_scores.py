@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,7 +106,7 @@ def watch_scores(
         if calibration is not None:
             spec = Calibration.read(calibration).apply(spec)
         watch = _begun(spec, file, decision, reset=reset)
-        for scores, references in _scores(source):
+        for scores, references in list(_scores(source)):  # all are read before one is counted
             watch.record_scores(scores, references)
     elif gallery is None:
         raise InputError("images and --enrolled are compared with a gallery: give --gallery")
@@ -236,11 +237,8 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
     for number, line in enumerate(lines, start=1):
         try:
             body: Any = json.loads(line)
-            scores, references = (
-                [float(score) for score in body["scores"]],
-                body.get("references", 1),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            scores, references = _numbers(body["scores"]), body.get("references", 1)
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise InputError(
                 f"{shown(str(source))}, line {number}: a line is an object with the scores of a probe "
                 f'against others, such as {{"scores": [0.1, 0.2]}}, got {shown(line)}'
@@ -251,6 +249,16 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
                 f"{shown(references)}"
             )
         yield scores, references
+
+
+def _numbers(scores: Any) -> list[float]:
+    """Return scores as they are in JSON; raise TypeError unless they are a list of finite numbers."""
+    if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
+        raise TypeError
+    found = [float(score) for score in scores]
+    if not found or not all(map(math.isfinite, found)):
+        raise TypeError
+    return found
 
 
 def _show(report: DriftReport, unused: _Unused, *, as_json: bool) -> None:

@@ -126,3 +126,25 @@ def test_what_cannot_be_done_is_said(
     Path("bad.jsonl").write_text('{"scores": [0.1]}\n{"score": 0.1}\n')
     Path("references.jsonl").write_text('{"scores": [0.1], "references": 0}\n')
     assert message in invoke("watch-scores", *arguments, status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"scores": "12"}',
+        '{"scores": {"0.1": 1}}',
+        '{"scores": [0.1, true]}',
+        '{"scores": [0.1, "0.2"]}',
+        '{"scores": []}',
+        '{"scores": [NaN]}',
+        '{"scores": [1' + "0" * 400 + "]}",
+        "[" * 100_000,
+    ],
+)
+def test_a_line_that_is_not_a_list_of_numbers_is_refused_before_anything_is_counted(
+    invoke: Invoke, line: str
+) -> None:
+    Path("bad.jsonl").write_text('{"scores": [0.1]}\n' * 200 + line + "\n")
+    found = invoke("watch-scores", "bad.jsonl", "--state", "counts.json", status=2)
+    assert "line 201: a line is an object with the scores of a probe" in found.stderr
+    assert not Path("counts.json").exists()
