@@ -411,7 +411,7 @@ def test_data_that_support_no_rate_write_nothing(
     source.write_bytes(tiny(32, values=64))
     options = ("--preset", "drawn", "--licence", "MIT", "--data", people)
     status = command(monkeypatch, "import", source, target, *options)
-    refused(capsys, status, target, because="non-mated comparisons are too few")
+    refused(capsys, status, target, because="take more subjects; or give --no-calibrate")
 
 
 def test_the_page_states_every_preset() -> None:
