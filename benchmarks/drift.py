@@ -23,8 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 import verifykit as vk
+from benchmarks.bands import Faces
 from benchmarks.face.data import read_ages, read_evaluation_data
-from benchmarks.populations import Faces, embed, read_cfp
+from benchmarks.populations import embed, read_cfp
 from verifykit.drift import ScoreWatch
 from verifykit.drift.evidence import (
     ALLOWANCE,

@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 import verifykit as vk
+from benchmarks.bands import Faces
 from benchmarks.face.data import add_data_argument, read_evaluation_data
-from benchmarks.populations import Faces, embed, read_cfp
+from benchmarks.populations import embed, read_cfp
 from verifykit.encoder import Encoder
 from verifykit.enrollment import look_alikes_of
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder

@@ -1,9 +1,11 @@
-"""Measure what a requested false match rate becomes in other populations, with and without the cohort.
+"""Measure what a requested false match rate becomes in other populations.
 
-``python -m benchmarks.populations --data PATH`` sets a threshold on the people of ``lfw_train`` and measures
-the rates on sets that neither chose it nor are in the cohort: other people of LFW, ORL, CFP (frontal against
-frontal, and against profile), and the age bands of All-Age-Faces. Half of the people of ``aaf`` are in the
-cohort that the other half is measured with, and the other way round. ``--model face-plus`` measures that one.
+``python -m benchmarks.populations --data PATH`` sets a threshold on the people of ``lfw_train``, without the
+cohort (no) and with it (yes), and takes that of the model's population ``any``. It measures the rates on sets
+that neither chose them nor are in the cohort: the bands of age, and of sex and age, of All-Age-Faces, ORL,
+other people of LFW, and CFP (frontal against frontal, and against profile). People of ``aaf`` are in eight
+folds, and a pair is measured with a cohort and at a threshold of ``any`` that its two folds have no part in.
+``--model face-plus`` measures that one.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import csv
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,41 +24,18 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from benchmarks.bands import CrossFitted, Faces, age_bands, cohort_of, copies, rates_of_others
 from benchmarks.face.data import add_data_argument, read_ages, read_evaluation_data
 from verifykit.datasets import LabelledImage
 from verifykit.encoder import Encoder
-from verifykit.evaluation.cohort import make_cohort
+from verifykit.evaluation.calibrate import ANY
 from verifykit.evaluation.embedding import EmbeddingCache, ModelEmbedder, embed_images
 from verifykit.evaluation.one_to_one import rate_of
 from verifykit.evaluation.results import Rate
 from verifykit.metrics import SubjectBootstrap, equal_error_rate, threshold_at_fmr
 from verifykit.models import load
 from verifykit.scoring import penalties
-from verifykit.spec import Cohort
-from verifykit.types import Embeddings
-
-# The highest scores of a band, by the model `face`, are of one child under two numbers (data/README.md).
-_NEAR_COPY = 0.75
-
-
-@dataclass(frozen=True, eq=False)
-class Faces:
-    """Embedded images: unit rows (N, D), subjects (N,), and a kind each (N,), such as an age band.
-
-    ``looks`` are rows (N, E) of the model ``face``, by which near copies are found: a limit of cosines is
-    one model's.
-    """
-
-    rows: Embeddings
-    subjects: NDArray[np.str_]
-    kinds: NDArray[np.str_]
-    looks: Embeddings
-
-    def only(self, chosen: NDArray[np.bool_]) -> Faces:
-        """Return some of them."""
-        return Faces(
-            self.rows[chosen], self.subjects[chosen], self.kinds[chosen], self.looks[chosen]
-        )
+from verifykit.spec import Cohort, ModelSpec
 
 
 def read_cfp(data: Path) -> list[LabelledImage]:
@@ -87,6 +66,7 @@ def embed(
         np.array([images[n].subject for n in kept]),
         np.array([images[n].groups.get("band", "") for n in kept]),
         seen.rows[seen.row_of[kept]],
+        tuple(each.only(kept) for each in age_bands(images)) if "age" in images[0].groups else (),
     )
 
 
@@ -111,23 +91,10 @@ class Scores:
         mated = mine[:, None] == theirs[None]
         chosen = np.ones(scores.shape, bool) if other else np.triu(np.ones(scores.shape, bool), 1)
         if other is None and len(names) == len(one.subjects):
-            chosen &= one.looks @ one.looks.T < _NEAR_COPY
+            chosen &= ~copies(one)
         rows, columns = np.nonzero(chosen)
         ends = np.stack([mine[rows], theirs[columns]], axis=1)
         return cls(scores[chosen], ends, mated[chosen], len(names))
-
-    def less(self, threshold: float) -> Scores:
-        """Return the scores as distances from a threshold."""
-        return replace(self, values=self.values - threshold)
-
-    def joined(self, other: Scores) -> Scores:
-        """Return the scores of both, of different subjects."""
-        return Scores(
-            np.concatenate([self.values, other.values]),
-            np.concatenate([self.ends, other.ends + self.subjects]),
-            np.concatenate([self.mated, other.mated]),
-            self.subjects + other.subjects,
-        )
 
     def rates(self, threshold: float) -> tuple[Rate, Rate | None, float | None]:
         """Return FMR and FNMR with intervals over subjects, and the EER; None without mated pairs."""
@@ -148,43 +115,49 @@ class Scores:
 
 
 def measured(
-    sets: dict[str, Faces], fmr: float, *, factor: float | None
-) -> Iterator[tuple[str, Rate, Rate | None, float | None]]:
-    """Yield the rates of each set at the threshold of ``lfw_train``; no factor of penalties, no cohort."""
-    train, ages = sets["train"], sets["ages"]
-    half = np.random.default_rng(0).permutation(len(ages.rows)) < len(ages.rows) // 2
-
-    def cohort_of(young: Faces) -> Cohort | None:
-        if factor is None:
-            return None
-        rows = np.concatenate([train.rows, young.rows])
-        subjects = [*train.subjects, *young.subjects]
-        return make_cohort(rows, subjects, typical_of=train.rows, factor=factor)
-
-    def threshold_of(cohort: Cohort | None) -> float:
-        scores = Scores.of(train, None, cohort)
-        return threshold_at_fmr(scores.values[~scores.mated], fmr)
-
-    cohort = cohort_of(ages)
-    threshold = threshold_of(cohort)
+    sets: dict[str, Faces], fmr: float, spec: ModelSpec
+) -> Iterator[tuple[str, str, Rate, Rate | None, float | None]]:
+    """Yield set, threshold and rates for the sets of people who chose none."""
+    assert spec.cohort is not None  # noqa: S101 - a face model has one
+    train = sets["train"]
+    cohort = cohort_of(train, sets["ages"], spec.cohort.factor)
+    arms: list[tuple[str, Cohort | None, float]] = []
+    for name, each in (("no", None), ("yes", cohort)):
+        scores = Scores.of(train, None, each)
+        arms.append((name, each, threshold_at_fmr(scores.values[~scores.mated], fmr)))
+    if spec.populations:
+        arms.append(("any", cohort, spec.of_population(ANY).operating_point(fmr).threshold))
     frontal, profile = (sets["cfp"].only(sets["cfp"].kinds == k) for k in ("frontal", "profile"))
-    for name, one, other in (
-        ("LFW, other people", sets["val"], None),
+    for title, one, other in (
         ("ORL", sets["orl"], None),
+        ("LFW, other people", sets["val"], None),
         ("CFP, frontal", frontal, None),
         ("CFP, frontal against profile", frontal, profile),
     ):
-        yield name, *Scores.of(one, other, cohort).rates(threshold)
-    halves = []
-    for part in (half, ~half):
-        other_half = cohort_of(ages.only(~part))
-        halves.append((part, other_half, threshold_of(other_half)))
-    for band in np.unique(ages.kinds):
-        margins = [
-            Scores.of(ages.only(part & (ages.kinds == band)), None, other_half).less(at)
-            for part, other_half, at in halves
-        ]
-        yield f"All-Age-Faces, {band}", *margins[0].joined(margins[1]).rates(0.0)
+        for name, each, threshold in arms:
+            yield title, name, *Scores.of(one, other, each).rates(threshold)
+
+
+def measured_bands(
+    sets: dict[str, Faces], fmr: float, spec: ModelSpec
+) -> Iterator[tuple[str, str, Rate, None, None]]:
+    """Yield band, threshold and rate for the bands of All-Age-Faces, the youngest first."""
+    assert spec.cohort is not None  # noqa: S101 - a face model has one
+    train, ages = sets["train"], sets["ages"]
+    scores = Scores.of(train, None, None)
+    own = spec.operating_point(fmr).threshold
+    plain, less = (
+        rates_of_others(CrossFitted.of(train, ages, factor), {fmr: usual}, (fmr,))
+        for factor, usual in (
+            (None, threshold_at_fmr(scores.values[~scores.mated], fmr)),
+            (spec.cohort.factor, own),
+        )
+    )
+    for without, each in zip(plain, less, strict=True):
+        yield each.band, "no", without.usual, None, None
+        yield each.band, "yes", each.usual, None, None
+        if each.any is not None:
+            yield each.band, "any", each.any, None, None
 
 
 def main() -> None:
@@ -219,19 +192,19 @@ def main() -> None:
             key: embed(embedder, images[key], cache, face if key == "ages" else embedder)
             for key in track(images, "embedding")
         }
-    table = Table(title=f"{name} at the threshold of FMR {arguments.fmr:g} on lfw_train")
-    for column in ("set", "cohort", "FMR", "95 %", "FNMR", "95 %", "EER"):
+    spec = embedder.spec
+    table = Table(title=f"{name} at thresholds of FMR {arguments.fmr:g}")
+    for column in ("set", "cohort", "pairs", "FMR", "95 %", "FNMR", "95 %", "EER"):
         table.add_column(column, justify="left" if column in ("set", "cohort") else "right")
-    assert embedder.spec.cohort is not None  # noqa: S101 - registered so
-    factors = None, embedder.spec.cohort.factor
-    plain, less = (measured(sets, arguments.fmr, factor=factor) for factor in factors)
-    for both in zip(plain, less, strict=True):
-        for arm, (name, fmr, fnmr, eer) in zip(("no", "yes"), both, strict=True):
-            cells = [f"{fmr.value:.1e}", f"{fmr.low:.1e} to {fmr.high:.1e}"]
+    before = ""
+    for rows in (measured_bands, measured):
+        for title, arm, fmr, fnmr, eer in rows(sets, arguments.fmr, spec):
+            cells = [f"{fmr.trials:,}", f"{fmr.value:.1e}", f"{fmr.low:.1e} to {fmr.high:.1e}"]
             if fnmr is not None and eer is not None:
                 cells += [f"{fnmr.value:.2%}", f"{fnmr.low:.2%} to {fnmr.high:.2%}", f"{eer:.2%}"]
-            table.add_row(name if arm == "no" else "", arm, *cells)
-    Console(width=110).print(table)
+            table.add_row("" if title == before else title, arm, *cells)
+            before = title
+    Console(width=120).print(table)
 
 
 if __name__ == "__main__":

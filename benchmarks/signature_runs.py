@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measure import time_interleaved
-from verifykit.evaluation.calibrate import draw_scores
+from verifykit.evaluation.reference_scores import draw_scores
 from verifykit.metrics import equal_error_rate
 from verifykit_training.config import Config, load_config
 from verifykit_training.dataset import Record, read_records

@@ -14,11 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from verifykit.errors import CalibrationError, ModelContractError, shortened, shortened_path, shown
-from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
+from verifykit.spec import (
+    Attack,
+    Cohort,
+    Evidence,
+    Fusion,
+    ModelSpec,
+    OperatingPoint,
+    Population,
+)
 from verifykit.spec.strict_json import build, plain
 
 FORMAT_KEY = "verifykit_calibration"
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,7 @@ class Calibration:
         verifykit_version: Version that measured.
         cohort: Lowers the scores of look-alikes; None for bare cosines.
         population: Of whom and of which conditions the rates are, human-readable; None if not said.
+        populations: Further thresholds, for other people; requested by name, may be empty.
     """
 
     model: str
@@ -64,6 +73,7 @@ class Calibration:
     verifykit_version: str
     cohort: Cohort | None = None
     population: str | None = None
+    populations: tuple[Population, ...] = ()
 
     def apply(self, spec: ModelSpec) -> ModelSpec:
         """Return the model's specification with this calibration in place of its own.
@@ -98,6 +108,7 @@ class Calibration:
             evidence=self.evidence,
             cohort=self.cohort,
             population=self.population,
+            populations=self.populations,
             default_fmr=self.default_fmr,
             default_attack=self.default_attack,
             provenance=dataclasses.replace(spec.provenance, calibration_data=self.origin()),
@@ -143,13 +154,15 @@ class Calibration:
                 f"{where} is of format 1 and has a cohort, whose thresholds are for another kind of score: "
                 "calibrate again (verifykit calibrate --cohort)"
             )
-        if found not in (1, FORMAT):
+        if found not in (1, 2, FORMAT):
             raise CalibrationError(
-                f"{where} has format {shown(found)}, this verifykit reads 1 and {FORMAT}: install the "
+                f"{where} has format {shown(found)}, this verifykit reads 1 to {FORMAT}: install the "
                 "verifykit that wrote it, or calibrate again"
             )
         if found == 1:
             body.setdefault("population", None)
+        if found < FORMAT:
+            body.setdefault("populations", [])
         try:
             return build(cls, body, "calibration")
         except ModelContractError as error:

@@ -158,6 +158,23 @@ class Encoder:
             precision=self.precision,
         )
 
+    def of_population(self, name: str) -> Encoder:
+        """Return the same encoder with the thresholds of a population; galleries stay valid.
+
+        Raises:
+            CalibrationError: The model has no population of that name; the message lists those it has.
+        """
+        reopen = self.reopen and partial(_of_population, self.reopen, name)
+        return Encoder(
+            self.spec.of_population(name),
+            self.encode,
+            self.extractor,
+            self.provider,
+            reopen,
+            image_threads=self.image_threads,
+            precision=self.precision,
+        )
+
     def limited(self, max_pixels: int) -> Encoder:
         """Return the same encoder for images of at most this height x width.
 
@@ -270,6 +287,10 @@ def _reopened(
             "the process that pickled it: bring the same model file to both"
         )
     return encoder if calibration is None else encoder.calibrated(calibration)
+
+
+def _of_population(reopen: Callable[[], Encoder], name: str) -> Encoder:
+    return reopen().of_population(name)
 
 
 def _limited(reopen: Callable[[], Encoder], max_pixels: int) -> Encoder:

@@ -126,8 +126,11 @@ def open_encoder(
     threads: int | None = None,
     precision: Precision = "fp32",
     max_pixels: int | None = None,
+    population: str | None = None,
 ) -> Encoder:
     """Open a model by name or path, unless it is an encoder, with a calibration in place of its own.
+
+    ``population`` names the thresholds to take, of the calibration or else of the model.
 
     Raises:
         InputError: Providers, threads or precision for an encoder that is open on something else, or
@@ -155,7 +158,9 @@ def open_encoder(
         )
     if max_pixels is not None:
         model = model.limited(max_pixels)
-    return model if calibration is None else model.calibrated(calibration)
+    if calibration is not None:
+        model = model.calibrated(calibration)
+    return model if population is None else model.of_population(population)
 
 
 class Verifier:
@@ -193,6 +198,7 @@ class Verifier:
         keep_crops: bool = False,
         max_pixels: int | None = None,
         precision: Precision = "fp32",
+        population: str | None = None,
         second_face_share: float = 0.25,
         watch: str | os.PathLike[str] | ScoreWatch | None = None,
     ) -> None:
@@ -217,6 +223,8 @@ class Verifier:
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
+            population: ``"any"`` decides by thresholds that keep the rate in every measured band of people;
+                None by the usual ones.
             second_face_share: With ``multi_face="error"``, a further face counts from this share of the
                 largest one's area, in [0, 1]; 0 counts every one.
             watch: File of counts of non-mated scores, by which ``verify`` and ``identify`` find out whether a
@@ -225,8 +233,9 @@ class Verifier:
         Raises:
             ModelError, ProviderError: The model or its provider is missing or damaged.
             GalleryError, TemplateMismatchError: The gallery cannot be opened, or belongs to another model.
-            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``; or
-                the model is not calibrated for random forgeries, and ``watch`` is given.
+            CalibrationError: ``calibration`` is of another model, or does not reach down to this ``fmr``;
+                there are no thresholds of this ``population``; or the model is not calibrated for random
+                forgeries, and ``watch`` is given.
             InputError: An option is not allowed, ``watch`` is of another calibration, or two of ``fmr``,
                 ``threshold`` and ``policy`` are given.
         """
@@ -241,6 +250,7 @@ class Verifier:
             threads=threads,
             precision=precision,
             max_pixels=max_pixels,
+            population=population,
         )
         self.decision_options.require_possible(self.spec)
         self.gallery = open_gallery(gallery, self.encoder.spec, key=key)

@@ -31,6 +31,18 @@ CORRECTED_LABELS = {
 }
 
 
+# One person under several numbers of All-Age-Faces, seen by eye among the pairs of a band with the highest
+# scores; pairs of which that is not certain are left as they are.
+ONE_PERSON = (
+    ("00073", "00077", "00101", "00113"),
+    ("00162", "00174"),
+    ("00796", "00800"),
+    ("00881", "00889"),
+    ("00901", "00905"),
+    ("07832", "07908"),
+)
+
+
 @dataclass(frozen=True)
 class EmbeddedFaces:
     """Embeddings of the images in which a face was found.
@@ -110,7 +122,7 @@ def read_ages(data: Path) -> tuple[LabelledImage, ...]:
                 root / row["path"],
                 row["path"],
                 row["subject"],
-                groups={"band": row["label"], "sex": row["sex"]},
+                groups={"band": row["label"], "sex": row["sex"], "age": row["age"]},
             )
             for row in csv.DictReader(file)
         )

@@ -11,8 +11,9 @@ import onnx
 from onnx import numpy_helper
 
 from verifykit._files import atomic_write
-from verifykit.evaluation.calibrate import DRAWS, default_rate, measured_points
 from verifykit.evaluation.calibrate import Measured as MeasuredPoints
+from verifykit.evaluation.calibrate import default_rate, measured_points
+from verifykit.evaluation.reference_scores import DRAWS
 from verifykit.models import load, render_card
 from verifykit.session import Session
 from verifykit.spec import Fusion, InputSpec, ModelSpec, Provenance

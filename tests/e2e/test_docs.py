@@ -132,7 +132,10 @@ def test_the_tutorials_figures_are_those_of_its_images(
 
 
 def _require_same_figures(shown: list[str], printed: str) -> int:
-    """Compare rates within three points, and counts of matches within eight; return how many figures."""
+    """Compare rates within three points, and counts of matches within eight; return how many figures.
+
+    An FNMR at FMR 0.001 follows from the four highest of 4500 scores: ten points.
+    """
     figure = re.compile(r"(\d+(?:\.\d+)?)%|(\d+) (?:of \d+ right|of \d+ wrong)")
     by_words: dict[str, list[str]] = {}
     for line in printed.splitlines():
@@ -146,7 +149,8 @@ def _require_same_figures(shown: list[str], printed: str) -> int:
             figure.findall(line), figure.findall(by_words[_plain(line)].pop(0)), strict=True
         )
         for (rate, count), (rate_now, count_now) in pairs:
-            near = (float(rate or count), 3.0 if rate else 8.0)
+            most = 10.0 if "FMR 0.001" in line else 3.0
+            near = (float(rate or count), most if rate else 8.0)
             assert abs(float(rate_now or count_now) - near[0]) <= near[1], line
             compared += 1
     return compared

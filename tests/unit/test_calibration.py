@@ -105,7 +105,7 @@ def _changed(**changes: Any) -> str:
         ("{", "is not JSON"),
         ("[]", "is not a calibration"),
         ("{}", "is not a calibration"),
-        (_changed(verifykit_calibration=3), "format 3"),
+        (_changed(verifykit_calibration=4), "format 4"),
         (_changed(verifykit_calibration=1, cohort={"rows_base64": ""}), "calibrate again"),
         (_changed(colour=1), "unknown key.* colour"),
         (_changed(operating_points=[{"fmr": 1e-2}]), r"operating_points\[0\]"),

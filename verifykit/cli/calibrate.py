@@ -14,6 +14,7 @@ from verifykit._files import atomic_write
 from verifykit.calibration import Calibration
 from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
+    BandsOption,
     CacheOption,
     DataArgument,
     DataQualityOption,
@@ -34,6 +35,7 @@ from verifykit.errors import InputError, shortened, shown
 from verifykit.image import MAX_PIXELS
 from verifykit.models import load
 from verifykit.session import NetworkOptions
+from verifykit.spec import BandRate, Population
 from verifykit.verifier import open_encoder
 
 
@@ -63,6 +65,17 @@ def calibrate(
             help="Make a cohort of this number of subjects, and lower the scores of look-alikes by it.",
         ),
     ] = 0,
+    band: BandsOption = None,
+    worst_band: Annotated[
+        bool,
+        typer.Option(
+            "--worst-band",
+            help="Decide by the thresholds at which every band keeps the rate (population any).",
+        ),
+    ] = False,
+    least_people: Annotated[
+        int, typer.Option(min=2, help="A band of fewer people is left out, and named.")
+    ] = 5,
     model_out: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Also write the model's file with this inside."),
@@ -75,7 +88,8 @@ def calibrate(
 ) -> None:
     """Measure thresholds on your own images, for the model to decide by.
 
-    Every false match rate from 0.1 down to three over the number of comparisons of different subjects. Status
+    Every false match rate from 0.1 down to three over the number of comparisons of different subjects. With
+    --band, a second set of thresholds at which every band keeps the rate, for population any. Status
     0 when it is done, 3 if images, videos, pages or frames among the data were not looked at: the summary
     names them.
     """
@@ -83,6 +97,8 @@ def calibrate(
     from verifykit.evaluation.embedding import unread_count, with_further_frames
 
     counts = _numbers(references)
+    if worst_band and not band:
+        raise InputError("--worst-band takes bands: give --band, such as --band age=0,7,13,18")
     for target in (out, model_out):
         if target is not None and not target.parent.is_dir():
             raise InputError(f"there is no folder {shown(str(target.parent))} to write to: make it")
@@ -102,6 +118,9 @@ def calibrate(
             population=population,
             counts=counts,
             cohort=cohort,
+            bands=band or (),
+            worst_band=worst_band,
+            least_people=least_people,
             cache=kept,
             on_progress=on_progress,
         )
@@ -117,6 +136,7 @@ def calibrate(
         "default_fmr": found.default_fmr,
         "default_attack": found.default_attack,
         "operating_points": [asdict(point) for point in found.operating_points],
+        "populations": [asdict(each) for each in found.populations],
         "failures": dict(found.failures),
         "left_out": dict(read.left_out),
         "left_out_names": dict(read.left_out_names),
@@ -139,6 +159,47 @@ def _numbers(text: str) -> list[int]:
             f"--references takes whole numbers from 1 on, as in 1,3,5, got {shown(text)}"
         )
     return counts
+
+
+def _population_text(population: Population) -> list[str]:
+    """Return the thresholds of a population and what each band got, over what was requested."""
+    fewest = min(point.reference_count for point in population.operating_points)
+    mine = [point for point in population.operating_points if point.reference_count == fewest]
+    rows = [
+        (
+            f"{point.fmr:g}",
+            f"{point.threshold:.4f}",
+            f"{point.non_mated_count:,}",
+            interval_text(*(point.fmr_interval or (0.0, 1.0))),
+            "" if point.fnmr is None else share_text(point.fnmr),
+        )
+        for point in mine
+    ]
+    titles = ("FMR", "threshold", "pairs of the worst band", "95 %", "FNMR")
+    lines = [
+        f"population {population.name}, {counted(fewest, 'reference')}: every band keeps the rate",
+        columns(titles, rows),
+        "",
+        f"got / requested at the thresholds of all pairs, and of {population.name}, in each band:",
+    ]
+    found = map(_band_cells, population.bands)
+    lines.append(
+        columns(("band", "people", "FMR", "all pairs", "95 %", population.name, "95 %"), found)
+    )
+    return [*lines, *population.notes]
+
+
+def _band_cells(band: BandRate) -> tuple[str, ...]:
+    low, high = band.usual_interval or (0.0, 0.0)
+    return (
+        band.band,
+        f"{band.subject_count:,}",
+        f"{band.fmr:g}",
+        "" if band.usual is None else f"{band.usual / band.fmr:.2g}",
+        "" if band.usual is None else f"{low / band.fmr:.2g} to {high / band.fmr:.2g}",
+        f"{band.found / band.fmr:.2g}",
+        " to ".join(f"{end / band.fmr:.2g}" for end in band.found_interval),
+    )
 
 
 def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
@@ -166,6 +227,8 @@ def _text(found: Calibration, out: Path, model_out: Path | None) -> str:
         counts = sorted({point.reference_count for point in mine} - {fewest})
         if counts:
             lines.append(f"and for {', '.join(map(str, counts))} references")
+    for each in found.populations:
+        lines += ["", *_population_text(each)]
     default = (
         "none: every call needs --fmr or --threshold"
         if found.default_fmr is None

@@ -22,6 +22,7 @@ from verifykit.cli.options import (
     ModelOption,
     NetworkChoice,
     PairDecision,
+    PopulationOption,
     command,
 )
 from verifykit.cli.render import counted, rate_text
@@ -53,6 +54,7 @@ def cluster(
     model: ModelOption = "face",
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: EverySample = SampleOptions("all"),
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -69,7 +71,13 @@ def cluster(
 
     if not out.parent.is_dir():  # before the long part, not after it
         raise InputError(f"--out {shown(str(out))}: folder {shown(str(out.parent))} does not exist")
-    encoder = open_encoder(model, calibration, **dataclasses.asdict(network), max_pixels=max_pixels)
+    encoder = open_encoder(
+        model,
+        calibration,
+        **dataclasses.asdict(network),
+        max_pixels=max_pixels,
+        population=population,
+    )
     with progress("images") as on_image, progress("faces") as on_face:
         found = cluster_folder(
             encoder,

@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     MaxPixelsOption,
     ModelOption,
     NetworkChoice,
+    PopulationOption,
     SampleChoice,
     SaveOption,
     command,
@@ -37,6 +38,7 @@ def compare(
     model: ModelOption = "face",
     decision: ClaimDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
     face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
@@ -53,6 +55,7 @@ def compare(
     verifier = Verifier(
         model,
         calibration=calibration,
+        population=population,
         **dataclasses.asdict(network),
         max_pixels=max_pixels,
         **verifier_options(decision, sample),

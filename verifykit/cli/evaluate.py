@@ -10,6 +10,7 @@ import typer
 
 from verifykit.cli._run import emit, progress, require_complete
 from verifykit.cli.options import (
+    BandsOption,
     CacheOption,
     CalibrationOption,
     DataArgument,
@@ -20,6 +21,7 @@ from verifykit.cli.options import (
     MaxPixelsOption,
     NetworkChoice,
     NoCacheOption,
+    PopulationOption,
     choices,
     command,
     opened_cache,
@@ -32,7 +34,9 @@ from verifykit.session import NetworkOptions
 from verifykit.verifier import open_encoder
 
 if TYPE_CHECKING:
-    from verifykit.evaluation.results import EvaluationReport, ModelResult, RateAtFmr
+    from collections.abc import Iterator
+
+    from verifykit.evaluation.results import Band, EvaluationReport, ModelResult, RateAtFmr
 
 
 @command
@@ -49,9 +53,11 @@ def evaluate(
         ),
     ] = None,
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     images: ImagesOption = None,
     multi_face: FaceChoiceOption = None,
     quality: DataQualityOption = None,
+    band: BandsOption = None,
     worst: Annotated[
         int, typer.Option(min=0, help="Hardest comparisons of each kind to show.")
     ] = 12,
@@ -63,7 +69,8 @@ def evaluate(
 ) -> None:
     """Measure how often models are wrong on your own images, and write a report.
 
-    Embeds each image once; what gives no template is counted by reason. Status 0 when it is done, 3 if
+    Embeds each image once; what gives no template is counted by reason. With --band, the rates within each
+    band of a column too, as measured over requested. Status 0 when it is done, 3 if
     images, videos, pages or frames among the data were not looked at: the summary names them.
     """
     from verifykit import evaluation
@@ -76,7 +83,13 @@ def evaluate(
     face, gate = choices(read.kind, multi_face, quality)
     embedders = [
         evaluation.ModelEmbedder(
-            open_encoder(name, calibration, **dataclasses.asdict(network), max_pixels=max_pixels),
+            open_encoder(
+                name,
+                calibration,
+                **dataclasses.asdict(network),
+                max_pixels=max_pixels,
+                population=population,
+            ),
             name,
             multi_face=face,
             quality=gate,
@@ -89,7 +102,7 @@ def evaluate(
             embedders,
             read,
             cache=kept,
-            measurement=evaluation.Measurement(hardest_pairs=worst),
+            measurement=evaluation.Measurement(hardest_pairs=worst, bands=tuple(band or ())),
             on_progress=lambda _, done, count: on_progress(done, count),
         )
     crops = evaluation.crops_of(report, read, embedders)
@@ -136,6 +149,7 @@ def _model_text(result: ModelResult) -> list[str]:
         )
         if attack.own:
             lines += ["at the model's own thresholds:", columns(titles, map(_cells, attack.own))]
+    lines += _bands_text(result)
     if result.folds is not None:
         folds = result.folds
         lines.append(
@@ -144,6 +158,37 @@ def _model_text(result: ModelResult) -> list[str]:
             "without a score taken for a non-match"
         )
     return [*lines, *result.notes]
+
+
+def _bands_text(result: ModelResult) -> list[str]:
+    """Return a table for each column of bands: what each band got, over what was requested."""
+    lines: list[str] = []
+    for column in dict.fromkeys(band.column for band in result.bands):
+        mine = [band for band in result.bands if band.column == column]
+        rows = [cells for band in mine for cells in _band_rows(band)]
+        lines += ["", f"by {column}, both images of a pair in the band:"]
+        lines.append(columns(("band", "people", "FMR", "got / requested", "95 %", "FNMR"), rows))
+        lines += [
+            f"{band.band}: {band.non_mated_count:,} non-mated pairs, too few for FMR "
+            + ", ".join(f"{row.requested_fmr:g}" for row in band.rates if not row.is_supported)
+            for band in mine
+            if not all(row.is_supported for row in band.rates)
+        ]
+    return lines
+
+
+def _band_rows(band: Band) -> Iterator[tuple[str, ...]]:
+    for row in band.rates:
+        if row.is_supported and row.got_over_requested is not None:
+            got = row.got_over_requested
+            yield (
+                band.band,
+                f"{band.subject_count:,}",
+                f"{row.requested_fmr:g}",
+                f"{got.value:.2g}",
+                f"{got.low:.2g} to {got.high:.2g}",
+                "" if row.fnmr is None else share_text(row.fnmr.value),
+            )
 
 
 def _cells(row: RateAtFmr) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from verifykit.cli.options import (
     MaxPixelsOption,
     ModelOption,
     NetworkChoice,
+    PopulationOption,
     SampleChoice,
     SaveOption,
     SearchDecision,
@@ -40,6 +41,7 @@ def identify(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
     face: FaceOption = None,
     network: NetworkChoice = NetworkOptions(),
@@ -57,6 +59,7 @@ def identify(
         network=network,
         max_pixels=max_pixels,
         calibration=calibration,
+        population=population,
         key=gallery_key(key_file),
     )
     rule = decision.search_rule(verifier.spec, DecisionOptions(), len(verifier.gallery))

@@ -20,6 +20,7 @@ from verifykit.cli.options import (
     LimitOption,
     MaxPixelsOption,
     ModelOption,
+    PopulationOption,
     SearchDecision,
     WorkerNetwork,
     command,
@@ -55,6 +56,7 @@ def identify_batch(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: EverySample = SampleOptions("all"),
     every: Annotated[
         int | None, typer.Option("--every", min=1, help="Of a video, every n-th frame.")
@@ -94,6 +96,7 @@ def identify_batch(
         network=network,
         max_pixels=max_pixels,
         calibration=calibration,
+        population=population,
         key=gallery_key(key_file),
     )
     with progress("identify") as on_progress:

@@ -53,6 +53,22 @@ CalibrationOption = Annotated[
         "--calibration", metavar="FILE", help="Your own thresholds, from verifykit calibrate."
     ),
 ]
+PopulationOption = Annotated[
+    str | None,
+    typer.Option(
+        "--population",
+        metavar="NAME",
+        help="Thresholds for other people than the usual: any keeps the rate in every measured band.",
+    ),
+]
+BandsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--band",
+        metavar="COLUMN[=EDGES]",
+        help="Rates by a column: sex, age=0,7,13,18 or sex+age=0,7,13,18; repeatable.",
+    ),
+]
 FusionOption = Annotated[
     Fusion | None,
     typer.Option(
@@ -320,6 +336,7 @@ def open_reader(
     *,
     network: NetworkOptions,
     calibration: Path | None = None,
+    population: str | None = None,
     key: KeySource | None = None,
     decision: DecisionOptions | None = None,
     sample: SampleOptions | None = None,
@@ -335,7 +352,13 @@ def open_reader(
     # The gallery first: a wrong path is reported before the model is loaded.
     location = str(gallery)
     open_existing(location, key=key).close()
-    encoder = open_encoder(model, calibration, **dataclasses.asdict(network), max_pixels=max_pixels)
+    encoder = open_encoder(
+        model,
+        calibration,
+        **dataclasses.asdict(network),
+        max_pixels=max_pixels,
+        population=population,
+    )
     opened = open_gallery(location, encoder.spec, key=key, create=False, read_only=True)
     return Verifier(encoder, opened, **verifier_options(decision, sample))
 

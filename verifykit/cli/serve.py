@@ -20,6 +20,7 @@ from verifykit.cli.options import (
     KeepCropsOption,
     KeyFileOption,
     NetworkChoice,
+    PopulationOption,
     SampleChoice,
     command,
     gallery_key,
@@ -214,6 +215,7 @@ def serve(
     ] = None,
     decision: Annotated[DecisionOptions, Fields(("fmr",))] = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: SampleChoice = SampleOptions(),
     network: NetworkChoice = NetworkOptions(),
     workers: Annotated[
@@ -309,6 +311,7 @@ def serve(
         models=tuple(others),
         calibration=None if calibration is None else str(calibration),
         fmr=decision.fmr,
+        population=population,
         signatures=signatures,
         # A list of models with their galleries is complete: nothing is added to it.
         with_signatures=not no_signatures and (gallery is not None or signatures is not None),

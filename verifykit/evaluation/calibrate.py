@@ -19,6 +19,7 @@ from verifykit import __version__
 from verifykit.calibration import Calibration
 from verifykit.datasets import Dataset
 from verifykit.errors import CalibrationError, InputError
+from verifykit.evaluation.bands import Bands, ends_of, read_bands
 from verifykit.evaluation.cohort import LEAST_PEOPLE, make_cohort
 from verifykit.evaluation.embedding import (
     Embedded,
@@ -32,16 +33,14 @@ from verifykit.evaluation.embedding import (
 from verifykit.evaluation.one_to_one import supported
 from verifykit.evaluation.pair_tiles import PairTiles
 from verifykit.evaluation.pairs import (
-    Comparisons,
-    ScoredComparisons,
     as_dataset,
     coded,
     columns,
     count_pairs,
     data_digest,
-    every_pair,
     score_comparisons,
 )
+from verifykit.evaluation.reference_scores import DRAWS, Pool, ReferenceScores, draw_scores
 from verifykit.evaluation.single_references import (
     Weighted,
     evidence_of,
@@ -49,18 +48,37 @@ from verifykit.evaluation.single_references import (
     points_of_every_pair,
 )
 from verifykit.evaluation.tiled_scores import MOST_HELD
+from verifykit.evaluation.worst_band import (
+    BandedScores,
+    Unsupported,
+    WorstBand,
+    band_rates,
+    worst_band_threshold,
+)
 from verifykit.metrics import SubjectBootstrap, rate_interval, threshold_at_fmr
-from verifykit.scoring import paired_scores, penalised, penalties, reference_rows, unit_rows
-from verifykit.spec import Attack, Cohort, Evidence, Fusion, ModelSpec, OperatingPoint
+from verifykit.scoring import penalties, unit_rows
+from verifykit.spec import (
+    Attack,
+    BandRate,
+    Cohort,
+    Evidence,
+    Fusion,
+    ModelSpec,
+    OperatingPoint,
+    Population,
+)
 from verifykit.types import Embeddings
 
+ANY = "any"
+"""Name of the population whose thresholds keep a rate in every band."""
+
+MOST_BANDED = 50_000_000
+"""More pairs than this are refused with bands: the scores of all are held, 30 bytes each."""
+
+LEAST_BAND_PEOPLE = 5
+"""A band of fewer people says how these score, and nothing about others."""
+
 REFERENCE_COUNTS = (*range(1, 11), 15, 20)
-
-DRAWS = 20
-"""How often a subject's references are drawn. More make a threshold steadier, and no rate lower."""
-
-# Large data need no repeated draws, and one draw of every comparison would take hours.
-_MOST_SCORES = 4_000_000
 
 # 1, 5 and 2 of every decade, so that a rate between two decades is not answered by one ten times lower.
 _DECADES = (1e-1, *(digit * 10.0**-power for power in range(2, 8) for digit in (5, 2, 1)))
@@ -83,6 +101,9 @@ def calibrate(
     population: str | None = None,
     counts: Sequence[int] = REFERENCE_COUNTS,
     cohort: int = 0,
+    bands: Sequence[str] = (),
+    worst_band: bool = False,
+    least_people: int = LEAST_BAND_PEOPLE,
     draws: int = DRAWS,
     seed: int = 0,
     cache: EmbeddingCache | None = None,
@@ -104,6 +125,11 @@ def calibrate(
         counts: Numbers of references, each at least 1; those with too few subjects are left out.
         cohort: How many subjects, drawn at random, make a cohort that lowers the scores of look-alikes; they
             are left out of everything else. 0, the default, keeps the model's own cohort, if it has one.
+        bands: Columns of a CSV, such as ``"sex"``, ``"age=0,7,13,18"`` or ``"sex+age=0,7,13,18"``. The
+            calibration gets a population ``"any"``, whose thresholds keep each rate in every band, and the
+            rates by band.
+        worst_band: Whether these are to be the thresholds that decide when no population is requested.
+        least_people: A band of fewer subjects is left out, and the population's notes name it.
         draws: Sets of references a subject.
         seed: Of every draw.
         cache: Embeddings of earlier runs; None computes everything.
@@ -111,15 +137,20 @@ def calibrate(
 
     Raises:
         CalibrationError: There are fewer non-mated comparisons than even FMR 0.1 takes, or no image is
-            usable.
-        InputError: A number of references is below 1, or a cohort of fewer than 16 subjects, of more than
-            half of the subjects, or for listed pairs is requested.
+            usable; or a band has too few for every rate.
+        InputError: A band of no column, ``worst_band`` without bands, a number of references is below 1, or
+            a cohort of fewer than 16 subjects, of more than half of them, or for listed pairs is requested.
         ModelContractError: The network returned a row that is zero or not finite.
         ProviderError: The provider failed.
     """
+    if worst_band and not bands:
+        raise InputError(
+            "worst_band takes bands: name the columns, such as bands=['age=0,7,13,18']"
+        )
     if not counts or min(counts) < 1:
         raise InputError(f"numbers of references are at least 1, got {list(counts)}")
     embedder, data = as_embedder(model), as_dataset(data)
+    cut = read_bands(data, bands)
     embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
     usable = np.flatnonzero(embedded.row_of >= 0).tolist()
     chosen, usable = embedder.spec.cohort, usable
@@ -128,7 +159,12 @@ def calibrate(
         if (own := embedder.spec.cohort) is not None:
             chosen = replace(chosen, factor=own.factor)
     measured, non_mated = _measure(
-        embedder, data, embedded, usable, chosen, (sorted(set(counts)), draws, seed)
+        embedder,
+        data,
+        embedded,
+        usable,
+        chosen,
+        (sorted(set(counts)), draws, seed, cut, least_people),
     )
     lost = failures(data.images, embedded)
     if not measured.points:
@@ -139,7 +175,7 @@ def calibrate(
             f"{f' ({why})' if why else ''}; take more subjects"
         )
     default_fmr, default_attack = default_rate(measured.points, embedder.spec)
-    return Calibration(
+    found = Calibration(
         model=embedder.spec.name,
         spec_digest=embedder.spec.digest,
         fusion=embedder.spec.fusion,
@@ -158,6 +194,44 @@ def calibrate(
         verifykit_version=__version__,
         cohort=chosen,
         population=population,
+    )
+    return _with_any(found, measured, embedder.spec, cut, is_usual=worst_band) if cut else found
+
+
+def _with_any(
+    found: Calibration, measured: Measured, spec: ModelSpec, cut: Sequence[Bands], *, is_usual: bool
+) -> Calibration:
+    """Return the calibration with the population of every band; its thresholds decide if ``is_usual``."""
+    if not measured.any_points:
+        why = "; ".join(measured.notes) or "too many of their comparisons have the highest score"
+        raise CalibrationError(
+            f"no rate can be stated in every band: {why}; add people, or leave small bands out "
+            "(least_people, --least-people)"
+        )
+    fmr, attack = default_rate(measured.any_points, spec)
+    usual = {(p.fmr, p.attack, p.reference_count): p.fnmr for p in measured.points}
+    names = " and ".join(str(each.column) for each in cut)
+    of = found.population or found.data
+    every = Population(
+        name=ANY,
+        description=f"{of}; each rate is kept in every measured band of {names}",
+        operating_points=measured.any_points,
+        usual_fnmr=tuple(usual[p.fmr, p.attack, p.reference_count] for p in measured.any_points),
+        default_fmr=fmr,
+        default_attack=attack,
+        bands=measured.band_rates,
+        bands_data="the people whose comparisons chose the thresholds",
+        notes=measured.notes,
+    )
+    if not is_usual:
+        return replace(found, populations=(every,))
+    return replace(
+        found,
+        operating_points=every.operating_points,
+        default_fmr=fmr,
+        default_attack=attack,
+        population=every.description,
+        populations=(every,),
     )
 
 
@@ -185,10 +259,10 @@ def _measure(
     embedded: Embedded,
     usable: Sequence[int],
     cohort: Cohort | None,
-    how: tuple[Sequence[int], int, int],
+    how: tuple[Sequence[int], int, int, Sequence[Bands], int],
 ) -> tuple[Measured, int]:
     """Return what the data support, and the number of random non-mated comparisons of single images."""
-    counts, draws, seed = how
+    counts, draws, seed, cut, least = how
     if not usable:
         return Measured((), ()), 0
     if data.pairs is None:
@@ -200,6 +274,8 @@ def _measure(
             embedder.spec.fusion,
             populations=populations,
             cohort=cohort,
+            bands=[each.only(usable) for each in cut],
+            least_people=least,
             counts=counts,
             draws=draws,
             seed=seed,
@@ -208,11 +284,14 @@ def _measure(
     labels = data.subject_numbers()
     scored = score_comparisons(data, embedded, cohort)
     pools = [
-        Pool(kind.scores, labels[kind.probe], labels[kind.reference])
+        Pool(kind.scores, labels[kind.probe], labels[kind.reference], *ends_of(data, cut, kind))
         for kind in (scored.mated, scored.random, scored.skilled)
     ]
     single = ReferenceScores(1, len(data.subjects), 1, *pools)
-    return points_of(single, seed=seed), scored.random.scores.size
+    found = points_of(single, seed=seed)
+    if cut:
+        found = with_bands(found, single, cut, least)
+    return found, scored.random.scores.size
 
 
 def default_rate(
@@ -254,10 +333,16 @@ class Measured:
     Attributes:
         points: Operating points, by number of references, attack and falling rate.
         evidence: For the same numbers of references and attacks.
+        any_points: Points at which every band keeps the rate; empty without bands.
+        band_rates: What each band got, for the least number of references.
+        notes: What was left out of the bands, or joined.
     """
 
     points: tuple[OperatingPoint, ...]
     evidence: tuple[Evidence, ...]
+    any_points: tuple[OperatingPoint, ...] = ()
+    band_rates: tuple[BandRate, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def measured_points(
@@ -268,6 +353,8 @@ def measured_points(
     *,
     populations: Sequence[str] | None = None,
     cohort: Cohort | None = None,
+    bands: Sequence[Bands] = (),
+    least_people: int = LEAST_BAND_PEOPLE,
     counts: Sequence[int] = REFERENCE_COUNTS,
     fmrs: Mapping[Attack, Sequence[float]] = FMRS,
     draws: int = DRAWS,
@@ -280,15 +367,17 @@ def measured_points(
     the rule of three, 3 / FMR, is held against. ``false_match_count`` is the mean over the draws,
     rounded down. With a single reference a comparison is a pair of images.
     """
-    points: list[OperatingPoint] = []
-    evidence: list[Evidence] = []
+    parts: list[Measured] = []
     for count in counts:
-        if count == 1 and sum(count_pairs(subjects, forged, populations).values()) > MOST_HELD:
-            more, evident = _of_every_pair(
-                (embeddings, subjects, forged, populations), cohort, fmrs, seed
+        size = sum(count_pairs(subjects, forged, populations).values())
+        if bands and size > MOST_BANDED:
+            raise InputError(
+                f"{size:,} pairs are too many for bands, which hold the scores of every pair, at most "
+                f"{MOST_BANDED:,}: take fewer images of each subject, or no bands"
             )
-            points += more
-            evidence += evident
+        if count == 1 and not bands and size > MOST_HELD:
+            images = embeddings, subjects, forged, populations
+            parts.append(_of_every_pair(images, cohort, fmrs, seed))
             continue
         scores = draw_scores(
             embeddings,
@@ -298,15 +387,22 @@ def measured_points(
             count,
             populations=populations,
             cohort=cohort,
+            bands=[each.codes for each in bands],
             draws=draws,
             seed=seed,
         )
         if count > 1 and scores.subjects < _LEAST_SUBJECTS:
             continue
         found = points_of(scores, fmrs, seed=seed)
-        points += found.points
-        evidence += found.evidence
-    return Measured(tuple(points), tuple(evidence))
+        parts.append(with_bands(found, scores, bands, least_people) if bands else found)
+    first = next((part for part in parts if part.any_points or part.notes), Measured((), ()))
+    return Measured(
+        tuple(point for part in parts for point in part.points),
+        tuple(each for part in parts for each in part.evidence),
+        tuple(point for part in parts for point in part.any_points),
+        first.band_rates,
+        first.notes,
+    )
 
 
 def _of_every_pair(
@@ -314,7 +410,7 @@ def _of_every_pair(
     cohort: Cohort | None,
     fmrs: Mapping[Attack, Sequence[float]],
     seed: int,
-) -> tuple[list[OperatingPoint], list[Evidence]]:
+) -> Measured:
     """Return points and evidence of single references, without holding the scores."""
     embeddings, subjects, forged, populations = images
     labels, sets, fake = coded(subjects, forged, populations)
@@ -327,7 +423,8 @@ def _of_every_pair(
         penalties=None if cohort is None else penalties(cohort, unit_rows(embeddings)),
         groups=groups,
     )
-    return points_of_every_pair(pairs, fmrs, weights)
+    points, evidence = points_of_every_pair(pairs, fmrs, weights)
+    return Measured(tuple(points), tuple(evidence))
 
 
 def points_of(
@@ -337,11 +434,7 @@ def points_of(
     seed: int = 0,
 ) -> Measured:
     """Return the points of one number of references: see :func:`measured_points`."""
-    labels = [
-        pool.probe.max(initial=0) for pool in (scores.mated, scores.non_mated, scores.skilled)
-    ]
-    labels += [scores.non_mated.reference.max(initial=0)]
-    subjects = int(max(labels)) + 1
+    subjects = _subject_count(scores)
     points: list[OperatingPoint] = []
     evidence: list[Evidence] = []
     ours = _bootstrap(scores.mated, subjects, seed)
@@ -363,6 +456,119 @@ def points_of(
         if scores.mated.scores.size:
             evidence.append(_evidence(scores, attack, others, comparisons))
     return Measured(tuple(points), tuple(evidence))
+
+
+def with_bands(
+    found: Measured, scores: ReferenceScores, bands: Sequence[Bands], least_people: int
+) -> Measured:
+    """Return what was measured with the points at which every band keeps the rate."""
+    points: list[OperatingPoint] = []
+    rates: list[BandRate] = []
+    notes: list[str] = []
+    mates = scores.mated.scores.astype(np.float64)
+    ours = _bootstrap(scores.mated, _subject_count(scores), 0)
+    for attack in dict.fromkeys(point.attack for point in found.points):
+        others = scores.non_mated if attack == "random_forgery" else scores.skilled
+        sets = _banded(others, bands, scores.draws)
+        left_out, sentences = _left_out(sets[1:], least_people)
+        usual = {point.fmr: point for point in found.points if point.attack == attack}
+        refusal: str | None = None
+        joined: dict[str, float] = {}
+        mine: list[OperatingPoint] = []
+        least = -math.inf
+        for fmr in sorted(usual, reverse=True):
+            worst = worst_band_threshold(sets, fmr, [frozenset(), *left_out], least=least)
+            if isinstance(worst, Unsupported):
+                refusal = refusal or worst.sentence(fmr)
+            elif worst.threshold <= 1.0:
+                least = worst.threshold
+                joined |= {name: fmr for name in worst.joined if name not in joined}
+                missed = mates < worst.threshold
+                mine.append(_any_point(worst, fmr, attack, scores, missed, ours))
+        points += mine
+        sentences += [
+            f"from FMR {fmr:g} down {name} is one band: its parts have too few comparisons"
+            for name, fmr in joined.items()
+        ]
+        sentences += [f"{refusal}: lower rates are not stated"] if refusal else []
+        notes += [text for text in sentences if text not in notes]
+        if not rates:
+            at = [(p.fmr, usual[p.fmr].threshold, p.threshold) for p in mine if _is_decade(p.fmr)]
+            rates = list(band_rates(sets, at))
+    return replace(found, any_points=tuple(points), band_rates=tuple(rates), notes=tuple(notes))
+
+
+def _any_point(
+    worst: WorstBand,
+    fmr: float,
+    attack: Attack,
+    scores: ReferenceScores,
+    missed: NDArray[np.bool_],
+    ours: SubjectBootstrap | None,
+) -> OperatingPoint:
+    count, matches, interval = worst.measured()
+    return OperatingPoint(
+        fmr=fmr,
+        threshold=worst.threshold,
+        non_mated_count=count,
+        false_match_count=matches,
+        attack=attack,
+        reference_count=scores.reference_count,
+        fmr_interval=interval,
+        fnmr=float(missed.mean()) if missed.size else None,
+        fnmr_interval=_interval(missed, ours, scores.draws),
+    )
+
+
+def _banded(pool: Pool, bands: Sequence[Bands], draws: int) -> list[BandedScores]:
+    """Return all comparisons, and then the same by each column of bands."""
+    values = pool.scores.astype(np.float64)
+    none = np.full(len(values), -1, np.int16)
+    whole = BandedScores(None, values, pool.probe, pool.reference, none, none, draws)
+    return [
+        whole,
+        *(
+            replace(whole, bands=each, left=pool.probe_bands[n], right=pool.reference_bands[n])
+            for n, each in enumerate(bands)
+        ),
+    ]
+
+
+def _left_out(
+    sets: Sequence[BandedScores], least_people: int
+) -> tuple[list[frozenset[int]], list[str]]:
+    """Return the bands of each column with too few people, and sentences that name them."""
+    found: list[frozenset[int]] = []
+    notes: list[str] = []
+    for each in sets:
+        assert each.bands is not None  # noqa: S101 - a set of a column
+        small: set[int] = set()
+        for group in each.bands.ranges():
+            here = each.within(group)
+            people = int(np.union1d(each.probe[here], each.reference[here]).size)
+            if people < least_people:
+                small.update(group)
+                notes.append(
+                    f"{each.name(group)} is left out: {people} people who can be compared, {least_people} "
+                    "are the least"
+                )
+        unknown = int((each.bands.codes < 0).sum())
+        if unknown:
+            notes.append(f"{unknown} without a value of {each.bands.column.name} are in no band")
+        found.append(frozenset(small))
+    return found, notes
+
+
+def _is_decade(fmr: float) -> bool:
+    power = math.log10(fmr)
+    return math.isclose(power, round(power), abs_tol=1e-6)
+
+
+def _subject_count(scores: ReferenceScores) -> int:
+    labels = [
+        pool.probe.max(initial=0) for pool in (scores.mated, scores.non_mated, scores.skilled)
+    ]
+    return int(max([*labels, scores.non_mated.reference.max(initial=0)])) + 1
 
 
 def _point(
@@ -419,155 +625,3 @@ def _evidence(scores: ReferenceScores, attack: Attack, others: Pool, comparisons
         sizes=(mated.size // scores.draws, comparisons),
         median=float(np.median(others.scores)),
     )
-
-
-@dataclass(frozen=True, eq=False)
-class Pool:
-    """Scores of one kind, and their subjects.
-
-    Attributes:
-        scores: (P,) float32.
-        probe: (P,) int64, the probe's subject; of an imitation, who is imitated.
-        reference: (P,) int64, the references' subject.
-    """
-
-    scores: NDArray[np.float32]
-    probe: NDArray[np.int64]
-    reference: NDArray[np.int64]
-
-
-@dataclass(frozen=True, eq=False)
-class ReferenceScores:
-    """Scores of probes against the fused references of a subject, of every draw.
-
-    Attributes:
-        reference_count: K, how many references are fused.
-        subjects: How many subjects had enough genuine images.
-        draws: How often the same comparison is among the non-mated and the skilled scores.
-        mated: A subject's genuine images that are not references of the draw.
-        non_mated: Genuine images of other subjects (random forgeries).
-        skilled: Imitations of the subject; empty without any.
-    """
-
-    reference_count: int
-    subjects: int
-    draws: int
-    mated: Pool
-    non_mated: Pool
-    skilled: Pool
-
-
-def draw_scores(
-    embeddings: Embeddings,
-    subjects: Sequence[str],
-    forged: Sequence[bool],
-    fusion: Fusion,
-    reference_count: int,
-    *,
-    populations: Sequence[str] | None = None,
-    cohort: Cohort | None = None,
-    draws: int = DRAWS,
-    most: int = _MOST_SCORES,
-    seed: int = 0,
-) -> ReferenceScores:
-    """Enroll K genuine images of each subject, again and again, and score everything else against them.
-
-    A single reference needs no draws: every pair of images is scored once, by :func:`every_pair`.
-    """
-    names, owner = np.unique(np.asarray(subjects, np.str_), return_inverse=True)
-    place = np.zeros(len(owner), np.int64)
-    if populations is not None:
-        place = np.unique(np.asarray(populations, np.str_), return_inverse=True)[1]
-    fake = np.asarray(forged, bool)
-    counts = np.bincount(owner[~fake], minlength=len(names))
-    enough = np.flatnonzero(counts > reference_count)
-    scorer = _Scorer(embeddings, cohort)
-    if reference_count == 1:
-        pairs = every_pair(embeddings, subjects, forged, populations)
-        return _single(pairs, owner, len(enough), scorer)
-    # A subject's population is that of its first image.
-    home = {who: place[np.flatnonzero((owner == who) & ~fake)[0]] for who in enough.tolist()}
-    sizes = np.bincount(place[~fake], minlength=int(place.max(initial=0)) + 1)
-    strangers = sum(int(sizes[home[who]] - counts[who]) for who in home)
-    draws = max(1, min(draws, most // max(1, strangers)))
-    share = min(1.0, most / max(1, strangers))
-    random = np.random.default_rng((seed, reference_count))
-    pools = _Pools(scorer, owner)
-    for who in enough.tolist():
-        genuine = np.flatnonzero((owner == who) & ~fake)
-        others = np.flatnonzero((owner != who) & ~fake & (place == home[who]))
-        imitations = np.flatnonzero((owner == who) & fake)
-        for _ in range(draws):
-            drawn = random.permutation(genuine)
-            met = others
-            if share < 1.0:
-                met = others[random.random(len(others)) < share]
-            rows = reference_rows(embeddings[drawn[:reference_count]], fusion)
-            pools.add("mated", drawn[reference_count:], who, rows)
-            pools.add("non_mated", met, who, rows)
-            pools.add("skilled", imitations, who, rows)
-    return ReferenceScores(
-        reference_count,
-        len(enough),
-        draws,
-        pools.joined("mated"),
-        pools.joined("non_mated"),
-        pools.joined("skilled"),
-    )
-
-
-def _single(
-    found: ScoredComparisons, owner: NDArray[np.int64], enough: int, scorer: _Scorer
-) -> ReferenceScores:
-    mated, random, skilled = (
-        Pool(scorer.pairs(kind), owner[kind.probe], owner[kind.reference])
-        for kind in (found.mated, found.random, found.skilled)
-    )
-    return ReferenceScores(1, enough, 1, mated, random, skilled)
-
-
-class _Scorer:
-    """Scores as the runtime computes them, with penalties if there is a cohort."""
-
-    def __init__(self, embeddings: Embeddings, cohort: Cohort | None) -> None:
-        self._units, self._cohort = unit_rows(embeddings), cohort
-        self._own = penalties(cohort, self._units)
-
-    def pairs(self, kind: Comparisons) -> NDArray[np.float32]:
-        if self._cohort is None:
-            return kind.scores
-        return penalised(kind.scores, self._own[kind.probe], self._own[kind.reference])
-
-    def fused(self, probes: NDArray[np.int64], rows: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return :func:`verifykit.scoring.subject_score` to the last bit, for many probes."""
-        if not len(probes):
-            return np.empty(0, np.float32)
-        # Compared the other way round: products and their order are the same.
-        scores = np.stack([paired_scores(row, self._units[probes]) for row in rows])
-        if self._cohort is not None:
-            theirs = penalties(self._cohort, rows)
-            scores = penalised(scores, self._own[probes], theirs[:, None])
-        best: NDArray[np.float32] = scores.max(axis=0)
-        return best
-
-
-class _Pools:
-    def __init__(self, scorer: _Scorer, owner: NDArray[np.int64]) -> None:
-        self._scorer, self._owner = scorer, owner
-        self._parts: dict[str, list[Pool]] = {"mated": [], "non_mated": [], "skilled": []}
-
-    def add(
-        self, kind: str, probes: NDArray[np.int64], who: int, rows: NDArray[np.float32]
-    ) -> None:
-        scores = self._scorer.fused(probes, rows)
-        reference = np.full(len(probes), who, np.int64)
-        self._parts[kind].append(Pool(scores, self._owner[probes], reference))
-
-    def joined(self, kind: str) -> Pool:
-        labels = np.empty(0, np.int64)
-        every = [*self._parts[kind], Pool(np.empty(0, np.float32), labels, labels)]
-        return Pool(
-            np.concatenate([part.scores for part in every]),
-            np.concatenate([part.probe for part in every]),
-            np.concatenate([part.reference for part in every]),
-        )

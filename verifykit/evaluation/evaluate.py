@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from verifykit import __version__
 from verifykit.datasets import Dataset, left_out_sentences
 from verifykit.errors import InputError, shown
+from verifykit.evaluation.bands import Bands, measure_bands, read_bands
 from verifykit.evaluation.embedding import (
     Embedded,
     Embedder,
@@ -45,6 +46,7 @@ from verifykit.evaluation.pairs import (
 )
 from verifykit.evaluation.results import (
     AttackResult,
+    Band,
     EvaluationReport,
     Folds,
     ModelResult,
@@ -68,12 +70,14 @@ class Measurement:
         open_set: Whether to measure 1:N searches too.
         hardest_pairs: At most so many comparisons of each kind to name.
         seed: Of every draw.
+        bands: Columns to report rates by, such as ``"sex"`` or ``"age=0,7,13,18"``.
     """
 
     fmrs: tuple[float, ...] = REPORTED_FMRS
     open_set: bool = True
     hardest_pairs: int = 12
     seed: int = 0
+    bands: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -82,6 +86,7 @@ def evaluate(
     *,
     cache: EmbeddingCache | None = None,
     measurement: Measurement | None = None,
+    bands: Sequence[str] = (),
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> EvaluationReport:
     """Measure models on the same data.
@@ -93,14 +98,17 @@ def evaluate(
             verification file of insightface (``.bin``), or what :func:`~verifykit.evaluation.read_data` read.
         cache: Embeddings of earlier runs; None computes everything.
         measurement: What to measure; None is everything.
+        bands: Columns of a CSV to report the rates by, as measured over requested: a column of values
+            (``"sex"``), one of numbers cut at edges (``"age=0,7,13,18"``), or their combinations
+            (``"sex+age=0,7,13,18"``). In place of the measurement's, if given.
         on_progress: Called with the model, the number of its images that are done, and of all.
 
     Returns:
         What was measured; :func:`~verifykit.evaluation.write_report` writes it as a page and as JSON.
 
     Raises:
-        InputError: No model, unreadable data, models with different options, or one whose images give no
-            mated or no non-mated comparison; the message counts the failures by reason.
+        InputError: No model, unreadable data, a band of no column, models with different options, or one
+            whose images give no mated or no non-mated comparison; the message counts the failures by reason.
         ModelContractError: A network returned a row that is zero or not finite.
         ProviderError: A provider failed.
     """
@@ -114,6 +122,9 @@ def evaluate(
         raise InputError(
             f"models of one report need the same multi_face and quality, got {options}: make them equal"
         )
+    what = measurement or Measurement()
+    what = replace(what, bands=tuple(bands)) if bands else what
+    read_bands(data, what.bands)  # a mistake is found before the long part
     results: list[ModelResult] = []
     digests: tuple[str, ...] = ()
     looked_at = data
@@ -122,7 +133,7 @@ def evaluate(
         embedded = embed_images(embedder, data.images, cache=cache, on_progress=count)
         digests = embedded.file_digests
         looked_at = with_further_frames(data, embedded)
-        results.append(measure_model(embedder, looked_at, embedded, measurement or Measurement()))
+        results.append(measure_model(embedder, looked_at, embedded, what))
     return EvaluationReport(
         data=str(data.source),
         kind=data.kind,
@@ -166,6 +177,8 @@ def measure_model(
         )
     open_set = _open_set(embedder, data, embedded, labels, measurement, notes)
     subgroups = _subgroups(data, scored, labels, attacks, notes)
+    cut = read_bands(data, measurement.bands)
+    bands = _banded(data, scored, labels, attacks, (cut, notes))
     failed = embedded.row_of < 0
     return ModelResult(
         model=embedder.model,
@@ -187,7 +200,31 @@ def measure_model(
         subgroups=subgroups,
         worst=hardest_pairs(data, scored, measurement.hardest_pairs),
         notes=tuple(notes),
+        bands=bands,
     )
+
+
+def _banded(
+    data: Dataset,
+    scored: ScoredComparisons | TiledComparisons,
+    labels: NDArray[np.int64],
+    attacks: Sequence[AttackResult],
+    how: tuple[Sequence[Bands], list[str]],
+) -> tuple[Band, ...]:
+    """Return rates by band at the model's own thresholds, or at those of these data if it has none."""
+    bands, notes = how
+    for each in bands:
+        missing = int((each.codes < 0).sum())
+        if missing:
+            whose = "image" if data.pairs is None else "pair"
+            notes.append(
+                f"Column {each.column.name}: {missing} of {len(each.codes)} {whose}s without a value are in "
+                "no band."
+            )
+    if bands and isinstance(scored, TiledComparisons):
+        notes.append("Pairs of two bands are not reported: there are too many pairs to hold.")
+    rates = [a.own or a.rates for a in attacks if a.attack == "random_forgery"]
+    return measure_bands(data, scored, labels, rates[0], bands) if rates else ()
 
 
 def _scored(
@@ -272,9 +309,9 @@ def _subgroups(
     rates: list[RateAtFmr] = [r for a in attacks if a.attack == "random_forgery" for r in a.rates]
     if not rates:
         return ()
-    allowed = [rate for rate in rates if rate.asked_fmr >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
+    allowed = [rate for rate in rates if rate.requested >= _SUBGROUP_FMR * (1 - 1e-9)] or rates
     found, remarks = measure_subgroups(
-        data, scored, labels, min(allowed, key=lambda rate: rate.asked_fmr)
+        data, scored, labels, min(allowed, key=lambda rate: rate.requested)
     )
     notes.extend(remarks)
     return found

@@ -60,6 +60,11 @@ class RateAtFmr:
     fmr: Rate
     fnmr: Rate
 
+    @property
+    def requested(self) -> float:
+        """Return the requested rate."""
+        return self.asked_fmr
+
 
 @dataclass(frozen=True)
 class Det:
@@ -150,6 +155,50 @@ class Subgroup:
     threshold: float
     fmr: Rate | None
     fnmr: Rate | None
+
+
+@dataclass(frozen=True)
+class BandAtFmr:
+    """Both rates of one band at the threshold for a requested false match rate.
+
+    Attributes:
+        requested_fmr: The rate that the threshold is for.
+        threshold: The threshold.
+        fmr: Measured in the band; None without non-mated comparisons.
+        fnmr: Measured in the band; None without mated comparisons.
+        got_over_requested: ``fmr`` over ``requested_fmr``, with its interval; 1 is a rate that holds.
+        is_supported: Whether the band has the three over ``requested_fmr`` comparisons that the rate takes;
+            if not, only the upper end of the interval says something.
+    """
+
+    requested_fmr: float
+    threshold: float
+    fmr: Rate | None
+    fnmr: Rate | None
+    got_over_requested: Interval | None
+    is_supported: bool
+
+
+@dataclass(frozen=True)
+class Band:
+    """The comparisons within one band of a column, at the thresholds that everyone has.
+
+    Attributes:
+        column: The columns' names.
+        band: The band that both images of each comparison are of, or ``"across bands"`` for those of two.
+        subject_count: Subjects who were compared.
+        mated_count: Mated comparisons.
+        non_mated_count: Non-mated comparisons.
+        rates: A row for each of the model's own thresholds for single pairs, or, if it has none, for each
+            of those that all comparisons chose.
+    """
+
+    column: str
+    band: str
+    subject_count: int
+    mated_count: int
+    non_mated_count: int
+    rates: tuple[BandAtFmr, ...]
 
 
 @dataclass(frozen=True)
@@ -256,6 +305,7 @@ class ModelResult:
         subgroups: Only for data with further columns.
         worst: The hardest comparisons: mated ones, lowest score first; then non-mated, highest first.
         notes: Sentences that a reader needs: what could not be measured, and why.
+        bands: Rates by band, of the columns that were requested.
     """
 
     model: str
@@ -277,6 +327,7 @@ class ModelResult:
     subgroups: tuple[Subgroup, ...] = ()
     worst: tuple[HardestPair, ...] = ()
     notes: tuple[str, ...] = ()
+    bands: tuple[Band, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,8 @@ class TiledComparisons:
         self, data: Dataset, embedded: Embedded, cohort: Cohort | None = None, *, seed: int = 0
     ) -> None:
         """Count all scores once; `seed` is of the draws of subjects."""
-        self._seen = np.flatnonzero(embedded.row_of >= 0)
+        self._is_seen = embedded.row_of >= 0
+        self._seen = np.flatnonzero(self._is_seen)
         images = [data.images[n] for n in self._seen.tolist()]
         labels = data.subject_numbers()
         self._weights, group_of = draw_subjects(int(labels.max()) + 1, seed=seed)
@@ -199,6 +200,11 @@ class TiledComparisons:
         whole = count_pairs(*columns(data.images))
         lost = {kind: count - self.size(kind) for kind, count in whole.items()}
         self.lost_mated, self.lost_non_mated = lost["mated"], lost["random"] + lost["skilled"]
+
+    @property
+    def seen(self) -> NDArray[np.bool_]:
+        """Return for each image whether it gave a template."""
+        return self._is_seen
 
     def size(self, kind: str) -> int:
         """Return the number of comparisons of a kind."""

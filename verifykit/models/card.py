@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from verifykit.spec import ModelSpec, OperatingPoint
+from verifykit.spec import ModelSpec, OperatingPoint, Population
 
 
 def render_card(spec: ModelSpec) -> str:
@@ -14,7 +14,9 @@ def render_card(spec: ModelSpec) -> str:
     Returns:
         Markdown that ends with a line feed; equal specifications give equal text.
     """
-    sections = [_facts(spec), _data(spec), _input(spec), _points(spec), _limits(spec)]
+    sections = [_facts(spec), _data(spec), _input(spec), _points(spec)]
+    sections += [_population(each) for each in spec.populations]
+    sections.append(_limits(spec))
     return "\n\n".join("\n".join(lines) for lines in sections) + "\n"
 
 
@@ -96,6 +98,62 @@ def _points(spec: ModelSpec) -> list[str]:
             "the share of mated comparisons below the threshold, on the same data."
         ),
     ]
+
+
+_POPULATION_NOTE = (
+    "Counts and intervals of a point are those of the band that takes the highest threshold; both FNMR are "
+    "those of all mated comparisons, at this threshold and at the usual one for the same rate."
+)
+
+
+def _population(each: Population) -> list[str]:
+    fewest = min(point.reference_count for point in each.operating_points)
+    lines = [
+        f'## Population "{each.name}"',
+        "",
+        f"{each.description}. Requested by `population={each.name!r}` or `--population {each.name}`.",
+        "",
+        "| attack | references | FMR | 95 % | threshold | false matches | pairs | FNMR | usual FNMR |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for point, usual in zip(each.operating_points, each.usual_fnmr, strict=True):
+        if point.reference_count != fewest:
+            continue
+        mark = " (default)" if (point.fmr, point.attack) == _default_of(each) else ""
+        lines.append(
+            f"| {point.attack} | {point.reference_count} | {point.fmr:g}{mark} "
+            f"| {_interval(point.fmr_interval)} | {point.threshold:.4f} | {point.false_match_count} "
+            f"| {point.non_mated_count} | {_share(point.fnmr)} | {_share(usual)} |"
+        )
+    if each.bands:
+        lines += [
+            "",
+            f"Measured by band, on {each.bands_data}; both of a pair are of the band:",
+            "",
+            f"| band | people | pairs | FMR requested | usual FMR | 95 % | FMR of {each.name} | 95 % |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
+        ]
+    for band in each.bands:
+        before = "" if band.usual is None else f"{band.usual:.2g}"
+        lines.append(
+            f"| {band.band} | {band.subject_count} | {band.non_mated_count} | {band.fmr:g} | {before} "
+            f"| {_interval(band.usual_interval)} | {band.found:.2g} | {_interval(band.found_interval)} |"
+        )
+    return [
+        *lines,
+        "",
+        _POPULATION_NOTE,
+        *(f"\n- {note}" for note in each.notes[:1]),
+        *(f"- {note}" for note in each.notes[1:]),
+    ]
+
+
+def _default_of(each: Population) -> tuple[float | None, str]:
+    return each.default_fmr, each.default_attack
+
+
+def _share(value: float | None) -> str:
+    return "" if value is None else f"{value:.2%}"
 
 
 def _interval(bounds: tuple[float, float] | None) -> str:

@@ -79,10 +79,14 @@ def calibration_digest(spec: ModelSpec) -> str:
     """SHA-256, hexadecimal, of what turns a score into a decision: operating points, evidence, fusion.
 
     ``ModelSpec.digest`` leaves these out, so that a new calibration keeps galleries valid; they are
-    pinned apart, so that an older file in the cache does not decide by older thresholds.
+    pinned apart, so that an older file in the cache does not decide by older thresholds. Without further
+    populations it is what it was before there were any.
     """
+    names: tuple[str, ...]
     names = ("operating_points", "evidence", "default_fmr", "default_attack", "fusion", "cohort")
     body = plain(spec)
+    if spec.populations:
+        names = (*names, "populations")
     return hashlib.sha256(canonical({name: body[name] for name in names})).hexdigest()
 
 

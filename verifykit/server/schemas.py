@@ -240,6 +240,44 @@ class RatePoint:
     reference_count: int
 
 
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class BandRow:
+    """How often different people of one band match, at the usual threshold and at this population's.
+
+    Both samples of a comparison are of the band.
+    """
+
+    band: str
+    fmr: float
+    subject_count: int
+    non_mated_count: int
+    usual: float | None
+    usual_interval: tuple[float, float] | None
+    found: float
+    found_interval: tuple[float, float]
+
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class PopulationPoint(RatePoint):
+    """The same with its price: the share of mated comparisons below the threshold, if it was measured."""
+
+    fnmr: float | None
+    usual_fnmr: float | None
+
+
+@dataclass(frozen=True, kw_only=True, config=_RESPONSE)
+class PopulationDescription:
+    """Thresholds for other people than the usual; the operator chooses them for the whole service."""
+
+    name: str
+    description: str
+    default_fmr: float | None
+    fmrs: tuple[PopulationPoint, ...]
+    bands: tuple[BandRow, ...]
+    bands_data: str
+    notes: tuple[str, ...]
+
+
 InputKind = Literal["camera", "pen", "image"]
 
 
@@ -266,6 +304,7 @@ class ModelDescription:
 
     ``label`` is for a choice of models on a page; ``inputs`` are the sources of images that suit the model,
     the best first; ``live_hints`` says whether the video of a camera can be inspected before a shot.
+    ``population`` says of whom the rates in ``fmrs`` are.
     """
 
     name: str
@@ -279,6 +318,8 @@ class ModelDescription:
     default_fmr: float | None
     default_attack: str
     fmrs: tuple[RatePoint, ...]
+    population: str | None
+    populations: tuple[PopulationDescription, ...]
     options: ModelOptions
     gallery: ModelGallery
 

@@ -177,8 +177,8 @@ def _open_model(
     *,
     is_default: bool,
 ) -> ServedModel:
-    """Open one model and its gallery; calibration and rate of the settings are the default model's."""
-    encoder = _open_encoder(settings, model, settings.calibration if is_default else None, on_batch)
+    """Open one model and its gallery; calibration, population and rate are the default model's."""
+    encoder = _open_encoder(settings, model, on_batch, is_default=is_default)
     # A key is for galleries in files; with a default gallery on a server it is an error.
     key = settings.key if is_default or not is_url(location) else None
     fmr = settings.fmr if is_default else None
@@ -222,11 +222,12 @@ def drift_reports(models: Mapping[str, ServedModel]) -> dict[str, DriftReport]:
 
 
 def _open_encoder(
-    settings: ServerSettings, model: str, calibration: str | None, on_batch: Callable[[int], None]
+    settings: ServerSettings, model: str, on_batch: Callable[[int], None], *, is_default: bool
 ) -> Encoder:
     encoder = open_encoder(
         model,
-        calibration,
+        settings.calibration if is_default else None,
+        population=settings.population if is_default else None,
         providers=settings.providers,
         threads=settings.thread_count,
         precision=settings.precision,

@@ -36,6 +36,8 @@ class ServerSettings:
             or a URL.
         calibration: File of thresholds in place of the default model's own, or None.
         fmr: False match rate of the default model's decisions, in (0, 1); None takes the model's default.
+        population: Name of the default model's thresholds for other people, such as ``"any"``; None takes the
+            usual ones.
         signatures: Gallery of the model ``signature``, unless the default model is one of signatures; None
             is ``staff.signatures.db`` next to ``staff.db``, and no such model if the gallery is not a file
             or if there are ``models``.
@@ -86,6 +88,7 @@ class ServerSettings:
     models: tuple[tuple[str, str], ...] = ()
     calibration: str | None = None
     fmr: float | None = None
+    population: str | None = None
     signatures: str | None = None
     with_signatures: bool = True
     host: str = "127.0.0.1"

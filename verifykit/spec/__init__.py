@@ -10,10 +10,12 @@ from verifykit.spec.cohort import Cohort
 from verifykit.spec.crop import CropSpec, DetectorSpec, FivePointCrop, PlainCrop, SignatureCrop
 from verifykit.spec.model import Fusion, Modality, ModelSpec, Provenance
 from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScale
+from verifykit.spec.population import BandRate, Population
 from verifykit.spec.values import Color, InputSpec
 
 __all__ = [
     "Attack",
+    "BandRate",
     "Cohort",
     "Color",
     "CropSpec",
@@ -26,6 +28,7 @@ __all__ = [
     "ModelSpec",
     "OperatingPoint",
     "PlainCrop",
+    "Population",
     "Provenance",
     "ScoreScale",
     "SignatureCrop",

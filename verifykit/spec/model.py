@@ -7,17 +7,18 @@ import importlib.metadata
 import json
 import math
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 from verifykit.errors import CalibrationError, ModelContractError, shown
 from verifykit.spec.cohort import Cohort
 from verifykit.spec.crop import CropSpec
 from verifykit.spec.operating import Attack, Evidence, OperatingPoint, ScoreScale
+from verifykit.spec.population import Population
 from verifykit.spec.strict_json import build, canonical, plain
 from verifykit.spec.values import InputSpec
 
-SCHEMA = 4
+SCHEMA = 5
 
 Modality: TypeAlias = str
 """Name of a modality: ``"face"``, ``"signature"``, ``"plain"``, or one that was registered."""
@@ -91,6 +92,7 @@ class ModelSpec:
         cohort: Lowers the scores of look-alikes (docs/adr/0018); None for bare cosines.
         population: Of whom and of which conditions the rates of the operating points are, human-readable;
             None where nothing says so.
+        populations: Further thresholds, for other people; requested by name, may be empty.
         digest: SHA-256 of weights, input and crop, in hexadecimal; templates are bound to it.
     """
 
@@ -111,6 +113,7 @@ class ModelSpec:
     evidence: tuple[Evidence, ...] = ()
     cohort: Cohort | None = None
     population: str | None = None
+    populations: tuple[Population, ...] = ()
     digest: str = field(init=False, repr=False, default="")
 
     def __post_init__(self) -> None:
@@ -133,6 +136,34 @@ class ModelSpec:
             "crop": plain(self.crop),
         }
         object.__setattr__(self, "digest", hashlib.sha256(canonical(identity)).hexdigest())
+
+    def of_population(self, name: str) -> ModelSpec:
+        """Return the same model with the thresholds of a population in place of its usual ones.
+
+        Its digest is the same: galleries stay valid. It has no log-likelihood ratios, which were measured on
+        the usual people.
+
+        Args:
+            name: A name of :attr:`populations`, such as ``"any"``.
+
+        Raises:
+            CalibrationError: The model has no population of that name; the message lists those it has.
+        """
+        found = next((each for each in self.populations if each.name == name), None)
+        if found is None:
+            known = ", ".join(shown(each.name) for each in self.populations) or "none"
+            raise CalibrationError(
+                f"model {shown(self.name)} has no thresholds for population {shown(name)}; it has: {known}. "
+                "Request none of them for the usual ones, or measure your own (verifykit calibrate --band)"
+            )
+        return replace(
+            self,
+            operating_points=found.operating_points,
+            evidence=(),
+            default_fmr=found.default_fmr,
+            default_attack=found.default_attack,
+            population=found.description,
+        )
 
     def operating_point(
         self,
@@ -317,9 +348,16 @@ def _upgrade_from_3(body: dict[str, Any]) -> None:
         )
 
 
+def _upgrade_from_4(body: dict[str, Any]) -> None:
+    """Add no populations, which schema 4 did not have."""
+    if "populations" in body:
+        raise ModelContractError("spec: populations is not of schema 4")
+    body["populations"] = []
+
+
 def _points(body: dict[str, Any]) -> list[dict[str, Any]]:
     points = body.get("operating_points")
     return [p for p in points if isinstance(p, dict)] if isinstance(points, list) else []
 
 
-_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3}
+_UPGRADES = {1: _upgrade_from_1, 2: _upgrade_from_2, 3: _upgrade_from_3, 4: _upgrade_from_4}

@@ -87,6 +87,7 @@ def test_json_says_what_the_file_says_and_a_model_carries_it(sign: Invoke) -> No
                 "operating_points",
             )
         },
+        "populations": [],
         "left_out": {},
         "left_out_names": {},
     }
@@ -196,3 +197,60 @@ def test_further_frames_are_part_of_the_status(sign: Invoke, verb: str) -> None:
     said = sign(verb, "pages", "-o", "pages.out", "-m", "signature", "--json", status=3)
     assert body(said)["left_out"] == {"further_frames": 1}
     assert "not looked at: 1" in said.stderr
+
+
+def _sites() -> None:
+    rows = [
+        (genuine(w, n), f"w{w}", "" if n == 0 and w == 0 else "ab"[w % 2])
+        for w in range(WRITERS)
+        for n in range(GENUINE)
+    ]
+    as_csv(Path("sites.csv"), "path,subject,site", rows)
+
+
+def test_bands_give_thresholds_for_everyone_and_say_what_each_band_got(sign: Invoke) -> None:
+    _sites()
+    command = ["calibrate", "sites.csv", "-o", "mine.json", "-m", "signature", "--references", "1"]
+    command += ["--band", "site", "--least-people", "3", "--name", "the staff"]
+    said = sign(*command, status=0).stdout.splitlines()
+    (every,) = vk.Calibration.read("mine.json").populations
+    start = said.index("population any, 1 reference: every band keeps the rate")
+    for point, line in zip(every.operating_points, said[start + 2 :], strict=False):
+        assert line.split()[:3] == [
+            f"{point.fmr:g}",
+            f"{point.threshold:.4f}",
+            f"{point.non_mated_count}",
+        ]
+    rows = [line for line in said if line.startswith(("site a ", "site b "))]
+    assert len(rows) == len(every.bands) == 2
+    assert rows[0].split()[:4] == ["site", "a", "3", "0.1"]
+    assert "1 without a value of site are in no band" in said
+    assert any("takes" in line and line.endswith("not stated") for line in said)
+    told = body(sign(*command, "--worst-band", "--json", status=0))
+    assert [p["threshold"] for p in told["operating_points"]] == [
+        point.threshold for point in every.operating_points
+    ]
+    assert told["populations"][0]["bands"][0]["band"] == "site a"
+    pair = [genuine(0), genuine(0, 1), "-m", "signature", "--attack", "random_forgery"]
+    pair += ["--fmr", "0.1", "--calibration", "mine.json", "--json"]
+    sign(*command, status=0)
+    usual = body(sign("compare", *pair, status=0))
+    found = body(sign("compare", *pair, "--population", "any", status=0))
+    assert found["threshold"] == every.operating_points[0].threshold >= usual["threshold"]
+    assert found["population"] == every.description
+    assert usual["population"] is None
+
+
+def test_bands_that_cannot_be_measured_are_errors(sign: Invoke) -> None:
+    _sites()
+    command = ["calibrate", "sites.csv", "-o", "mine.json", "-m", "signature", "--references", "1"]
+    for more, named in (
+        (["--band", "age=0,18"], "no column 'age' to make bands of; they have: 'site'"),
+        (["--band", "site=1"], "is cut at numbers, and 'a' is not one"),
+        (["--band", "site="], "ascending edges, such as age=0,7,13,18, got 'site='"),
+        (["--worst-band"], "--worst-band takes bands: give --band, such as --band age=0,7,13,18"),
+    ):
+        assert named in sign(*command, *more, status=2).stderr
+    assert not Path("mine.json").exists()
+    pair = ["compare", genuine(0), genuine(0, 1), "-m", "signature", "--population", "any"]
+    assert "has no thresholds for population 'any'; it has: none" in sign(*pair, status=2).stderr

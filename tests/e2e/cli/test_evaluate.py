@@ -187,3 +187,32 @@ def test_errors_are_one_message(sign: Invoke, arguments: list[str], name: str, t
 )  # fmt: skip
 def test_wrong_usage_is_status_two(sign: Invoke, arguments: list[str]) -> None:
     assert sign("evaluate", *arguments, "-m", "signature", status=2).stderr
+
+
+def test_bands_are_in_the_words_the_file_and_the_page(sign: Invoke) -> None:
+    rows = [
+        (genuine(w, n), f"w{w}", str(20 + w * 10)) for w in range(WRITERS) for n in range(GENUINE)
+    ]
+    as_csv(Path("ages.csv"), "path,subject,age", rows)
+    said = sign(*command("ages.csv", "--band", "age=0,50"), status=0).stdout.splitlines()
+    (told,) = json.loads(Path("report/report.json").read_text())["models"]
+    names = ["age 0 to <50", "age >=50", "across bands"]
+    assert [band["band"] for band in told["bands"]] == names
+    assert [band["subject_count"] for band in told["bands"]] == [3, 3, 6]
+    assert sum(band["non_mated_count"] for band in told["bands"]) == PAIRS
+    start = said.index("by age, both images of a pair in the band:")
+    first = told["bands"][0]["rates"][0]
+    assert first["requested_fmr"] == 0.1
+    assert first["got_over_requested"]["value"] == first["fmr"]["value"] / 0.1
+    assert said[start + 2].split()[:7] == [
+        *names[0].split(),
+        "3",
+        "0.1",
+        f"{first['got_over_requested']['value']:.2g}",
+    ]
+    assert any(line.startswith("age >=50: 48 non-mated pairs, too few for FMR") for line in said)
+    page = Path("report/report.html").read_text()
+    assert '<section id="bands"' in page
+    assert '<a href="#bands">' in page
+    assert "age &gt;=50" in page or "age >=50" in page
+    assert 'class="few"' in page

@@ -13,15 +13,12 @@ from scipy.stats import binomtest
 
 from tests.unit.evaluation.people import People, made, pairs_of
 from verifykit.evaluation.calibrate import (
-    DRAWS,
     FMRS,
     Measured,
-    Pool,
-    ReferenceScores,
-    draw_scores,
     measured_points,
     points_of,
 )
+from verifykit.evaluation.reference_scores import DRAWS, Pool, ReferenceScores, draw_scores
 from verifykit.spec import Attack, Fusion, OperatingPoint, ScoreScale
 
 ATTACKS: tuple[Attack, ...] = ("random_forgery", "skilled_forgery")

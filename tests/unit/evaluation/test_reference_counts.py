@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.unit.evaluation.people import People, made, pairs_of
-from verifykit.evaluation.calibrate import DRAWS, Pool, draw_scores
+from verifykit.evaluation.reference_scores import DRAWS, Pool, draw_scores
 from verifykit.scoring import subject_score
 from verifykit.spec import Fusion
 

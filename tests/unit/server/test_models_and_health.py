@@ -10,7 +10,7 @@ import pytest
 from tests.helpers.second_model import write_second_model
 from tests.unit.server.conftest import OwnService
 from tests.unit.server.running import Running, files
-from verifykit.errors import GalleryKeyError, InputError
+from verifykit.errors import CalibrationError, GalleryKeyError, InputError
 
 
 def test_models_say_what_their_files_say(service: Running, client: httpx.Client) -> None:
@@ -24,6 +24,35 @@ def test_models_say_what_their_files_say(service: Running, client: httpx.Client)
         assert [(p["fmr"], p["threshold"]) for p in model["fmrs"]] == [
             (point.fmr, point.threshold) for point in spec.operating_points
         ]
+        assert model["population"] == spec.population
+        assert [each["name"] for each in model["populations"]] == [
+            each.name for each in spec.populations
+        ]
+
+
+def test_a_service_decides_by_the_population_of_its_settings(own_service: OwnService) -> None:
+    with own_service(population="any") as found:
+        spec = found.service.model("face").verifier.spec
+        (every,) = spec.populations
+        assert spec.operating_points == every.operating_points
+        (face, signature) = found.client.get("/v1/models").json()["models"]
+        assert (face["population"], face["default_fmr"]) == (every.description, every.default_fmr)
+        (described,) = face["populations"]
+        price = [(p["fmr"], p["fnmr"], p["usual_fnmr"]) for p in described["fmrs"]]
+        assert price == [
+            (p.fmr, p.fnmr, usual)
+            for p, usual in zip(every.operating_points, every.usual_fnmr, strict=True)
+        ]
+        assert all(now > before for _, now, before in price)
+        assert described["bands"][0]["band"] == "age 0 to <7"
+        assert len(described["bands"]) == len(every.bands)
+        # The setting is the default model's.
+        assert signature["populations"] == []
+    with (
+        pytest.raises(CalibrationError, match=r"population 'adults'; it has: 'any'"),
+        own_service(population="adults"),
+    ):
+        pass
 
 
 def test_signatures_have_a_gallery_of_their_own(

@@ -12,6 +12,7 @@ from verifykit.cli.options import (
     KeyFileOption,
     ModelOption,
     NetworkChoice,
+    PopulationOption,
     SearchDecision,
     command,
     gallery_key,
@@ -37,6 +38,7 @@ def duplicates(
     model: ModelOption = "face",
     decision: SearchDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     network: NetworkChoice = NetworkOptions(),
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -51,6 +53,7 @@ def duplicates(
         gallery,
         network=network,
         calibration=calibration,
+        population=population,
         key=gallery_key(key_file),
     )
     enrolled = read_enrolled(opened.gallery)

@@ -12,6 +12,7 @@ from verifykit.evaluation.report.palette import Line, Series, series_of, shades
 from verifykit.evaluation.report.whiskers import Whisker, whisker_chart
 from verifykit.evaluation.results import (
     AttackResult,
+    Band,
     EvaluationReport,
     HardestPair,
     OpenSetResult,
@@ -54,6 +55,13 @@ class _SubgroupSection:
 
 
 @dataclass(frozen=True)
+class _BandSection:
+    column: str
+    series: Series
+    bands: tuple[Band, ...]
+
+
+@dataclass(frozen=True)
 class _HardestSection:
     series: Series
     kinds: tuple[tuple[Attack | None, tuple[HardestPair, ...]], ...]
@@ -76,6 +84,7 @@ def sections_of(report: EvaluationReport) -> dict[str, Any]:
         "fpirs": _FPIRS,
         "folds": [one for one in series if one.result.folds is not None],
         "subgroups": _subgroup_sections(series),
+        "bands": _band_sections(series),
         "worst": [_hardest_section(one) for one in series if one.result.worst],
         "noted": [one for one in series if one.result.notes],
     }
@@ -190,6 +199,19 @@ def _subgroup_section(
         whisker_chart(f"{key}-fnmr", f"FNMR by {about}", whiskers("fnmr")),
         whisker_chart(f"{key}-fmr", f"FMR by {about}", whiskers("fmr"), requested),
     )
+
+
+def _band_sections(series: Sequence[Series]) -> list[_BandSection]:
+    columns = dict.fromkeys(band.column for one in series for band in one.result.bands)
+    return [
+        _BandSection(
+            column,
+            one,
+            tuple(band for band in one.result.bands if band.column == column),
+        )
+        for column in columns
+        for one in series
+    ]
 
 
 def _hardest_section(series: Series) -> _HardestSection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import get_args
 
 from fastapi import APIRouter, Depends, Request
@@ -12,15 +13,19 @@ from verifykit import modalities
 from verifykit.server.dependencies import require, service_of
 from verifykit.server.openapi import problems
 from verifykit.server.schemas import (
+    BandRow,
     InputKind,
     ModelDescription,
     ModelGallery,
     ModelOptions,
     ModelsResponse,
+    PopulationDescription,
+    PopulationPoint,
     RatePoint,
     json_response,
 )
 from verifykit.server.service import ServedModel
+from verifykit.spec import Population
 from verifykit.types import MultiFace, QualityGate
 
 router = APIRouter(prefix="/v1", tags=["models"])
@@ -71,10 +76,34 @@ def _described(model: ServedModel) -> ModelDescription:
         default_fmr=spec.default_fmr,
         default_attack=spec.default_attack,
         fmrs=points,
+        population=spec.population,
+        populations=tuple(map(_population, spec.populations)),
         options=ModelOptions(
             multi_face=get_args(MultiFace) if has_detector else (),
             quality=get_args(QualityGate) if modalities.checks_of(modality) else (),
             attack=tuple(dict.fromkeys(point.attack for point in points)),
         ),
         gallery=ModelGallery(kind=model.gallery_kind, subject_count=len(model.verifier.gallery)),
+    )
+
+
+def _population(each: Population) -> PopulationDescription:
+    return PopulationDescription(
+        name=each.name,
+        description=each.description,
+        default_fmr=each.default_fmr,
+        fmrs=tuple(
+            PopulationPoint(
+                fmr=point.fmr,
+                threshold=point.threshold,
+                attack=point.attack,
+                reference_count=point.reference_count,
+                fnmr=point.fnmr,
+                usual_fnmr=usual,
+            )
+            for point, usual in zip(each.operating_points, each.usual_fnmr, strict=True)
+        ),
+        bands=tuple(BandRow(**asdict(band)) for band in each.bands),
+        bands_data=each.bands_data,
+        notes=each.notes,
     )
