@@ -24,6 +24,7 @@ from verifykit.cli.options import (
     ModelOption,
     NetworkChoice,
     PairDecision,
+    PopulationOption,
     command,
     gallery_key,
     open_reader,
@@ -77,6 +78,7 @@ def watch_scores(
     model: ModelOption = "face",
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: EverySample = SampleOptions("all"),
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -105,6 +107,8 @@ def watch_scores(
         spec = load(model).spec
         if calibration is not None:
             spec = Calibration.read(calibration).apply(spec)
+        if population is not None:
+            spec = spec.of_population(population)
         watch = _begun(spec, file, decision, reset=reset)
         for scores, references in list(_scores(source)):  # all are read before one is counted
             watch.record_scores(scores, references)
@@ -116,6 +120,7 @@ def watch_scores(
             gallery,
             network=network,
             calibration=calibration,
+            population=population,
             key=gallery_key(key_file),
             decision=decision,
             sample=sample,
