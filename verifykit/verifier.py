@@ -223,7 +223,7 @@ class Verifier:
             keep_crops: Store the part of each enrolled image that another model may need; encrypted only.
             max_pixels: Refuse images of more pixels, height x width; None is 100,000,000, or the encoder's.
             precision: ``"bf16"`` runs the encoder in bfloat16, on OpenVINO; refused where it cannot.
-            population: ``"any"`` decides by thresholds that keep the rate in every measured band of people;
+            population: ``"any"`` decides by thresholds chosen so that every measured band keeps the rate;
                 None by the usual ones.
             second_face_share: With ``multi_face="error"``, a further face counts from this share of the
                 largest one's area, in [0, 1]; 0 counts every one.

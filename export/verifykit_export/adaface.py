@@ -63,12 +63,12 @@ def read_adaface(path: Path) -> onnx.ModelProto:
         _require_names(path, given, set(shapes))
         values = {}
         for name, shape in shapes.items():
-            value = checkpoint.read(_PREFIX + name)
-            if value.shape != shape:
+            found = checkpoint.tensors[_PREFIX + name].shape
+            if found != shape:
                 raise ModelContractError(
-                    f"{shortened(path)}: tensor {name} has the shape {value.shape}, AdaFace's has {shape}"
+                    f"{shortened(path)}: tensor {name} has the shape {found}, AdaFace's has {shape}"
                 )
-            values[name] = value.astype(np.float32)
+            values[name] = checkpoint.read(_PREFIX + name).astype(np.float32)
     return _Translation(values).network(blocks)
 
 

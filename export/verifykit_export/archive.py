@@ -5,7 +5,9 @@ Members are read into memory, one at a time; none is written to a path that the 
 
 from __future__ import annotations
 
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -20,6 +22,18 @@ MOST_BYTES = 2**31 - 1
 """Of one member: protobuf's limit, and so that of an ONNX file."""
 # Trained weights hardly compress; text and constants do. Larger members are not unpacked beyond this.
 _MOST_RATIO, _SMALL_BYTES = 100, 1 << 24
+
+# What a damaged or crafted member raises, by how it is compressed; RuntimeError where that is unknown.
+_DAMAGE = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    RuntimeError,
+    ValueError,
+    EOFError,
+    OSError,
+)
 
 _UNSAFE = re.compile(r"^[/\\]|^[A-Za-z]:|(?:^|[/\\])\.\.(?:[/\\]|$)|[\x00-\x1f]")
 
@@ -96,7 +110,7 @@ class Archive:
         try:
             with self._file.open(info) as member:
                 data = member.read(info.file_size + 1)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError) as error:
+        except _DAMAGE as error:
             raise ExportError(f"{where} cannot be read: {shortened_path(error)}") from error
         if len(data) != info.file_size:
             raise ExportError(f"{where} has another size than the archive states: it is damaged")

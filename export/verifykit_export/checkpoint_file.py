@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,7 @@ from verifykit_export.archive import Archive
 from verifykit_export.errors import ExportError
 
 _MOST_PICKLE_BYTES = 1 << 26
+_MOST_AXES = 8
 _TYPES = {
     "FloatStorage": "<f4",
     "HalfStorage": "<f2",
@@ -39,9 +40,6 @@ class _Ignored:
         return super().__new__(cls)
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __setstate__(self, _: Any) -> None:
         pass
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -96,8 +94,8 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any
     if (
         not isinstance(storage, _Storage)
         or not sizes
-        or len(shape) != len(strides)
-        or not all(isinstance(size, int) and size >= 0 for size in sizes)
+        or not len(shape) == len(strides) <= _MOST_AXES
+        or not all(isinstance(size, int) and 0 <= size < 1 << 48 for size in sizes)
     ):
         raise pickle.UnpicklingError("a tensor of another form")
     return StoredTensor(storage.key, storage.type_name, offset, shape, strides)
@@ -115,7 +113,19 @@ _KNOWN: Mapping[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+# The one in C allocates as much for its memo as a file's numbers say.
+class _Unpickler(pickle._Unpickler):  # noqa: SLF001
+    stack: list[Any]
+
+    def load_build(self) -> None:
+        """Drop the attributes of an object: those of a tensor were checked, and stay."""
+        self.stack.pop()
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # noqa: SLF001
+        pickle.BUILD[0]: load_build,
+    }
+
     def find_class(self, module: str, name: str) -> Any:
         """Return what a name of the file is loaded as; no module is imported."""
         return _KNOWN.get((module, name), _Ignored)
@@ -125,7 +135,8 @@ class _Unpickler(pickle.Unpickler):
         if isinstance(reference, tuple) and len(reference) == 5 and reference[0] == "storage":
             kind, key = reference[1:3]
             name = kind.name if isinstance(kind, _StorageType) else "a type that is not read"
-            return _Storage(str(key), name)
+            if isinstance(key, str):
+                return _Storage(key, name)
         raise pickle.UnpicklingError("a reference to something outside the file")
 
 
@@ -182,7 +193,7 @@ class Checkpoint:
         return tensors
 
     def read(self, name: str) -> NDArray[Any]:
-        """Return the values of a tensor."""
+        """Return the values of a tensor, whose shape is one that the caller can hold."""
         tensor = self.tensors[name]
         where = f"{shortened(self.path)}: tensor {shown(name)}"
         if tensor.type_name not in _TYPES:
@@ -190,7 +201,10 @@ class Checkpoint:
         member = f"{self._folder}data/{tensor.key}"
         if member not in self._archive.names:
             raise ModelIntegrityError(f"{where} has no values: the file is cut short")
-        values = np.frombuffer(self._archive.read(member), _TYPES[tensor.type_name])
+        data, kind = self._archive.read(member), np.dtype(_TYPES[tensor.type_name])
+        if len(data) % kind.itemsize:
+            raise ModelIntegrityError(f"{where} ends within a value: the file is cut short")
+        values = np.frombuffer(data, kind)
         if 0 in tensor.shape:
             return np.empty(tensor.shape, values.dtype)
         last = tensor.offset + sum(

@@ -14,7 +14,7 @@ from verifykit.calibration import Calibration
 from verifykit.cli.options import choices
 from verifykit.datasets import Dataset
 from verifykit.encoder import Encoder
-from verifykit.errors import InputError
+from verifykit.errors import CalibrationError, InputError
 from verifykit.evaluation import ModelEmbedder, calibrate, read_data
 from verifykit.spec import ModelSpec
 from verifykit_export.modelfile import write_model
@@ -86,6 +86,13 @@ def calibrated(
         quality=quality,
         is_aligned=request.data.is_aligned,
     )
-    found = calibrate(embedder, request.data, cohort=request.cohort, population=request.population)
+    try:
+        found = calibrate(
+            embedder, request.data, cohort=request.cohort, population=request.population
+        )
+    except CalibrationError as error:
+        raise CalibrationError(
+            f"{error}; or give --no-calibrate for a model without thresholds"
+        ) from error
     atomic_write(target, modelfile.with_spec(file, found.apply(spec)))
     return found

@@ -29,20 +29,31 @@ def open_source(path: Path, preset: Preset | None, member: str | None) -> Foreig
         ExportError: It cannot be read, or nothing says which network of an archive is meant.
         InputError: A member of something that is no archive, or a checkpoint without a reader.
     """
+    if not path.is_file():
+        raise ExportError(
+            f"{shortened(path)} is not a file: give the encoder's ONNX file, archive or checkpoint"
+        )
     if path.suffix.lower() in _CHECKPOINTS:
         if preset is None or preset.read_checkpoint is None:
             raise InputError(
                 f"{shortened(path)} is a checkpoint of torch, which says nothing about its network: give "
                 "--preset adaface for one of AdaFace; load others in their own code and export them to ONNX"
             )
+        _require_no_member(path, member)
         model = preset.read_checkpoint(path)
         return ForeignFile(path, model, file_digest(path))
-    if path.is_file() and zipfile.is_zipfile(path):
+    if zipfile.is_zipfile(path):
         with Archive(path) as archive:
             return _chosen(archive, preset, member)
-    if member is not None:
-        raise InputError(f"--member {shown(member)}: {shortened(path)} is not a ZIP archive")
+    _require_no_member(path, member)
     return read_foreign(path)
+
+
+def _require_no_member(path: Path, member: str | None) -> None:
+    if member is not None:
+        raise InputError(
+            f"--member {shown(member)}: {shortened(path)} is not an archive of ONNX files; leave it out"
+        )
 
 
 def _chosen(archive: Archive, preset: Preset | None, member: str | None) -> ForeignFile:

@@ -58,7 +58,7 @@ PopulationOption = Annotated[
     typer.Option(
         "--population",
         metavar="NAME",
-        help="Thresholds for other people than the usual: any keeps the rate in every measured band.",
+        help="Thresholds for other people than the usual: any is chosen so that every band keeps the rate.",
     ),
 ]
 BandsOption = Annotated[

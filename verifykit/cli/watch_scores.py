@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +24,7 @@ from verifykit.cli.options import (
     ModelOption,
     NetworkChoice,
     PairDecision,
+    PopulationOption,
     command,
     gallery_key,
     open_reader,
@@ -76,6 +78,7 @@ def watch_scores(
     model: ModelOption = "face",
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     sample: EverySample = SampleOptions("all"),
     network: NetworkChoice = NetworkOptions(),
     max_pixels: MaxPixelsOption = MAX_PIXELS,
@@ -104,8 +107,10 @@ def watch_scores(
         spec = load(model).spec
         if calibration is not None:
             spec = Calibration.read(calibration).apply(spec)
+        if population is not None:
+            spec = spec.of_population(population)
         watch = _begun(spec, file, decision, reset=reset)
-        for scores, references in _scores(source):
+        for scores, references in list(_scores(source)):  # all are read before one is counted
             watch.record_scores(scores, references)
     elif gallery is None:
         raise InputError("images and --enrolled are compared with a gallery: give --gallery")
@@ -115,6 +120,7 @@ def watch_scores(
             gallery,
             network=network,
             calibration=calibration,
+            population=population,
             key=gallery_key(key_file),
             decision=decision,
             sample=sample,
@@ -236,10 +242,7 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
     for number, line in enumerate(lines, start=1):
         try:
             body: Any = json.loads(line)
-            scores, references = (
-                [float(score) for score in body["scores"]],
-                body.get("references", 1),
-            )
+            scores, references = _numbers(body["scores"]), body.get("references", 1)
         except (KeyError, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             raise InputError(
                 f"{shown(str(source))}, line {number}: a line is an object with the scores of a probe "
@@ -251,6 +254,16 @@ def _scores(source: Path) -> Iterator[tuple[list[float], int]]:
                 f"{shown(references)}"
             )
         yield scores, references
+
+
+def _numbers(scores: Any) -> list[float]:
+    """Return scores as they are in JSON; raise TypeError unless they are a list of finite numbers."""
+    if not isinstance(scores, list) or not all(type(score) in (int, float) for score in scores):
+        raise TypeError
+    found = [float(score) for score in scores]
+    if not found or not all(map(math.isfinite, found)):
+        raise TypeError
+    return found
 
 
 def _show(report: DriftReport, unused: _Unused, *, as_json: bool) -> None:

@@ -253,7 +253,7 @@ def _tiled_bands(
     for each in bands:
         for code in range(len(each)):
             here = each.codes == code
-            found = [scored.rates_within(here, at.threshold) for at in rates]
+            found = scored.rates_within(here, [at.threshold for at in rates])
             mated, non_mated = (
                 next((rate.trials for rate in kind if rate is not None), 0)
                 for kind in zip(*found, strict=True)

@@ -151,6 +151,8 @@ def calibrate(
         raise InputError(f"numbers of references are at least 1, got {list(counts)}")
     embedder, data = as_embedder(model), as_dataset(data)
     cut = read_bands(data, bands)
+    if cut and data.pairs is None and not cohort:  # before the long part
+        _require_few_pairs(sum(count_pairs(*columns(data.images)).values()))
     embedded = embed_images(embedder, data.images, cache=cache, on_progress=on_progress)
     usable = np.flatnonzero(embedded.row_of >= 0).tolist()
     chosen, usable = embedder.spec.cohort, usable
@@ -370,11 +372,8 @@ def measured_points(
     parts: list[Measured] = []
     for count in counts:
         size = sum(count_pairs(subjects, forged, populations).values())
-        if bands and size > MOST_BANDED:
-            raise InputError(
-                f"{size:,} pairs are too many for bands, which hold the scores of every pair, at most "
-                f"{MOST_BANDED:,}: take fewer images of each subject, or no bands"
-            )
+        if bands:
+            _require_few_pairs(size)
         if count == 1 and not bands and size > MOST_HELD:
             images = embeddings, subjects, forged, populations
             parts.append(_of_every_pair(images, cohort, fmrs, seed))
@@ -403,6 +402,14 @@ def measured_points(
         first.band_rates,
         first.notes,
     )
+
+
+def _require_few_pairs(size: int) -> None:
+    if size > MOST_BANDED:
+        raise InputError(
+            f"{size:,} pairs are too many for bands, which hold the scores of every pair, at most "
+            f"{MOST_BANDED:,}: take fewer images of each subject, or no bands"
+        )
 
 
 def _of_every_pair(

@@ -67,7 +67,7 @@ def _rates(
     """Return FNMR and FMR of each value of a column."""
     values = range(int(codes.max(initial=-1)) + 1)
     if isinstance(scored, TiledComparisons):
-        found = [scored.rates_within(codes == number, threshold) for number in values]
+        found = [scored.rates_within(codes == number, [threshold])[0] for number in values]
         return [fnmr for fnmr, _ in found], [fmr for _, fmr in found]
     mated, random = (_coded(data, codes, kind) for kind in (scored.mated, scored.random))
     return (

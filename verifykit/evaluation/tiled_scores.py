@@ -215,15 +215,19 @@ class TiledComparisons:
         return TiledScores(self._counts, non_mated, self._weights, fmrs)
 
     def rates_within(
-        self, images: NDArray[np.bool_], threshold: float
-    ) -> tuple[Rate | None, Rate | None]:
-        """Return FNMR and FMR of the comparisons among some images; None without any."""
+        self, images: NDArray[np.bool_], thresholds: Sequence[float]
+    ) -> list[tuple[Rate | None, Rate | None]]:
+        """Return FNMR and FMR at each threshold of the comparisons among some images; None without any."""
         counts = PairCounts(self._counts.pairs.part(images[self._seen]))
         part = TiledScores(counts, "random", self._weights, ())
-        return (
-            part.false_non_matches([threshold]).rate(0) if part.mated_count else None,
-            part.false_matches([threshold]).rate(0) if part.non_mated_count else None,
-        )
+        ascending, places = np.unique(np.asarray(thresholds, np.float64), return_inverse=True)
+        # One question for all thresholds: each is a pass over all pairs.
+        missed = part.false_non_matches(ascending.tolist()) if part.mated_count else None
+        false = part.false_matches(ascending.tolist()) if part.non_mated_count else None
+        return [
+            (missed.rate(place) if missed else None, false.rate(place) if false else None)
+            for place in places.tolist()
+        ]
 
     def hardest(self, most: int) -> ScoredComparisons:
         """Return the mated comparisons of the lowest scores and the non-mated ones of the highest."""

@@ -142,8 +142,8 @@ class PairCounts(ScoreBins):
         """Return the bins in which FMR and FNMR cross."""
         mates, others = self._bins["mated"], self._bins[non_mated]
         # Rates at the lower edge of each bin are those at its lowest score.
-        fnmr = below(mates) * others.sum()
-        fmr = (others.sum() - below(others)) * mates.sum()
+        fnmr = below(mates) / mates.sum()
+        fmr = (others.sum() - below(others)) / others.sum()
         filled = np.flatnonzero(mates + others)
         first = int(filled[fnmr[filled] < fmr[filled]][-1])
         later = filled[fnmr[filled] > fmr[filled]]

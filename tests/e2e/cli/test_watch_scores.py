@@ -147,3 +147,41 @@ def test_a_reset_removes_counts_alone(invoke: Invoke, face_model: Path) -> None:
     assert Path("g.db").read_bytes() == before
     Path("big.jsonl").write_text('{"scores": [1' + "0" * 400 + "]}")
     assert "line 1" in invoke("watch-scores", "big.jsonl", status=2).stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"scores": "12"}',
+        '{"scores": {"0.1": 1}}',
+        '{"scores": [0.1, true]}',
+        '{"scores": [0.1, "0.2"]}',
+        '{"scores": []}',
+        '{"scores": [NaN]}',
+        '{"scores": [1' + "0" * 400 + "]}",
+        "[" * 100_000,
+    ],
+)
+def test_a_line_that_is_not_a_list_of_numbers_is_refused_before_anything_is_counted(
+    invoke: Invoke, line: str
+) -> None:
+    Path("bad.jsonl").write_text('{"scores": [0.1]}\n' * 200 + line + "\n")
+    found = invoke("watch-scores", "bad.jsonl", "--state", "counts.json", status=2)
+    assert "line 201: a line is an object with the scores of a probe" in found.stderr
+    assert not Path("counts.json").exists()
+
+
+def test_the_thresholds_may_be_those_of_a_population(invoke: Invoke) -> None:
+    usual, every = load("face").spec, load("face").spec.of_population("any")
+    score = (usual.operating_point(1e-2).threshold + every.operating_point(1e-2).threshold) / 2
+    Path("one.jsonl").write_text(json.dumps({"scores": [score]}))
+    for population, count in (((), 1), (("--population", "any"), 0)):
+        found = body(invoke("watch-scores", "one.jsonl", "--json", *population, status=0))
+        assert [each["count"] for each in found["levels"] if each["fmr"] == 0.01] == [count]
+    unknown = invoke("watch-scores", "one.jsonl", "--population", "kids", status=2)
+    assert "no thresholds for population 'kids'" in unknown.stderr
+    invoke("enroll", "ada", "person_a_1.jpg", "-g", "g.db", status=0)
+    command = ("gallery", "look-alikes", "g.db", "--json")
+    found = body(invoke(*command, "--population", "any", status=0))
+    assert found["threshold"] == every.operating_point().threshold
+    assert found["threshold"] > body(invoke(*command, status=0))["threshold"]

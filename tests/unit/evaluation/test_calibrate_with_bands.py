@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -174,3 +175,16 @@ def test_a_subject_counts_in_a_band_with_several_references_if_all_images_do() -
     ):
         mine = {g["light"] for g, s in zip(groups, people.subjects, strict=True) if s == names[who]}
         assert code == (-1 if len(mine) > 1 else ["bright", "dim"].index(mine.pop()))
+
+
+def test_too_many_pairs_are_refused_before_an_image_is_embedded(
+    people: tuple[Dataset, dict[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = importlib.import_module("verifykit.evaluation.calibrate")
+    monkeypatch.setattr(module, "MOST_BANDED", 3000)
+    done: list[int] = []
+    with pytest.raises(vk.InputError, match=r"3,486 pairs are too many for bands"):
+        calibrate(
+            embedder(), people[0], bands=BANDS, on_progress=lambda count, _: done.append(count)
+        )
+    assert not done

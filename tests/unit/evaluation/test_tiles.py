@@ -101,3 +101,13 @@ def test_memory_is_flat(collapsed: bool) -> None:
     # Sixteen times the pairs; all scores of the larger set alone take 72 MB.
     assert peaks[1] < 1.3 * peaks[0] + 4e6
     assert peaks[1] < 110e6
+
+
+def test_so_many_pairs_that_their_product_overflows_cross_where_they_do() -> None:
+    counts = _counts(_rows(8, 4, 0), list("aabbccdd"), [False] * 8, bins=4)
+    for kind, of_bins in (("mated", (1, 2, 3, 94)), ("random", (94, 3, 2, 1))):
+        counts.counts(kind)[:] = np.array(of_bins, np.int64)
+    few = counts.crossing_bins("random").tolist()
+    for kind in ("mated", "random"):
+        counts.counts(kind)[:] *= 100_000_000
+    assert counts.crossing_bins("random").tolist() == few == [1, 2, 3]

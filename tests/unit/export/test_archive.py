@@ -110,3 +110,14 @@ def test_a_flipped_byte_and_a_cut_file_are_refused(path: Path) -> None:
     path.write_bytes(data[:600])
     with pytest.raises(ExportError, match="no ZIP archive"):
         Archive(path)
+
+
+def test_a_damaged_member_is_refused_however_it_is_compressed(path: Path) -> None:
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        write(path, {"a.onnx": bytes(range(250)) * 4}, kind)
+        data = bytearray(path.read_bytes())
+        start = 30 + len("a.onnx")
+        data[start + 4 : start + 16] = b"\xff" * 12
+        path.write_bytes(data)
+        with Archive(path) as opened, pytest.raises(ExportError, match="cannot be read"):
+            opened.read("a.onnx")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import zipfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -96,6 +97,7 @@ def rewritten(path: Path, **replaced: bytes) -> Path:
     ("replaced", "because"),
     [
         ({"values": b"\0" * 4}, "reaches behind its values"),
+        ({"values": b"\0" * 33}, "ends within a value"),
         ({"index": b"\x80\x02not a pickle"}, "is damaged"),
         ({"byteorder": b"big"}, "big-endian"),
     ],
@@ -106,6 +108,72 @@ def test_a_damaged_checkpoint_is_refused(
     torch.save({"state_dict": {"a": torch.ones(8)}}, path)
     with pytest.raises(ModelIntegrityError, match=because):
         tensors(rewritten(path, **replaced))
+
+
+def text(value: str) -> bytes:
+    """Return the opcode that loads a text."""
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def crafted(
+    path: Path, *, after: bytes = b"", shape: bytes = b"K\x02K\x03", key: bytes = b""
+) -> Path:
+    """Write a checkpoint with one tensor ``a``, and opcodes after it."""
+    storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n"
+    storage += (key or text("0")) + text("cpu") + b"K\x08tQ"
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + b"K\x00"
+    tensor += b"(" + shape + b"t(K\x03K\x01t\x89NtR"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("a/data.pkl", b"\x80\x02}(" + text("a") + tensor + after + b"u.")
+        file.writestr("a/data/0", np.arange(8, dtype="<f4").tobytes())
+    return path
+
+
+def attributes(**values: bytes) -> bytes:
+    """Return opcodes that set attributes of the last object."""
+    return b"}(" + b"".join(text(name) + value for name, value in values.items()) + b"ub"
+
+
+def test_attributes_that_a_file_sets_do_not_reach_other_memory(path: Path) -> None:
+    expected = [[0, 1, 2], [3, 4, 5]]
+    back = b"(J" + struct.pack("<i", -3000) + b"J\xff\xff\xff\xfft"
+    found = tensors(crafted(path, after=attributes(strides=back, offset=b"K\x01")))
+    assert found["a"].tolist() == expected
+    # Nor do they stay for the next file.
+    other = text("b") + b"ctorch\nFloatStorage\n" + attributes(name=text("DoubleStorage"))
+    assert tensors(crafted(path, after=other))["a"].tolist() == expected
+    assert tensors(crafted(path))["a"].tolist() == expected
+    named = b"ccollections\nOrderedDict\n)R" + attributes(items=b"cos\nsystem\n")
+    assert tensors(crafted(path, after=text("b") + named))["a"].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("shape", "key"),
+    [
+        (b"K\x02\x8a\x09" + b"\xff" * 8 + b"\x00", b""),  # more than 2**48
+        (b"J\xff\xff\xff\xffK\x03", b""),
+        (b"K\x02K\x03", b"(" + text("0") + b"t"),  # a text of nested tuples has no end
+    ],
+)
+def test_tensors_of_another_form_are_refused(path: Path, shape: bytes, key: bytes) -> None:
+    with pytest.raises(ModelIntegrityError, match="is damaged, or not a checkpoint"):
+        tensors(crafted(path, shape=shape, key=key))
+
+
+def test_a_number_of_the_memo_takes_no_memory(path: Path) -> None:
+    assert list(tensors(crafted(path, after=b"r\xff\xff\xff\x7f"))) == ["a"]
+
+
+def test_a_tensor_that_claims_to_be_huge_is_refused_before_it_is_made(path: Path) -> None:
+    state = dict(adaface().state_dict())
+    name = "model.output_layer.3.bias"
+    whole = torch.zeros(1).expand(1 << 40)
+    torch.save(
+        {"state_dict": {f"model.{key}": value for key, value in state.items()} | {name: whole}},
+        path,
+    )
+    with pytest.raises(ModelContractError, match=r"has the shape \(1099511627776,\)"):
+        read_adaface(path)
 
 
 @pytest.mark.parametrize("body", [[1, 2], {"state_dict": {"a": 1}}, {"state_dict": 3}])

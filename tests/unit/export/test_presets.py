@@ -295,7 +295,7 @@ def test_one_of_several_networks_is_chosen_by_name(
         (("--preset", "arcface", "--height", 160), "take 112 x 112 px"),
         (("--preset", "arcface", "--cohort", 20), "--cohort is for a calibration: give --data"),
         (("--preset", "arcface", "--calibrate"), "--calibrate takes --data"),
-        (("--preset", "arcface", "--member", "x"), "is not a ZIP archive"),
+        (("--preset", "arcface", "--member", "x"), "is not an archive of ONNX files"),
         ((), "--modality, --color, --mean, --std, --crop, --source must be given"),
     ],
 )
@@ -310,6 +310,29 @@ def test_options_that_contradict_each_other_are_refused(
     source = tmp_path / "theirs.onnx"
     source.write_bytes(tiny(112))
     status = command(monkeypatch, "import", source, target, "--licence", NON_COMMERCIAL, *more)
+    refused(capsys, status, target, because=because)
+
+
+@pytest.mark.parametrize(
+    ("name", "more", "because"),
+    [
+        ("none.ckpt", (), "is not a file"),
+        ("none.onnx", (), "is not a file"),
+        ("there.ckpt", ("--member", "x"), "is not an archive of ONNX files; leave it out"),
+    ],
+)
+def test_a_file_that_is_missing_and_a_member_of_a_checkpoint_are_refused(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    target: Path,
+    tmp_path: Path,
+    name: str,
+    more: tuple[str, ...],
+    because: str,
+) -> None:
+    (tmp_path / "there.ckpt").write_bytes(b"x")
+    how = ("--preset", "adaface", "--licence", NON_COMMERCIAL, *more)
+    status = command(monkeypatch, "import", tmp_path / name, target, *how)
     refused(capsys, status, target, because=because)
 
 
@@ -388,7 +411,7 @@ def test_data_that_support_no_rate_write_nothing(
     source.write_bytes(tiny(32, values=64))
     options = ("--preset", "drawn", "--licence", "MIT", "--data", people)
     status = command(monkeypatch, "import", source, target, *options)
-    refused(capsys, status, target, because="non-mated comparisons are too few")
+    refused(capsys, status, target, because="take more subjects; or give --no-calibrate")
 
 
 def test_the_page_states_every_preset() -> None:

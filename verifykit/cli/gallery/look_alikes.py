@@ -11,6 +11,7 @@ from verifykit.cli.options import (
     ModelOption,
     NetworkChoice,
     PairDecision,
+    PopulationOption,
     command,
     gallery_key,
     open_reader,
@@ -29,6 +30,7 @@ def look_alikes(
     model: ModelOption = "face",
     decision: PairDecision = DecisionOptions(),
     calibration: CalibrationOption = None,
+    population: PopulationOption = None,
     network: NetworkChoice = NetworkOptions(),
     key_file: KeyFileOption = None,
     as_json: JsonOption = False,
@@ -39,7 +41,12 @@ def look_alikes(
     look-alikes are likelier to reach the threshold than those of any two subjects.
     """
     opened = open_reader(
-        model, gallery, network=network, calibration=calibration, key=gallery_key(key_file)
+        model,
+        gallery,
+        network=network,
+        calibration=calibration,
+        population=population,
+        key=gallery_key(key_file),
     )
     near = decision.margin_threshold(opened.spec, DecisionOptions())
     threshold = decision.pair_threshold(opened.spec, DecisionOptions())
