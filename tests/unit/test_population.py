@@ -119,7 +119,7 @@ def test_an_incomplete_population_is_refused(changes: dict[str, object], named: 
 def test_the_card_shows_thresholds_price_and_bands() -> None:
     card = render_card(SPEC)
     assert '## Population "any"' in card
-    assert "`population='any'` or `--population any`" in card
+    assert '`population="any"` or `--population any`' in card
     assert (
         "| random_forgery | 1 | 0.01 (default) | 0 to 0.02 | 0.9000 | 3 | 400 | 30.00% | 10.00% |"
         in card

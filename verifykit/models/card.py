@@ -111,7 +111,7 @@ def _population(each: Population) -> list[str]:
     lines = [
         f'## Population "{each.name}"',
         "",
-        f"{each.description}. Requested by `population={each.name!r}` or `--population {each.name}`.",
+        f'{each.description}. Requested by `population="{each.name}"` or `--population {each.name}`.',
         "",
         "| attack | references | FMR | 95 % | threshold | false matches | pairs | FNMR | usual FNMR |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
