@@ -3,6 +3,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 WHEEL := .cache/wheel
 VERSIONS := .cache/versions
+# A file's tests share what is slow to make, so a file stays with one worker.
+AT_ONCE := --numprocesses auto --maxprocesses 4 --dist loadfile
 
 .PHONY: demo test slow browser check lint types imports processor processors docs wheel versions oldest opencv-4.12 cuda openvino clean
 
@@ -10,9 +12,8 @@ demo: .venv/user
 	$(BIN)/python -m demo.faces
 	$(BIN)/python -m demo.signatures
 
-# A file's tests share what is slow to make, so a file stays with one worker.
 test: .venv/developer
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest $(AT_ONCE)
 
 slow: .venv/developer
 	$(BIN)/python -m pytest -m slow
@@ -44,8 +45,8 @@ processor: .venv/developer
 	$(BIN)/python tests/helpers/run_on_processor.py avx2 --short
 
 processors: .venv/developer
-	$(BIN)/python tests/helpers/run_on_processor.py avx2
-	$(BIN)/python tests/helpers/run_on_processor.py sse4.1
+	$(BIN)/python tests/helpers/run_on_processor.py avx2 $(AT_ONCE)
+	$(BIN)/python tests/helpers/run_on_processor.py sse4.1 $(AT_ONCE)
 
 # What a GPU can run, on a bare machine with an NVIDIA driver; in an environment of its own, as onnxruntime-gpu and
 # onnxruntime overwrite each other. Never run on a GPU.

@@ -42,10 +42,15 @@ SHORT = (
 # Everything whose result depends on rounding.
 WHOLE = (
     "tests/unit/export",
-    "tests/unit/training/test_digits.py",
+    "tests/unit/training",
     "tests/unit/modalities",
     "tests/unit/metrics",
     "tests/unit/evaluation",
+    "tests/unit/drift",
+    "tests/unit/gallery/test_coarse.py",
+    "tests/unit/gallery/test_index.py",
+    "tests/unit/gallery/test_penalised.py",
+    "tests/contract",
     "tests/e2e/test_export.py",
     "tests/e2e/test_face.py",
     "tests/e2e/test_signature_training.py",
