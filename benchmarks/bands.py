@@ -26,11 +26,12 @@ from verifykit.evaluation.worst_band import (
     BandedScores,
     Unsupported,
     WorstBand,
+    joined_sentences,
     worst_band_threshold,
 )
 from verifykit.metrics import SubjectBootstrap
 from verifykit.scoring import penalties
-from verifykit.spec import BandRate, Cohort, ModelSpec, OperatingPoint, Population
+from verifykit.spec import BandRate, Cohort, ModelSpec, Population
 from verifykit.types import Embeddings
 
 AGE_BANDS = ("age=0,7,13,18,30,45,60", "sex+age=0,7,13,18,30,45,60")
@@ -218,37 +219,22 @@ def any_population(
     joined: dict[str, float] = {}
     for fmr, worst in chosen.items():
         joined |= {name: fmr for name in worst.joined if name not in joined}
-    notes = [
-        f"from FMR {fmr:g} down {name} is one band: its parts have too few comparisons"
-        for name, fmr in joined.items()
-    ]
-    points = tuple(
-        _point(worst, fmr, rate_of(mates < worst.threshold, ours)) for fmr, worst in chosen.items()
-    )
+    notes = joined_sentences(joined)
+    points = []
+    for fmr, worst in chosen.items():
+        missed = rate_of(mates < worst.threshold, ours)
+        points.append(worst.operating_point(fmr, missed.value, (missed.low, missed.high)))
     default_fmr, attack = default_rate(points, spec)
     return Population(
         ANY,
         description,
-        points,
+        tuple(points),
         tuple(float((mates < usual[fmr]).mean()) for fmr in chosen),
         default_fmr,
         attack,
         bands,
         BANDS_DATA,
         (*notes, *([refusal] if refusal else [])),
-    )
-
-
-def _point(worst: WorstBand, fmr: float, fnmr: Rate) -> OperatingPoint:
-    count, matches, interval = worst.measured()
-    return OperatingPoint(
-        fmr=fmr,
-        threshold=worst.threshold,
-        non_mated_count=count,
-        false_match_count=matches,
-        fmr_interval=interval,
-        fnmr=fnmr.value,
-        fnmr_interval=(fnmr.low, fnmr.high),
     )
 
 

@@ -51,8 +51,8 @@ from verifykit.evaluation.tiled_scores import MOST_HELD
 from verifykit.evaluation.worst_band import (
     BandedScores,
     Unsupported,
-    WorstBand,
     band_rates,
+    joined_sentences,
     worst_band_threshold,
 )
 from verifykit.metrics import SubjectBootstrap, rate_interval, threshold_at_fmr
@@ -491,40 +491,23 @@ def with_bands(
                 least = worst.threshold
                 joined |= {name: fmr for name in worst.joined if name not in joined}
                 missed = mates < worst.threshold
-                mine.append(_any_point(worst, fmr, attack, scores, missed, ours))
+                mine.append(
+                    worst.operating_point(
+                        fmr,
+                        float(missed.mean()) if missed.size else None,
+                        _interval(missed, ours, scores.draws),
+                        attack=attack,
+                        reference_count=scores.reference_count,
+                    )
+                )
         points += mine
-        sentences += [
-            f"from FMR {fmr:g} down {name} is one band: its parts have too few comparisons"
-            for name, fmr in joined.items()
-        ]
+        sentences += joined_sentences(joined)
         sentences += [f"{refusal}: lower rates are not stated"] if refusal else []
         notes += [text for text in sentences if text not in notes]
         if not rates:
             at = [(p.fmr, usual[p.fmr].threshold, p.threshold) for p in mine if _is_decade(p.fmr)]
             rates = list(band_rates(sets, at))
     return replace(found, any_points=tuple(points), band_rates=tuple(rates), notes=tuple(notes))
-
-
-def _any_point(
-    worst: WorstBand,
-    fmr: float,
-    attack: Attack,
-    scores: ReferenceScores,
-    missed: NDArray[np.bool_],
-    ours: SubjectBootstrap | None,
-) -> OperatingPoint:
-    count, matches, interval = worst.measured()
-    return OperatingPoint(
-        fmr=fmr,
-        threshold=worst.threshold,
-        non_mated_count=count,
-        false_match_count=matches,
-        attack=attack,
-        reference_count=scores.reference_count,
-        fmr_interval=interval,
-        fnmr=float(missed.mean()) if missed.size else None,
-        fnmr_interval=_interval(missed, ours, scores.draws),
-    )
 
 
 def _banded(pool: Pool, bands: Sequence[Bands], draws: int) -> list[BandedScores]:

@@ -10,7 +10,7 @@ interval; the interval is stated with it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from verifykit.errors import shown
 from verifykit.evaluation.bands import Bands
 from verifykit.evaluation.one_to_one import supported
 from verifykit.metrics import SubjectBootstrap, rate_interval, threshold_at_fmr
-from verifykit.spec import BandRate
+from verifykit.spec import Attack, BandRate, OperatingPoint
 
 EVERYONE = "all comparisons"
 
@@ -87,6 +87,29 @@ class WorstBand:
         """Return its comparisons, those that reach the threshold, and the 95 % interval of their rate."""
         return _measured(self.scores, self.group, self.threshold)
 
+    def operating_point(
+        self,
+        fmr: float,
+        fnmr: float | None,
+        fnmr_interval: tuple[float, float] | None,
+        *,
+        attack: Attack = "random_forgery",
+        reference_count: int = 1,
+    ) -> OperatingPoint:
+        """Return the point of a requested rate, with the counts of this band and a measured FNMR."""
+        count, matches, interval = self.measured()
+        return OperatingPoint(
+            fmr=fmr,
+            threshold=self.threshold,
+            non_mated_count=count,
+            false_match_count=matches,
+            attack=attack,
+            reference_count=reference_count,
+            fmr_interval=interval,
+            fnmr=fnmr,
+            fnmr_interval=fnmr_interval,
+        )
+
 
 @dataclass(frozen=True)
 class Unsupported:
@@ -101,6 +124,14 @@ class Unsupported:
             f"FMR {fmr:g} takes {math.ceil(round(3 / fmr, 3)):,} non-mated comparisons in each band, and "
             f"{shown(self.band)} has {self.non_mated_count:,}"
         )
+
+
+def joined_sentences(joined: Mapping[str, float]) -> list[str]:
+    """Return a sentence for each name of joined bands and the rate from which they are one."""
+    return [
+        f"from FMR {fmr:g} down {name} is one band: its parts have too few comparisons"
+        for name, fmr in joined.items()
+    ]
 
 
 def worst_band_threshold(
