@@ -367,6 +367,16 @@ def drawn_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(presets, "PRESETS", {**PRESETS, "drawn": own})
 
 
+def _drawn_people(
+    tmp_path: Path, *, subjects: int, images: int
+) -> tuple[Path, Path, tuple[object, ...]]:
+    """Return a folder of people, an encoder for them, and the options of its import."""
+    people = draw_folder(tmp_path / "people", subjects=subjects, images=images)
+    source = tmp_path / "theirs.onnx"
+    source.write_bytes(tiny(32, values=64))
+    return people, source, ("--preset", "drawn", "--licence", "MIT", "--data", people)
+
+
 @pytest.mark.usefixtures("drawn_preset")
 def test_an_import_is_calibrated_on_the_users_images_with_a_cohort(
     monkeypatch: pytest.MonkeyPatch,
@@ -374,10 +384,7 @@ def test_an_import_is_calibrated_on_the_users_images_with_a_cohort(
     target: Path,
     tmp_path: Path,
 ) -> None:
-    people = draw_folder(tmp_path / "people", subjects=40, images=4)
-    source = tmp_path / "theirs.onnx"
-    source.write_bytes(tiny(32, values=64))
-    options = ("--preset", "drawn", "--licence", "MIT", "--data", people)
+    people, source, options = _drawn_people(tmp_path, subjects=40, images=4)
     texts = ("--cohort", 16, "--population", "drawn people")
     assert command(monkeypatch, "import", source, target, *options, *texts, "--json") == 0
     report = json.loads(capsys.readouterr().out)
@@ -406,10 +413,7 @@ def test_data_that_support_no_rate_write_nothing(
     target: Path,
     tmp_path: Path,
 ) -> None:
-    people = draw_folder(tmp_path / "people", subjects=3, images=2)
-    source = tmp_path / "theirs.onnx"
-    source.write_bytes(tiny(32, values=64))
-    options = ("--preset", "drawn", "--licence", "MIT", "--data", people)
+    _, source, options = _drawn_people(tmp_path, subjects=3, images=2)
     status = command(monkeypatch, "import", source, target, *options)
     refused(capsys, status, target, because="take more subjects; or give --no-calibrate")
 
